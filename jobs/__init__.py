@@ -1,0 +1,1 @@
+"""liveshelf: real-time, session-based personalization for shops, on Flink."""

@@ -1,0 +1,45 @@
+"""Every error that a person meets: it names the thing, the value and the way out.
+
+LiveshelfError (exit code 1)
+├── SettingsError      a setting or an argument is wrong (exit code 2)
+├── DefinitionError    a Feast definition can't be compiled (exit code 3)
+├── ServiceError       Kafka, Redis, Flink or the registry doesn't answer (exit code 4)
+├── ModelError         a model bundle is refused (exit code 5)
+├── DataError          an input file can't be read (exit code 6)
+└── MismatchError      `verify` found differences (exit code 7)
+"""
+
+
+class LiveshelfError(Exception):
+    """Something a person can act on: `what` is wrong, and the `fix`."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what if not fix else f"{what}\n  fix: {fix}")
+        self.what = what
+        self.fix = fix
+
+
+class SettingsError(LiveshelfError):
+    exit_code = 2
+
+
+class DefinitionError(LiveshelfError):
+    exit_code = 3
+
+
+class ServiceError(LiveshelfError):
+    exit_code = 4
+
+
+class ModelError(LiveshelfError):
+    exit_code = 5
+
+
+class DataError(LiveshelfError):
+    exit_code = 6
+
+
+class MismatchError(LiveshelfError):
+    exit_code = 7

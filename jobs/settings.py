@@ -1,0 +1,64 @@
+"""Settings: one typed object, read in one place, from `LIVESHELF_*` variables and `liveshelf.toml`.
+
+A setting that names a service of the user's own (`kafka_bootstrap`, `redis_url`, `flink_rest_url`) means that this
+service is used as it is and never started or stopped by liveshelf.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """What a run depends on; units are in the names."""
+
+    model_config = SettingsConfigDict(env_prefix="LIVESHELF_", toml_file="liveshelf.toml", extra="forbid")
+
+    state_dir: Path = Field(Path(".liveshelf"), description="where the embedded services keep data, logs and pid files")
+    feature_repo: Path = Field(REPOSITORY / "feature_repo", description="folder with the Feast definitions")
+    model_dir: Path = Field(REPOSITORY / "models" / "artifacts" / "eshop", description="model bundle the ranker serves")
+
+    kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
+    redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")
+    flink_rest_url: str = Field("", description="http://host:port of a Flink cluster of your own; empty: embedded")
+
+    kafka_port: int = Field(19092, description="port of the embedded broker (0: a free one)")
+    redis_port: int = Field(16379, description="port of the embedded Redis (0: a free one)")
+    flink_port: int = Field(18081, description="REST port of the embedded Flink (0: a free one)")
+    metrics_port: int = Field(0, description="first port of Flink's Prometheus reporter (0: free ones)")
+    task_managers: int = Field(1, ge=1, description="embedded TaskManagers")
+    slots_per_task_manager: int = Field(2, ge=1, description="task slots of each embedded TaskManager")
+
+    events_topic: str = "events"
+    dead_topic: str = "events.dead"
+    late_topic: str = "events.late"
+    rankings_topic: str = "rankings"
+    topic_partitions: int = Field(2, ge=1, description="partitions of each topic that liveshelf creates")
+
+    session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
+    max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
+    dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time counts once")
+    list_size: int = Field(20, ge=1, le=100, description="items in a ranked list")
+    list_ttl_s: int = Field(7 * 86400, gt=0, description="expiry of a list, counted from its event time")
+    list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")
+    channel: str = "home"
+    context_service: str = Field("ranker_context", description="feature service whose values the ranker reads")
+    bundle_ms: int = Field(5, ge=1, description="python.fn-execution.bundle.time of the rankings job")
+    bundle_rows: int = Field(1000, ge=1, description="python.fn-execution.bundle.size")
+    checkpoint_interval_ms: int = Field(10_000, ge=100, description="time between checkpoints")
+    parallelism: int = Field(1, ge=1, description="parallelism of a submitted job")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, variables over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
