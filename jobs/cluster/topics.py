@@ -1,0 +1,51 @@
+"""Topics: make them, and ask where they end."""
+
+from collections.abc import Mapping
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from jobs.errors import ServiceError
+
+
+def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
+    """Make the topics that don't exist yet and wait until each partition has a leader; an existing one stays as it is.
+
+    `partitions` maps a topic's name to its number of partitions; `configs` are topic settings for all of them.
+    """
+    admin = _admin(bootstrap)
+    try:
+        missing = set(partitions) - set(admin.list_topics())
+        wanted = {name: {"num_partitions": partitions[name], "configs": dict(configs or {})} for name in missing}
+        if wanted:
+            admin.create_topics(wanted, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        pass  # someone else made it between the two requests
+    except KafkaError as error:
+        raise ServiceError(f"the topics {sorted(partitions)} can't be made on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+
+
+def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """The offset after the last record, for each partition; raises `ServiceError` if there is no such topic."""
+    admin = _admin(bootstrap)
+    try:
+        described = admin.describe_topics([topic])[0]
+        asked = {TopicPartition(topic, each["partition_index"]): OffsetSpec.LATEST for each in described["partitions"]}
+        found = admin.list_partition_offsets(asked) if asked else {}
+    except KafkaError as error:
+        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+    if not found:
+        raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up")
+    return {partition.partition: found[partition].offset for partition in sorted(found)}
+
+
+def _admin(bootstrap: str) -> KafkaAdminClient:
+    try:
+        return KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=10_000)
+    except (KafkaError, ValueError) as error:
+        raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error

@@ -1,0 +1,241 @@
+"""The event contract: what an event is, what is refused and why. Everything else derives from `FIELDS`.
+
+Derived from here: the source DDL and the JVM's checks (`jvm/ParseEvent.java` reads `as_json()` from its jar), the
+Python check `parse` (collector, replay of dead letters, oracle), the JSON Schema for producers and the table in the docs.
+Both checks follow the same rules; `tests/contract/test_event_contract.py` holds them against each other.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import msgspec
+
+SCHEMA_VERSION = 1
+MAX_EVENT_BYTES = 65_536
+HEARTBEAT = "heartbeat"
+
+EVENT_TYPES = ("view", "search", "add_to_cart", "remove_from_cart", "purchase", "rating", "impression", "click")
+# What an event of a type can't do without, beside the fields that every event has.
+REQUIRED_BY_TYPE: dict[str, tuple[str, ...]] = {
+    "view": ("item_id",),
+    "search": ("query",),
+    "add_to_cart": ("item_id",),
+    "remove_from_cart": ("item_id",),
+    "purchase": ("item_id",),
+    "rating": ("item_id", "rating"),
+    "impression": ("item_id", "list_id", "position"),
+    "click": ("item_id", "list_id", "position"),
+    HEARTBEAT: (),
+}
+
+Kind = Literal["string", "int", "float"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an event: its JSON type and its limits (inclusive; lengths in UTF-16 code units)."""
+
+    name: str
+    kind: Kind
+    doc: str
+    required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    max_length: int | None = None
+    choices: tuple[str, ...] | None = None
+
+
+MAX_TIME_MS = 4_102_444_800_000  # 2100-01-01
+MAX_MONEY = 1_000_000_000_000
+
+FIELDS: tuple[Field, ...] = (
+    Field("schema_version", "int", "version of this contract", required=True, minimum=1, maximum=SCHEMA_VERSION),
+    Field("event_id", "string", "unique per event; the same id within 24 h counts once", required=True, max_length=128),
+    Field("event_type", "string", "what happened", required=True, max_length=32, choices=(*EVENT_TYPES, HEARTBEAT)),
+    Field("event_time_ms", "int", "when it happened, ms since 1970 UTC; also the Kafka record's timestamp", required=True,
+          minimum=1, maximum=MAX_TIME_MS),
+    Field("visitor_id", "string", "pseudonymous visitor; also the Kafka record's key", required=True, max_length=128),
+    Field("user_id", "string", "pseudonymous account, when signed in", max_length=128),
+    Field("session_id", "string", "the shop's own session, informative only", max_length=128),
+    Field("item_id", "string", "the item", max_length=128),
+    Field("category", "string", "the item's category", max_length=128),
+    Field("price_minor", "int", "price of one piece in minor units (cents)", minimum=0, maximum=MAX_MONEY),
+    Field("currency", "string", "ISO 4217", max_length=3),
+    Field("quantity", "int", "pieces; 1 when absent", minimum=1, maximum=100_000),
+    Field("query", "string", "what was searched for", max_length=512),
+    Field("rating", "float", "stars", minimum=0, maximum=5),
+    Field("dwell_ms", "int", "time on the page", minimum=0, maximum=86_400_000),
+    Field("scroll_ratio", "float", "share of the page that was seen", minimum=0, maximum=1),
+    Field("channel", "string", "where it happened: web, app, mail, …", max_length=32),
+    Field("device", "string", "kind of device", max_length=32),
+    Field("country", "string", "ISO 3166", max_length=8),
+    Field("list_id", "string", "the ranked list that an impression or a click answers", max_length=128),
+    Field("position", "int", "place in that list, from 0", minimum=0, maximum=10_000),
+)
+FIELD = {field.name: field for field in FIELDS}
+
+SQL_TYPE: dict[Kind, str] = {"string": "STRING", "int": "BIGINT", "float": "DOUBLE"}
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedColumn:
+    """A column that definitions may aggregate beside the event's own fields."""
+
+    name: str
+    sql_type: str
+    sql: str
+    doc: str
+
+
+def _of_type(event_type: str, then: str) -> str:
+    return f"CASE WHEN event_type = '{event_type}' THEN {then} END"
+
+
+def _flag(event_type: str) -> str:
+    return f"CASE WHEN event_type = '{event_type}' THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END"
+
+
+_VALUE = "price_minor * COALESCE(quantity, CAST(1 AS BIGINT))"
+DERIVED: tuple[DerivedColumn, ...] = (
+    *(DerivedColumn(f"is_{kind}", "BIGINT", _flag(kind), f"1 for {kind} events, else 0") for kind in EVENT_TYPES),
+    DerivedColumn("viewed_price_minor", "BIGINT", _of_type("view", "price_minor"), "price of a viewed item, else null"),
+    DerivedColumn("purchase_value_minor", "BIGINT", _of_type("purchase", _VALUE), "price × quantity, else null"),
+    DerivedColumn("cart_delta_minor", "BIGINT",
+                  f"CASE event_type WHEN 'add_to_cart' THEN {_VALUE} WHEN 'remove_from_cart' THEN -({_VALUE}) END",
+                  "what the event adds to the cart's value, else null"),
+    DerivedColumn("event_time_s", "DOUBLE", "CAST(event_time_ms AS DOUBLE) / 1000", "event time in seconds"),
+)
+
+Reason = Literal[
+    "empty", "too_large", "not_utf8", "not_json", "not_an_object", "missing_field", "wrong_type", "unknown_value",
+    "out_of_range", "too_long", "null_character", "future_event_time",
+]
+
+
+class Refusal(NamedTuple):
+    """Why an event isn't taken, and the field that it is about ("" when it is about the whole)."""
+
+    reason: Reason
+    field: str = ""
+
+
+Event = dict[str, str | int | float]
+
+
+def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
+    """An event's present fields, or why it is refused.
+
+    Args:
+        value: the Kafka record's bytes.
+        now_ms: the clock, for the limit on event times in the future; the machine's when absent.
+        max_skew_ms: how far in the future an event may lie.
+
+    Fields that are null count as absent and fields that the contract doesn't know are ignored.
+    """
+    if not value:
+        return Refusal("empty")
+    if len(value) > MAX_EVENT_BYTES:
+        return Refusal("too_large")
+    try:
+        document = msgspec.json.decode(value.decode())
+    except UnicodeDecodeError:
+        return Refusal("not_utf8")
+    except (msgspec.DecodeError, RecursionError):
+        return Refusal("not_json")
+    if not isinstance(document, dict):
+        return Refusal("not_an_object")
+    event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}
+    refusal = _field_refusal(event) or _missing(event)
+    if refusal:
+        return refusal
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    return Refusal("future_event_time", "event_time_ms") if event["event_time_ms"] > now_ms + max_skew_ms else event
+
+
+def _field_refusal(event: Event) -> Refusal | None:
+    for name, value in event.items():
+        reason = _check(FIELD[name], value)
+        if reason:
+            return Refusal(reason, name)
+    return None
+
+
+def _check(field: Field, value: object) -> Reason | None:
+    if field.kind == "string":
+        return _check_string(field, value)
+    number = type(value) is int or (field.kind == "float" and type(value) is float)
+    if not number:
+        return "wrong_type"
+    return None if field.minimum <= value <= field.maximum else "out_of_range"
+
+
+def _check_string(field: Field, value: object) -> Reason | None:
+    if type(value) is not str:
+        return "wrong_type"
+    if "\0" in value:
+        return "null_character"
+    if len(value.encode("utf-16-le")) // 2 > field.max_length:
+        return "too_long"
+    if field.choices and value not in field.choices:
+        return "unknown_value"
+    return "out_of_range" if field.required and not value else None
+
+
+def _missing(event: Event) -> Refusal | None:
+    required = [field.name for field in FIELDS if field.required]
+    if event.get("event_type") == HEARTBEAT:
+        required = ["schema_version", "event_type", "event_time_ms"]
+    for name in (*required, *REQUIRED_BY_TYPE.get(event.get("event_type"), ())):
+        if name not in event:
+            return Refusal("missing_field", name)
+    return None
+
+
+def as_json() -> bytes:
+    """The contract as the JVM's check reads it from its jar."""
+    return msgspec.json.encode({
+        "max_event_bytes": MAX_EVENT_BYTES,
+        "heartbeat": HEARTBEAT,
+        "required_by_type": REQUIRED_BY_TYPE,
+        "fields": [asdict(field) for field in FIELDS],
+    })
+
+
+def json_schema() -> dict:
+    """JSON Schema (2020-12) for producers; the skew of clocks and the record's size can't be said in it."""
+    properties = {field.name: _property(field) for field in FIELDS}
+    rules = [
+        {"if": {"properties": {"event_type": {"const": kind}}, "required": ["event_type"]}, "then": {"required": list(names)}}
+        for kind, names in REQUIRED_BY_TYPE.items() if names
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "liveshelf event",
+        "type": "object",
+        "properties": properties,
+        "required": [field.name for field in FIELDS if field.required],
+        "allOf": rules,
+    }
+
+
+def _property(field: Field) -> dict:
+    kind = {"string": "string", "int": "integer", "float": "number"}[field.kind]
+    schema: dict = {"type": [kind, "null"] if not field.required else kind, "description": field.doc}
+    if field.choices:
+        schema["enum"] = list(EVENT_TYPES)
+    limits = {"minimum": field.minimum, "maximum": field.maximum, "maxLength": field.max_length}
+    schema |= {name: limit for name, limit in limits.items() if limit is not None}
+    if field.required and field.kind == "string":
+        schema["minLength"] = 1
+    return schema
+
+
+def docs_table() -> str:
+    """The contract as a Markdown table."""
+    rows = ["| field | type | required | limits | meaning |", "|---|---|---|---|---|"]
+    for field in FIELDS:
+        limits = f"at most {field.max_length} characters" if field.max_length else f"{field.minimum:g} to {field.maximum:g}"
+        required = "yes" if field.required else ", ".join(k for k, names in REQUIRED_BY_TYPE.items() if field.name in names)
+        rows.append(f"| `{field.name}` | {field.kind} | {required} | {limits} | {field.doc} |")
+    return "\n".join(rows)

@@ -1,0 +1,1 @@
+"""Feast definitions → a plan (plain data, checked) → Flink SQL → rows in Feast's online store."""

@@ -1,0 +1,126 @@
+"""Feature rows in Feast's own Redis layout, versioned: an older row never replaces a newer one.
+
+Layout (Feast 0.67, `entity_key_serialization_version: 3`): one hash an entity, named by the serialized entity key and
+the project; a field a feature, named by murmur3 of "view:feature", holding a `feast.types.Value`; `_ts:{view}` holds the
+event time. `_v:{view}` is ours: event time and sequence as digits, compared before a write. Feast's own writer reads,
+then writes, and drops a row whose event time equals the stored one.
+"""
+
+import struct
+from collections.abc import Callable, Iterable
+
+import mmh3
+import msgspec
+
+from jobs.features.plan import ViewPlan
+
+STRING_TYPE = 2  # feast.ValueType.STRING in a serialized key
+KEY_VERSION = 3
+
+
+def entity_key(project: str, keys: dict[str, str]) -> bytes:
+    """The name of an entity's hash; `keys` maps join keys to string values."""
+    parts = [struct.pack("<I", len(keys))]
+    for name in sorted(keys):
+        parts.append(struct.pack("<II", STRING_TYPE, len(name.encode())) + name.encode())
+    for name in sorted(keys):
+        value = keys[name].encode()
+        parts.append(struct.pack("<II", STRING_TYPE, len(value)) + value)
+    return b"".join(parts) + project.encode()
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """The name of a feature's field in the hash."""
+    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
+
+
+def version(event_time_ms: int, seq: int) -> bytes:
+    """Digits whose order as text is their order in time."""
+    return b"%016d%010d" % (event_time_ms, seq)
+
+
+def _varint(number: int) -> bytes:
+    number &= (1 << 64) - 1
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _sized(tag: int, content: bytes) -> bytes:
+    return _varint(tag << 3 | 2) + _varint(len(content)) + content
+
+
+def timestamp(event_time_ms: int) -> bytes:
+    """A `google.protobuf.Timestamp`."""
+    seconds, ms = divmod(event_time_ms, 1000)
+    return (b"\x08" + _varint(seconds) if seconds else b"") + (b"\x10" + _varint(ms * 1_000_000) if ms else b"")
+
+
+def _strings(values: Iterable[str | None]) -> bytes:
+    """Nulls are left out: Feast's lists can't hold them."""
+    return _sized(12, b"".join(_sized(1, value.encode()) for value in values if value is not None))
+
+
+# feast.types.Value by the name of the field's dtype; `None` is an empty value for all of them.
+ENCODERS: dict[str, Callable[[object], bytes]] = {
+    "Int64": lambda value: b"\x20" + _varint(int(value)),
+    "Int32": lambda value: b"\x18" + _varint(int(value)),
+    "Float64": lambda value: b"\x29" + struct.pack("<d", value),
+    "Float32": lambda value: b"\x35" + struct.pack("<f", value),
+    "Bool": lambda value: b"\x38" + (b"\x01" if value else b"\x00"),
+    "String": lambda value: _sized(2, str(value).encode()),
+    "Array(String)": _strings,
+    "Array(Int64)": lambda values: _sized(14, _sized(1, b"".join(_varint(v) for v in values if v is not None))),
+    "Array(Float64)": lambda values: _sized(15, _sized(1, b"".join(struct.pack("<d", v) for v in values if v is not None))),
+}
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One entity's values of one view, in the plan's order."""
+
+    entity: str
+    event_time_ms: int
+    seq: int
+    payload: str
+
+
+class RowEncoder:
+    """Rows of one view as arguments of `WRITE_LUA`; what is constant in a view is encoded once."""
+
+    def __init__(self, project: str, view: ViewPlan) -> None:
+        self._view = view
+        self._project = project
+        self._fields = [feature_field(view.name, output.name) for output in view.outputs]
+        self._encoders = [ENCODERS[output.dtype] for output in view.outputs]
+        self._version_field = f"_v:{view.name}".encode()
+        self._time_field = f"_ts:{view.name}".encode()
+
+    def arguments(self, row: Row) -> list[bytes]:
+        """[key, version field, version, expiry in epoch ms, field, value, …]."""
+        out = [
+            entity_key(self._project, {self._view.entity: row.entity}), self._version_field,
+            version(row.event_time_ms, row.seq), b"%d" % (row.event_time_ms + self._view.ttl_ms if self._view.ttl_ms else 0),
+            self._time_field, timestamp(row.event_time_ms),
+        ]
+        for field, encode, value in zip(self._fields, self._encoders, msgspec.json.decode(row.payload), strict=True):
+            out += (field, b"" if value is None else encode(value))
+        return out
+
+
+# The hash expires with the view that lives longest: Feast keeps all views of an entity in one hash.
+# (PTTL and TIME, because PEXPIRETIME came with Redis 7 and the server that pip brings is 6.2.)
+WRITE_LUA = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+if stored and stored > ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], unpack(ARGV, 4))
+local expiry = tonumber(ARGV[3])
+if expiry > 0 then
+  local left = redis.call('PTTL', KEYS[1])
+  local now = redis.call('TIME')
+  if left < 0 or now[1] * 1000 + left < expiry then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end
+end
+return 1
+"""

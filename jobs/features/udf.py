@@ -1,0 +1,74 @@
+"""The features job's one Python hop: rows of all views, a batch at a time, into the online store."""
+
+import sys
+import time
+from collections.abc import Iterable
+
+import msgspec
+import pandas as pd
+from pyflink.table import ScalarFunction
+from pyflink.table.udf import FunctionContext
+
+from jobs.features.online_store import Row
+from jobs.features.plan import FeaturePlan
+from jobs.features.writer import RedisWriter, WriteCounts
+
+
+class WriterConfig(msgspec.Struct, frozen=True):
+    """What the operator needs to open its writer."""
+
+    plan: FeaturePlan
+    redis_url: str
+
+
+class WriteFeatures(ScalarFunction):
+    """`write_features(view, entity, event_time_ms, seq, payload)` → 1 for a row that was written, 0 for one superseded.
+
+    A batch holds everything since the last checkpoint barrier or bundle, so when a checkpoint completes Redis has
+    accepted all its rows (at-least-once; the writes are versioned, so writing again changes nothing).
+    """
+
+    def __init__(self, config: WriterConfig) -> None:
+        self._config = msgspec.json.encode(config)  # plain bytes: what is shipped to workers holds no client and no class
+
+    def is_deterministic(self) -> bool:
+        """It writes: the planner may neither drop nor repeat it."""
+        return False
+
+    def open(self, function_context: FunctionContext) -> None:
+        config = msgspec.json.decode(self._config, type=WriterConfig)
+        sys.setswitchinterval(0.0005)
+        self._writer = RedisWriter(config.redis_url, config.plan)
+        group = function_context.get_metric_group()
+        self._counters = {name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "redis_us")}
+
+    def eval(self, view: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series) -> pd.Series:
+        views, entities, payloads = view.tolist(), entity.tolist(), payload.tolist()
+        times, seqs = event_time_ms.tolist(), seq.tolist()
+        newest = newest_rows(zip(views, entities, times, seqs, strict=True))
+        rows = [(views[i], Row(entities[i], times[i], seqs[i], payloads[i])) for i in newest]
+        started = time.perf_counter_ns()
+        counts: WriteCounts = self._writer.write(rows)
+        self._count(len(views), counts, (time.perf_counter_ns() - started) // 1000)
+        return pd.Series([1] * len(views))
+
+    def _count(self, rows: int, counts: WriteCounts, redis_us: int) -> None:
+        kept = counts.written + counts.stale
+        values = {"rows": rows, "written": counts.written, "superseded": rows - kept, "stale": counts.stale, "redis_us": redis_us}
+        for name, value in values.items():
+            self._counters[name].inc(value)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def newest_rows(rows: Iterable[tuple[str, str, int, int]]) -> list[int]:
+    """Places of each (view, entity)'s newest row: the others would be overwritten at once."""
+    newest: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for place, (view, entity, time_ms, seq) in enumerate(rows):
+        known = newest.get((view, entity))
+        if known is None or (time_ms, seq) >= known[:2]:
+            newest[view, entity] = (time_ms, seq, place)
+    return [place for _, _, place in newest.values()]
+
+

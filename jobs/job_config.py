@@ -1,0 +1,74 @@
+"""What a submitted job is told: plain values, shipped as one JSON file that only its owner can read."""
+
+from pathlib import Path
+
+import msgspec
+from pyflink.common import Configuration
+
+from jobs.settings import Settings
+
+
+class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses, topics, limits and knobs of one job; the meaning of each is told in `jobs/settings.py`."""
+
+    kafka_bootstrap: str
+    redis_url: str
+    events_topic: str
+    dead_topic: str
+    late_topic: str
+    rankings_topic: str
+    project: str
+    model_dir: str
+    channel: str
+    context_features: list[str]
+    session_gap_s: int
+    max_clock_skew_s: int
+    dedup_horizon_s: int
+    list_size: int
+    list_ttl_s: int
+    bundle_ms: int
+    bundle_rows: int
+    checkpoint_interval_ms: int
+    parallelism: int
+    source_options: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, settings: Settings, kafka_bootstrap: str, redis_url: str, **more: object) -> "JobConfig":
+        """From settings and the addresses of the running services; `more` holds what settings don't."""
+        known = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
+        return cls(**(known | {"model_dir": str(settings.model_dir.resolve())} | more
+                      | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}))
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> "JobConfig":
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+
+
+def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0) -> Configuration:
+    """What both jobs set, beyond the cluster's own defaults.
+
+    `reuse-optimize-block-with-digest` makes the planner compute what several statements share once: without it, every
+    statement reads and parses the topic again.
+    """
+    values = {
+        "pipeline.name": name,
+        "parallelism.default": str(config.parallelism),
+        "execution.checkpointing.interval": f"{config.checkpoint_interval_ms} ms",
+        "python.fn-execution.bundle.time": str(bundle_ms),
+        "python.fn-execution.bundle.size": str(config.bundle_rows),
+        "python.fn-execution.arrow.batch.size": str(config.bundle_rows),
+        "python.fn-execution.memory.managed": "false",
+        "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        "table.local-time-zone": "UTC",
+        "table.exec.state.ttl": f"{state_ttl_s} s",
+        "table.exec.source.idle-timeout": "30 s",
+    }
+    configuration = Configuration()
+    for key, value in values.items():
+        configuration.set_string(key, value)
+    return configuration

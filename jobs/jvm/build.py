@@ -1,0 +1,52 @@
+"""Compile the JVM's part into one small jar, remembered by the hash of what went into it.
+
+The Java that pip brings has no compiler, so Eclipse's (`ecj`, one jar) is resolved from its Maven coordinates.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+from jobs import events
+from jobs.cluster import jars
+from jobs.cluster.java import JAVA
+from jobs.errors import ServiceError
+
+ECJ = "org.eclipse.jdt:ecj:3.42.0"
+SOURCES = Path(__file__).parent
+
+
+def contract_jar() -> Path:
+    """The jar with `liveshelf.ParseEvent` and the contract it checks; compiled when sources or contract changed."""
+    sources = sorted(SOURCES.glob("*.java"))
+    digest = hashlib.sha256(events.as_json())
+    for source in sources:
+        digest.update(source.read_bytes())
+    jar = jars.cache_dir() / "jvm" / f"liveshelf-{digest.hexdigest()[:16]}.jar"
+    if not jar.is_file():
+        _compile(sources, jar)
+    return jar
+
+
+def _compile(sources: list[Path], jar: Path) -> None:
+    import pyflink
+
+    libraries = [str(path) for path in (Path(pyflink.__file__).parent / "lib").glob("*.jar")]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(JAVA), "-jar", str(jars._jars(ECJ)[0]), "-source", "17", "-target", "17", "-nowarn",
+                   "-cp", ":".join(libraries), "-d", folder, *map(str, sources)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ServiceError(f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version")
+        Path(folder, "event_contract.json").write_bytes(events.as_json())
+        partial = Path(folder, "liveshelf.jar")
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(Path(folder).rglob("*")):
+                if path.is_file() and path != partial:
+                    archive.write(path, path.relative_to(folder))
+        jar.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(partial, jar.with_suffix(".partial"))
+        jar.with_suffix(".partial").replace(jar)

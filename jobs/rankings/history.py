@@ -1,0 +1,78 @@
+"""What a visitor did lately: from the packed history of a row to the current session. Pure.
+
+The JVM keeps each visitor's last events and hands them over as one string, because ARRAY columns on their way from
+Arrow to pandas cost more than the model. Events are joined by RECORD_SEPARATOR in order of arrival, the fields of one
+by UNIT_SEPARATOR: event_time_ms, event_type, item_id ("" when absent), event_id, and one that is kept empty.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+RECORD_SEPARATOR = "\x1e"
+UNIT_SEPARATOR = "\x1f"
+FIELDS_PER_EVENT = 5
+
+
+class Session(NamedTuple):
+    """A visitor's current session in event-time order; the three lists are parallel, `items` holds "" for none."""
+
+    event_times_ms: list[int]
+    types: list[str]
+    items: list[str]
+    purchased: frozenset[str]
+
+    @property
+    def session_events(self) -> int:
+        """Events without repeats, of every type."""
+        return len(self.event_times_ms)
+
+    @property
+    def event_time_ms(self) -> int:
+        """The newest event's time."""
+        return self.event_times_ms[-1]
+
+
+def newest_rows(visitor_ids: Iterable[str]) -> list[int]:
+    """Each visitor's last row in a batch, ascending: the list of an earlier row would be overwritten at once."""
+    return sorted({visitor_id: row for row, visitor_id in enumerate(visitor_ids)}.values())
+
+
+def current_session(history: str, gap_ms: int) -> Session:
+    """The events after the last pause longer than `gap_ms`, of a history of at least one event.
+
+    Of events with one event_id the first to arrive counts. Order is by event time, then arrival; so a late event takes
+    its place, and may join two sessions or belong to one that is over. A pause of exactly `gap_ms` ends nothing.
+    """
+    # One split for all events: the cut takes 7 µs for 10 events and 21 for 50.
+    parts = history.replace(RECORD_SEPARATOR, UNIT_SEPARATOR).split(UNIT_SEPARATOR)
+    times = list(map(int, parts[0::FIELDS_PER_EVENT]))
+    types, items, event_ids = (parts[field::FIELDS_PER_EVENT] for field in (1, 2, 3))
+    rows = _first_of_each(event_ids)
+    rows.sort(key=times.__getitem__)  # stable, so arrival decides between equal times
+    rows = rows[_session_start([times[row] for row in rows], gap_ms) :]
+    session_types = [types[row] for row in rows]
+    session_items = [items[row] for row in rows]
+    return Session([times[row] for row in rows], session_types, session_items, _purchased(session_types, session_items))
+
+
+def _first_of_each(event_ids: list[str]) -> list[int]:
+    if len(set(event_ids)) == len(event_ids):
+        return list(range(len(event_ids)))
+    first: dict[str, int] = {}
+    for row, event_id in enumerate(event_ids):
+        first.setdefault(event_id, row)
+    return list(first.values())
+
+
+def _session_start(times: list[int], gap_ms: int) -> int:
+    """Index of the first event of the last session in ordered times."""
+    for row in range(len(times) - 1, 0, -1):
+        if times[row] - times[row - 1] > gap_ms:
+            return row
+    return 0
+
+
+def _purchased(types: list[str], items: list[str]) -> frozenset[str]:
+    if "purchase" not in types:
+        return frozenset()
+    return frozenset(item for kind, item in zip(types, items, strict=True) if kind == "purchase" and item)

@@ -1,0 +1,54 @@
+"""What the rankings operator counts, through Flink's reporters. Counters only: they add up over tasks and restarts."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jobs.rankings.publish import PublishCounts
+from jobs.rankings.score import RankedList
+
+if TYPE_CHECKING:  # so that the tests of this module need no Flink
+    from pyflink.metrics import MetricGroup
+
+LATENCY_BOUNDS_MS = (5, 10, 20, 30, 50, 100, 250, 1000)
+
+
+class RankingMetrics:
+    """The counters of one operator instance; each call is one batch."""
+
+    def __init__(self, group: "MetricGroup") -> None:
+        self._batches = group.counter("batches")
+        self._batch_rows = group.counter("batch_rows")
+        self._superseded = group.counter("rows_superseded")
+        self._lists = {
+            level: group.counter(f"lists_{level or 'personal'}") for level in (None, "popular", "model_error")
+        }
+        self._written = group.counter("lists_written")
+        self._stale = group.counter("stale_writes")
+        self._model_us = group.counter("model_us")
+        self._redis_us = group.counter("redis_us")
+        # Cumulative, as Prometheus means `le`: a list that took 7 ms counts in le_10 and in all above.
+        self._latency = [group.counter(f"event_to_redis_ms_le_{bound}") for bound in (*LATENCY_BOUNDS_MS, "inf")]
+
+    def batch(self, rows: int, ranked: list[RankedList], counts: PublishCounts) -> None:
+        """A batch of `rows`, of which the lists were ranked and published."""
+        self._batches.inc()
+        self._batch_rows.inc(rows)
+        self._superseded.inc(rows - len(ranked))
+        for level, lists in Counter(one.fallback for one in ranked).items():
+            self._lists[level].inc(lists)
+        self._written.inc(counts.written)
+        self._stale.inc(counts.stale)
+
+    def spent(self, model_ns: int, redis_ns: int) -> None:
+        """Time of a batch in the model (with encoding and rules), and in Redis (features read, lists written)."""
+        self._model_us.inc(model_ns // 1000)
+        self._redis_us.inc(redis_ns // 1000)
+
+    def visible(self, appended_at_ms: np.ndarray, now_ms: int) -> None:
+        """Lists of events appended to Kafka at these times are readable since `now_ms`."""
+        latency_ms = now_ms - appended_at_ms  # [B]
+        within = (latency_ms[:, None] <= np.array(LATENCY_BOUNDS_MS)).sum(axis=0).tolist()
+        for counter, lists in zip(self._latency, (*within, len(latency_ms)), strict=True):
+            counter.inc(lists)

@@ -1,0 +1,232 @@
+"""The replay: contract events into Kafka at a pace, with heartbeats that move time on in every partition."""
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+
+import msgspec
+
+from jobs.errors import SettingsError
+from jobs.events import HEARTBEAT, SCHEMA_VERSION, Event
+from jobs.replay import chaos, senders
+from jobs.replay.chaos import DUPLICATE, INTACT, Record
+from jobs.replay.senders import Sender
+
+CLOCK_SKEW_MS = 300_000  # the contract refuses what lies further in the future
+SKEW_MARGIN_MS = 5_000  # clocks of broker and workers needn't agree to the second
+# Sliding windows take an event in up to a minute after it: one second more and everything is flushed.
+FLUSH_MS = 61_000
+HEARTBEAT_EVERY_RECORDS = 200  # at full speed, where time on the wall says nothing
+
+
+@dataclass
+class ReplayReport:
+    """What a replay sent. `produced` = `events` + `duplicates`; accepted are `produced` without the corrupted ones.
+
+    `events` counts each event once, corrupted or not; `corrupted` and `skipped` count by kind and by reason.
+    `heartbeats` are records beside `produced`. Times are of intact events, in ms; `final_heartbeat_ms` is where time
+    stands at the end, and `flushed` is false when the clock's limit kept it too low to close every window.
+    """
+
+    produced: int = 0
+    events: int = 0
+    duplicates: int = 0
+    corrupted: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    heartbeats: int = 0
+    first_event_time_ms: int | None = None
+    last_event_time_ms: int | None = None
+    final_heartbeat_ms: int | None = None
+    flushed: bool = True
+    seconds: float = 0.0
+
+
+def replay(
+    bootstrap: str,
+    topic: str,
+    events: Iterable[Event],
+    *,
+    watermark_delay_s: float,
+    speed: float | None = None,
+    shift_to_now: bool = False,
+    limit: int | None = None,
+    shuffle_within_s: float = 0,
+    duplicate: float = 0.0,
+    corrupt: float = 0.0,
+    seed: int = 0,
+    heartbeat_every_ms: int = 200,
+    min_visitor_pause_ms: int = 0,
+    on_event: Callable[[Event], None] | None = None,
+    skipped: Counter[str] | None = None,
+) -> ReplayReport:
+    """Send events (in event-time order) to a topic and report what was sent.
+
+    Args:
+        watermark_delay_s: the source's delay; copies come within it, and the last heartbeat lies beyond it.
+        speed: event time per time on the wall (1: as it happened); None sends as fast as it can.
+        shift_to_now: move all event times so that none lies in the future when it is sent and the newest is as close to
+            now as it can be: up to speed 1 the first event is now, above it the last one is, when it is sent. Event ids
+            change with the shift, or a second replay within a day would count as duplicates.
+        limit: take only so many events.
+        shuffle_within_s: `chaos.shuffle_within`.
+        duplicate: share of events that are sent twice.
+        corrupt: share of events whose bytes are damaged.
+        seed: the same seed gives the same records.
+        heartbeat_every_ms: time on the wall between two heartbeats (at full speed also after every 200 records).
+        min_visitor_pause_ms: time on the wall between two events of a visitor, at least.
+        on_event: called just before an intact event is sent for the first time.
+        skipped: what the reader counts (see `sources.read`), for the report.
+
+    Raises SettingsError for a bad argument and ServiceError if Kafka doesn't take the records.
+    """
+    _check(speed, limit, shuffle_within_s, duplicate, corrupt)
+    taken: Iterable[Event] = islice(events, limit)
+    if shift_to_now:
+        taken = shifted(list(taken), speed, time.time_ns() // 1_000_000)
+    stream = hardened(taken, shuffle_within_s, duplicate, corrupt, seed, round(watermark_delay_s * 1000))
+    with closing(senders.connect(bootstrap, topic, fast=speed is None)) as sender:
+        run = _Run(sender, speed, round(shuffle_within_s * 1000), heartbeat_every_ms, min_visitor_pause_ms)
+        for record in stream:
+            run.send(record, on_event)
+        run.finish(round(watermark_delay_s * 1000))
+    run.report.skipped += skipped or Counter()
+    return run.report
+
+
+def _check(speed: float | None, limit: int | None, shuffle_within_s: float, duplicate: float, corrupt: float) -> None:
+    if speed is not None and not 0 < speed < float("inf"):
+        raise SettingsError(f"speed is {speed}", "a number above 0 (1: as it happened), or max")
+    if limit is not None and limit < 0:
+        raise SettingsError(f"limit is {limit}", "a number of events, from 0")
+    if shuffle_within_s < 0:
+        raise SettingsError(f"shuffle-within is {shuffle_within_s} s", "a time from 0 s")
+    for name, share in (("duplicate", duplicate), ("corrupt", corrupt)):
+        if not 0 <= share <= 1:
+            raise SettingsError(f"{name} is {share}", "a share from 0 to 1")
+
+
+def shifted(events: list[Event], speed: float | None, start_ms: int) -> Iterator[Event]:
+    """Events moved so that the first (up to speed 1) or the last (above) is sent at its own event time.
+
+    In between, none is sent before its event time. `start_ms` is when sending starts.
+    """
+    if not events:
+        return
+    first_ms, last_ms = events[0]["event_time_ms"], events[-1]["event_time_ms"]
+    if speed is not None and speed <= 1:
+        shift_ms = start_ms - first_ms
+    else:
+        lasts_ms = 0 if speed is None else int((last_ms - first_ms) / speed)
+        shift_ms = start_ms + lasts_ms - last_ms
+    for event in events:
+        event_id, time_ms = _shifted_id(event["event_id"], shift_ms), event["event_time_ms"] + shift_ms
+        yield event | {"event_id": event_id, "event_time_ms": time_ms}
+
+
+def _shifted_id(event_id: str, shift_ms: int) -> str:
+    text = f"{event_id}@{shift_ms}"
+    return text if len(text) <= 64 else hashlib.sha256(text.encode()).hexdigest()  # 128 UTF-16 units are allowed
+
+
+def hardened(
+    events: Iterable[Event], shuffle_within_s: float, duplicate: float, corrupt: float, seed: int, delay_ms: int
+) -> Iterator[Record]:
+    """The records to send; each knob has its own random numbers, so that none changes what another one chooses."""
+    if shuffle_within_s:
+        events = chaos.shuffle_within(events, shuffle_within_s, random.Random(f"{seed}/shuffle"))
+    stream = chaos.records(events)
+    if corrupt:
+        stream = chaos.corrupt(stream, corrupt, random.Random(f"{seed}/corrupt"))
+    if duplicate:
+        stream = chaos.duplicate(stream, duplicate, random.Random(f"{seed}/duplicate"), delay_ms)
+    return stream
+
+
+class _Run:
+    """One replay on its way: the clock, the heartbeats and the counts."""
+
+    def __init__(
+        self, sender: Sender, speed: float | None, shuffle_ms: int, heartbeat_every_ms: int, visitor_pause_ms: int
+    ) -> None:
+        self.report = ReplayReport()
+        self._sender, self._speed, self._shuffle_ms = sender, speed, shuffle_ms
+        self._heartbeat_every_s, self._visitor_pause_s = heartbeat_every_ms / 1000, visitor_pause_ms / 1000
+        self._started_s = time.monotonic()
+        self._first_ms = 0
+        self._newest_ms = 0  # newest event time that was sent: the replay's position
+        self._next_heartbeat_s = self._started_s + self._heartbeat_every_s
+        self._since_heartbeat = 0
+        self._visitor_sent_s: dict[bytes, float] = {}
+
+    def send(self, record: Record, on_event: Callable[[Event], None] | None) -> None:
+        time_ms = record.event["event_time_ms"]
+        position_ms = max(self._newest_ms, time_ms)
+        if not self.report.produced:
+            self._first_ms, self._newest_ms, self._started_s = time_ms, time_ms, time.monotonic()
+        if self._speed is not None:
+            self._wait(self._started_s + (position_ms - self._first_ms) / 1000 / self._speed, position_ms)
+        if self._visitor_pause_s and record.key in self._visitor_sent_s:
+            self._wait(self._visitor_sent_s[record.key] + self._visitor_pause_s, position_ms)
+        if on_event and record.mark == INTACT:
+            on_event(record.event)
+        self._sender.send(record.key, record.value, time_ms)
+        if self._visitor_pause_s:
+            self._visitor_sent_s[record.key] = time.monotonic()
+        self._newest_ms = position_ms
+        self._count(record)
+        self._since_heartbeat += 1
+        crowded = self._speed is None and self._since_heartbeat >= HEARTBEAT_EVERY_RECORDS
+        if crowded or time.monotonic() >= self._next_heartbeat_s:
+            self._heartbeat(self._newest_ms - self._shuffle_ms)
+
+    def finish(self, delay_ms: int) -> None:
+        """Move time on until everything is flushed, as far as the clock's limit allows, and wait for Kafka."""
+        if self.report.produced:
+            wanted_ms = self._newest_ms + delay_ms + FLUSH_MS
+            allowed_ms = time.time_ns() // 1_000_000 + CLOCK_SKEW_MS - SKEW_MARGIN_MS
+            self.report.flushed = wanted_ms <= allowed_ms
+            self.report.final_heartbeat_ms = min(wanted_ms, allowed_ms)
+            self._heartbeat(self.report.final_heartbeat_ms)
+        self._sender.flush()
+        self.report.seconds = time.monotonic() - self._started_s
+
+    def _wait(self, until_s: float, next_ms: int) -> None:
+        """Sleep, with heartbeats that stay below the next record's place in event time."""
+        while (now_s := time.monotonic()) < until_s:
+            if now_s >= self._next_heartbeat_s:
+                self._heartbeat(min(self._position_ms(now_s), next_ms) - self._shuffle_ms)
+            time.sleep(max(0.0, min(until_s, self._next_heartbeat_s) - now_s))
+
+    def _position_ms(self, now_s: float) -> int:
+        if self._speed is None:
+            return self._newest_ms
+        return max(self._newest_ms, self._first_ms + int((now_s - self._started_s) * 1000 * self._speed))
+
+    def _heartbeat(self, time_ms: int) -> None:
+        """To every partition. At `position - shuffle` it makes nothing late: whatever follows is newer than that."""
+        time_ms = max(1, time_ms)
+        beat = {"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": time_ms}
+        value = msgspec.json.encode(beat)
+        for partition in range(self._sender.partitions):
+            self._sender.send(None, value, time_ms, partition)
+        self.report.heartbeats += self._sender.partitions
+        self._next_heartbeat_s = time.monotonic() + self._heartbeat_every_s
+        self._since_heartbeat = 0
+
+    def _count(self, record: Record) -> None:
+        report, time_ms = self.report, record.event["event_time_ms"]
+        report.produced += 1
+        if record.mark == DUPLICATE:
+            report.duplicates += 1
+            return
+        report.events += 1
+        if record.mark != INTACT:
+            report.corrupted[record.mark] += 1
+            return
+        report.first_event_time_ms = min(time_ms, report.first_event_time_ms or time_ms)
+        report.last_event_time_ms = max(time_ms, report.last_event_time_ms or time_ms)

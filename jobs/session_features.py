@@ -1,0 +1,83 @@
+"""The features job: topic → checks and dead letters → event-time windows in the JVM → Feast's online store.
+
+Submitted with `liveshelf submit features`, or with the `flink run` line that its `--dry-run` prints.
+"""
+
+import argparse
+from pathlib import Path
+
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.table import DataTypes, Schema, StatementSet, StreamTableEnvironment
+from pyflink.table.udf import udf
+
+from jobs.features import source, sql
+from jobs.features.plan import FeaturePlan, load
+from jobs.features.udf import WriteFeatures, WriterConfig
+from jobs.job_config import JobConfig, base_configuration
+
+GROUP = "liveshelf-features"
+
+
+def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfig) -> StatementSet:
+    """The job's statements in one set: features, dead letters and late events.
+
+    A stream that several statements read is fixed once as a DataStream (`_once`): the planner would else prune columns
+    for each reader and then read, parse and deduplicate once a reader.
+    """
+    table_env.execute_sql(source.PARSED)
+    table_env.execute_sql(source.source_table(config, GROUP, plan.delay_ms, config.source_options))
+    _once(table_env, "sequenced", sql.sequenced(plan), row_time="ts")
+    _once(table_env, "counted", sql.counted(plan), row_time="ts")
+    table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
+    for view in plan.views:
+        if view.frame == "slide":
+            _once(table_env, f"{view.name}_timed", sql.change_sql(view), row_time="at_time")
+    _once(table_env, "feature_rows", " UNION ALL ".join(f"({sql.view_sql(view)})" for view in plan.views))
+    write = udf(WriteFeatures(WriterConfig(plan=plan, redis_url=config.redis_url)), result_type=DataTypes.BIGINT(),
+                func_type="pandas", deterministic=False)
+    table_env.create_temporary_system_function("write_features", write)
+    table_env.execute_sql("CREATE TEMPORARY TABLE written (rows_written BIGINT) WITH ('connector' = 'blackhole')")
+    statements = table_env.create_statement_set()
+    statements.add_insert_sql(
+        "INSERT INTO written SELECT write_features(view_name, entity, event_time_ms, seq, payload) FROM feature_rows"
+    )
+    _add_letters(table_env, statements, config, plan)
+    return statements
+
+
+def _add_letters(table_env: StreamTableEnvironment, statements: StatementSet, config: JobConfig, plan: FeaturePlan) -> None:
+    """What wasn't taken: refused records and late events, each to its topic, with its reason and its bytes."""
+    table_env.execute_sql(source.dead_letter_table(config, "dead_letters", config.dead_topic))
+    table_env.execute_sql(source.dead_letter_table(config, "late_letters", config.late_topic))
+    dead = source.dead_letter_select(config, "refusal", "refusal_field", "refusal IS NOT NULL")
+    late = source.dead_letter_select(config, "'late'", "'event_time_ms'", f"{sql.TAKEN} AND {sql.late(plan)}")
+    statements.add_insert_sql(f"INSERT INTO dead_letters {dead}")
+    statements.add_insert_sql(f"INSERT INTO late_letters {late}")
+
+
+def _once(table_env: StreamTableEnvironment, name: str, query: str, row_time: str | None = None) -> None:
+    """The query's rows as the view `name`, computed once however many read it.
+
+    `row_time` names the column that is the view's row time; it may lie in the future, and windows hold it back till then.
+    """
+    schema = Schema.new_builder()
+    if row_time:
+        schema = schema.column_by_expression("proc", "PROCTIME()").watermark(row_time, "SOURCE_WATERMARK()")
+    stream = table_env.to_data_stream(table_env.sql_query(query))
+    table_env.create_temporary_view(name, stream, schema.build())
+
+
+def main() -> None:
+    """Entry point of `flink run -py`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--plan", type=Path, required=True)
+    parser.add_argument("--config", type=Path, required=True)
+    arguments = parser.parse_args()
+    config = JobConfig.load(arguments.config)
+    environment = StreamExecutionEnvironment.get_execution_environment(base_configuration(config, "liveshelf features", 200, 2 * config.dedup_horizon_s))
+    table_env = StreamTableEnvironment.create(environment)
+    build(table_env, load(arguments.plan), config).execute()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What becomes of each record: refused, heartbeat, late, duplicate or counted (pure)."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jobs.events import HEARTBEAT, Event, Refusal, parse
+from jobs.verify.slice import Position, Record
+
+Kind = Literal["refused", "heartbeat", "late", "duplicate", "counted"]
+FUTURE = Refusal("future_event_time", "event_time_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record and what becomes of it; `event` is None when it is refused, `refusal` when it isn't."""
+
+    record: Record
+    kind: Kind
+    event: Event | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def arrival(self) -> tuple[int, int, int]:
+        """Event time, then arrival: the order in which a visitor's events stand."""
+        return self.event["event_time_ms"], *self.record.position
+
+
+@dataclass(frozen=True)
+class Classified:
+    """All records by (partition, offset), and how far event time has come on every partition.
+
+    `watermark_ms` is None while no record is accepted.
+    """
+
+    entries: list[Entry] = field(repr=False)
+    watermark_ms: int | None
+
+    def of_kind(self, *kinds: Kind) -> list[Entry]:
+        return [entry for entry in self.entries if entry.kind in kinds]
+
+    def refused_by_reason(self) -> dict[str, int]:
+        return dict(Counter(entry.refusal.reason for entry in self.of_kind("refused")).most_common())
+
+
+def classify(
+    records: Iterable[Record],
+    delay_ms: int,
+    *,
+    refused_as_future: Collection[Position] = (),
+    now_ms: int | None = None,
+    max_skew_ms: int = 300_000,
+) -> Classified:
+    """Walks each partition in offset order; `records` come sorted by (partition, offset).
+
+    An accepted record is late when its event time is at most the highest so far (its own included) minus `delay_ms`.
+    Of the on-time ones the first with an event_id counts. Heartbeats move event time and are never late.
+    An event too far in the future for the job's clock may not be so any more now: `refused_as_future` holds the places
+    where the job said so.
+    """
+    entries: list[Entry] = []
+    newest_ms: dict[int, int] = {}
+    counted_ids: set[str] = set()
+    for record in records:
+        parsed = parse(record.value, now_ms, max_skew_ms)
+        if not isinstance(parsed, Refusal) and record.position in refused_as_future:
+            parsed = FUTURE
+        if isinstance(parsed, Refusal):
+            entries.append(Entry(record, "refused", refusal=parsed))
+            continue
+        event_time_ms = parsed["event_time_ms"]
+        newest_ms[record.partition] = max(newest_ms.get(record.partition, 0), event_time_ms)
+        late = event_time_ms <= newest_ms[record.partition] - delay_ms
+        entries.append(Entry(record, _kind(parsed, late, counted_ids), event=parsed))
+    return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
+
+
+def _kind(event: Event, late: bool, counted_ids: set[str]) -> Kind:
+    if event["event_type"] == HEARTBEAT:
+        return "heartbeat"
+    if late:
+        return "late"
+    if event["event_id"] in counted_ids:
+        return "duplicate"
+    counted_ids.add(event["event_id"])
+    return "counted"

@@ -1,0 +1,163 @@
+"""`verify`: read, recompute, compare, report."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import redis
+
+from jobs.errors import DefinitionError
+from jobs.settings import Settings
+from jobs.verify import conservation, features, lists, online, shelf
+from jobs.verify.classify import Classified, classify
+from jobs.verify.report import Report
+from jobs.verify.slice import Slice, read_slice
+from jobs.verify.views import View, plain_views
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from models.bundle import Bundle
+
+PAUSE_S = 2.0  # between two looks at a job that hasn't caught up; it shares the machine with verify
+
+
+class Addresses(Protocol):
+    """Where the services answer, as in `jobs.cluster.runtime.Runtime`."""
+
+    kafka_bootstrap: str
+    redis_url: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is verified: a topic's slice from `since` on, the definitions, the model and the stores."""
+
+    settings: Settings
+    addresses: Addresses
+    topic: str
+    since: Mapping[int, int] | None
+    store: "FeatureStore"
+    views: list[View]
+    bundle: "Bundle"
+    client: redis.Redis
+
+
+def verify(
+    settings: Settings,
+    addresses: Addresses,
+    *,
+    topic: str = "",
+    since: Mapping[int, int] | None = None,
+    wait_s: float = 0,
+    store: "FeatureStore | None" = None,
+) -> Report:
+    """Compares what the jobs made of a topic with the oracle, again and again until it is equal or `wait_s` is over.
+
+    `topic` is the events topic if empty. `since` gives first offsets by partition; the jobs must have started there
+    with empty stores, else older entities count as too many. `store` is opened from the settings if absent.
+    Raises ServiceError, DefinitionError, ModelError or DataError; differences are in the report, not raised.
+    """
+    from models.bundle import load_bundle
+
+    store = store or open_store(settings)
+    views = plain_views(store.list_stream_feature_views())
+    if not views:
+        raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
+    bundle = load_bundle(settings.model_dir)
+    with redis.Redis.from_url(addresses.redis_url) as client:
+        checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, bundle, client)
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            report = verify_once(checked)
+            if report.ok or time.monotonic() + PAUSE_S > deadline_s:
+                return report
+            time.sleep(PAUSE_S)
+
+
+def open_store(settings: Settings) -> "FeatureStore":
+    """Feast on the running system: its configuration in the state folder, or else the repository's own."""
+    from feast import FeatureStore
+
+    running = settings.state_dir / "feature_store.yaml"
+    return FeatureStore(repo_path=str(settings.feature_repo), fs_yaml_file=running if running.is_file() else None)
+
+
+def verify_once(checked: Checked) -> Report:
+    """One look at everything, as it stands now."""
+    started_s, report = time.monotonic(), Report()
+    settings, bootstrap = checked.settings, checked.addresses.kafka_bootstrap
+    events = read_slice(bootstrap, checked.topic, checked.since)
+    dead = conservation.letters_for(events, read_slice(bootstrap, settings.dead_topic, must_exist=False))
+    late = conservation.letters_for(events, read_slice(bootstrap, settings.late_topic, must_exist=False))
+    classified = classify(
+        events.records,
+        checked.views[0].delay_ms,
+        refused_as_future=conservation.refused_as_future(dead),
+        max_skew_ms=settings.max_clock_skew_s * 1000,
+    )
+    conservation.compare_letters(report, classified, dead, late)
+    expired = _verify_features(report, checked, classified) + _verify_lists(report, checked, classified)
+    report.watermark_ms = classified.watermark_ms
+    report.refused_by_reason = classified.refused_by_reason()
+    report.counts = balance(events, classified, settings.session_gap_s * 1000) | {"expired": expired}
+    report.seconds = time.monotonic() - started_s
+    return report
+
+
+def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int]:
+    """The slice in numbers; `accepted + refused = read` and `heartbeats + late + duplicates + counted = accepted`."""
+    kinds = {kind: len(classified.of_kind(kind)) for kind in ("refused", "heartbeat", "late", "duplicate", "counted")}
+    counted = classified.of_kind("counted")
+    visitors = features.events_by_key(("visitor_id",), counted)
+    times_ms = [[event["event_time_ms"] for event in group] for group in visitors.values()]
+    return {
+        "read": len(events.records),
+        "accepted": len(events.records) - kinds["refused"],
+        "refused": kinds["refused"],
+        "heartbeats": kinds["heartbeat"],
+        "late": kinds["late"],
+        "duplicates": kinds["duplicate"],
+        "counted": kinds["counted"],
+        "after_watermark": sum(entry.event["event_time_ms"] > classified.watermark_ms for entry in counted),
+        "visitors": len(visitors),
+        "sessions": sum(len(features.session_starts(each, gap_ms)) for each in times_ms),
+    }
+
+
+def _verify_features(report: Report, checked: Checked, classified: Classified) -> int:
+    """Every view, entity and feature; how many expected rows have outlived their ttl."""
+    counted, watermark_ms = classified.of_kind("counted"), classified.watermark_ms or 0
+    expected = {view.name: features.newest_rows(view, counted, watermark_ms) for view in checked.views}
+    groups = online.by_keys(checked.views)
+    entities = {names: set().union(*(expected[view.name] for view in views)) for names, views in groups.items()}
+    for names, views in groups.items():
+        found = online.read_rows(checked.store, views, entities[names])
+        for view in views:
+            online.compare_view(report, view, expected[view.name], found[view.name])
+    online.compare_keys(report, checked.store, checked.client, entities)
+    now_ms = time.time_ns() // 1_000_000
+    return sum(
+        row.event_time_ms + view.ttl_ms <= now_ms
+        for view in checked.views if view.ttl_ms for row in expected[view.name].values()
+    )
+
+
+def _verify_lists(report: Report, checked: Checked, classified: Classified) -> int:
+    """Every visitor's list and its log record; how many lists have outlived their ttl."""
+    settings, bundle = checked.settings, checked.bundle
+    sessions = lists.current_sessions(classified.of_kind("counted", "late", "duplicate"), settings.session_gap_s * 1000)
+    log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False)
+    logged = shelf.newest_logged(log.records, settings.channel)
+    fitting = {
+        visitor: record.context for visitor, record in logged.items()
+        if record.context_features == bundle.context_features and len(record.context) == len(bundle.context_features)
+    }
+    rankings = lists.rank(sessions, fitting, bundle)
+    stored = shelf.read_lists(checked.client, sessions, settings.channel)
+    shelf.compare_log(report, sessions, logged, bundle)
+    shelf.compare_lists(report, sessions, rankings, stored, model=bundle.version, list_size=settings.list_size)
+    shelf.compare_list_keys(report, checked.client, sessions, settings.channel)
+    now_ms = time.time_ns() // 1_000_000
+    return sum(session.event_time_ms + settings.list_ttl_s * 1000 <= now_ms for session in sessions.values())

@@ -1,0 +1,105 @@
+"""What a Feast stream feature view asks for, as plain values with units."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from jobs.errors import DefinitionError
+
+UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One feature: `function` over `column`; `window_ms` is None for a session's."""
+
+    feature: str
+    column: str
+    function: str
+    window_ms: int | None
+    dtype: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view: a session view has `gap_ms`, a sliding view `slide_ms`, a view as of each event neither."""
+
+    name: str
+    keys: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+    delay_ms: int
+    ttl_ms: int | None = None
+    gap_ms: int | None = None
+    slide_ms: int | None = None
+
+
+def plain_views(definitions: Iterable) -> list[View]:
+    """The online views among Feast's `StreamFeatureView`s that aggregate something.
+
+    Raises DefinitionError if one can't be read or their watermark delays differ: late is a property of an event.
+    """
+    wanted = [each for each in definitions if each.aggregations and getattr(each, "online", True)]
+    views = [plain_view(each) for each in wanted]
+    if len({view.delay_ms for view in views}) > 1:
+        delays = ", ".join(f"{view.name} {view.delay_ms} ms" for view in views)
+        raise DefinitionError(
+            f"the views' sources differ in watermark_delay_threshold: {delays}",
+            "give them one watermark_delay_threshold",
+        )
+    return views
+
+
+def plain_view(definition) -> View:
+    """One `StreamFeatureView`, or anything with its attributes; raises DefinitionError with its name and the fault."""
+    tags = dict(definition.tags or {})
+    session = tags.get("window") == "session"
+    dtypes = {each.name: str(each.dtype) for each in definition.schema}
+    return View(
+        name=definition.name,
+        keys=tuple(definition.join_keys),
+        aggregates=tuple(_aggregate(definition.name, each, session, dtypes) for each in definition.aggregations),
+        delay_ms=_delay_ms(definition),
+        ttl_ms=_ms(definition.ttl) or None if definition.ttl else None,
+        gap_ms=duration_ms(tags.get("gap", "30m"), definition.name) if session else None,
+        slide_ms=None if session else _slide_ms(definition, tags),
+    )
+
+
+def duration_ms(text: str, view: str) -> int:
+    """"30m" as milliseconds; raises DefinitionError naming the view."""
+    found = re.fullmatch(r"(\d+)\s*(ms|s|m|h|d)", text.strip())
+    if not found:
+        raise DefinitionError(f"{view}: {text!r} isn't a duration", "write a number and ms, s, m, h or d, as in 30m")
+    return int(found[1]) * UNIT_MS[found[2]]
+
+
+def _aggregate(view: str, aggregation, session: bool, dtypes: dict[str, str]) -> Aggregate:
+    name = aggregation.name or aggregation.resolved_name(aggregation.time_window)
+    if not session and not aggregation.time_window:
+        raise DefinitionError(f"{view}.{name} has no time_window", "give it one, or tag the view as a session view")
+    window_ms = None if session else _ms(aggregation.time_window)
+    return Aggregate(name, aggregation.column, aggregation.function, window_ms, dtypes.get(name, ""))
+
+
+def _slide_ms(definition, tags: dict[str, str]) -> int | None:
+    if "slide" in tags:
+        return duration_ms(tags["slide"], definition.name)
+    # Feast sets slide_interval to time_window where none is given.
+    slides = {_ms(each.slide_interval) for each in definition.aggregations
+              if each.slide_interval and each.slide_interval != each.time_window}
+    if len(slides) > 1:
+        what = f"{definition.name} slides by {sorted(slides)} ms at once"
+        raise DefinitionError(what, "give each slide its own view")
+    return slides.pop() if slides else None
+
+
+def _delay_ms(definition) -> int:
+    """A registered view has its KafkaSource as `stream_source`, and the delay under `kafka_options`."""
+    source = getattr(definition, "stream_source", None) or definition.source
+    delay = getattr(source, "kafka_options", source).watermark_delay_threshold
+    return _ms(delay) if delay else 0
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)

@@ -1,0 +1,98 @@
+"""A trained model as a bundle: one ONNX file, its vocabulary, and a manifest that a worker can check."""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from models.bundle import CONTEXT_FEATURES, INPUTS, OUTPUTS
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch
+from models.gru import SessionGRU
+
+# 17 has everything the graph uses (GRU-14, Gemm-13, TopK-11); runtimes since 2022 read it.
+OPSET = 17
+POPULAR_ITEMS = 200
+
+
+def export_onnx(model: SessionGRU, file: Path) -> None:
+    """Write the graph with free `batch` and `time` dimensions and all weights inside.
+
+    The TorchScript exporter on purpose: it maps nn.GRU to ONNX's GRU operator and needs no onnxscript. Its warning
+    about batch sizes is about the initial state, which the traced graph builds from the input's shape.
+    """
+    example = (
+        torch.ones(2, 3, dtype=torch.int64),
+        torch.ones(2, 3, dtype=torch.int64),
+        torch.ones(2, 3),
+        torch.tensor([3, 2]),
+        torch.zeros(2, len(CONTEXT_FEATURES)),
+    )
+    dimensions = {
+        name: {axis: dimension for axis, dimension in enumerate(shape) if dimension in ("batch", "time")}
+        for name, (_, shape) in {**INPUTS, **OUTPUTS}.items()
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(),
+            example,
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes=dimensions,
+        )
+
+
+def write_vocabulary(file: Path, items: list[str], names: dict[str, str]) -> None:
+    """`items` are in order of popularity already (see dataset.vocabulary)."""
+    vocabulary = {"items": items, "event_types": EVENT_TYPES, "names": names, "popular": items[:POPULAR_ITEMS]}
+    file.write_bytes(msgspec.json.encode(vocabulary))
+
+
+def write_manifest(
+    folder: Path, model: SessionGRU, name: str, batch: Batch, training: dict, metrics: dict[str, dict[str, float]]
+) -> None:
+    """Describe the files in `folder`; `batch` becomes the golden case, with torch's outputs, not ONNX's."""
+    golden_inputs = golden_case(batch)
+    with torch.no_grad():
+        outputs = model.eval()(*(torch.from_numpy(array) for array in golden_inputs.values()))
+    sizes = {"C": len(CONTEXT_FEATURES), "K": model.k}
+
+    def tensors(contract: dict[str, tuple[str, list[str]]]) -> list[dict]:
+        return [
+            {"name": tensor, "type": kind, "shape": [sizes.get(dimension, dimension) for dimension in shape]}
+            for tensor, (kind, shape) in contract.items()
+        ]
+
+    manifest = {
+        "format": 1,
+        "name": name,
+        "files": {
+            file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in ("model.onnx", "vocabulary.json")
+        },
+        "inputs": tensors(INPUTS),
+        "outputs": tensors(OUTPUTS),
+        "n_items": model.item.shape[0],
+        "k": model.k,
+        "max_events": MAX_EVENTS,
+        "context_features": CONTEXT_FEATURES,
+        "training": training,
+        "metrics": metrics,
+        "golden": {
+            "inputs": {key: array.tolist() for key, array in golden_inputs.items()},
+            "outputs": {key: value.tolist() for key, value in zip(OUTPUTS, outputs, strict=True)},
+        },
+    }
+    (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def golden_case(batch: Batch) -> dict[str, np.ndarray]:
+    """The batch by input name; every second row has context values, so that this input is exercised too."""
+    context = np.zeros((len(batch.items), len(CONTEXT_FEATURES)), np.float32)
+    context[::2] = [3, 2400, 4350, 5]  # 3 views in 40 minutes, 43.50 on average, 5 views in the hour
+    return dict(zip(INPUTS, (*batch, context), strict=True))

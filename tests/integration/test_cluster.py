@@ -1,0 +1,276 @@
+"""The embedded services, started for real on free ports in a temporary state folder."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
+
+from jobs.cluster import doctor, flink, processes, runtime, topics
+from jobs.errors import ServiceError, SettingsError
+from jobs.settings import REPOSITORY, Settings
+
+COPY_SQL = """\
+import sys
+from pyflink.table import EnvironmentSettings, TableEnvironment
+
+table_env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
+for name in ("copied_from", "copied_to"):
+    table_env.execute_sql(
+        f"CREATE TABLE {name} (word STRING) WITH ('connector'='kafka', 'topic'='{name}', 'format'='json', "
+        f"'scan.startup.mode'='earliest-offset', 'properties.bootstrap.servers'='{sys.argv[1]}')"
+    )
+table_env.execute_sql("INSERT INTO copied_to SELECT UPPER(word) FROM copied_from")
+"""
+
+
+def settings_in(state_dir: Path, **changed: object) -> Settings:
+    return Settings(state_dir=state_dir, kafka_port=0, redis_port=0, flink_port=0, **changed)
+
+
+def eventually(true: Callable[[], bool], limit_s: float) -> float:
+    """Seconds until `true()`; fails after `limit_s`."""
+    begin = time.monotonic()
+    while not true():
+        assert time.monotonic() - begin < limit_s, f"not within {limit_s} s"
+        time.sleep(0.1)
+    return time.monotonic() - begin
+
+
+def mentions(state_dir: Path) -> list[psutil.Process]:
+    """Processes that name the state folder in their command line or environment, found without the code's marks."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if process.pid != psutil.Process().pid and any(str(state_dir) in word for word in words):
+            found.append(process)
+    return found
+
+
+def java_with(state_dir: Path, main_class: str) -> psutil.Process:
+    (process,) = [process for process in mentions(state_dir) if main_class in " ".join(process.cmdline())]
+    return process
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = settings_in(tmp_path_factory.mktemp("system"))
+    runtime.up(settings)
+    yield settings
+    runtime.down(settings)
+
+
+@pytest.fixture(scope="module")
+def running(settings: Settings) -> runtime.Runtime:
+    return runtime.attach(settings)
+
+
+def test_a_second_up_starts_nothing(settings: Settings, running: runtime.Runtime) -> None:
+    assert runtime.up(settings) == running
+
+
+def test_status_counts_the_slots_that_settings_ask_for(settings: Settings) -> None:
+    status = runtime.status(settings)
+
+    assert {status[service]["state"] for service in runtime.SERVICES} == {"running"}
+    assert status["flink"]["task_managers"] == 1
+    assert status["flink"]["slots_total"] == settings.slots_per_task_manager == 2
+
+
+def test_doctor_finds_the_services_in_order(settings: Settings) -> None:
+    found = {check.name: check for check in doctor.checks(settings)}
+
+    names = ("Java", "jars", "port of kafka", "port of redis", "port of flink", "Kafka", "Redis", "Flink")
+    assert [name for name in names if not found[name].ok] == []
+    assert "maxmemory-policy noeviction" in found["Redis"].found
+
+
+def test_doctor_says_what_to_do_where_nothing_runs(tmp_path: Path) -> None:
+    found = {check.name: check for check in doctor.checks(settings_in(tmp_path, model_dir=tmp_path / "none"))}
+
+    for service in ("Kafka", "Redis", "Flink"):
+        assert (found[service].ok, found[service].found, found[service].fix) == (False, "not running", "liveshelf up")
+    assert not found["model bundle"].ok
+
+
+def test_making_a_topic_twice_keeps_its_records(running: runtime.Runtime) -> None:
+    topics.create_topics(running.kafka_bootstrap, {"kept": 3})
+    producer = KafkaProducer(bootstrap_servers=running.kafka_bootstrap)
+    producer.send("kept", b"one", partition=2).get(timeout=10)
+    producer.close()
+
+    topics.create_topics(running.kafka_bootstrap, {"kept": 3, "added": 1})
+
+    assert topics.end_offsets(running.kafka_bootstrap, "kept") == {0: 0, 1: 0, 2: 1}
+    assert topics.end_offsets(running.kafka_bootstrap, "added") == {0: 0}
+
+
+def test_a_message_of_two_megabytes_is_accepted(running: runtime.Runtime) -> None:
+    topics.create_topics(running.kafka_bootstrap, {"large": 1})
+    producer = KafkaProducer(bootstrap_servers=running.kafka_bootstrap, max_request_size=4 * 1024 * 1024)
+    producer.send("large", b"x" * 2_000_000).get(timeout=10)
+    producer.close()
+
+    assert topics.end_offsets(running.kafka_bootstrap, "large") == {0: 1}
+
+
+def test_a_topic_that_nobody_made_is_an_error(running: runtime.Runtime) -> None:
+    producer = KafkaProducer(bootstrap_servers=running.kafka_bootstrap, max_block_ms=2000)
+    with pytest.raises(KafkaError):
+        producer.send("evnets", b"lost").get(timeout=5)
+    producer.close()
+
+    with pytest.raises(ServiceError, match="no topic 'evnets'"):
+        topics.end_offsets(running.kafka_bootstrap, "evnets")
+
+
+def test_a_full_redis_refuses_writes_and_evicts_nothing(running: runtime.Runtime) -> None:
+    client = redis.Redis.from_url(running.redis_url)
+    client.set("kept", "value")
+    client.config_set("maxmemory", "1")
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
+        client.set("refused", "value")
+    client.config_set("maxmemory", "0")
+
+    assert client.get("kept") == b"value"
+
+
+def test_a_printed_line_submits_a_job_that_reads_kafka_without_naming_jars(
+    settings: Settings, running: runtime.Runtime, tmp_path: Path
+) -> None:
+    bootstrap = running.kafka_bootstrap
+    topics.create_topics(bootstrap, {"copied_from": 1, "copied_to": 1})
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    producer.send("copied_from", b'{"word":"shelf"}').get(timeout=10)
+    producer.close()
+    job = tmp_path / "upper_case.py"
+    job.write_text(COPY_SQL)
+
+    line = flink.command(settings).line("-d", "-py", str(job), bootstrap)
+    submitted = subprocess.run(line, shell=True, capture_output=True, text=True, cwd="/", check=False)
+
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    consumer = KafkaConsumer(
+        "copied_to", bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=30_000
+    )
+    assert next(consumer).value == b'{"word":"SHELF"}'
+    consumer.close()
+    assert [job["state"] for job in runtime.status(settings)["flink"]["jobs"]] == ["RUNNING"]
+
+
+def test_a_killed_task_manager_comes_back_with_its_slots(settings: Settings, running: runtime.Runtime) -> None:
+    def task_managers() -> dict[str, int]:
+        listed = flink.ask(running.flink_rest_url, "/taskmanagers")["taskmanagers"]
+        return {each["id"]: each["slotsNumber"] for each in listed}
+
+    (before,) = task_managers()
+    java_with(settings.state_dir, "TaskManagerRunner").send_signal(signal.SIGKILL)
+
+    eventually(lambda: any(each != before and slots == 2 for each, slots in task_managers().items()), limit_s=20)
+    eventually(lambda: set(task_managers()) - {before} == set(task_managers()), limit_s=20)
+
+
+def test_a_killed_job_manager_comes_back_too(settings: Settings, running: runtime.Runtime) -> None:
+    killed = java_with(settings.state_dir, "StandaloneSessionClusterEntrypoint")
+    killed.send_signal(signal.SIGKILL)
+
+    eventually(lambda: not killed.is_running(), limit_s=5)
+    eventually(lambda: flink.answers(running.flink_rest_url, slots=2), limit_s=40)
+
+
+def test_a_taken_port_is_named_with_its_holder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        settings = Settings(state_dir=tmp_path, redis_port=port)
+        with pytest.raises(ServiceError, match=rf"port {port} for Redis is taken by pid \d+.*\n.*LIVESHELF_REDIS_PORT"):
+            runtime.up(settings, what=["redis"])
+
+    assert mentions(tmp_path) == []
+
+
+def test_a_state_folder_with_a_blank_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "my shop"
+    with pytest.raises(SettingsError, match="my shop"):
+        runtime.up(settings_in(folder))
+
+    assert mentions(folder) == []
+
+
+def test_two_state_folders_live_side_by_side(running: runtime.Runtime, tmp_path: Path) -> None:
+    second = settings_in(tmp_path)
+    own = runtime.up(second, what=["redis"])
+    redis.Redis.from_url(own.redis_url).set("only", "here")
+
+    assert redis.Redis.from_url(running.redis_url).get("only") is None
+    runtime.down(second)
+    assert redis.Redis.from_url(running.redis_url).ping()
+
+
+def test_redis_and_kafka_keep_their_data_over_down_and_up(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    what = ["kafka", "redis"]
+    first = runtime.up(settings, what)
+    redis.Redis.from_url(first.redis_url).set("kept", "value")
+    topics.create_topics(first.kafka_bootstrap, {"kept": 2})
+    runtime.down(settings)
+
+    second = runtime.up(settings, what)
+
+    assert redis.Redis.from_url(second.redis_url).get("kept") == b"value"
+    assert topics.end_offsets(second.kafka_bootstrap, "kept") == {0: 0, 1: 0}
+    runtime.down(settings)
+
+
+def test_a_redis_of_the_users_own_is_neither_started_nor_stopped(running: runtime.Runtime, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, redis_url=running.redis_url)
+    used = runtime.up(settings, what=["redis"])
+
+    assert used.redis_url == running.redis_url
+    assert used.pids == {}
+    assert running.redis_url not in (tmp_path / "runtime.json").read_text()
+    assert runtime.down(settings) == 0
+    assert redis.Redis.from_url(running.redis_url).ping()
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, redis_url="redis://:secret@127.0.0.1:1/0")
+
+    shown = [repr(runtime.current(settings)), str(runtime.status(settings)), str(doctor.checks(settings))]
+    assert [text for text in shown if "secret" in text] == []
+
+
+def test_an_interrupted_up_stops_what_it_had_started(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from jobs.settings import Settings; from jobs.cluster import runtime\n"
+        "runtime.up(Settings(state_dir=Path(sys.argv[1]), kafka_port=0, redis_port=0, flink_port=0))"
+    )
+    starting = subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    services = ("kafka", "redis", "flink")
+    eventually(lambda: all(processes.owned(tmp_path, service) for service in services), limit_s=30)
+
+    starting.send_signal(signal.SIGINT)
+
+    assert starting.wait(timeout=30) != 0
+    assert mentions(tmp_path) == []
+    with pytest.raises(ServiceError, match="nothing is running"):
+        runtime.attach(settings_in(tmp_path))
+
+
+def test_down_leaves_no_process(settings: Settings) -> None:
+    assert len(mentions(settings.state_dir)) >= 5  # broker, Redis, supervisor, JobManager, TaskManager
+
+    assert runtime.down(settings) >= 5
+
+    assert mentions(settings.state_dir) == []
+    assert not (settings.state_dir / "runtime.json").exists()

@@ -1,0 +1,273 @@
+"""Lists into a real Redis: versions, replays, expiry, outages; and the whole operator on one batch."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import redis
+
+from jobs.cluster import processes
+from jobs.cluster import redis as redis_server
+from jobs.errors import ServiceError, SettingsError
+from jobs.features.online_store import entity_key, feature_field
+from jobs.rankings.context import ContextReader
+from jobs.rankings.history import Session
+from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
+from jobs.rankings.score import RankedList
+
+ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
+ENCODER = Encoder("home", "model-1", [])
+NOW_MS = time.time_ns() // 1_000_000
+HOUR_S = 3600
+
+
+def wait_until_it_answers(url: str) -> None:
+    deadline = time.monotonic() + 20
+    while not redis_server.answers(url):
+        assert time.monotonic() < deadline, f"no Redis at {url}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    state_dir = tmp_path_factory.mktemp("redis")
+    (port,) = processes.free_ports(1)
+    redis_server.start(state_dir, port)
+    wait_until_it_answers(redis_server.url(port))
+    yield redis_server.url(port)
+    processes.stop(processes.owned(state_dir))
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(redis_url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
+    publisher = Publisher(redis_url, "home", HOUR_S)
+    yield publisher
+    publisher.close()
+
+
+def publication(visitor: str, offset: int, item: str = "a", event_time_ms: int = NOW_MS) -> Publication:
+    session = Session([event_time_ms], ["view"], [item], frozenset())
+    return Publication(visitor, 0, offset, RankedList([item], [1.0], None, [item]), session, [], NOW_MS)
+
+
+def publish(publisher: Publisher, *publications: Publication) -> PublishCounts:
+    return publisher.publish(publications, [ENCODER.value(one) for one in publications])
+
+
+def stored_items(client: redis.Redis, visitor: str) -> list[str]:
+    return json.loads(client.get(f"shelf:{{{visitor}}}:home"))["items"]
+
+
+def test_a_list_is_written_under_its_key_as_encoded(publisher: Publisher, client: redis.Redis) -> None:
+    one = publication("v1", 7)
+
+    assert publish(publisher, one) == PublishCounts(written=1, stale=0)
+    assert client.keys() == [b"shelf:{v1}:home"]
+    assert client.get("shelf:{v1}:home") == ENCODER.value(one)
+
+
+def test_an_older_list_never_replaces_a_newer_one(publisher: Publisher, client: redis.Redis) -> None:
+    publish(publisher, publication("v1", 10, "new"), publication("v2", 5, "old"))
+
+    counts = publish(publisher, publication("v1", 9, "old"), publication("v2", 6, "new"))
+
+    assert counts == PublishCounts(written=1, stale=1)
+    assert stored_items(client, "v1") == stored_items(client, "v2") == ["new"]
+
+
+def test_versions_beyond_what_a_double_holds_are_compared_exactly(publisher: Publisher, client: redis.Redis) -> None:
+    publish(publisher, publication("v1", 2**53 + 1, "new"))
+
+    assert publish(publisher, publication("v1", 2**53, "old")).stale == 1
+    assert stored_items(client, "v1") == ["new"]
+
+
+def test_a_replayed_batch_writes_the_same_again(publisher: Publisher, client: redis.Redis) -> None:
+    batch = [publication(f"v{number}", number) for number in range(50)]
+    publish(publisher, *batch)
+    before = {key: client.get(key) for key in client.scan_iter()}
+
+    assert publish(publisher, *batch) == PublishCounts(written=50, stale=0)
+    assert {key: client.get(key) for key in client.scan_iter()} == before
+
+
+def test_two_writers_leave_the_newest_list_of_each_visitor(redis_url: str, client: redis.Redis) -> None:
+    def write(offsets: list[int]) -> None:
+        publisher = Publisher(redis_url, "home", HOUR_S)
+        for offset in offsets:
+            publish(publisher, *(publication(f"v{visitor}", offset, f"i{offset}") for visitor in range(20)))
+        publisher.close()
+
+    forward, backward = list(range(0, 100)), list(range(99, -1, -1))
+    writers = [threading.Thread(target=write, args=(offsets,)) for offsets in (forward, backward)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert [stored_items(client, f"v{visitor}") for visitor in range(20)] == [["i99"]] * 20
+
+
+def test_a_server_that_forgot_the_script_gets_it_again(publisher: Publisher, client: redis.Redis) -> None:
+    publish(publisher, publication("v1", 1, "old"), publication("v2", 9, "new"))
+    client.script_flush()
+
+    counts = publish(publisher, publication("v1", 2, "new"), publication("v2", 8, "old"))
+
+    assert counts == PublishCounts(written=1, stale=1)
+    assert stored_items(client, "v1") == stored_items(client, "v2") == ["new"]
+
+
+def test_a_list_expires_at_its_event_time_plus_the_ttl_however_often_it_is_written(
+    publisher: Publisher, client: redis.Redis
+) -> None:
+    ten_minutes_ago_ms = NOW_MS - 600_000
+    for _ in range(2):
+        publish(publisher, publication("v1", 1, event_time_ms=ten_minutes_ago_ms))
+
+    left_ms = client.pttl("shelf:{v1}:home")
+
+    now_ms = time.time_ns() // 1_000_000
+    assert now_ms + left_ms == pytest.approx(ten_minutes_ago_ms + HOUR_S * 1000, abs=500)
+
+
+def test_a_list_whose_time_is_over_is_absent_at_once(publisher: Publisher, client: redis.Redis) -> None:
+    publish(publisher, publication("v1", 1, event_time_ms=NOW_MS - 2 * HOUR_S * 1000))
+
+    assert client.get("shelf:{v1}:home") is None
+
+
+def test_a_foreign_value_under_a_key_is_an_error_that_names_the_key(publisher: Publisher, client: redis.Redis) -> None:
+    client.rpush("shelf:{v2}:home", "mine")
+
+    with pytest.raises(ServiceError, match=r"shelf:\{v2\}:home.*WRONGTYPE"):
+        publish(publisher, publication("v1", 1), publication("v2", 2))
+    assert publish(publisher, publication("v3", 3)).written == 1  # no reply of the failed batch is left over
+
+
+def test_connections_that_were_cut_are_opened_again(publisher: Publisher, client: redis.Redis) -> None:
+    publish(publisher, publication("v1", 1, "old"))
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    assert publish(publisher, publication("v1", 2, "new")).written == 1
+    assert stored_items(client, "v1") == ["new"]
+
+
+def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: Path) -> None:
+    (port,) = processes.free_ports(1)
+    url = redis_server.url(port)
+    late = threading.Timer(0.7, redis_server.start, (tmp_path, port))
+    late.start()
+    try:
+        counts = publish(Publisher(url, "home", HOUR_S, patience_s=20), publication("v1", 1))
+    finally:
+        late.join()
+        wait_until_it_answers(url)
+        processes.stop(processes.owned(tmp_path))
+
+    assert counts == PublishCounts(written=1, stale=0)
+
+
+def test_a_server_that_stays_away_is_an_error_that_names_it_after_the_patience() -> None:
+    (port,) = processes.free_ports(1)
+    started = time.monotonic()
+
+    with pytest.raises(ServiceError, match=f"127.0.0.1:{port} didn't answer for 0.5 s"):
+        publish(Publisher(redis_server.url(port), "home", HOUR_S, patience_s=0.5), publication("v1", 1))
+    assert 0.1 < time.monotonic() - started < 3
+
+
+def test_the_error_about_a_server_that_is_away_doesnt_show_its_password() -> None:
+    (port,) = processes.free_ports(1)
+    publisher = Publisher(f"redis://someone:hunter2@127.0.0.1:{port}/0", "home", HOUR_S, patience_s=0.1)
+
+    with pytest.raises(ServiceError) as raised:
+        publish(publisher, publication("v1", 1))
+    assert "hunter2" not in str(raised.value)
+
+
+FEATURES = ["visitor_session:view_count", "visitor_session:mean_dwell_ms", "visitor_activity:views_1h"]
+
+
+def store_features(client: redis.Redis, visitor: str, **values: bytes) -> None:
+    """`view__feature=value` as Feast's Redis store holds it."""
+    fields = {feature_field(*name.split("__")): value for name, value in values.items()}
+    client.hset(entity_key("liveshelf", {"visitor_id": visitor}), mapping=fields)
+
+
+def test_context_is_each_visitors_values_in_the_services_order(redis_url: str, client: redis.Redis) -> None:
+    value_pb2 = pytest.importorskip("feast.protos.feast.types.Value_pb2")
+    views = value_pb2.Value(int64_val=3).SerializeToString()
+    dwell = value_pb2.Value(double_val=1500.5).SerializeToString()
+    store_features(client, "v1", visitor_session__view_count=views, visitor_session__mean_dwell_ms=dwell)
+    store_features(client, "v3", visitor_activity__views_1h=views, visitor_session__mean_dwell_ms=b"")
+
+    context = ContextReader(redis_url, "liveshelf", FEATURES).read(["v1", "v2", "v3"])
+
+    assert context.dtype == np.float32
+    assert context.tolist() == [[3, 1500.5, 0], [0, 0, 0], [0, 0, 3]]
+
+
+def test_a_feature_that_isnt_a_number_is_an_error_that_names_it(redis_url: str, client: redis.Redis) -> None:
+    value_pb2 = pytest.importorskip("feast.protos.feast.types.Value_pb2")
+    store_features(client, "v1", visitor_session__mean_dwell_ms=value_pb2.Value(string_val="x").SerializeToString())
+
+    with pytest.raises(SettingsError, match="visitor_session:mean_dwell_ms"):
+        ContextReader(redis_url, "liveshelf", FEATURES).read(["v1"])
+
+
+class Counters(dict):
+    """Stands in for Flink's metric group, whose worker isn't here."""
+
+    def get_metric_group(self) -> "Counters":
+        return self
+
+    def counter(self, name: str) -> "Counters":
+        self.setdefault(name, 0)
+        counter = Counters()
+        counter.inc = lambda n=1: self.update({name: self[name] + n})
+        return counter
+
+
+@pytest.mark.skipif(not (ESHOP / "manifest.json").is_file(), reason="the eshop bundle isn't there")
+def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(redis_url: str, client: redis.Redis) -> None:
+    udf = pytest.importorskip("jobs.rankings.udf")
+    known = json.loads((ESHOP / "vocabulary.json").read_text())["items"]
+    operator = udf.RankSessions(udf.RankConfig(str(ESHOP), redis_url, "home", HOUR_S, 20, 1800, "liveshelf"))
+    counters = Counters()
+    operator.open(counters)
+
+    def history(*items: str) -> str:
+        return "\x1e".join(f"{NOW_MS + n}\x1fview\x1f{item}\x1fe{n}\x1f" for n, item in enumerate(items))
+
+    records = operator.eval(
+        pd.Series(["v1", "v2", "v1"]),
+        pd.Series([0, 0, 0]),
+        pd.Series([11, 12, 13]),
+        pd.Series([history(known[0]), history("unknown"), history(known[0], known[1])]),
+        pd.Series([NOW_MS, NOW_MS, NOW_MS]),
+    )
+    operator.close()
+
+    assert records[0] is None
+    popular, personal = json.loads(records[1]), json.loads(records[2])
+    assert (popular["visitor_id"], popular["fallback"], popular["items"]) == ("v2", "popular", known[:20])
+    assert (personal["fallback"], personal["list_id"], personal["session_events"]) == (None, "0-13", 2)
+    assert personal["session_items"] == known[:2]
+    assert len(personal["items"]) == 20
+    assert personal["context"] == [0, 0, 0, 0]
+    assert personal.items() >= json.loads(client.get("shelf:{v1}:home")).items()
+    assert (counters["batch_rows"], counters["rows_superseded"], counters["lists_written"]) == (3, 1, 2)

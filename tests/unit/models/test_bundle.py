@@ -1,0 +1,289 @@
+"""A worker loads the committed bundle, and refuses every broken one with the file and the reason."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.errors import ModelError
+from models.bundle import Bundle, load_bundle
+from models.dataset import Event, pad
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def bundle(eshop_bundle_folder) -> Bundle:
+    return load_bundle(eshop_bundle_folder)
+
+
+@pytest.fixture
+def folder(eshop_bundle_folder, tmp_path) -> Path:
+    """A copy of the committed bundle, to be broken."""
+    return Path(shutil.copytree(eshop_bundle_folder, tmp_path / "bundle"))
+
+
+def edit_json(file: Path, change) -> None:
+    content = json.loads(file.read_bytes())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def sign(folder: Path) -> None:
+    """Make the manifest's hashes fit the files again, as a careless rebuild would."""
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    edit_json(folder / "manifest.json", lambda manifest: manifest.update(files=hashes))
+
+
+FILES = ("model.onnx", "vocabulary.json")
+
+
+def inputs(bundle: Bundle, *lines: list[str]) -> list[np.ndarray]:
+    sessions = [[Event(item, "view", 1200.0 * position) for position, item in enumerate(line)] for line in lines]
+    batch = pad(sessions, bundle.item_index, bundle.type_index)
+    return [*batch, np.zeros((len(lines), len(bundle.context_features)), np.float32)]
+
+
+# What it is
+
+
+def test_the_committed_bundle_loads_and_names_its_items(bundle):
+    assert bundle.version == "eshop-" + bundle.manifest["files"]["model.onnx"][:12]
+    assert len(bundle.items) == 218
+    assert bundle.items[0] == ""
+    assert bundle.items[bundle.item_index["A13"]] == "A13"
+    assert bundle.names["A13"] == "trousers A13, beige, $28"
+    assert len(bundle.popular) == 200
+    assert list(bundle.type_index) == [
+        "view", "search", "add_to_cart", "remove_from_cart", "purchase", "rating", "click",
+    ]  # fmt: skip
+    assert min(bundle.type_index.values()) == 1
+
+
+def test_the_committed_bundles_stay_small_enough_for_a_repository(eshop_bundle_folder):
+    for name, limit_bytes in (("eshop", 3_000_000), ("serenade", 9_000_000)):
+        files = (eshop_bundle_folder.parent / name).iterdir()
+        assert sum(file.stat().st_size for file in files) < limit_bytes, name
+
+
+def test_the_serenade_bundle_loads(eshop_bundle_folder):
+    assert len(load_bundle(eshop_bundle_folder.parent / "serenade").items) == 18_010
+
+
+def test_loading_a_bundle_does_not_import_torch():
+    code = "import sys, models.bundle; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+# What it gives
+
+
+def test_a_list_is_sorted_has_no_padding_and_no_item_twice(bundle):
+    scores, items = bundle.score(*inputs(bundle, ["A13", "A16"], ["B4"]))
+    assert scores.shape == items.shape == (2, 100)
+    assert scores.dtype == np.float32
+    assert items.dtype == np.int64
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert items.min() >= 1
+    assert items.max() <= 217
+    assert all(len(set(row)) == 100 for row in items.tolist())
+
+
+def test_an_unknown_item_does_not_change_the_list(bundle):
+    scores, items = bundle.score(*inputs(bundle, ["A13", "A16"]))
+    events = [Event("A13", "view", 0), Event("gone", "view", 600), Event("A16", "view", 1200)]
+    batch = pad([events], bundle.item_index, bundle.type_index)
+    other_scores, other_items = bundle.score(*batch, np.zeros((1, 4), np.float32))
+    assert (items == other_items).all()
+    assert (scores == other_scores).all()
+
+
+def test_more_padding_does_not_change_the_list(bundle):
+    items, types, gaps, lengths, context = inputs(bundle, ["A13", "A16"])
+    wide = [np.pad(array, ((0, 0), (0, 7))) for array in (items, types, gaps)]
+    scores, listed = bundle.score(items, types, gaps, lengths, context)
+    wide_scores, wide_listed = bundle.score(*wide, lengths, context)
+    np.testing.assert_allclose(scores, wide_scores, atol=1e-5)
+    assert (listed == wide_listed).all()
+
+
+def test_what_lies_in_the_padding_is_never_read(bundle):
+    items, types, gaps, lengths, context = inputs(bundle, ["A13"], ["B4", "C20", "P1"])
+    scores, _ = bundle.score(items, types, gaps, lengths, context)
+    items[0, 1:], types[0, 1:], gaps[0, 1:] = 77, 3, 9.0
+    dirty_scores, _ = bundle.score(items, types, gaps, lengths, context)
+    np.testing.assert_allclose(scores, dirty_scores, atol=1e-5)
+
+
+def test_the_order_of_the_rows_does_not_matter(bundle):
+    arrays = inputs(bundle, ["A13"], ["B4", "C20", "P1"], ["C20", "C20"], ["P1", "A13"])
+    shuffle = np.array([2, 0, 3, 1])
+    scores, items = bundle.score(*arrays)
+    shuffled_scores, shuffled_items = bundle.score(*(array[shuffle] for array in arrays))
+    np.testing.assert_allclose(scores[shuffle], shuffled_scores, atol=1e-5)
+    assert (items[shuffle] == shuffled_items).all()
+
+
+def test_a_row_scores_the_same_alone_and_in_a_batch(bundle):
+    arrays = inputs(bundle, ["A13"], ["B4", "C20", "P1"])
+    scores, _ = bundle.score(*arrays)
+    alone, _ = bundle.score(*(array[:1] for array in arrays))
+    np.testing.assert_allclose(scores[:1], alone, atol=1e-5)
+
+
+def test_untrained_context_has_no_effect(bundle):
+    arrays = inputs(bundle, ["A13", "A16"])
+    scores, _ = bundle.score(*arrays)
+    arrays[-1] = np.array([[3, 1200, 4350, 5]], np.float32)
+    assert (bundle.score(*arrays)[0] == scores).all()
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_is_refused_by_its_hash(folder, name):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(ModelError, match=rf"{name} .* has sha256 .*, its manifest says") as error:
+        load_bundle(folder)
+    assert "fix:" in str(error.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_truncated_file_is_refused_by_its_hash(folder, name):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match=rf"{name} \({len(data) // 2:,} bytes\) has sha256"):
+        load_bundle(folder)
+
+
+def test_a_truncated_model_is_refused_even_when_its_hash_fits(folder):
+    data = (folder / "model.onnx").read_bytes()
+    (folder / "model.onnx").write_bytes(data[: len(data) // 2])
+    sign(folder)
+    with pytest.raises(ModelError, match=r"model.onnx isn't a graph that onnxruntime .* loads"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=rf"{name} can't be read"):
+        load_bundle(folder)
+
+
+def test_a_manifest_without_a_field_is_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest.pop("golden"))
+    with pytest.raises(ModelError, match=r"manifest.json isn't a manifest.*golden"):
+        load_bundle(folder)
+
+
+def test_a_manifest_with_another_input_is_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest["inputs"][0].update(name="products"))
+    with pytest.raises(ModelError, match=r"manifest.json has inputs .*products.*the worker feeds .*items"):
+        load_bundle(folder)
+
+
+def test_a_manifest_with_one_more_context_feature_than_the_graph_is_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest["context_features"].append("visitor:extra"))
+    with pytest.raises(ModelError, match=r"model.onnx has inputs .*'batch', 4.*the worker feeds .*'batch', 5"):
+        load_bundle(folder)
+
+
+def test_a_vocabulary_of_another_size_is_refused(folder):
+    edit_json(folder / "vocabulary.json", lambda vocabulary: vocabulary["items"].append("new"))
+    sign(folder)
+    with pytest.raises(ModelError, match=r"vocabulary.json has 218 items, the manifest says 217"):
+        load_bundle(folder)
+
+
+def test_a_vocabulary_with_an_item_twice_is_refused(folder):
+    def repeat(vocabulary):
+        vocabulary["items"][1] = vocabulary["items"][0]
+
+    edit_json(folder / "vocabulary.json", repeat)
+    sign(folder)
+    with pytest.raises(ModelError, match=r"vocabulary.json has 1 items twice"):
+        load_bundle(folder)
+
+
+def test_other_golden_scores_than_the_graph_gives_are_refused(folder):
+    def shift(manifest):
+        manifest["golden"]["outputs"]["scores"][0][0] += 0.01
+
+    edit_json(folder / "manifest.json", shift)
+    with pytest.raises(ModelError, match=r"model.onnx doesn't give its golden scores"):
+        load_bundle(folder)
+
+
+def test_other_golden_items_than_the_graph_gives_are_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest["golden"]["outputs"]["items_out"][0].reverse())
+    with pytest.raises(ModelError, match=r"model.onnx doesn't list its golden items"):
+        load_bundle(folder)
+
+
+def test_a_manifest_without_a_golden_row_is_refused(folder):
+    def empty(manifest):
+        manifest["golden"]["outputs"] = {"scores": [[]], "items_out": [[]]}
+
+    edit_json(folder / "manifest.json", empty)
+    with pytest.raises(ModelError, match=r"manifest.json has golden outputs of shape \(1, 0\)"):
+        load_bundle(folder)
+
+
+def test_golden_inputs_that_do_not_run_are_refused(folder):
+    def narrow(manifest):
+        manifest["golden"]["inputs"]["context"] = [[0.0]] * 4
+
+    edit_json(folder / "manifest.json", narrow)
+    with pytest.raises(ModelError, match=r"model.onnx doesn't run on its golden inputs"):
+        load_bundle(folder)
+
+
+def test_a_manifest_of_a_later_format_is_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest.update(format=2))
+    with pytest.raises(ModelError, match=r"manifest.json isn't a manifest: .*2"):
+        load_bundle(folder)
+
+
+# What is refused, with a graph that was edited by onnx
+
+
+@pytest.fixture
+def onnx():
+    return pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'liveshelf[train]'")
+
+
+def test_a_graph_with_another_input_name_is_refused(folder, onnx):
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.input[0].name = "products"
+    for node in graph.graph.node:
+        node.input[:] = ["products" if name == "items" else name for name in node.input]
+    onnx.save(graph, folder / "model.onnx")
+    sign(folder)
+    with pytest.raises(ModelError, match=r"model.onnx has inputs .*products.*the worker feeds .*items"):
+        load_bundle(folder)
+
+
+def test_a_graph_that_gives_nan_is_refused(folder, onnx):
+    graph = onnx.load(folder / "model.onnx")
+    (bias,) = [tensor for tensor in graph.graph.initializer if tensor.name == "bias"]
+    bias.raw_data = np.full(217, np.nan, np.float32).tobytes()
+    onnx.save(graph, folder / "model.onnx")
+    sign(folder)
+    with pytest.raises(ModelError, match=r"model.onnx gives 400 scores that aren't finite"):
+        load_bundle(folder)
+
+
+def test_a_graph_with_external_data_is_refused(folder, onnx):
+    graph = onnx.load(folder / "model.onnx")
+    onnx.save(graph, folder / "model.onnx", save_as_external_data=True, location="weights.bin")
+    sign(folder)
+    with pytest.raises(ModelError, match=r"model.onnx keeps weights in other files"):
+        load_bundle(folder)

@@ -1,0 +1,70 @@
+"""The readers and the arrays that the model reads."""
+
+import numpy as np
+import pytest
+
+from jobs.errors import DataError
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Event, pad, read, vocabulary
+
+ITEMS = {"a": 1, "b": 2}
+TYPES = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
+
+
+def test_rows_are_left_aligned_and_padded_with_zeros_at_the_right():
+    batch = pad([[Event("b", "view", 0)], [Event("a", "view", 0), Event("b", "purchase", 9)]], ITEMS, TYPES)
+    assert batch.items.tolist() == [[2, 0], [1, 2]]
+    assert batch.types.tolist() == [[1, 0], [1, 5]]  # view is the first of the types, purchase the fifth
+    assert batch.lengths.tolist() == [1, 2]
+    assert batch.gaps[1].tolist() == pytest.approx([0, np.log(10)])  # log1p(9 seconds)
+    assert [array.dtype for array in batch] == [np.int64, np.int64, np.float32, np.int64]
+
+
+def test_an_unknown_item_changes_nothing():
+    with_unknown = [Event("a", "view", 0), Event("?", "view", 5), Event("b", "view", 9)]
+    without = [Event("a", "view", 0), Event("b", "view", 9)]
+    for found, expected in zip(pad([with_unknown], ITEMS, TYPES), pad([without], ITEMS, TYPES), strict=True):
+        assert found.tolist() == expected.tolist()
+
+
+def test_a_session_without_a_known_item_has_length_1_and_item_0():
+    batch = pad([[Event("?", "view", 0)], []], ITEMS, TYPES)
+    assert batch.items.tolist() == [[0], [0]]
+    assert batch.lengths.tolist() == [1, 1]
+
+
+def test_a_long_session_keeps_its_last_events():
+    events = [Event("a", "view", second) for second in range(MAX_EVENTS)] + [Event("b", "view", MAX_EVENTS)]
+    batch = pad([events], ITEMS, TYPES)
+    assert batch.lengths.tolist() == [MAX_EVENTS]
+    assert batch.items[0, -1] == 2
+
+
+def test_the_vocabulary_starts_with_the_most_frequent_item_and_breaks_ties_by_id():
+    sessions = [[Event(item, "view", 0) for item in "cbbac"]]
+    assert vocabulary(sessions) == ["b", "c", "a"]
+
+
+def test_eshop_has_the_published_rows_months_and_names(eshop_file):
+    parts = read("eshop", eshop_file)
+    assert sum(len(session) for session in parts.ship + parts.test) == 165_474
+    assert len(parts.ship) + len(parts.test) == 24_026
+    assert sum(len(session) for session in parts.test) == 14_148  # August
+    assert sum(len(session) for session in parts.validate) == 35_231  # July
+    assert len(vocabulary(parts.ship)) == 217
+    # The file's first two lines: 1 April 2008, session 1, A13 (category 1, colour 1, $28), then A16.
+    assert parts.names["A13"] == "trousers A13, beige, $28"
+    first = parts.ship[0]
+    assert [event.item for event in first[:2]] == ["A13", "A16"]
+    assert [event.time_s for event in first[:2]] == [1_207_008_000, 1_207_008_000 + 1200]
+
+
+def test_a_missing_file_is_named_with_the_way_out(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere.csv.gz is missing") as error:
+        read("eshop", tmp_path / "nowhere.csv.gz")
+    assert "--data" in str(error.value)
+
+
+def test_a_file_of_another_set_is_refused(tmp_path):
+    (tmp_path / "other.csv").write_text("SessionId,ItemId\n1,2\n")
+    with pytest.raises(DataError, match="has no column 'month'"):
+        read("eshop", tmp_path / "other.csv")

@@ -1,0 +1,124 @@
+"""The torch model, and the ONNX graph that came out of it."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from models.dataset import EVENT_TYPES, Event, pad, read, vocabulary
+
+torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
+
+from models.bundle import INPUTS  # noqa: E402
+from models.export import export_onnx  # noqa: E402
+from models.gru import SessionGRU  # noqa: E402
+
+TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
+
+
+def model(n_items: int, k: int = 100) -> "SessionGRU":
+    """A model whose every input matters: the effects that start at zero get random weights."""
+    torch.manual_seed(7)
+    made = SessionGRU(n_items, len(EVENT_TYPES), 4, hidden=100, k=k, dropout=0.2).eval()
+    with torch.no_grad():
+        for weight in (made.bias, made.type_effect.weight, made.gap_effect, made.context_effect.weight):
+            weight.normal_(std=0.1)
+    return made
+
+
+def run(made: "SessionGRU", *arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    with torch.no_grad():
+        return tuple(tensor.numpy() for tensor in made(*map(torch.from_numpy, arrays)))
+
+
+@pytest.fixture(scope="module")
+def eshop(eshop_file):
+    return read("eshop", eshop_file)
+
+
+def test_torch_and_onnx_agree_on_real_prefixes(eshop, tmp_path):
+    items = {item: index for index, item in enumerate(vocabulary(eshop.ship), start=1)}
+    made = model(len(items))
+    export_onnx(made, tmp_path / "model.onnx")
+    graph = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    prefixes = [session[:end] for session in eshop.test[:60] for end in range(1, len(session) + 1)]
+    assert len(prefixes) > 200
+    rng = np.random.default_rng(5)
+    for start in range(0, len(prefixes), 37):  # 37: batches that the export example never had
+        batch = pad(prefixes[start : start + 37], items, TYPE_INDEX)
+        context = rng.normal(0, 1000, (len(batch.items), 4)).astype(np.float32)
+        scores, listed = run(made, *batch, context)
+        onnx_scores, onnx_listed = graph.run(None, dict(zip(INPUTS, (*batch, context), strict=True)))
+        np.testing.assert_allclose(onnx_scores, scores, atol=1e-4)
+        apart = np.abs(np.diff(scores, axis=1, prepend=np.inf, append=-np.inf)) > 1e-4
+        settled = apart[:, :-1] & apart[:, 1:]  # no neighbour close enough to change places
+        assert (onnx_listed[settled] == listed[settled]).all()
+
+
+def test_equal_scores_list_the_lower_item_first_in_onnx(tmp_path):
+    made = model(9)
+    with torch.no_grad():
+        made.item.zero_()
+        made.bias.copy_(torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 0, 2]))
+    export_onnx(made, tmp_path / "model.onnx")
+    graph = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    batch = pad([[Event("a", "view", 0)]], {"a": 1}, TYPE_INDEX)
+    _, listed = graph.run(None, dict(zip(INPUTS, (*batch, np.zeros((1, 4), np.float32)), strict=True)))
+    assert listed.tolist() == [[9, 2, 4, 6, 1, 3, 5, 7, 8]]
+
+
+def test_the_exported_graph_has_one_gru_one_item_matrix_and_no_other_files(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'liveshelf[train]'")
+    export_onnx(model(217), tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert [node.op_type for node in graph.node].count("GRU") == 1
+    assert [tuple(tensor.dims) for tensor in graph.initializer].count((217, 100)) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_session_is_scored_from_its_own_events_only():
+    # The same session alone and beside others: no state leaks from row to row.
+    made, items = model(50), {str(index): index for index in range(1, 51)}
+    sessions = [[Event(str(item), "view", 60.0 * at) for at, item in enumerate(row)] for row in ([3, 9], [4] * 6, [8])]
+    context = np.ones((3, 4), np.float32)
+    together, _ = run(made, *pad(sessions, items, TYPE_INDEX), context)
+    for row, session in enumerate(sessions):
+        alone, _ = run(made, *pad([session], items, TYPE_INDEX), context[:1])
+        np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
+
+
+def test_types_gaps_and_context_reach_the_scores():
+    made, items = model(50), {str(index): index for index in range(1, 51)}
+    batch = pad([[Event("3", "view", 0), Event("9", "view", 60)]], items, TYPE_INDEX)
+    context = np.ones((1, 4), np.float32)
+    scores, _ = run(made, *batch, context)
+    for changed in (batch._replace(types=batch.types + 1), batch._replace(gaps=batch.gaps * 2)):
+        assert np.abs(run(made, *changed, context)[0] - scores).max() > 1e-4
+    assert np.abs(run(made, *batch, context * 2)[0] - scores).max() > 1e-4
+
+
+def test_types_gaps_and_context_have_no_effect_before_training():
+    made = SessionGRU(50, len(EVENT_TYPES), 4, hidden=100, k=20, dropout=0.2).eval()
+    items, types, gaps, lengths = pad([[Event("a", "purchase", 0), Event("a", "view", 60)]], {"a": 1}, TYPE_INDEX)
+    context = np.ones((1, 4), np.float32)
+    scores, _ = run(made, items, types, gaps, lengths, context)
+    plain, _ = run(made, items, types * 0, gaps * 0, lengths, context * 0)
+    assert (scores == plain).all()
+
+
+def test_a_catalogue_smaller_than_the_list_is_listed_whole():
+    _, listed = run(model(9), *pad([[Event("a", "view", 0)]], {"a": 1}, TYPE_INDEX), np.zeros((1, 4), np.float32))
+    assert sorted(listed[0].tolist()) == list(range(1, 10))
+
+
+def test_the_loss_is_the_cross_entropy_of_every_next_item_and_ignores_padding():
+    made, items = model(5), {str(index): index for index in range(1, 6)}
+    sessions = [[Event(str(item), "view", float(at)) for at, item in enumerate(row)] for row in ([1, 2, 3], [4, 5])]
+    arrays = [torch.from_numpy(array) for array in (*pad(sessions, items, TYPE_INDEX), np.zeros((2, 4), np.float32))]
+    losses = []
+    for session in sessions:  # by the served path: full list of 5 items at each prefix, softmax, -log p(next)
+        for end in range(1, len(session)):
+            scores, listed = run(made, *pad([session[:end]], items, TYPE_INDEX), np.zeros((1, 4), np.float32))
+            by_item = dict(zip(listed[0].tolist(), np.exp(scores[0].astype(float)), strict=True))
+            losses.append(-np.log(by_item[items[session[end].item]] / sum(by_item.values())))
+    with torch.no_grad():
+        assert float(made.loss(*arrays)) == pytest.approx(np.mean(losses), abs=1e-5)

@@ -1,0 +1,47 @@
+"""A model whose lists can be foretold, and the committed one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.bundle import Bundle, load_bundle
+
+ESHOP = Path(__file__).resolve().parents[3] / "models" / "artifacts" / "eshop"
+
+
+@dataclass
+class LadderBundle:
+    """Five items a to e. After item i it lists i, i+1, … round the five, with scores 5, 4, 3, 2, 1."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    items: tuple[str, ...] = ("", "a", "b", "c", "d", "e")
+    popular: tuple[str, ...] = ("e", "d", "c", "b", "a")
+    type_index: dict[str, int] = field(default_factory=lambda: {"view": 1, "purchase": 2})
+    context_features: tuple[str, ...] = ("visitor_session:view_count",)
+    broken_after: int = 0  # a session that ends with this item gets a score that isn't a number
+    calls: list[tuple] = field(default_factory=list)
+
+    @property
+    def item_index(self) -> dict[str, int]:
+        return {item: index for index, item in enumerate(self.items) if item}
+
+    def score(self, items, types, gaps, lengths, context):
+        self.calls.append((items, types, gaps, lengths, context))
+        last = items[np.arange(len(items)), lengths - 1]
+        scores = np.tile(np.array([5, 4, 3, 2, 1], np.float32), (len(items), 1))
+        scores[last == self.broken_after, 2] = np.nan
+        return scores, (last[:, None] - 1 + np.arange(5)) % 5 + 1
+
+
+@pytest.fixture
+def ladder() -> LadderBundle:
+    return LadderBundle()
+
+
+@pytest.fixture(scope="session")
+def eshop() -> Bundle:
+    if not (ESHOP / "manifest.json").is_file():
+        pytest.skip(f"there is no bundle in {ESHOP}")
+    return load_bundle(ESHOP)

@@ -1,0 +1,66 @@
+"""What becomes of a record, on slices that fit in the head."""
+
+from verify_slices import at, event, heartbeat, records
+
+from jobs.events import Refusal
+from jobs.verify.classify import classify
+
+
+def kinds(classified) -> list[str]:
+    return [entry.kind for entry in classified.entries]
+
+
+def test_an_event_exactly_the_delay_behind_the_newest_is_late_and_one_millisecond_less_is_not():
+    slice_ = records(event("12:00:10", "a"), event("12:00:09", "b"), event("12:00:09.001", "c"))
+    assert kinds(classify(slice_, delay_ms=1000)) == ["counted", "late", "counted"]
+
+
+def test_late_is_decided_by_what_came_before_in_the_same_partition():
+    slow, fast = records(event("12:00:00", "a"), partition=0), records(event("12:05:00", "b"), partition=1)
+    classified = classify(slow + fast, delay_ms=1000)
+    assert kinds(classified) == ["counted", "counted"]
+    assert classified.watermark_ms == at("11:59:59")  # the slower partition's
+
+
+def test_a_heartbeat_moves_event_time_counts_nowhere_and_is_never_late():
+    slice_ = records(event("12:00:00", "a"), heartbeat("12:01:00"), event("12:00:30", "b"), heartbeat("12:00:00"))
+    classified = classify(slice_, delay_ms=1000)
+    assert kinds(classified) == ["counted", "heartbeat", "late", "heartbeat"]
+    assert classified.watermark_ms == at("12:00:59")
+
+
+def test_a_refused_event_does_not_move_event_time():
+    slice_ = records(event("12:00:10", "a"), event("13:00:00", "b", item_id=7), event("12:00:09.500", "c"))
+    classified = classify(slice_, delay_ms=1000)
+    assert kinds(classified) == ["counted", "refused", "counted"]
+    assert classified.entries[1].refusal == Refusal("wrong_type", "item_id")
+    assert classified.watermark_ms == at("12:00:09")
+
+
+def test_nothing_accepted_means_no_watermark():
+    classified = classify(records(None, b"[]"), delay_ms=1000)
+    assert classified.watermark_ms is None
+    assert classified.refused_by_reason() == {"empty": 1, "not_an_object": 1}
+
+
+def test_the_first_on_time_event_with_an_id_counts_and_a_late_one_does_not_take_the_id():
+    slice_ = records(
+        event("12:00:10", "a"),
+        event("12:00:00", "b"),  # late
+        event("12:00:10", "b", item_id="first to count"),
+        event("12:00:11", "b", item_id="again"),
+        event("12:00:00", "b"),  # late before it is a duplicate
+    )
+    assert kinds(classify(slice_, delay_ms=1000)) == ["counted", "late", "counted", "duplicate", "late"]
+
+
+def test_what_the_jobs_clock_called_future_stays_refused_when_the_time_has_come():
+    slice_ = records(event("12:00:00", "a"), event("12:10:00", "b"), event("12:00:00", "c"))
+    classified = classify(slice_, delay_ms=1000, refused_as_future={(0, 1)}, now_ms=at("23:00:00"))
+    assert kinds(classified) == ["counted", "refused", "counted"]
+    assert classified.entries[1].refusal == Refusal("future_event_time", "event_time_ms")
+
+
+def test_what_is_still_in_the_future_is_refused_without_being_told():
+    classified = classify(records(event("12:05:00.001", "a"), event("12:05:00", "b")), 1000, now_ms=at("12:00:00"))
+    assert kinds(classified) == ["refused", "counted"]  # 300 s of skew are allowed
