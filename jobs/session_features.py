@@ -31,8 +31,11 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
     for view in plan.views:
         if view.frame == "slide":
-            _once(table_env, f"{view.name}_timed", sql.change_sql(view), row_time="at_time")
-    _once(table_env, "feature_rows", " UNION ALL ".join(f"({sql.view_sql(view)})" for view in plan.views))
+            _once(table_env, f"{view.key}_timed", sql.change_sql(view), row_time="at_time")
+    rows = [table_env.to_data_stream(table_env.sql_query(sql.view_sql(view))) for view in plan.views]
+    # One stream, so that there is one Python operator: the planner would push it below a UNION, once a view.
+    every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
+    table_env.create_temporary_view("feature_rows", every)
     write = udf(WriteFeatures(WriterConfig(plan=plan, redis_url=config.redis_url)), result_type=DataTypes.BIGINT(),
                 func_type="pandas", deterministic=False)
     table_env.create_temporary_system_function("write_features", write)

@@ -14,10 +14,10 @@ from pyflink.table.udf import udf
 from jobs import events
 from jobs.features import source
 from jobs.job_config import JobConfig, base_configuration
-from jobs.rankings.history import HISTORY_EVENTS
-from jobs.rankings.udf import RankSessions
+from jobs.rankings.udf import RankConfig, RankSessions
 
 GROUP = "liveshelf-rankings"
+HISTORY_EVENTS = 50  # the longest sequence that the model was trained on
 STATE_TTL_S = 2 * 86_400  # a visitor's history, after the last event
 
 # One packed string a row: as ARRAY columns, histories took most of the hop's time on their way to Pandas.
@@ -42,7 +42,7 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     table_env.execute_sql(source.PARSED)
     table_env.execute_sql(source.source_table(config, GROUP, None, config.source_options))
     table_env.execute_sql(f"CREATE TEMPORARY VIEW accepted AS {ACCEPTED}")
-    rank = udf(RankSessions.of(config), result_type=DataTypes.STRING(), func_type="pandas", deterministic=False)
+    rank = udf(RankSessions(_rank_config(config)), result_type=DataTypes.STRING(), func_type="pandas", deterministic=False)
     table_env.create_temporary_system_function("rank_sessions", rank)
     options = {
         "key.format": "raw", "key.fields": "visitor_id", "value.format": "raw", "value.fields-include": "EXCEPT_KEY",
@@ -57,6 +57,13 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     statements = table_env.create_statement_set()
     statements.add_insert_sql(f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}) WHERE list IS NOT NULL")
     return statements
+
+
+def _rank_config(config: JobConfig) -> RankConfig:
+    return RankConfig(
+        model_dir=config.model_dir, redis_url=config.redis_url, channel=config.channel, list_ttl_s=config.list_ttl_s,
+        list_size=config.list_size, session_gap_s=config.session_gap_s, feast_project=config.project,
+    )
 
 
 def main() -> None:

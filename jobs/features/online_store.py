@@ -93,9 +93,11 @@ class RowEncoder:
     def __init__(self, project: str, view: ViewPlan) -> None:
         self._view = view
         self._project = project
-        self._fields = [feature_field(view.name, output.name) for output in view.outputs]
-        self._encoders = [ENCODERS[output.dtype] for output in view.outputs]
-        self._version_field = f"_v:{view.name}".encode()
+        self._cells = [
+            None if output.dropped else (feature_field(view.name, output.name), ENCODERS[output.dtype])
+            for output in view.outputs
+        ]
+        self._version_field = f"_v:{view.key}".encode()
         self._time_field = f"_ts:{view.name}".encode()
 
     def arguments(self, row: Row) -> list[bytes]:
@@ -105,8 +107,9 @@ class RowEncoder:
             version(row.event_time_ms, row.seq), b"%d" % (row.event_time_ms + self._view.ttl_ms if self._view.ttl_ms else 0),
             self._time_field, timestamp(row.event_time_ms),
         ]
-        for field, encode, value in zip(self._fields, self._encoders, msgspec.json.decode(row.payload), strict=True):
-            out += (field, b"" if value is None else encode(value))
+        for cell, value in zip(self._cells, msgspec.json.decode(row.payload), strict=True):
+            if cell is not None:
+                out += (cell[0], b"" if value is None else cell[1](value))
         return out
 
 

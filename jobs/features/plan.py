@@ -21,10 +21,19 @@ class Output(msgspec.Struct, frozen=True):
     dtype: str
     n: int = 0
     window_ms: int = 0
+    dropped: bool = False  # no longer defined: still computed, because the part's state holds it, but not written
+
+    def means_the_same(self, other: "Output") -> bool:
+        """Whether state kept for one can serve the other."""
+        return msgspec.structs.replace(self, dropped=other.dropped) == other
 
 
 class ViewPlan(msgspec.Struct, frozen=True):
-    """One stream feature view: whose features, over which frame."""
+    """One stream feature view: whose features, over which frame.
+
+    Features that are added to a running job come as a further `part` of their view, with operators and state of its own
+    (see `evolve`).
+    """
 
     name: str
     entity: str
@@ -33,7 +42,16 @@ class ViewPlan(msgspec.Struct, frozen=True):
     ttl_ms: int
     gap_ms: int = 0
     slide_ms: int = 0
-    history_path: str = ""
+    part: int = 0
+
+    @property
+    def key(self) -> str:
+        """Names the part in rows, tables and versions."""
+        return self.name if self.part == 0 else f"{self.name}_part{self.part}"
+
+    def frame_of(self) -> tuple[str, str, int, int]:
+        """What all parts of a view share and a running job can't change."""
+        return self.entity, self.frame, self.gap_ms, self.slide_ms
 
     def windows_ms(self) -> list[int]:
         """The view's window lengths, shortest first."""
@@ -52,8 +70,9 @@ class FeaturePlan(msgspec.Struct, frozen=True):
     delay_ms: int
     views: list[ViewPlan]
 
-    def view(self, name: str) -> ViewPlan:
-        return next(view for view in self.views if view.name == name)
+    def parts(self, name: str) -> list[ViewPlan]:
+        """A view's parts, oldest first."""
+        return [view for view in self.views if view.name == name]
 
     def fingerprint(self) -> str:
         """Changes when anything changes that the job's results depend on."""
@@ -67,3 +86,50 @@ def save(plan: FeaturePlan, path: Path) -> None:
 
 def load(path: Path) -> FeaturePlan:
     return msgspec.json.decode(path.read_bytes(), type=FeaturePlan)
+
+
+def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
+    """`wanted` in a form that takes the state of `running`: known parts stay where they are, what is new comes last.
+
+    Flink's operators are told apart by their order, so nothing may be inserted before an operator that has state. Raises
+    nothing: what can't be evolved (see `conflicts`) is refused before.
+    """
+    defined = {(view.name, output.name) for view in wanted.views for output in view.outputs}
+    ttl_ms = {view.name: view.ttl_ms for view in wanted.views}
+    kept = [
+        msgspec.structs.replace(
+            part,
+            ttl_ms=ttl_ms.get(part.name, part.ttl_ms),
+            outputs=[msgspec.structs.replace(each, dropped=(part.name, each.name) not in defined) for each in part.outputs],
+        )
+        for part in running.views
+    ]
+    known = {(part.name, output.name) for part in running.views for output in part.outputs}
+    added = []
+    for view in wanted.views:
+        new = [output for output in view.outputs if (view.name, output.name) not in known]
+        if new:
+            number = len(running.parts(view.name))
+            added.append(msgspec.structs.replace(view, outputs=new, part=number))
+    return msgspec.structs.replace(wanted, views=[*kept, *added])
+
+
+def conflicts(running: FeaturePlan, wanted: FeaturePlan) -> list[tuple[str, str, str]]:
+    """(view, field, what changed) for every change that the running job's state can't take."""
+    found = []
+    if running.topic != wanted.topic:
+        found.append(("", "topic", f"{running.topic} became {wanted.topic}"))
+    for view in wanted.views:
+        for part in running.parts(view.name):
+            if part.frame_of() != view.frame_of():
+                found.append((view.name, "", f"window {part.frame_of()} became {view.frame_of()}"))
+            for output in part.outputs:
+                same = next((each for each in view.outputs if each.name == output.name), None)
+                if same is not None and not same.means_the_same(output):
+                    found.append((view.name, output.name, f"{_told(output)} became {_told(same)}"))
+    return found
+
+
+def _told(output: Output) -> str:
+    window = f" over {output.window_ms / 1000:g} s" if output.window_ms else ""
+    return f"{output.function}({output.column}){window} as {output.dtype}"

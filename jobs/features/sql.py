@@ -80,7 +80,7 @@ def _payload(view: ViewPlan, expressions: dict[str, str]) -> str:
 
 def _row(view: ViewPlan, time_ms: str, seq: str, expressions: dict[str, str], source: str) -> str:
     return (
-        f"SELECT '{view.name}' AS view_name, {view.entity} AS entity, {time_ms} AS event_time_ms, {seq} AS seq, "
+        f"SELECT CAST('{view.key}' AS STRING) AS view_name, {view.entity} AS entity, {time_ms} AS event_time_ms, {seq} AS seq, "
         f"{_payload(view, expressions)} AS payload FROM ({source})"
     )
 
@@ -271,7 +271,7 @@ def _slide(view: ViewPlan) -> str:
     tiles = (
         f"SELECT entity AS {view.entity}, window_time AS ts, MAX(at_ms) AS event_time_ms, "
         + ", ".join(f"SUM({name}) AS d_{name}" for name in names)
-        + f" FROM TABLE(TUMBLE(TABLE {view.name}_timed, DESCRIPTOR(at_time), {interval(view.slide_ms)})) "
+        + f" FROM TABLE(TUMBLE(TABLE {view.key}_timed, DESCRIPTOR(at_time), {interval(view.slide_ms)})) "
         "GROUP BY entity, window_start, window_end, window_time"
     )
     frame = f"PARTITION BY {view.entity} ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"

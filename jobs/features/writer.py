@@ -26,7 +26,7 @@ class RedisWriter:
 
     def __init__(self, redis_url: str, plan: FeaturePlan) -> None:
         self._connection = Connection(redis_url)
-        self._encoders = {view.name: RowEncoder(plan.project, view) for view in plan.views}
+        self._encoders = {view.key: RowEncoder(plan.project, view) for view in plan.views}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
         """Write each (view, row) unless a newer one is there; raises ServiceError when Redis is away or refuses."""

@@ -44,6 +44,10 @@ class RankSessions(ScalarFunction):
     def __init__(self, config: RankConfig) -> None:
         self._config = config
 
+    def is_deterministic(self) -> bool:
+        """It writes: the planner may neither drop nor repeat it."""
+        return False
+
     def open(self, function_context: FunctionContext) -> None:
         config = self._config
         bundle = load_bundle(config.model_dir)

@@ -24,6 +24,7 @@ Without a mapping file the columns must have the contract's names. A file withou
 import csv
 import gzip
 import tomllib
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def rows(path: Path, mapping: Mapping, skipped: Counter[str]) -> Iterator[Row]:
                 event = _event(path, line, record, mapping, skipped)
                 if event is not None:
                     yield Row(path, line, event)
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read: {error}", "check the file and its rights") from error
 
 

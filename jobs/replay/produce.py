@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -46,68 +47,78 @@ class ReplayReport:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """How a replay is sent; SettingsError for a value out of range.
+
+    watermark_delay_s: the source's delay; copies come within it, and the last heartbeat lies beyond it.
+    speed: event time per time on the wall (1: as it happened); None sends as fast as it can.
+    shift_to_now: move all event times so that none lies in the future when it is sent and the newest is as close to
+        now as it can be: up to speed 1 the first event is now, above it the last one is, when it is sent. Event ids
+        change with the shift, or a second replay within a day would count as duplicates.
+    limit: take only so many events.
+    shuffle_within_s: see `chaos.shuffle_within`.
+    duplicate, corrupt: shares of events that are sent twice, and whose bytes are damaged.
+    seed: the same seed gives the same records.
+    heartbeat_every_ms: time on the wall between two heartbeats (at full speed also after every 200 records).
+    min_visitor_pause_ms: time on the wall between two events of a visitor, at least.
+    """
+
+    watermark_delay_s: float
+    speed: float | None = None
+    shift_to_now: bool = False
+    limit: int | None = None
+    shuffle_within_s: float = 0
+    duplicate: float = 0.0
+    corrupt: float = 0.0
+    seed: int = 0
+    heartbeat_every_ms: int = 200
+    min_visitor_pause_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if self.speed is not None and not 0 < self.speed < float("inf"):
+            raise SettingsError(f"speed is {self.speed}", "a number above 0 (1: as it happened), or max")
+        if self.limit is not None and self.limit < 0:
+            raise SettingsError(f"limit is {self.limit}", "a number of events, from 0")
+        for name in ("watermark_delay_s", "shuffle_within_s", "min_visitor_pause_ms"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}", "a time from 0")
+        if self.heartbeat_every_ms <= 0:
+            raise SettingsError(f"heartbeat_every_ms is {self.heartbeat_every_ms}", "a time above 0, such as 200")
+        for name in ("duplicate", "corrupt"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}", "a share from 0 to 1")
+
+
 def replay(
     bootstrap: str,
     topic: str,
     events: Iterable[Event],
     *,
-    watermark_delay_s: float,
-    speed: float | None = None,
-    shift_to_now: bool = False,
-    limit: int | None = None,
-    shuffle_within_s: float = 0,
-    duplicate: float = 0.0,
-    corrupt: float = 0.0,
-    seed: int = 0,
-    heartbeat_every_ms: int = 200,
-    min_visitor_pause_ms: int = 0,
     on_event: Callable[[Event], None] | None = None,
     skipped: Counter[str] | None = None,
+    **knobs: Any,
 ) -> ReplayReport:
     """Send events (in event-time order) to a topic and report what was sent.
 
     Args:
-        watermark_delay_s: the source's delay; copies come within it, and the last heartbeat lies beyond it.
-        speed: event time per time on the wall (1: as it happened); None sends as fast as it can.
-        shift_to_now: move all event times so that none lies in the future when it is sent and the newest is as close to
-            now as it can be: up to speed 1 the first event is now, above it the last one is, when it is sent. Event ids
-            change with the shift, or a second replay within a day would count as duplicates.
-        limit: take only so many events.
-        shuffle_within_s: `chaos.shuffle_within`.
-        duplicate: share of events that are sent twice.
-        corrupt: share of events whose bytes are damaged.
-        seed: the same seed gives the same records.
-        heartbeat_every_ms: time on the wall between two heartbeats (at full speed also after every 200 records).
-        min_visitor_pause_ms: time on the wall between two events of a visitor, at least.
         on_event: called just before an intact event is sent for the first time.
         skipped: what the reader counts (see `sources.read`), for the report.
+        knobs: the fields of `Knobs`; `watermark_delay_s` is required.
 
-    Raises SettingsError for a bad argument and ServiceError if Kafka doesn't take the records.
+    Raises SettingsError for a bad knob and ServiceError if Kafka doesn't take the records.
     """
-    _check(speed, limit, shuffle_within_s, duplicate, corrupt)
-    taken: Iterable[Event] = islice(events, limit)
-    if shift_to_now:
-        taken = shifted(list(taken), speed, time.time_ns() // 1_000_000)
-    stream = hardened(taken, shuffle_within_s, duplicate, corrupt, seed, round(watermark_delay_s * 1000))
-    with closing(senders.connect(bootstrap, topic, fast=speed is None)) as sender:
-        run = _Run(sender, speed, round(shuffle_within_s * 1000), heartbeat_every_ms, min_visitor_pause_ms)
-        for record in stream:
+    how = Knobs(**knobs)
+    taken: Iterable[Event] = islice(events, how.limit)
+    if how.shift_to_now:
+        taken = shifted(list(taken), how.speed, time.time_ns() // 1_000_000)
+    with closing(senders.connect(bootstrap, topic, fast=how.speed is None)) as sender:
+        run = _Run(sender, how)
+        for record in hardened(taken, how):
             run.send(record, on_event)
-        run.finish(round(watermark_delay_s * 1000))
+        run.finish()
     run.report.skipped += skipped or Counter()
     return run.report
-
-
-def _check(speed: float | None, limit: int | None, shuffle_within_s: float, duplicate: float, corrupt: float) -> None:
-    if speed is not None and not 0 < speed < float("inf"):
-        raise SettingsError(f"speed is {speed}", "a number above 0 (1: as it happened), or max")
-    if limit is not None and limit < 0:
-        raise SettingsError(f"limit is {limit}", "a number of events, from 0")
-    if shuffle_within_s < 0:
-        raise SettingsError(f"shuffle-within is {shuffle_within_s} s", "a time from 0 s")
-    for name, share in (("duplicate", duplicate), ("corrupt", corrupt)):
-        if not 0 <= share <= 1:
-            raise SettingsError(f"{name} is {share}", "a share from 0 to 1")
 
 
 def shifted(events: list[Event], speed: float | None, start_ms: int) -> Iterator[Event]:
@@ -133,29 +144,32 @@ def _shifted_id(event_id: str, shift_ms: int) -> str:
     return text if len(text) <= 64 else hashlib.sha256(text.encode()).hexdigest()  # 128 UTF-16 units are allowed
 
 
-def hardened(
-    events: Iterable[Event], shuffle_within_s: float, duplicate: float, corrupt: float, seed: int, delay_ms: int
-) -> Iterator[Record]:
+def hardened(events: Iterable[Event], how: Knobs) -> Iterator[Record]:
     """The records to send; each knob has its own random numbers, so that none changes what another one chooses."""
-    if shuffle_within_s:
-        events = chaos.shuffle_within(events, shuffle_within_s, random.Random(f"{seed}/shuffle"))
+    if how.shuffle_within_s:
+        events = chaos.shuffle_within(events, how.shuffle_within_s, random.Random(f"{how.seed}/shuffle"))
     stream = chaos.records(events)
-    if corrupt:
-        stream = chaos.corrupt(stream, corrupt, random.Random(f"{seed}/corrupt"))
-    if duplicate:
-        stream = chaos.duplicate(stream, duplicate, random.Random(f"{seed}/duplicate"), delay_ms)
+    if how.corrupt:
+        stream = chaos.corrupt(stream, how.corrupt, random.Random(f"{how.seed}/corrupt"))
+    if how.duplicate:
+        on_time_ms = _ms(how.watermark_delay_s)
+        stream = chaos.duplicate(stream, how.duplicate, random.Random(f"{how.seed}/duplicate"), on_time_ms)
     return stream
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 class _Run:
     """One replay on its way: the clock, the heartbeats and the counts."""
 
-    def __init__(
-        self, sender: Sender, speed: float | None, shuffle_ms: int, heartbeat_every_ms: int, visitor_pause_ms: int
-    ) -> None:
+    def __init__(self, sender: Sender, how: Knobs) -> None:
         self.report = ReplayReport()
-        self._sender, self._speed, self._shuffle_ms = sender, speed, shuffle_ms
-        self._heartbeat_every_s, self._visitor_pause_s = heartbeat_every_ms / 1000, visitor_pause_ms / 1000
+        self._sender, self._speed = sender, how.speed
+        self._shuffle_ms, self._delay_ms = _ms(how.shuffle_within_s), _ms(how.watermark_delay_s)
+        self._heartbeat_every_s = how.heartbeat_every_ms / 1000
+        self._visitor_pause_s = how.min_visitor_pause_ms / 1000
         self._started_s = time.monotonic()
         self._first_ms = 0
         self._newest_ms = 0  # newest event time that was sent: the replay's position
@@ -184,10 +198,10 @@ class _Run:
         if crowded or time.monotonic() >= self._next_heartbeat_s:
             self._heartbeat(self._newest_ms - self._shuffle_ms)
 
-    def finish(self, delay_ms: int) -> None:
+    def finish(self) -> None:
         """Move time on until everything is flushed, as far as the clock's limit allows, and wait for Kafka."""
         if self.report.produced:
-            wanted_ms = self._newest_ms + delay_ms + FLUSH_MS
+            wanted_ms = self._newest_ms + self._delay_ms + FLUSH_MS
             allowed_ms = time.time_ns() // 1_000_000 + CLOCK_SKEW_MS - SKEW_MARGIN_MS
             self.report.flushed = wanted_ms <= allowed_ms
             self.report.final_heartbeat_ms = min(wanted_ms, allowed_ms)

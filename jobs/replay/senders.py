@@ -45,7 +45,8 @@ def connect(bootstrap: str, topic: str, fast: bool) -> Sender:
 
 
 def _lost(bootstrap: str, topic: str, error: object) -> ServiceError:
-    return ServiceError(f"Kafka at {bootstrap} doesn't take records for {topic!r}: {error}", "liveshelf up")
+    what = f"Kafka at {bootstrap} doesn't take records for {topic!r}: {error}"
+    return ServiceError(what, "liveshelf up, or correct kafka_bootstrap")
 
 
 class KafkaPythonSender:

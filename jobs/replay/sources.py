@@ -1,7 +1,7 @@
 """Contract events in event-time order, from a set or a user's own file."""
 
-import gzip
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -47,8 +47,8 @@ def read(
         rows, in_time_order = own_files.rows(Path(name), own_files.load(mapping), skipped), False
     else:
         raise DataError(f"{name!r} is neither a set nor a file", f"one of {', '.join(SHOPS)}, or a path")
-    wanted = _within(rows, from_ms, to_ms)
-    return _checked(wanted) if in_time_order else _sorted(_checked(wanted))
+    events = _checked(name, _within(rows, from_ms, to_ms))
+    return events if in_time_order else _sorted(events)
 
 
 def moment_ms(text: str, name: str) -> int:
@@ -79,7 +79,7 @@ def _within(rows: Iterable[Row], from_ms: int, to_ms: int | None) -> Iterator[Ro
             yield row
 
 
-def _checked(rows: Iterable[Row]) -> Iterator[Event]:
+def _checked(name: str, rows: Iterable[Row]) -> Iterator[Event]:
     encode = msgspec.json.Encoder().encode
     try:
         for row in rows:
@@ -87,8 +87,8 @@ def _checked(rows: Iterable[Row]) -> Iterator[Event]:
             if isinstance(event, Refusal):
                 raise _refused(row, event)
             yield event
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"the file breaks off: {error}", "get it again") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"a file of {name} can't be read: {error}", "get it again") from error
 
 
 def _refused(row: Row, refusal: Refusal) -> DataError:

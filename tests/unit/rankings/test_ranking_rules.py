@@ -41,3 +41,12 @@ def test_a_list_is_the_first_allowed_candidates_in_their_order(may_show: list, n
     found, counts = rules.first_allowed(np.array([may_show], bool), n)
 
     assert found[0, : counts[0]].tolist() == columns
+
+
+def test_the_order_of_a_hundred_candidates_stays() -> None:
+    may_show = np.ones((1, 100), bool)
+    may_show[0, ::10] = False
+
+    columns, counts = rules.first_allowed(may_show, 100)
+
+    assert columns[0, : counts[0]].tolist() == [column for column in range(100) if column % 10]

@@ -11,7 +11,7 @@ from verify_slices import at, event, records
 
 from jobs.errors import DataError
 from jobs.verify.classify import classify
-from jobs.verify.conservation import compare_letters, letters_for, refused_as_future
+from jobs.verify.conservation import Letter, compare_letters, letters_for, refused_as_future
 from jobs.verify.features import Row
 from jobs.verify.lists import Ranked, Session
 from jobs.verify.online import compare_view, same_value
@@ -99,14 +99,8 @@ def test_late_events_are_kept_where_the_oracle_calls_them_late():
 
 
 def test_the_jobs_clock_is_read_from_the_dead_letters():
-    dead = {(0, 4): [msgspec.json.decode(letter(4, "future_event_time", "event_time_ms"), type=_letter_type())]}
+    dead = {(0, 4): [msgspec.json.decode(letter(4, "future_event_time", "event_time_ms"), type=Letter)]}
     assert refused_as_future(dead) == {(0, 4)}
-
-
-def _letter_type():
-    from jobs.verify.conservation import Letter
-
-    return Letter
 
 
 def test_what_is_no_letter_is_named_with_its_place():

@@ -1,0 +1,55 @@
+"""The arithmetic of the measurements. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jobs.errors import DataError
+
+
+class Measured(NamedTuple):
+    """One bounded run, read to its end: how long it took, and what came out of it."""
+
+    events: int
+    seconds: float
+    written: int = 0  # rows or lists that reached Redis
+    lists: int = 0  # records in the topic `rankings`
+
+
+class Rates(NamedTuple):
+    """What a job does in a second once it runs."""
+
+    events_per_s: float
+    written_per_s: float
+    lists_per_s: float
+    startup_s: float  # what the runs have in common
+
+
+def slope(first: Measured, second: Measured) -> Rates:
+    """Rates between a run over a short and one over a long prefix of a topic, in any order: start-up doesn't count.
+
+    Raises DataError when the longer run didn't take longer: then it measured the start-up's noise and nothing else.
+    """
+    short, long = sorted((first, second))
+    seconds = long.seconds - short.seconds
+    if long.events == short.events or seconds <= 0:
+        raise DataError(
+            f"{long.events:,} events took {long.seconds:.1f} s and {short.events:,} took {short.seconds:.1f} s",
+            "measure again on a quiet machine, without --quick",
+        )
+    events_per_s = (long.events - short.events) / seconds
+    return Rates(
+        events_per_s,
+        (long.written - short.written) / seconds,
+        (long.lists - short.lists) / seconds,
+        short.seconds - short.events / events_per_s,
+    )
+
+
+def percentiles(values: Sequence[float] | np.ndarray, digits: int = 2) -> dict[str, float]:
+    """p50, p90, p99 and max; each is one of the values (the smallest that so many percent don't exceed)."""
+    if not len(values):
+        raise DataError("nothing was measured", "see the job's log")
+    found = np.percentile(values, (50, 90, 99, 100), method="inverted_cdf").tolist()
+    return {name: round(value, digits) for name, value in zip(("p50", "p90", "p99", "max"), found, strict=True)}

@@ -1,0 +1,90 @@
+"""What happens to each click on its way in: it waits its turn, and the list that stands before it judges it."""
+
+import threading
+import time
+from collections import deque
+from typing import NamedTuple
+
+import msgspec
+import redis
+
+from jobs.demo.visitors import Score, Visitor, Visitors
+from jobs.demo.watcher import Standing, Watcher
+from jobs.errors import ServiceError
+from jobs.events import Event
+from jobs.rankings.reader import shelf_key
+
+FIRST_LIST_LIMIT_S = 90.0
+# With VISITOR_PAUSE_MS this plays August, 14,148 clicks, in about a minute.
+EVENTS_PER_S = 320
+# A visitor's clicks are 20 minutes apart in the shop and come this close together here: the list needs its time in
+# between, or the click would be judged by the list before the last. 20 to 30 ms at the median on two cores.
+VISITOR_PAUSE_MS = 45
+RATE_OVER_S = 3.0
+
+
+class Snapshot(NamedTuple):
+    """How it stands: clicks sent, the rate over the last seconds, the score, open sessions by visitor."""
+
+    clicks: int
+    events_per_s: float
+    score: Score
+    open: dict[str, Visitor]
+
+
+class Stage:
+    """`meet` is called just before each click is sent, by whoever sends; `snapshot` may be asked from any thread."""
+
+    def __init__(self, redis_url: str, channel: str, visitors: Visitors, watcher: Watcher) -> None:
+        self.first_list_at_s: float | None = None  # seconds since 1970
+        self._redis = redis.Redis.from_url(redis_url)
+        self._channel, self._visitors, self._watcher = channel, visitors, watcher
+        self._clicks, self._next_s, self._sent_s = 0, 0.0, deque[float]()
+        self._lock = threading.Lock()
+
+    def meet(self, event: Event) -> None:
+        """The second click waits until the first has its list, so that a worker's first batch delays nobody's."""
+        visitor, item, time_ms = event["visitor_id"], event["item_id"], event["event_time_ms"]
+        if self._clicks == 1:
+            self._wait_for_first_list()
+        self._wait_turn()
+        standing = self.standing(visitor) or Standing([], 0)
+        with self._lock:
+            self._visitors.click(visitor, item, time_ms, standing.items, standing.event_time_ms)
+            self._clicks += 1
+            self._sent_s.append(time.monotonic())
+            while self._sent_s[0] < self._sent_s[-1] - RATE_OVER_S:
+                self._sent_s.popleft()
+        self._watcher.watch(visitor, time_ms)
+
+    def standing(self, visitor_id: str) -> Standing | None:
+        """The visitor's list as it stands in Redis."""
+        value = self._redis.get(shelf_key(visitor_id, self._channel))
+        return msgspec.json.decode(value, type=Standing) if value else None
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            score, open_now = self._visitors.snapshot()
+            return Snapshot(self._clicks, len(self._sent_s) / RATE_OVER_S, score, open_now)
+
+    def visitor(self, visitor_id: str) -> Visitor:
+        with self._lock:
+            return self._visitors.get(visitor_id)
+
+    def _wait_turn(self) -> None:
+        """A steady stream; whatever made it stop isn't caught up, as that would be a burst."""
+        now_s = time.monotonic()
+        time.sleep(max(0.0, self._next_s - now_s))
+        self._next_s = max(self._next_s, now_s) + 1 / EVENTS_PER_S
+
+    def _wait_for_first_list(self) -> None:
+        with self._lock:
+            _, open_now = self._visitors.snapshot()
+        (visitor,) = open_now
+        deadline_s = time.monotonic() + FIRST_LIST_LIMIT_S
+        while self.standing(visitor) is None:
+            if time.monotonic() > deadline_s:
+                what = f"no list for {visitor} within {FIRST_LIST_LIMIT_S:.0f} s of the first click"
+                raise ServiceError(what, "look at flink/log in the demo's state folder, or run: liveshelf doctor")
+            time.sleep(0.005)
+        self.first_list_at_s = time.time()

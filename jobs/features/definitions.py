@@ -1,0 +1,105 @@
+"""What the feature repository defines, read from its files (before `feast apply`) or from the registry (after it)."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobs.errors import DefinitionError, ServiceError
+from jobs.settings import Settings
+
+
+class Definitions(NamedTuple):
+    """Feast objects of one repository."""
+
+    project: str
+    views: list[Any]
+    entities: list[Any]
+    services: list[Any]
+
+
+def store_yaml(settings: Settings) -> Path:
+    """Feast's configuration with the addresses of the running system; `write_store_yaml` writes it."""
+    return settings.state_dir.resolve() / "feature_store.yaml"
+
+
+def write_store_yaml(settings: Settings, redis_url: str) -> Path:
+    """The repository's own `feature_store.yaml`, with this system's Redis and registry in their places."""
+    import yaml
+    from redis.connection import parse_url
+
+    configuration = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())
+    if configuration["online_store"]["type"] == "redis":
+        address = parse_url(redis_url)
+        parts = [f"{address.get('host', '127.0.0.1')}:{address.get('port', 6379)}"]
+        parts += [f"{name}={address[name]}" for name in ("db", "username", "password") if name in address]
+        configuration["online_store"]["connection_string"] = ",".join(parts)
+    configuration["registry"] = str(settings.state_dir.resolve() / "registry.db")
+    path = store_yaml(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(configuration))
+    return path
+
+
+def from_files(settings: Settings) -> Definitions:
+    """What the definition files say now; raises `DefinitionError` when they can't be imported."""
+    with _quiet(), _inside(settings.feature_repo):
+        import yaml
+        from feast.repo_operations import parse_repo
+
+        try:
+            contents = parse_repo(Path.cwd())
+        except Exception as error:  # whatever a person's file raises is theirs to read
+            raise DefinitionError(
+                f"{settings.feature_repo} can't be imported: {type(error).__name__}: {error}", "correct the definitions file"
+            ) from error
+        project = yaml.safe_load(Path("feature_store.yaml").read_text())["project"]
+    return Definitions(project, contents.stream_feature_views, contents.entities, contents.feature_services)
+
+
+def feature_store(settings: Settings) -> Any:
+    """The stock Feast `FeatureStore` of the running system."""
+    path = store_yaml(settings)
+    if not path.is_file():
+        raise ServiceError(f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features")
+    with _quiet():
+        from feast import FeatureStore
+
+        return FeatureStore(fs_yaml_file=path)
+
+
+def from_registry(settings: Settings) -> Definitions:
+    """What was applied."""
+    store = feature_store(settings)
+    with _quiet():
+        return Definitions(store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast says of every stream feature view that it is experimental
+        yield
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Feast imports a repository relative to the working directory; what it imported is forgotten afterwards."""
+    if not (folder / "feature_store.yaml").is_file():
+        raise DefinitionError(f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)")
+    before, known = Path.cwd(), set(sys.modules)
+    os.chdir(folder)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(Path.cwd()))
+        os.chdir(before)
+        for name in set(sys.modules) - known:
+            module_file = getattr(sys.modules[name], "__file__", None)
+            if module_file and Path(module_file).is_relative_to(folder.resolve()):
+                del sys.modules[name]

@@ -1,0 +1,87 @@
+"""What a definition becomes: the SQL, the state that is kept for each key, and the fields in Redis."""
+
+from jobs import events
+from jobs.errors import DefinitionError
+from jobs.features import lint, sql
+from jobs.features.definitions import from_files
+from jobs.features.online_store import feature_field
+from jobs.features.plan import FeaturePlan, ViewPlan
+from jobs.settings import Settings
+
+
+def explain_view(settings: Settings, name: str) -> str:
+    """A page on one view, from the definition files; raises `DefinitionError` if they or the name are wrong."""
+    known = from_files(settings)
+    plan = lint.checked(known.project, settings.events_topic, known.views, known.entities)
+    view = next((view for view in plan.views if view.name == name), None)
+    if view is None:
+        raise DefinitionError(f"no view {name!r}", f"defined are {', '.join(view.name for view in plan.views)}")
+    return "\n\n".join([_head(view, plan), _statements(view, plan), f"State per key\n{_state(view)}", _fields(view)])
+
+
+def explain_service(settings: Settings, name: str) -> str:
+    """The ordered inputs that a feature service gives the scorer."""
+    known = from_files(settings)
+    service = next((service for service in known.services if service.name == name), None)
+    if service is None:
+        raise DefinitionError(f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}")
+    inputs = service_inputs(service)
+    lines = [f"{place:3}  {feature:40} {dtype}" for place, (feature, dtype) in enumerate(inputs)]
+    return "\n".join([f"{name}: the model's `context` input, float32 [batch, {len(inputs)}]", *lines])
+
+
+def service_inputs(service: object) -> list[tuple[str, str]]:
+    """("view:feature", dtype) of a feature service, in its order."""
+    return [
+        (f"{projection.name_to_use()}:{feature.name}", str(feature.dtype))
+        for projection in service.feature_view_projections for feature in projection.features
+    ]
+
+
+def columns_table() -> str:
+    """The columns that an aggregation may take."""
+    rows = [(field.name, events.SQL_TYPE[field.kind], field.doc) for field in events.FIELDS]
+    rows += [(column.name, column.sql_type, column.doc) for column in events.DERIVED]
+    return "\n".join(f"{name:24} {kind:8} {doc}" for name, kind, doc in rows)
+
+
+def _head(view: ViewPlan, plan: FeaturePlan) -> str:
+    frame = {
+        "session": f"the session, gap {view.gap_ms / 1000:g} s; a row at each event",
+        "range": f"{', '.join(f'{w / 1000:g} s' for w in view.windows_ms())} up to each event",
+        "slide": f"{', '.join(f'{w / 1000:g} s' for w in view.windows_ms())} sliding by {view.slide_ms / 1000:g} s; a row when it changes",
+    }[view.frame]
+    return f"{view.name}: per {view.entity}, {frame}\nfresh to {plan.delay_ms} ms of event time (watermark delay)"
+
+
+def _statements(view: ViewPlan, plan: FeaturePlan) -> str:
+    steps = {"sequenced": sql.sequenced(plan), "counted": sql.counted(plan), "facts": sql.facts(plan)}
+    if view.frame == "slide":
+        steps[f"{view.key}_timed"] = sql.change_sql(view)
+    steps["feature rows"] = sql.view_sql(view)
+    return "\n\n".join(f"-- {name}\n{_wrapped(query)}" for name, query in steps.items())
+
+
+def _wrapped(query: str) -> str:
+    for word in (" FROM ", " WHERE ", " GROUP BY ", " WINDOW ", " UNION ALL ", " CROSS JOIN "):
+        query = query.replace(word, f"\n{word.lstrip()}")
+    return query
+
+
+def _state(view: ViewPlan) -> str:
+    if view.frame == "session":
+        last = [output.n for output in view.outputs if output.n]
+        lines = ["1 pause and 1 session number a visitor", f"{len(view.outputs) - len(last)} running aggregates a session"]
+        return "\n".join(f"  {line}" for line in [*lines, *(f"the last {n} events of the session" for n in last)])
+    if view.frame == "range":
+        return "\n".join(f"  the entity's events of the last {w / 1000:g} s" for w in view.windows_ms())
+    sums = len(sql.change_columns(view))
+    pending = max(view.windows_ms()) // view.slide_ms
+    return f"  {sums} running sums\n  up to {pending} planned changes (one a slide in which something leaves)"
+
+
+def _fields(view: ViewPlan) -> str:
+    lines = [f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs]
+    expiry = f"expires {view.ttl_ms / 86_400_000:g} days after its event" if view.ttl_ms else "doesn't expire"
+    head = f"Redis: a hash per {view.entity}, named by Feast's serialized entity key; {expiry}"
+    return "\n".join([head, *lines, f"  _ts:{view.name}  event time", f"  _v:{view.name}  version (event time, sequence)"])

@@ -1,0 +1,176 @@
+"""From definitions to a running job: `feast apply`, the plan, and Flink's own client."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import requests
+
+from jobs.cluster import flink, topics
+from jobs.cluster.runtime import Runtime
+from jobs.errors import DefinitionError, ServiceError
+from jobs.features import definitions, lint, plan
+from jobs.job_config import JobConfig
+from jobs.jvm.build import contract_jar
+from jobs.settings import REPOSITORY, Settings
+from models.bundle import load_bundle
+
+Job = Literal["features", "rankings"]
+JOBS: tuple[Job, ...] = ("features", "rankings")
+RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
+JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """How a job is submitted: the client's arguments and environment, and the same as one line that can be pasted."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    line: str
+
+
+def apply(settings: Settings, redis_url: str) -> None:
+    """`feast apply` against the running system; 10 to 20 s of CPU, most of it Feast's imports, so run it beside `up`."""
+    path = definitions.write_store_yaml(settings, redis_url)
+    command = [str(Path(sys.executable).parent / "feast"), "-c", str(settings.feature_repo.resolve()), "-f", str(path), "apply"]
+    environment = os.environ | {"PYTHONWARNINGS": "ignore", "FEAST_USAGE": "False"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise DefinitionError(f"feast apply failed: {' '.join(reason)}", f"correct {settings.feature_repo}/definitions.py")
+
+
+def submission(
+    settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object
+) -> Submission:
+    """What `flink run` needs; writes the job's plan and configuration beside the system's state.
+
+    `config` overrides fields of `JobConfig` (a benchmark reads to an end, a test takes other topics).
+    Raises `DefinitionError` with every problem of the definitions before anything is submitted.
+    """
+    folder = settings.state_dir.resolve() / "jobs"
+    config_path = folder / f"{job}.config.json"
+    arguments = ["--config", str(config_path)]
+    project = "liveshelf"
+    if job == "features":
+        wanted = wanted_plan(settings, evolving=from_savepoint is not None)
+        plan.save(wanted, folder / "features.wanted.json")
+        arguments += ["--plan", str(folder / "features.wanted.json")]
+        project = wanted.project
+    context = load_bundle(settings.model_dir).context_features if job == "rankings" else []
+    job_config = JobConfig.of(settings, runtime.kafka_bootstrap, runtime.redis_url,
+                              **({"project": project, "context_features": context} | config))
+    job_config.save(config_path)
+    command = flink.command(settings)
+    resume = ["-s", from_savepoint] if from_savepoint else []
+    own = ["-d", *resume, "-j", str(contract_jar()), "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
+    return Submission([*command.argv, *own], command.environment, command.line(*own))
+
+
+def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
+    """The plan of what was applied; when `evolving`, in a form that takes the running job's state."""
+    known = definitions.from_registry(settings)
+    wanted = lint.checked(known.project, settings.events_topic, known.views, known.entities)
+    running = running_plan(settings)
+    if not evolving or running is None:
+        return wanted
+    conflicts = plan.conflicts(running, wanted)
+    if conflicts:
+        raise DefinitionError(
+            "\n".join(str(lint.Problem(*each, f"{STATE_FIX}")) for each in conflicts)
+        )
+    return plan.evolve(running, wanted)
+
+
+STATE_FIX = "the job's state can't take that: give the feature a new name, or submit without a savepoint to replay the topic"
+
+
+def running_plan(settings: Settings) -> plan.FeaturePlan | None:
+    """The plan that was submitted last, whose state a savepoint holds."""
+    path = settings.state_dir.resolve() / "jobs" / "features.plan.json"
+    return plan.load(path) if path.is_file() else None
+
+
+def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object) -> str:
+    """Submit a job and return its id; raises `DefinitionError` or `ServiceError` with what Flink's client said."""
+    create_topics(settings, runtime)
+    wanted = submission(settings, runtime, job, from_savepoint, **config)
+    done = subprocess.run(wanted.argv, capture_output=True, text=True, env=os.environ | wanted.environment)
+    found = JOB_ID.search(done.stdout)
+    if done.returncode or not found:
+        raise ServiceError(f"Flink didn't take the {job} job:\n{_cause(done.stdout + done.stderr)}", f"try by hand: {wanted.line}")
+    if job == "features":
+        folder = settings.state_dir.resolve() / "jobs"
+        os.replace(folder / "features.wanted.json", folder / "features.plan.json")
+    return found[1]
+
+
+def create_topics(settings: Settings, runtime: Runtime) -> None:
+    names = (settings.events_topic, settings.dead_topic, settings.late_topic, settings.rankings_topic)
+    topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(names, settings.topic_partitions))
+
+
+def _cause(output: str) -> str:
+    """The lines that say what went wrong: the Python error, or the innermost Java one."""
+    lines = output.splitlines()
+    python = [line for line in lines if re.match(r"[A-Za-z]+(Error|Exception|Exit|Abort): ", line)]
+    java = [line for line in lines if line.startswith("Caused by: ")]
+    return "\n".join(python[:1] or java[-1:] or lines[-5:])
+
+
+def running_job(runtime: Runtime, job: Job) -> str | None:
+    """The id of the job of that kind that runs (or tries to)."""
+    for each in flink.ask(runtime.flink_rest_url, "/jobs/overview")["jobs"]:
+        if each["name"] == f"liveshelf {job}" and each["state"] in RUNNING:
+            return str(each["jid"])
+    return None
+
+
+def wait_running(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
+    """Wait till all tasks of a job run; raises `ServiceError` with the job's own exception when it fails."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        job = flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}")
+        tasks = {vertex["status"] for vertex in job["vertices"]}
+        if job["state"] == "RUNNING" and tasks <= {"RUNNING", "FINISHED"} or job["state"] == "FINISHED":
+            return
+        if job["state"] in ("FAILED", "CANCELED"):
+            break
+        time.sleep(0.2)
+    history = flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
+    reason = history[0]["stacktrace"] if history else "no slot came free, or the cluster is too slow"
+    raise ServiceError(f"job {job_id} doesn't run after {limit_s:g} s: {_cause(reason)}", "liveshelf status; liveshelf doctor")
+
+
+def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True) -> str:
+    """Stop a job, with a savepoint (whose path is returned) or without ("")."""
+    job_id = running_job(runtime, job)
+    if job_id is None:
+        raise ServiceError(f"no {job} job is running", "liveshelf status")
+    if not savepoint:
+        requests.patch(f"{runtime.flink_rest_url}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30).raise_for_status()
+        _wait_gone(runtime, job_id)
+        return ""
+    command = flink.command(settings, "stop")
+    target = settings.state_dir.resolve() / "flink" / "savepoints"
+    done = subprocess.run([*command.argv, "--savepointPath", str(target), job_id], capture_output=True, text=True,
+                          env=os.environ | command.environment)
+    found = re.search(r"Savepoint completed\. Path: (\S+)", done.stdout)
+    if done.returncode or not found:
+        raise ServiceError(f"the {job} job wasn't stopped:\n{_cause(done.stdout + done.stderr)}", "liveshelf status")
+    _wait_gone(runtime, job_id)
+    return found[1]
+
+
+def _wait_gone(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}")["state"] not in ("CANCELED", "FINISHED", "FAILED"):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"job {job_id} is still there after {limit_s:g} s", "liveshelf status")
+        time.sleep(0.1)
