@@ -44,6 +44,7 @@ class Field:
     maximum: float | None = None
     max_length: int | None = None
     choices: tuple[str, ...] | None = None
+    free_text: bool = False  # may hold line breaks and tabs; an id may not: control characters separate packed fields
 
 
 MAX_TIME_MS = 4_102_444_800_000  # 2100-01-01
@@ -63,7 +64,7 @@ FIELDS: tuple[Field, ...] = (
     Field("price_minor", "int", "price of one piece in minor units (cents)", minimum=0, maximum=MAX_MONEY),
     Field("currency", "string", "ISO 4217", max_length=3),
     Field("quantity", "int", "pieces; 1 when absent", minimum=1, maximum=100_000),
-    Field("query", "string", "what was searched for", max_length=512),
+    Field("query", "string", "what was searched for", max_length=512, free_text=True),
     Field("rating", "float", "stars", minimum=0, maximum=5),
     Field("dwell_ms", "int", "time on the page", minimum=0, maximum=86_400_000),
     Field("scroll_ratio", "float", "share of the page that was seen", minimum=0, maximum=1),
@@ -109,7 +110,7 @@ DERIVED: tuple[DerivedColumn, ...] = (
 
 Reason = Literal[
     "empty", "too_large", "not_utf8", "not_json", "not_an_object", "missing_field", "wrong_type", "unknown_value",
-    "out_of_range", "too_long", "null_character", "future_event_time",
+    "out_of_range", "too_long", "control_character", "future_event_time",
 ]
 
 
@@ -173,8 +174,8 @@ def _check(field: Field, value: object) -> Reason | None:
 def _check_string(field: Field, value: object) -> Reason | None:
     if type(value) is not str:
         return "wrong_type"
-    if "\0" in value:
-        return "null_character"
+    if "\0" in value or (not field.free_text and min(value, default=" ") < " "):
+        return "control_character"
     if len(value.encode("utf-16-le")) // 2 > field.max_length:
         return "too_long"
     if field.choices and value not in field.choices:

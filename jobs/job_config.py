@@ -30,6 +30,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     bundle_rows: int
     checkpoint_interval_ms: int
     parallelism: int
+    idle_timeout_s: int
     source_options: dict[str, str] = {}
 
     @classmethod
@@ -66,7 +67,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
         "table.local-time-zone": "UTC",
         "table.exec.state.ttl": f"{state_ttl_s} s",
-        "table.exec.source.idle-timeout": "30 s",
+        "table.exec.source.idle-timeout": f"{config.idle_timeout_s} s",
     }
     configuration = Configuration()
     for key, value in values.items():

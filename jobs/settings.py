@@ -42,13 +42,14 @@ class Settings(BaseSettings):
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
     dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time counts once")
     list_size: int = Field(20, ge=1, le=100, description="items in a ranked list")
-    list_ttl_s: int = Field(7 * 86400, gt=0, description="expiry of a list, counted from its event time")
+    list_ttl_s: int = Field(30 * 86400, gt=0, description="expiry of a list, counted from its event time")
     list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")
     channel: str = "home"
     context_service: str = Field("ranker_context", description="feature service whose values the ranker reads")
     bundle_ms: int = Field(5, ge=1, description="python.fn-execution.bundle.time of the rankings job")
     bundle_rows: int = Field(1000, ge=1, description="python.fn-execution.bundle.size")
     checkpoint_interval_ms: int = Field(10_000, ge=100, description="time between checkpoints")
+    idle_timeout_s: int = Field(30, ge=0, description="silence after which a partition no longer holds features back (0: never)")
     parallelism: int = Field(1, ge=1, description="parallelism of a submitted job")
 
     @classmethod

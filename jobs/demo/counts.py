@@ -1,5 +1,6 @@
 """What the system did with the clicks, counted from Kafka and from the operators, not from what was sent."""
 
+import re
 import time
 from typing import NamedTuple
 
@@ -11,36 +12,99 @@ from jobs.cluster.runtime import Runtime
 from jobs.cluster.topics import end_offsets
 from jobs.errors import ServiceError
 from jobs.events import HEARTBEAT
-from jobs.session_groups import FEATURES_GROUP, RANKINGS_GROUP
 from jobs.settings import Settings
-from jobs.verify.slice import Record, Slice, read_slice
+from jobs.verify.slice import read_slice
 
 PROCESSED_LIMIT_S = 120.0
+# The rankings operator counts the rows that reach it: each accepted event but heartbeats, once.
+ACCEPTED_METRIC = re.compile(r"^flink_taskmanager_job_task_operator_batch_rows\{[^}]*\} ([0-9.eE+]+)$", re.MULTILINE)
 
 
 class Counts(NamedTuple):
-    """`events_read`: records that the jobs have read, heartbeats apart; the others count different records only,
-    because delivery to these topics is at-least-once."""
+    """Records, each counted once: delivery to the topics of refused, late and published ones is at-least-once.
+
+    `events_read` are records of the events topic up to where both jobs have read it, heartbeats left out.
+    """
 
     events_read: int
+    accepted: int
     refused: int
     late: int
     lists_published: int
 
 
-def wait_processed(settings: Settings, running: Runtime) -> None:
-    """Wait until both jobs have read the topic to the end that it has now.
+class Heading(msgspec.Struct):
+    """What tells a heartbeat from an event."""
+
+    event_type: str = ""
+
+
+class Origin(msgspec.Struct):
+    """Which record of the events topic a letter or a list is about."""
+
+    partition: int
+    offset: int
+
+
+def wait_processed(settings: Settings, running: Runtime) -> dict[int, int]:
+    """Wait until both jobs have read the events topic to the end that it has now; that end, by partition.
 
     They commit what they have read with each checkpoint, and a checkpoint waits for all that follows from it: features
     and lists are in Redis, letters and log records in Kafka. Raises ServiceError after `PROCESSED_LIMIT_S`.
     """
-    end = {each: offset for each, offset in end_offsets(running.kafka_bootstrap, settings.events_topic).items() if offset}
+    from jobs.session_features import GROUP as FEATURES  # imports PyFlink, which takes a second that is waited anyway
+    from jobs.session_rankings import GROUP as RANKINGS
+
+    end = end_offsets(running.kafka_bootstrap, settings.events_topic)
     admin = KafkaAdminClient(bootstrap_servers=running.kafka_bootstrap.split(","))
     deadline_s = time.monotonic() + PROCESSED_LIMIT_S
     try:
-        while (behind := _behind(admin, settings.events_topic, end)):
+        while not all(_has_read(admin, group, settings.events_topic, end) for group in (FEATURES, RANKINGS)):
             if time.monotonic() > deadline_s:
-                raise ServiceError(f"the jobs haven't read to the end: {behind}", "liveshelf status; see flink/log")
+                what = f"the jobs haven't read {settings.events_topic!r} to its end in {PROCESSED_LIMIT_S:.0f} s"
+                raise ServiceError(what, f"look at the logs in {settings.state_dir / 'flink' / 'log'}")
             time.sleep(0.2)
     finally:
         admin.close()
+    return end
+
+
+def _has_read(admin: KafkaAdminClient, group: str, topic: str, end: dict[int, int]) -> bool:
+    committed = admin.list_group_offsets(group)[group]
+    read = {each: committed.get(TopicPartition(topic, each)) for each in end}
+    return all(read[each] is not None and read[each].offset >= end[each] for each in end if end[each])
+
+
+def counts(settings: Settings, running: Runtime, end: dict[int, int]) -> Counts:
+    """Count what became of the records before `end`, when `wait_processed` has returned it."""
+    decode = msgspec.json.Decoder(Heading).decode
+    events = read_slice(running.kafka_bootstrap, settings.events_topic).records
+    read = sum(_is_event(decode, each.value) for each in events if each.offset < end[each.partition])
+    dead, late, lists = (
+        _origins(running.kafka_bootstrap, topic)
+        for topic in (settings.dead_topic, settings.late_topic, settings.rankings_topic)
+    )
+    return Counts(read, _accepted(running), dead, late, lists)
+
+
+def _is_event(decode, value: bytes | None) -> bool:
+    """What can't be read is an event too: one that is refused."""
+    try:
+        return decode(value or b"").event_type != HEARTBEAT
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+
+
+def _origins(bootstrap: str, topic: str) -> int:
+    decode = msgspec.json.Decoder(Origin).decode
+    return len({(origin.partition, origin.offset) for origin in map(decode, _values(bootstrap, topic))})
+
+
+def _values(bootstrap: str, topic: str) -> list[bytes]:
+    return [record.value for record in read_slice(bootstrap, topic, must_exist=False).records]
+
+
+def _accepted(running: Runtime) -> int:
+    """What the rankings operator has counted, over its tasks."""
+    pages = [requests.get(url, timeout=10).text for url in running.metrics_urls]
+    return round(sum(float(found) for page in pages for found in ACCEPTED_METRIC.findall(page)))

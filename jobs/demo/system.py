@@ -1,19 +1,19 @@
 """The demo's own system: its own folder and ports, so that it can run beside `liveshelf up`, and nothing is left."""
 
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import requests
-from kafka import KafkaAdminClient
+from pydantic import SecretStr
 
-from jobs.bring_up import bring_up, topics_of
+from jobs.bring_up import bring_up
 from jobs.cluster import runtime
 from jobs.cluster.runtime import Runtime
 from jobs.settings import Settings
+from jobs.submit import submit, wait_running
 
 RUNNING_LIMIT_S = 120.0
+LIST_SIZE = 20  # what `hit_rate_20` means
 PORTS = ("kafka_port", "redis_port", "flink_port")
 # The replay moves thirteen days of clicks to end now: a list of the first day must not have expired when it is made.
 LIST_TTL_S = 60 * 86_400
@@ -24,50 +24,37 @@ Say = Callable[[str], None]
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """Settings for the demo: another folder, free ports unless they were chosen, and lists that outlive the replay.
+    """Settings for the demo: a folder of its own, free ports unless they were chosen, lists that outlive the replay.
 
-    On a Kafka or Redis of the user's own it keeps apart from what is there: with topics and a channel of its own.
+    A Kafka, Redis or Flink of the user's own is left alone: a show is no reason to write to it.
     """
     changed: dict[str, object] = {name: 0 for name in PORTS if name not in settings.model_fields_set}
+    changed |= {"kafka_bootstrap": "", "redis_url": SecretStr(""), "flink_rest_url": ""}
     changed |= {
         "state_dir": settings.state_dir / "demo",
+        "list_size": LIST_SIZE,
         "list_ttl_s": LIST_TTL_S,
         "checkpoint_interval_ms": CHECKPOINT_INTERVAL_MS,
     }
-    apart = f"liveshelf-demo-{secrets.token_hex(4)}"
-    if runtime.users_own(settings, "kafka"):
-        for name in ("events_topic", "dead_topic", "late_topic", "rankings_topic"):
-            changed[name] = f"{apart}.{getattr(settings, name)}"
-    if runtime.users_own(settings, "redis"):
-        changed["channel"] = apart
     return settings.model_copy(update=changed)
 
 
 @contextmanager
 def system(settings: Settings, say: Say) -> Iterator[Runtime]:
     """The running system with both jobs; at the end, however it comes, everything is stopped."""
-    _sweep(settings, say)
-    jobs: list[str] = []
-    try:
-        yield _start(settings, jobs, say)
-    finally:
-        say("stopping everything")
-        try:
-            _leave(settings, runtime.current(settings), jobs)
-        finally:
-            runtime.down(settings)
-
-
-def _sweep(settings: Settings, say: Say) -> None:
-    """Stop what an earlier demo left when it was killed, and begin with empty stores."""
     left = runtime.down(settings)
     if left:
         say(f"stopped {left} processes that an earlier demo had left")
-    shutil.rmtree(settings.state_dir, ignore_errors=True)
+    shutil.rmtree(settings.state_dir, ignore_errors=True)  # begins with empty stores
+    try:
+        yield _start(settings, say)
+    finally:
+        say("stopping everything")
+        runtime.down(settings)
 
 
-def _start(settings: Settings, jobs: list[str], say: Say) -> Runtime:
-    from jobs.submit import submit, wait_running
+def _start(settings: Settings, say: Say) -> Runtime:
+    jobs: list[str] = []
 
     def rankings(running: Runtime) -> None:
         say("services answer; submitting the rankings job while Feast applies the definitions")
@@ -81,14 +68,3 @@ def _start(settings: Settings, jobs: list[str], say: Say) -> Runtime:
         wait_running(running, job, RUNNING_LIMIT_S)
     say("both jobs run")
     return running
-
-
-def _leave(settings: Settings, running: Runtime, jobs: list[str]) -> None:
-    """An embedded service goes as a whole; from the user's own, the demo takes its jobs and topics away again."""
-    if runtime.users_own(settings, "flink"):
-        for job in jobs:
-            requests.patch(f"{running.flink_rest_url.rstrip('/')}/jobs/{job}?mode=cancel", timeout=10)
-    if runtime.users_own(settings, "kafka"):
-        admin = KafkaAdminClient(bootstrap_servers=running.kafka_bootstrap.split(","))
-        admin.delete_topics(list(topics_of(settings)))
-        admin.close()

@@ -75,6 +75,10 @@ class Visitors:
         last = (*before.last_clicks, Click(item, foreseen))[-LAST_CLICKS:]
         self._known[visitor_id] = Visitor(time_ms, before.clicks + 1, last)
 
+    def last_ms(self, visitor_id: str) -> int:
+        """Event time of the visitor's last click, 0 before the first."""
+        return self._known[visitor_id].last_ms if visitor_id in self._known else 0
+
     def snapshot(self) -> tuple[Score, dict[str, Visitor]]:
         """The score and the sessions that are open at the newest click, as they are now."""
         newest_ms = next(reversed(self._known.values())).last_ms if self._known else 0

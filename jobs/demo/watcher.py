@@ -1,5 +1,6 @@
 """How long a list takes, seen from outside: some visitors' lists are read again and again until they answer the click."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -95,4 +96,4 @@ class Watcher:
 
 def percentile(ordered: list[float], percent: float) -> float:
     """Nearest-rank percentile of ascending numbers, of which there is at least one."""
-    return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

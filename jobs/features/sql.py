@@ -11,6 +11,9 @@ from jobs.features.plan import FeaturePlan, Output, ViewPlan
 from jobs.features.source import interval
 
 SQL_DERIVED = {column.name: column for column in events.DERIVED}
+# A row and the one before it. Not LAG: its frame is RANGE, so rows of equal time all see the last of them as their own
+# predecessor, and a session that begins with two events of one second was joined to the one before.
+PAIR = "ROWS BETWEEN 1 PRECEDING AND CURRENT ROW"
 SUMMED = ("sum", "mean", "std")
 
 
@@ -89,7 +92,7 @@ def _session(view: ViewPlan) -> str:
     """Pause → session number → the session's aggregates; sequences of the last N events need a frame of their own."""
     key, kept = view.entity, ", ".join(["ts", "event_time_ms", view.entity, *_others(view)])
     paused = (
-        f"SELECT {kept}, LAG(event_time_ms) OVER (PARTITION BY {key} ORDER BY ts) AS before_ms FROM facts "
+        f"SELECT {kept}, MIN(event_time_ms) OVER (PARTITION BY {key} ORDER BY ts {PAIR}) AS before_ms FROM facts "
         f"WHERE {key} IS NOT NULL"
     )
     numbered = (
@@ -248,11 +251,13 @@ def _event_changes(view: ViewPlan, at: str) -> str:
 def _distinct_changes(view: ViewPlan, at: str, column: str) -> str:
     """Step 1: the value appears; step 1 + i: it leaves window i; step 1 + n + i: the leaving planned before is taken back."""
     windows = view.windows_ms()
-    before = (
-        f"SELECT {view.entity}, {at} AS at_now, LAG({at}) OVER (PARTITION BY {view.entity}, `{column}` ORDER BY ts) AS at_before "
-        f"FROM facts WHERE {view.entity} IS NOT NULL AND `{column}` IS NOT NULL"
+    pairs = (
+        f"SELECT {view.entity}, {at} AS at_now, MIN({at}) OVER w AS at_first, COUNT(*) OVER w AS n FROM facts "
+        f"WHERE {view.entity} IS NOT NULL AND `{column}` IS NOT NULL "
+        f"WINDOW w AS (PARTITION BY {view.entity}, `{column}` ORDER BY ts {PAIR})"
     )
-    source = f"(SELECT {view.entity}, at_now, at_before FROM ({before}) WHERE at_before IS NULL OR at_before <> at_now)"
+    before = f"SELECT {view.entity}, at_now, CASE WHEN n > 1 THEN at_first END AS at_before FROM ({pairs})"
+    source = f"(SELECT * FROM ({before}) WHERE at_before IS NULL OR at_before <> at_now)"
     one, none, values = "CAST(1 AS BIGINT)", "CAST(0 AS BIGINT)", {}
     for i, window in enumerate(windows, 2):
         new = f"CASE WHEN at_before IS NULL OR at_now - at_before >= {window} THEN {one} ELSE {none} END"

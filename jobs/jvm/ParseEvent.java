@@ -40,7 +40,7 @@ public class ParseEvent extends ScalarFunction {
     private static final int HEADER = 2;
 
     private record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
-                         int maxLength, Set<String> choices) {}
+                         int maxLength, Set<String> choices, boolean freeText) {}
 
     private final JsonFactory json = new JsonFactory();
     private transient Map<String, Field> fields;
@@ -169,8 +169,11 @@ public class ParseEvent extends ScalarFunction {
             return "wrong_type";
         }
         String value = parser.getText();
-        if (value.indexOf('\0') >= 0) {
-            return "null_character";
+        char refusedBelow = field.freeText ? '\1' : ' ';
+        for (int i = 0; i < value.length(); i++) {
+            if (value.charAt(i) < refusedBelow) {
+                return "control_character";
+            }
         }
         if (value.length() > field.maxLength) {
             return "too_long";
@@ -260,7 +263,7 @@ public class ParseEvent extends ScalarFunction {
         }
         return new Field(node.get("name").textValue(), slot, node.get("kind").textValue().charAt(0),
             node.get("required").booleanValue(), node.get("minimum").asDouble(), node.get("maximum").asDouble(),
-            node.get("max_length").asInt(), choices);
+            node.get("max_length").asInt(), choices, node.get("free_text").booleanValue());
     }
 
     @Override

@@ -123,7 +123,7 @@ DAMAGES: dict[str, Callable[[Event], bytes]] = {
     "missing_field": lambda event: _encode(_without(event, "visitor_id")),
     "nan": lambda event: _with_literal(event, b"NaN"),
     "infinity": lambda event: _with_literal(event, b"-Infinity"),
-    "null_character": lambda event: _encode(event | {"visitor_id": f"{event['visitor_id'][:100]}\0"}),
+    "control_character": lambda event: _encode(event | {"visitor_id": f"{event['visitor_id'][:100]}\0"}),
     "not_utf8": lambda event: _with_literal(event, b'"\xff\xfe"'),
     "empty": lambda event: b"",
     "array": lambda event: b"[" + _encode(event) + b"]",

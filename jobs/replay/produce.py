@@ -161,6 +161,9 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+WAKE_S = 1.0  # a consumer's fetch takes 10 ms, on a busy machine a few hundred
+
+
 class _Run:
     """One replay on its way: the clock, the heartbeats and the counts."""
 
@@ -181,6 +184,7 @@ class _Run:
         time_ms = record.event["event_time_ms"]
         position_ms = max(self._newest_ms, time_ms)
         if not self.report.produced:
+            self._wake(time_ms)
             self._first_ms, self._newest_ms, self._started_s = time_ms, time_ms, time.monotonic()
         if self._speed is not None:
             self._wait(self._started_s + (position_ms - self._first_ms) / 1000 / self._speed, position_ms)
@@ -197,6 +201,16 @@ class _Run:
         crowded = self._speed is None and self._since_heartbeat >= HEARTBEAT_EVERY_RECORDS
         if crowded or time.monotonic() >= self._next_heartbeat_s:
             self._heartbeat(self._newest_ms - self._shuffle_ms)
+
+    def _wake(self, first_ms: int) -> None:
+        """Tell every partition where time starts, before any event moves it on in one of them.
+
+        A partition that was idle holds no watermark back: without this, the first ones that a job reads from one
+        partition made the beginning of the other late.
+        """
+        self._heartbeat(first_ms - self._shuffle_ms)
+        self._sender.flush()
+        time.sleep(WAKE_S)
 
     def finish(self) -> None:
         """Move time on until everything is flushed, as far as the clock's limit allows, and wait for Kafka."""

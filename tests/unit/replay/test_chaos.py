@@ -65,7 +65,7 @@ def test_shuffling_within_a_minute_changes_the_order():
         ("missing_field", Refusal("missing_field", "visitor_id")),
         ("nan", Refusal("not_json")),
         ("infinity", Refusal("not_json")),
-        ("null_character", Refusal("null_character", "visitor_id")),
+        ("control_character", Refusal("control_character", "visitor_id")),
         ("not_utf8", Refusal("not_utf8")),
         ("empty", Refusal("empty")),
         ("array", Refusal("not_an_object")),

@@ -1,0 +1,60 @@
+# make demo: everything from nothing. make test: every test. Needs Python 3.11 or 3.12 and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(shell for each in python3.11 python3.12 python3 python; do \
+	if $$each -c '$(SUITABLE)' 2>/dev/null; then echo $$each; break; fi; done)
+# To stderr, so that `make demo` prints nothing but its result.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test train-env bench lint clean
+
+help:
+	@echo "make demo       start everything, replay real clicks, show what happens, stop everything"
+	@echo "make test       install what tests and training need, run every test"
+	@echo "make train-env  install what training needs (torch, Optuna)"
+	@echo "make bench      measure: jobs, latency, reads, memory (writes bench.json)"
+	@echo "make lint       check the style"
+	@echo "make clean      stop what runs here, remove the environment and all state"
+
+demo: $(VENV)/.installed
+	@$(BIN)/liveshelf demo
+
+test: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest
+
+train-env: $(VENV)/.installed-train
+
+bench: $(VENV)/.installed-test
+	@$(BIN)/liveshelf bench --json bench.json
+
+lint: $(VENV)/.installed-test
+	@$(BIN)/ruff check .
+
+clean:
+	@if [ -x $(BIN)/liveshelf ]; then $(BIN)/liveshelf down; LIVESHELF_STATE_DIR=.liveshelf/demo $(BIN)/liveshelf down; fi >&2
+	@rm -rf $(VENV) .liveshelf build *.egg-info .pytest_cache .hypothesis .ruff_cache .mypy_cache
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c '$(SUITABLE)'; then \
+		echo "liveshelf needs Python 3.11 or 3.12, and '$(PYTHON)' isn't one. Install it, or: make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; fi
+	@echo "making $(VENV) with $(PYTHON)" >&2
+	@$(PYTHON) -m venv $(VENV) >&2
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing liveshelf into $(VENV) (about 1 GB the first time)" >&2
+	@$(PIP) --editable . >&2
+	@touch $@
+
+$(VENV)/.installed-train: $(VENV)/.installed
+	@echo "installing torch and Optuna" >&2
+	@$(PIP) --editable '.[train]' >&2
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed-train
+	@echo "installing what tests need" >&2
+	@$(PIP) --editable '.[test]' >&2
+	@touch $@

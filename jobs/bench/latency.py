@@ -1,0 +1,172 @@
+"""Event → list readable in Redis, at a steady rate, seen from outside; and reads and memory while that goes on."""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from jobs.bench import clicks, flink_jobs
+from jobs.bench.clicks import Clicks
+from jobs.bench.figures import percentiles
+from jobs.bench.memory import memory_mb
+from jobs.bench.workplace import VISITORS, Workplace
+from jobs.cluster import topics
+from jobs.errors import ServiceError
+from jobs.rankings.reader import ShelfReader, shelf_key
+
+TOPIC = "bench.live"
+EVENTS_PER_S = 1_000
+SAMPLE_EVERY = 5  # 200 events a second are watched
+CATCH_UP_LIMIT_S = 180.0
+LOADED_READS, LOADED_PAUSE_S = 2_000, 0.002
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """What generator and reader know in advance: every live event, its partition and its offset follow from it."""
+
+    kafka_bootstrap: str
+    redis_url: str
+    topic: str
+    channel: str
+    items: list[str]
+    partitions: int
+    history: int  # events in the topic before the first live one
+    count: int  # live events
+    events_per_s: int
+    warm_s: float  # live events before that aren't watched
+    sample_every: int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the reader saw: latencies, the times between its polls (its resolution), and events without a list."""
+
+    latencies_ms: list[float]
+    polls_ms: list[float]
+    lost: int
+
+
+def _all_clicks(schedule: Schedule) -> Clicks:
+    return clicks.make(schedule.history + schedule.count, VISITORS, len(schedule.items), seed=2)
+
+
+def live_clicks(schedule: Schedule) -> Clicks:
+    """The events that the generator sends."""
+    return _all_clicks(schedule).part(schedule.history, schedule.history + schedule.count)
+
+
+def live_offsets(schedule: Schedule) -> np.ndarray:
+    """int64 [count]: the live events' offsets; each partition holds its part of the history and one heartbeat before."""
+    found = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
+    return found[schedule.history :] + 1
+
+
+def sent_times(folder: Path, count: int) -> np.ndarray:
+    """int64 [count], shared by the processes: `time.monotonic_ns()` as each event was handed over, 0 before."""
+    return np.memmap(folder / "sent_ns.bin", np.int64, "r+", shape=(count,))
+
+
+def measure(place: Workplace, history: int, warm_s: float, seconds: float, progress: Callable[[str], None]) -> dict:
+    """`latency_ms`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
+
+    `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`.
+    """
+    schedule = Schedule(
+        kafka_bootstrap=place.services.kafka_bootstrap, redis_url=place.services.redis_url, topic=TOPIC,
+        channel=place.settings.channel, items=place.items, partitions=place.settings.topic_partitions, history=history,
+        count=round((warm_s + seconds) * EVENTS_PER_S), events_per_s=EVENTS_PER_S, warm_s=warm_s, sample_every=SAMPLE_EVERY,
+    )
+    folder = _folder(place, schedule)
+    job = _start_job(place, schedule)
+    progress(f"latency: {history:,} events of history are read; {EVENTS_PER_S:,} events/s for {warm_s + seconds:.0f} s")
+    watcher, generator = (_spawn(name, folder) for name in ("watch", "load"))
+    time.sleep(warm_s + seconds / 3)
+    memory = memory_mb(place.settings.state_dir)
+    visitors = np.unique(live_clicks(schedule).visitor[: int(warm_s * EVENTS_PER_S)]).tolist()
+    loaded = _reads(place, random.Random(3).choices(visitors, k=LOADED_READS), LOADED_PAUSE_S)
+    behind_ms = float(_output(generator, schedule))
+    _output(watcher, schedule)
+    _check_offsets(schedule)
+    flink_jobs.cancel(place.rest_url, job)
+    seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
+    idle = _reads(place, visitors[:10_000] if len(visitors) >= 10_000 else random.Random(4).choices(visitors, k=10_000))
+    return {"latency_ms": _latency(seen, schedule, behind_ms), "read_ms": idle | {"under_load": loaded}, "memory_mb": memory}
+
+
+def _folder(place: Workplace, schedule: Schedule) -> Path:
+    folder = place.settings.state_dir / "live"
+    folder.mkdir()
+    (folder / "schedule.json").touch(mode=0o600)  # a Redis address may hold a password
+    (folder / "schedule.json").write_bytes(msgspec.json.encode(schedule))
+    np.zeros(schedule.count, np.int64).tofile(folder / "sent_ns.bin")
+    return folder
+
+
+def _start_job(place: Workplace, schedule: Schedule) -> str:
+    """Fill the topic with the history, submit the rankings job, and wait until its lists answer the last of it."""
+    place.new_topic(TOPIC)
+    made = _all_clicks(schedule).part(0, schedule.history)
+    partition = clicks.partitions(made, schedule.partitions)
+    stream = clicks.documents(made, schedule.items, "history")
+    clicks.produce(schedule.kafka_bootstrap, TOPIC, stream, partition, schedule.history)
+    for key in place.store.scan_iter("shelf:*", count=5_000):
+        place.store.unlink(key)  # their versions are offsets of another topic
+    job = place.submit("rankings", TOPIC)
+    flink_jobs.wait_running(place.rest_url, job)
+    offset = clicks.offsets(partition)
+    last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
+    keys = [shelf_key(clicks.visitor_id(int(made.visitor[row])), schedule.channel) for row in last]
+    deadline = time.monotonic() + CATCH_UP_LIMIT_S
+    while any(place.store.getrange(key, 12, 31) < b"%020d" % offset[row] for key, row in zip(keys, last, strict=True)):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"the rankings job didn't catch up within {CATCH_UP_LIMIT_S:.0f} s", "see its log")
+        time.sleep(0.1)
+    return job
+
+
+def _spawn(name: str, folder: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", f"jobs.bench.{name}", str(folder)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _output(process: subprocess.Popen[str], schedule: Schedule) -> str:
+    said, complaint = process.communicate(timeout=60 + schedule.count / schedule.events_per_s)
+    if process.returncode:
+        raise ServiceError(f"{' '.join(process.args[2:])} ended with {process.returncode}:\n{complaint}", "report this")
+    return said
+
+
+def _check_offsets(schedule: Schedule) -> None:
+    """The reader relied on offsets known in advance."""
+    found = sum(topics.end_offsets(schedule.kafka_bootstrap, TOPIC).values())
+    expected = schedule.history + schedule.count + schedule.partitions
+    if found != expected:
+        raise ServiceError(f"{TOPIC} holds {found:,} records instead of {expected:,}", "measure again")
+
+
+def _latency(seen: Seen, schedule: Schedule, behind_ms: float) -> dict[str, float | int | dict]:
+    return percentiles(seen.latencies_ms) | {
+        "events": len(seen.latencies_ms) + seen.lost,
+        "lists": len(seen.latencies_ms),
+        "events_per_s": schedule.events_per_s,
+        "resolution_ms": percentiles(seen.polls_ms),
+        "generator_behind_ms_max": behind_ms,
+    }
+
+
+def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:
+    """Percentiles of `ShelfReader.get` for these visitors, one after another."""
+    reader = ShelfReader(place.services.redis_url, place.settings.channel)
+    taken_ms, found = [], 0
+    for visitor in visitors:
+        started_ns = time.perf_counter_ns()
+        shelf = reader.get(clicks.visitor_id(visitor))
+        taken_ms.append((time.perf_counter_ns() - started_ns) / 1e6)
+        found += shelf.state != "absent"
+        time.sleep(pause_s)
+    reader.close()
+    return percentiles(taken_ms, digits=3) | {"reads": len(visitors), "lists": found}

@@ -1,0 +1,49 @@
+"""`liveshelf`: the command line. Commands live in `jobs/commands/`; whatever they raise is turned into an exit code here.
+
+Exit codes: 0 done · 1 something else, or a check that failed · 2 a setting or an argument · 3 a Feast definition ·
+4 Kafka, Redis, Flink or the registry · 5 the model · 6 an input file · 7 `verify` found differences · 130 interrupted.
+Results go to stdout, everything else to stderr. Nothing heavy is imported until a command runs: `--help` must be quick.
+"""
+
+import os
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.commands import checks, dead, events, jobs, services
+from jobs.errors import LiveshelfError
+
+INTERRUPTED = 130  # what shells say of a process that Ctrl-C ended
+DEBUG = "LIVESHELF_DEBUG"
+
+
+class Commands(TyperGroup):
+    """The group of all commands: errors that a person can act on are two lines, not a traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except LiveshelfError as error:
+            if os.environ.get(DEBUG):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as stopped:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from stopped
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Real-time, session-based personalization: clicks in Kafka become features and ranked lists in Redis.\n\n"
+    "Settings come from LIVESHELF_* variables and liveshelf.toml. "
+    f"Errors say what to do; {DEBUG}=1 shows where they came from.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # help and errors hold brackets that aren't markup
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (services, jobs, events, checks):
+    module.register(app)
+app.add_typer(dead.app, name="dead")

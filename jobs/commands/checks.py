@@ -1,0 +1,110 @@
+"""demo, verify, bench: the system at work, against the oracle, and against the clock."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json, seconds
+from jobs.errors import MismatchError
+
+
+def register(app: typer.Typer) -> None:
+    for command in (demo, verify, bench):
+        app.command()(command)
+
+
+def demo() -> None:
+    """Start everything, replay a shop's August, show what happens, stop everything.
+
+    In a terminal a live board shows rates, latencies, hit rates and some visitors' lists; Ctrl-C leaves. Without a
+    terminal it runs to the end and prints one line of JSON. It always has services of its own, in STATE_DIR/demo and on
+    free ports, so that it can run beside `liveshelf up`.
+
+    \b
+    Examples:
+      liveshelf demo
+      liveshelf demo </dev/null 2>/dev/null | jq .hit_rate_20
+    """
+    import msgspec
+
+    from jobs.demo.run import run
+
+    settings = load_settings()
+    end_on_signals()
+    watched = sys.stdin.isatty() and sys.stdout.isatty()
+    result = run(settings, watched)
+    if not watched:
+        return print(msgspec.json.encode(result).decode())
+    for name, value in result.items():
+        print(f"{name.replace('_', ' '):26} {value}")
+
+
+def verify(
+    topic: Annotated[str, typer.Option(help="Topic to recompute; the events topic if empty.")] = "",
+    since: Annotated[
+        list[str] | None, typer.Option(metavar="PARTITION:OFFSET", help="First offset of a partition; may be repeated.")
+    ] = None,
+    wait: Annotated[str, typer.Option(help="Look again for so long while something differs, such as 60s.")] = "0s",
+    as_json: AsJson = False,
+) -> None:
+    """Recompute features and lists in plain Python and compare them with what stands in Redis; 7 if something differs.
+
+    \b
+    Examples:
+      liveshelf verify --wait 60s
+      liveshelf verify --json | jq '{compared, equal, mismatched}'
+    """
+    from rich.console import Console
+
+    from jobs.cluster import runtime
+    from jobs.verify.render import render
+    from jobs.verify.run import verify as compare
+
+    settings = load_settings()
+    running = runtime.attach(settings, ("kafka", "redis"))
+    report = compare(settings, running, topic=topic, since=_offsets(since or []), wait_s=seconds(wait, "wait"))
+    if as_json:
+        print(report.to_json())
+    else:
+        Console(highlight=False).print(render(report))
+    if not report.ok:
+        differs = f"{report.mismatched:,} of {report.compared:,} values differ" if report.compared else "nothing to compare"
+        raise MismatchError(differs, "if jobs still work, wait: --wait 60s")
+
+
+def _offsets(since: list[str]) -> dict[int, int] | None:
+    from jobs.errors import SettingsError
+
+    found = {}
+    for each in since:
+        partition, _, offset = each.partition(":")
+        if not (partition.isdecimal() and offset.isdecimal()):
+            raise SettingsError(f"since is {each!r}", "PARTITION:OFFSET, such as 0:1200")
+        found[int(partition)] = int(offset)
+    return found or None
+
+
+def bench(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer events, under three minutes.")] = False,
+) -> None:
+    """Measure both jobs beside the same jobs written the usual way, latency, reads and memory.
+
+    \b
+    Examples:
+      liveshelf bench --json bench.json
+      liveshelf bench --quick
+    """
+    import msgspec
+
+    from jobs.bench.run import bench as measure
+
+    settings = load_settings()
+    end_on_signals()
+    result = measure(settings, quick)
+    print_json(result)
+    if json_file:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
+        note(f"written to {json_file}")

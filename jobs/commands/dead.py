@@ -1,0 +1,101 @@
+"""dead list, dead show, dead replay: what wasn't taken."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.commands.shared import AsJson, load_settings, note, print_json
+
+app = typer.Typer(
+    help="Events that were refused: list them by reason, look at one, send them again after a fix.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Reason = Annotated[str, typer.Option(help="Only those refused for this reason.")]
+
+
+@app.command("list")
+def list_letters(reason: Reason = "", as_json: AsJson = False) -> None:
+    """Count refused events by reason and field; with --reason, list their places for `dead show`.
+
+    \b
+    Examples:
+      liveshelf dead list
+      liveshelf dead list --reason wrong_type
+      liveshelf dead list --json
+    """
+    from jobs import dead
+
+    letters = dead.read_letters(*_place(), reason)
+    if as_json:
+        return print_json(letters)
+    for (why, field), found in dead.by_reason(letters).items():
+        print(f"{len(found):8,}  {why}{f' ({field})' if field else ''}  such as {found[0].place}")
+        for letter in found if reason else ():
+            print(f"          {letter.place}  {dead.excerpt(letter)}")
+    note(f"{len(letters):,} refused events")
+
+
+@app.command()
+def show(
+    place: Annotated[str, typer.Argument(metavar="PARTITION-OFFSET", help="Its place in the events topic.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print one refused event: why, where it came from, and its bytes as they were.
+
+    \b
+    Example:
+      liveshelf dead show 0-42
+    """
+    from jobs import dead
+
+    letter = dead.find(dead.read_letters(*_place()), place)
+    if as_json:
+        return print_json(letter)
+    where = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
+    print(f"{letter.reason}{f': {letter.field}' if letter.field else ''}\nfrom {where}\n{letter.bytes!r}")
+
+
+@app.command()
+def replay(
+    reason: Reason = "",
+    field: Annotated[str, typer.Option(help="Only those refused because of this field.")] = "",
+    set_field: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Correct a field first; may be repeated.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="Leave a field out; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused events again that the contract takes now: it was changed, time has passed, or --set and --drop help.
+
+    An event_id counts once in 24 h, so doing it twice does no harm. One that comes after the watermark is late.
+
+    \b
+    Examples:
+      liveshelf dead replay --reason future_event_time
+      liveshelf dead replay --reason too_long --field query --drop query
+      liveshelf dead replay --reason unknown_value --field event_type --set event_type=view --dry-run
+    """
+    from jobs import dead
+
+    settings, bootstrap = _place()
+    fix = dead.Fix.of(set_field or [], drop or [])
+    letters = [each for each in dead.read_letters(settings, bootstrap, reason) if not field or each.field == field]
+    ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)
+    if not dry_run:
+        dead.send(bootstrap, settings.events_topic, ready)
+    result = {"letters": len(letters), "sent": 0 if dry_run else len(ready), "ready": len(ready), "refused": dict(refused)}
+    if as_json:
+        return print_json(result)
+    print(f"{len(ready):,} of {len(letters):,} {'would be' if dry_run else 'were'} sent to {settings.events_topic}")
+    for why, count in refused.items():
+        print(f"  still refused: {why} {count:,}")
+
+
+def _place():
+    """Settings and the broker's address."""
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    return settings, runtime.attach(settings, ("kafka",)).kafka_bootstrap

@@ -1,0 +1,124 @@
+"""replay, show, schema: events in, lists out, and what an event is."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json, seconds
+from jobs.errors import SettingsError
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+DEFAULT_DELAY_S = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    for command in (replay, show, schema):
+        app.command()(command)
+
+
+def replay(
+    source: Annotated[str, typer.Argument(help="eshop2008, onlineretail, otto_sample, serenade_toy, …, or a file.")],
+    speed: Annotated[str, typer.Option(help="1: as it happened; 3600: an hour a second; max: as fast as it goes.")] = "max",
+    shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move event times so that they end now.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Take only so many events.")] = None,
+    since: Annotated[str | None, typer.Option(help="First moment, such as 2008-08-01.")] = None,
+    until: Annotated[str | None, typer.Option(help="First moment that isn't taken any more.")] = None,
+    shuffle_within: Annotated[str, typer.Option(help="Bring events out of order by up to this, such as 60s.")] = "0s",
+    duplicate: Annotated[float, typer.Option(help="Share of events to send twice, 0 to 1.")] = 0.0,
+    corrupt: Annotated[float, typer.Option(help="Share of events to damage, 0 to 1.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same records.")] = 0,
+    mapping: Annotated[Path | None, typer.Option(help="TOML that says what a file's columns mean.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the sets that can't be shipped.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a shop's recorded events to the events topic.
+
+    \b
+    Examples:
+      liveshelf replay eshop2008 --since 2008-08-01 --shift-to-now --speed 20000
+      liveshelf replay retailrocket --data-dir data --shuffle-within 60s --duplicate 0.02 --corrupt 0.01
+      liveshelf replay clicks.csv --mapping clicks.toml --limit 1000
+    """
+    from collections import Counter
+
+    from jobs.cluster import runtime
+    from jobs.replay import produce, sources
+
+    settings, skipped = load_settings(), Counter()
+    end_on_signals()
+    report = produce.replay(
+        runtime.attach(settings, ("kafka",)).kafka_bootstrap,
+        settings.events_topic,
+        sources.read(source, mapping, data_dir, since=since, until=until, skipped=skipped),
+        watermark_delay_s=_watermark_delay_s(settings),
+        speed=_speed(speed),
+        shift_to_now=shift_to_now,
+        limit=limit,
+        shuffle_within_s=seconds(shuffle_within, "shuffle-within"),
+        duplicate=duplicate,
+        corrupt=corrupt,
+        seed=seed,
+        skipped=skipped,
+    )
+    if as_json:
+        return print_json(asdict(report))
+    print(f"{report.produced:,} records in {report.seconds:.1f} s: {report.events:,} events, {report.duplicates:,} sent twice")
+    for title, found in (("damaged", report.corrupted), ("skipped", report.skipped)):
+        for reason, count in sorted(found.items()):
+            print(f"  {title}: {reason} {count:,}")
+    if not report.flushed:
+        note("the newest windows stay open: their end lies in the future")
+
+
+def _speed(text: str) -> float | None:
+    try:
+        return None if text == "max" else float(text)
+    except ValueError as error:
+        raise SettingsError(f"speed is {text!r}", "a number above 0, or max") from error
+
+
+def _watermark_delay_s(settings: "Settings") -> float:
+    """The delay of the features job that was submitted last, as the last heartbeat must lie beyond it."""
+    from jobs.submit import running_plan
+
+    plan = running_plan(settings)
+    return plan.delay_ms / 1000 if plan else DEFAULT_DELAY_S
+
+
+def show(visitor: Annotated[str, typer.Argument(help="The visitor's id.")], as_json: AsJson = False) -> None:
+    """Print a visitor's list as it stands: items with names, its age, and the events it came from.
+
+    \b
+    Examples:
+      liveshelf show s22240
+      liveshelf show s22240 --json | jq -r '.items[].item_id'
+    """
+    from jobs import show as showing
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    found = showing.look(settings, runtime.attach(settings, ("redis",)), visitor)
+    if as_json:
+        return print_json(asdict(found))
+    print(showing.text(found))
+
+
+def schema(
+    table: Annotated[bool, typer.Option("--table", help="The contract as a Markdown table.")] = False,
+) -> None:
+    """Print the event contract as JSON Schema, for producers.
+
+    \b
+    Examples:
+      liveshelf schema > event.schema.json
+      liveshelf schema --table
+    """
+    from jobs import events
+
+    if table:
+        return print(events.docs_table())
+    print_json(events.json_schema())

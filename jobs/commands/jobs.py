@@ -1,0 +1,150 @@
+"""apply, lint, explain, submit, stop: from definitions to running jobs."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json
+from jobs.errors import DefinitionError, SettingsError
+
+if TYPE_CHECKING:
+    from jobs.cluster.runtime import Runtime
+
+Job = Literal["features", "rankings"]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (apply, lint, explain, submit, stop):
+        app.command()(command)
+
+
+def apply() -> None:
+    """Run `feast apply` on LIVESHELF_FEATURE_REPO with the running system's registry and online store.
+
+    \b
+    Example, after an edit of feature_repo/definitions.py:
+      liveshelf lint && liveshelf apply
+      liveshelf submit features --from-savepoint "$(liveshelf stop features)"
+    """
+    from jobs import submit as submitting
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    submitting.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
+    note(f"applied {settings.feature_repo}")
+
+
+def lint(
+    columns: Annotated[bool, typer.Option("--columns", help="List the columns that an aggregation may take.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find every mistake in the Feast definitions; exits with 3 if there is one.
+
+    \b
+    Examples:
+      liveshelf lint
+      liveshelf lint --columns
+    """
+    from jobs.features.explain import columns_table
+
+    if columns:
+        return print(columns_table())
+    from jobs.features.lint import lint as problems_of
+
+    problems = problems_of(load_settings())
+    if as_json:
+        print_json([problem._asdict() for problem in problems])
+    if problems:
+        raise DefinitionError("\n".join(map(str, problems)))
+    note("no mistakes")
+
+
+def explain(
+    view: Annotated[str, typer.Argument(help="Name of a stream feature view.")] = "",
+    service: Annotated[str, typer.Option("--service", help="Name of a feature service.")] = "",
+) -> None:
+    """Print the SQL, the state per key and the Redis fields of a view, or what a feature service feeds the scorer.
+
+    \b
+    Examples:
+      liveshelf explain visitor_session
+      liveshelf explain --service ranker_context
+    """
+    if bool(view) == bool(service):
+        raise SettingsError("explain takes either a view or --service", "liveshelf explain visitor_session")
+    from jobs.features.explain import explain_service, explain_view
+
+    settings = load_settings()
+    print(explain_service(settings, service) if service else explain_view(settings, view))
+
+
+def submit(
+    job: Annotated[Literal["features", "rankings", "all"], typer.Argument(help="Which job.")] = "all",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact `flink run` line, ready to be pasted, and do nothing.")
+    ] = False,
+    from_savepoint: Annotated[
+        str, typer.Option("--from-savepoint", metavar="PATH", help="Go on where `liveshelf stop` left off.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Compile the definitions and submit the jobs with `flink run`; wait until they run.
+
+    \b
+    Examples:
+      liveshelf submit
+      liveshelf submit rankings --dry-run
+      liveshelf submit features --from-savepoint /data/savepoints/savepoint-1a2b3c
+    """
+    from jobs import submit as submitting
+    from jobs.cluster import runtime
+
+    if from_savepoint and job == "all":
+        raise SettingsError("--from-savepoint belongs to one job", "liveshelf submit features --from-savepoint PATH")
+    settings = load_settings()
+    running = runtime.attach(settings)
+    wanted = submitting.JOBS if job == "all" else (job,)
+    if dry_run:
+        for each in wanted:
+            print(submitting.submission(settings, running, each, from_savepoint or None).line)
+        return
+    note(chosen(settings))
+    for each in wanted:
+        _refuse_second(running, each)
+    ids = {each: submitting.submit(settings, running, each, from_savepoint or None) for each in wanted}
+    for each in ids.values():
+        submitting.wait_running(running, each)
+    if as_json:
+        return print_json(ids)
+    for name, each in ids.items():
+        print(f"{name:8} {each}")
+
+
+def _refuse_second(running: "Runtime", job: Job) -> None:
+    """Two jobs of a kind would both write everything."""
+    from jobs.submit import running_job
+
+    found = running_job(running, job)
+    if found:
+        raise SettingsError(f"a {job} job is running already: {found}", f"liveshelf stop {job}")
+
+
+def stop(
+    job: Annotated[Job, typer.Argument(help="Which job.")],
+    savepoint: Annotated[bool, typer.Option(help="Take a savepoint, to go on from.")] = True,
+) -> None:
+    """Stop a job with a savepoint and print the savepoint's path.
+
+    \b
+    Examples:
+      liveshelf stop features
+      liveshelf stop rankings --no-savepoint
+    """
+    from jobs import submit as submitting
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    path = submitting.stop(settings, runtime.attach(settings, ("flink",)), job, savepoint)
+    note(f"{job} stopped")
+    if path:
+        print(path)

@@ -1,0 +1,120 @@
+"""up, down, status, doctor: the services."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from jobs.commands.shared import AsJson, chosen, end_on_signals, load_settings, note, print_json
+from jobs.errors import LiveshelfError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def register(app: typer.Typer) -> None:
+    for command in (up, down, status, doctor):
+        app.command()(command)
+
+
+def up(as_json: AsJson = False) -> None:
+    """Start Kafka, Redis and Flink, make the topics, apply the Feast definitions.
+
+    What runs already stays as it is. Where LIVESHELF_KAFKA_BOOTSTRAP, LIVESHELF_REDIS_URL or LIVESHELF_FLINK_REST_URL
+    names a service of your own, that one is used and not started.
+
+    \b
+    Examples:
+      liveshelf up
+      LIVESHELF_KAFKA_BOOTSTRAP=broker:9092 liveshelf up
+    """
+    from jobs.bring_up import bring_up
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    note(chosen(settings))
+    end_on_signals()
+    running = bring_up(settings)
+    addresses = {name: runtime.without_password(running.address(name)) for name in runtime.SERVICES}
+    if as_json:
+        return print_json({**addresses, "metrics": running.metrics_urls})
+    for name, address in addresses.items():
+        print(f"{name:6} {address}")
+    note("next: liveshelf submit all, then liveshelf replay eshop2008 --since 2008-08-01 --shift-to-now")
+
+
+def down() -> None:
+    """Stop all that `up` started, jobs included. Topics, Redis' content and checkpoints stay in the state folder.
+
+    \b
+    Example:
+      liveshelf stop features && liveshelf stop rankings && liveshelf down
+    """
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    print(f"{runtime.down(settings)} processes stopped in {settings.state_dir}")
+
+
+def status(as_json: AsJson = False) -> None:
+    """Say what runs: addresses, processes, memory, task slots and jobs.
+
+    \b
+    Examples:
+      liveshelf status
+      liveshelf status --json | jq -r '.flink.jobs[] | .name + " " + .state'
+    """
+    from jobs.cluster import runtime
+
+    found = runtime.status(load_settings())
+    if as_json:
+        return print_json(found)
+    _print(_status_table(found))
+    for job in found["flink"].get("jobs", []):
+        print(f"{job['state']:12} {job['name']}  {job['id']}")
+
+
+def _status_table(found: dict) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("service", "state", "address", "pid", "memory", "")
+    for name, each in found.items():
+        slots = f"{each['slots_free']} of {each['slots_total']} slots free" if "slots_total" in each else ""
+        whose = "" if each["embedded"] else "your own"
+        memory = f"{each['rss_mb']} MiB" if each["rss_mb"] else ""
+        cells = (name, each["state"], each["address"], str(each["pid"] or ""), memory, slots or whose)
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check Python, Java, jars, ports, memory, disk, Kafka, Redis, Flink, the registry and the model.
+
+    Prints the fix beside whatever is wrong, and exits with 1 then.
+
+    \b
+    Examples:
+      liveshelf doctor
+      liveshelf doctor --json | jq '.[] | select(.ok | not)'
+    """
+    from dataclasses import asdict
+
+    from jobs.cluster.doctor import checks
+
+    found = checks(load_settings())
+    if as_json:
+        print_json([asdict(check) for check in found])
+    else:
+        for check in found:
+            print(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {check.found}")
+            if not check.ok:
+                print(f"       wanted: {check.wanted}\n       fix: {check.fix}")
+    wrong = [check.name for check in found if not check.ok]
+    if wrong:
+        raise LiveshelfError(f"not as it should be: {', '.join(wrong)}", "see each line above")
+
+
+def _print(what: object) -> None:
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(what)
