@@ -1,4 +1,4 @@
-"""`liveshelf`: the command line. Commands live in `jobs/commands/`; whatever they raise is turned into an exit code here.
+"""`liveshelf`: the command line. Commands live in `jobs/commands/`; what they raise becomes an exit code here.
 
 Exit codes: 0 done · 1 something else, or a check that failed · 2 a setting or an argument · 3 a Feast definition ·
 4 Kafka, Redis, Flink or the registry · 5 the model · 6 an input file · 7 `verify` found differences · 130 interrupted.
@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.commands import checks, dead, events, jobs, services
+from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
 INTERRUPTED = 130  # what shells say of a process that Ctrl-C ended
@@ -29,9 +30,11 @@ class Commands(TyperGroup):
                 raise
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as stopped:
+        except BaseException as error:
+            if not was_interrupted(error):
+                raise
             print("interrupted", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from stopped
+            raise typer.Exit(INTERRUPTED) from error
 
 
 app = typer.Typer(

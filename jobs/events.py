@@ -1,10 +1,11 @@
 """The event contract: what an event is, what is refused and why. Everything else derives from `FIELDS`.
 
 Derived from here: the source DDL and the JVM's checks (`jvm/ParseEvent.java` reads `as_json()` from its jar), the
-Python check `parse` (collector, replay of dead letters, oracle), the JSON Schema for producers and the table in the docs.
+Python check `parse` (collector, replay of dead letters, oracle), the JSON Schema for producers, the table in the docs.
 Both checks follow the same rules; `tests/contract/test_event_contract.py` holds them against each other.
 """
 
+import re
 import time
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ import msgspec
 
 SCHEMA_VERSION = 1
 MAX_EVENT_BYTES = 65_536
+MAX_DEPTH = 100  # of brackets in each other; the decoder's own limit is what the caller's stack leaves it
 HEARTBEAT = "heartbeat"
 
 EVENT_TYPES = ("view", "search", "add_to_cart", "remove_from_cart", "purchase", "rating", "impression", "click")
@@ -122,6 +124,7 @@ class Refusal(NamedTuple):
 
 
 Event = dict[str, str | int | float]
+BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 
 
 def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
@@ -139,10 +142,13 @@ def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300
     if len(value) > MAX_EVENT_BYTES:
         return Refusal("too_large")
     try:
-        document = msgspec.json.decode(value.decode())
+        text = value.decode()
+        document = msgspec.json.decode(text)
     except UnicodeDecodeError:
         return Refusal("not_utf8")
     except (msgspec.DecodeError, RecursionError):
+        return Refusal("not_json")
+    if _depth(text) > MAX_DEPTH:
         return Refusal("not_json")
     if not isinstance(document, dict):
         return Refusal("not_an_object")
@@ -152,6 +158,18 @@ def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300
         return refusal
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     return Refusal("future_event_time", "event_time_ms") if event["event_time_ms"] > now_ms + max_skew_ms else event
+
+
+def _depth(text: str) -> int:
+    """How deep brackets lie in each other, or a bound if that is low enough; `text` is JSON."""
+    bound = text.count("[") + text.count("{")
+    if bound <= MAX_DEPTH:
+        return bound
+    depth = deepest = 0
+    for part in BRACKETS.findall(text):
+        depth += (part in "[{") - (part in "]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _field_refusal(event: Event) -> Refusal | None:
@@ -197,6 +215,7 @@ def as_json() -> bytes:
     """The contract as the JVM's check reads it from its jar."""
     return msgspec.json.encode({
         "max_event_bytes": MAX_EVENT_BYTES,
+        "max_depth": MAX_DEPTH,
         "heartbeat": HEARTBEAT,
         "required_by_type": REQUIRED_BY_TYPE,
         "fields": [asdict(field) for field in FIELDS],
@@ -207,7 +226,8 @@ def json_schema() -> dict:
     """JSON Schema (2020-12) for producers; the skew of clocks and the record's size can't be said in it."""
     properties = {field.name: _property(field) for field in FIELDS}
     rules = [
-        {"if": {"properties": {"event_type": {"const": kind}}, "required": ["event_type"]}, "then": {"required": list(names)}}
+        {"if": {"properties": {"event_type": {"const": kind}}, "required": ["event_type"]},
+         "then": {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}}}
         for kind, names in REQUIRED_BY_TYPE.items() if names
     ]
     return {
@@ -229,6 +249,8 @@ def _property(field: Field) -> dict:
     schema |= {name: limit for name, limit in limits.items() if limit is not None}
     if field.required and field.kind == "string":
         schema["minLength"] = 1
+    if field.kind == "string":
+        schema["pattern"] = r"^[^\u0000]*$" if field.free_text else r"^[^\u0000-\u001f]*$"
     return schema
 
 
@@ -236,7 +258,8 @@ def docs_table() -> str:
     """The contract as a Markdown table."""
     rows = ["| field | type | required | limits | meaning |", "|---|---|---|---|---|"]
     for field in FIELDS:
-        limits = f"at most {field.max_length} characters" if field.max_length else f"{field.minimum:g} to {field.maximum:g}"
-        required = "yes" if field.required else ", ".join(k for k, names in REQUIRED_BY_TYPE.items() if field.name in names)
+        limits = f"at most {field.max_length} characters" if field.max_length else f"{field.minimum} to {field.maximum}"
+        types = [kind for kind, names in REQUIRED_BY_TYPE.items() if field.name in names]
+        required = "yes" if field.required else ", ".join(types)
         rows.append(f"| `{field.name}` | {field.kind} | {required} | {limits} | {field.doc} |")
     return "\n".join(rows)

@@ -54,7 +54,8 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
     """What both jobs set, beyond the cluster's own defaults.
 
     `reuse-optimize-block-with-digest` makes the planner compute what several statements share once: without it, every
-    statement reads and parses the topic again.
+    statement reads and parses the topic again. `uid.generation` names operators by their order in the graph, so that
+    what is added behind them leaves them their state (see `features/plan.py`, `evolve`).
     """
     values = {
         "pipeline.name": name,
@@ -65,6 +66,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
         "python.fn-execution.arrow.batch.size": str(config.bundle_rows),
         "python.fn-execution.memory.managed": "false",
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",
         "table.exec.state.ttl": f"{state_ttl_s} s",
         "table.exec.source.idle-timeout": f"{config.idle_timeout_s} s",

@@ -19,7 +19,9 @@ GROUP = "liveshelf-features"
 
 
 def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfig) -> StatementSet:
-    """The job's statements in one set: features, dead letters and late events.
+    """The job: dead letters and late events, then the features.
+
+    The order is part of the state: operators are named by it (`uid.generation`), so parts that were added come last.
 
     A stream that several statements read is fixed once as a DataStream (`_once`): the planner would else prune columns
     for each reader and then read, parse and deduplicate once a reader.
@@ -27,6 +29,7 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     table_env.execute_sql(source.PARSED)
     table_env.execute_sql(source.source_table(config, GROUP, plan.delay_ms, config.source_options))
     _once(table_env, "sequenced", sql.sequenced(plan), row_time="ts")
+    _letters(table_env, config, plan).attach_as_datastream()
     _once(table_env, "counted", sql.counted(plan), row_time="ts")
     table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
     for view in plan.views:
@@ -44,18 +47,19 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     statements.add_insert_sql(
         "INSERT INTO written SELECT write_features(view_name, entity, event_time_ms, seq, payload) FROM feature_rows"
     )
-    _add_letters(table_env, statements, config, plan)
     return statements
 
 
-def _add_letters(table_env: StreamTableEnvironment, statements: StatementSet, config: JobConfig, plan: FeaturePlan) -> None:
+def _letters(table_env: StreamTableEnvironment, config: JobConfig, plan: FeaturePlan) -> StatementSet:
     """What wasn't taken: refused records and late events, each to its topic, with its reason and its bytes."""
     table_env.execute_sql(source.dead_letter_table(config, "dead_letters", config.dead_topic))
     table_env.execute_sql(source.dead_letter_table(config, "late_letters", config.late_topic))
     dead = source.dead_letter_select(config, "refusal", "refusal_field", "refusal IS NOT NULL")
     late = source.dead_letter_select(config, "'late'", "'event_time_ms'", f"{sql.TAKEN} AND {sql.late(plan)}")
-    statements.add_insert_sql(f"INSERT INTO dead_letters {dead}")
-    statements.add_insert_sql(f"INSERT INTO late_letters {late}")
+    letters = table_env.create_statement_set()
+    letters.add_insert_sql(f"INSERT INTO dead_letters {dead}")
+    letters.add_insert_sql(f"INSERT INTO late_letters {late}")
+    return letters
 
 
 def _once(table_env: StreamTableEnvironment, name: str, query: str, row_time: str | None = None) -> None:
@@ -79,7 +83,8 @@ def main() -> None:
     config = JobConfig.load(arguments.config)
     environment = StreamExecutionEnvironment.get_execution_environment(base_configuration(config, "liveshelf features", 200, 2 * config.dedup_horizon_s))
     table_env = StreamTableEnvironment.create(environment)
-    build(table_env, load(arguments.plan), config).execute()
+    build(table_env, load(arguments.plan), config).attach_as_datastream()
+    environment.execute("liveshelf features")
 
 
 if __name__ == "__main__":

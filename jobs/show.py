@@ -64,9 +64,11 @@ def text(shown: Shown) -> str:
     head = f"{shown.visitor_id}: {shown.state}" + (f" ({shown.fallback})" if shown.fallback else "")
     ages = f"computed {_age(shown.age_s)} ago, newest event {_age(shown.event_age_s)} ago"
     lines = [f"{head}, {ages}, model {shown.model}, list {shown.list_id}", ""]
-    lines += [f"{place:3}. {item.name or item.item_id:44} {item.score:9.3f}" for place, item in enumerate(shown.items, 1)]
+    for place, item in enumerate(shown.items, 1):
+        lines.append(f"{place:3}. {item.name or item.item_id:44} {item.score:9.3f}")
     lines += ["", f"from {len(shown.events)} events:"] if shown.events else []
-    lines += [f"  {_moment(each['event_time_ms'])}  {each['event_type']:16} {each.get('item_id', '')}" for each in shown.events]
+    for event in shown.events:
+        lines.append(f"  {_moment(event['event_time_ms'])}  {event['event_type']:16} {event.get('item_id', '')}")
     return "\n".join(lines)
 
 

@@ -119,7 +119,7 @@ def create_topics(settings: Settings, runtime: Runtime) -> None:
 def _cause(output: str) -> str:
     """The lines that say what went wrong: the Python error, or the innermost Java one."""
     lines = output.splitlines()
-    python = [line for line in lines if re.match(r"[A-Za-z]+(Error|Exception|Exit|Abort): ", line)]
+    python = [line for line in lines if re.match(r"(pyflink\.[\w.]+|[A-Za-z]+(Error|Exception|Exit)): ", line)]
     java = [line for line in lines if line.startswith("Caused by: ")]
     return "\n".join(python[:1] or java[-1:] or lines[-5:])
 

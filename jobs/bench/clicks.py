@@ -16,6 +16,8 @@ from jobs.replay.produce import CLOCK_SKEW_MS, FLUSH_MS, SKEW_MARGIN_MS
 EVENTS_PER_S = 1_000  # of event time
 VISIT_EVENTS = 10  # on average; the committed shops have 5 to 10
 VISIT_PAUSE_S = 20.0  # on average, between two events of a visit
+# Three visits long: from then on as many visits end as begin (20,000 are under way), as in a shop that has been open.
+SETTLE_EVENTS = 600_000
 CATEGORIES = 30
 ZIPF_EXPONENT, ZIPF_SHIFT = 0.9, 10.0  # the best seller gets 1 % of the views, the first 1,000 of 18,009 items half
 TYPE_SHARES = {"view": 0.86, "search": 0.05, "add_to_cart": 0.06, "remove_from_cart": 0.01, "purchase": 0.02}
@@ -44,22 +46,20 @@ class Clicks(NamedTuple):
 def make(count: int, visitors: int, items: int, seed: int) -> Clicks:
     """`count` events of `visitors` visitors; the same seed makes the same events.
 
-    Visits begin evenly over a span, and the events' order is that of their times in it. The times themselves are left
-    to the sender, who gives one event a millisecond (`EVENTS_PER_S`).
+    Visits begin evenly over a span, and the events' order is that of their times in it; the events come from the middle
+    of it. The times themselves are left to the sender, who gives one event a millisecond (`EVENTS_PER_S`).
     """
     random = np.random.default_rng(seed)
-    # A quarter more visits than are needed: the span is cut before its end, where no new visits begin.
-    visits = int(1.25 * count / VISIT_EVENTS) + 1
-    lengths = random.geometric(1 / VISIT_EVENTS, visits)
+    drawn = count + 2 * SETTLE_EVENTS
+    lengths = random.geometric(1 / VISIT_EVENTS, drawn // VISIT_EVENTS)
+    visits = len(lengths)
     visit = np.repeat(np.arange(visits), lengths)
     pauses_s = random.exponential(VISIT_PAUSE_S, len(visit))
     begins = np.concatenate([[0], lengths.cumsum()[:-1]])
     passed_s = pauses_s.cumsum()
     into_visit_s = passed_s - np.repeat(passed_s[begins], lengths)
-    starts_s = random.uniform(0, 1.25 * count / EVENTS_PER_S, visits)
-    order = np.argsort(starts_s[visit] + into_visit_s, kind="stable")[:count]
-    if len(order) < count:
-        raise SettingsError(f"{count} events are too few to draw visits from", "ask for 1,000 or more")
+    starts_s = random.uniform(0, drawn / EVENTS_PER_S, visits)
+    order = np.argsort(starts_s[visit] + into_visit_s, kind="stable")[SETTLE_EVENTS : SETTLE_EVENTS + count]
     visitor_of_visit = random.permutation(np.resize(np.arange(visitors), visits))
     item = _items(count, items, random)
     return Clicks(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json, seconds
+from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json, seconds, was_interrupted
 from jobs.errors import MismatchError
 
 
@@ -34,7 +34,12 @@ def demo() -> None:
     settings = load_settings()
     end_on_signals()
     watched = sys.stdin.isatty() and sys.stdout.isatty()
-    result = run(settings, watched)
+    try:
+        result = run(settings, watched)
+    except BaseException as error:
+        if watched and was_interrupted(error):
+            return note("left")  # Ctrl-C is the way out of a board, not a failure
+        raise
     if not watched:
         return print(msgspec.json.encode(result).decode())
     for name, value in result.items():
@@ -70,8 +75,8 @@ def verify(
     else:
         Console(highlight=False).print(render(report))
     if not report.ok:
-        differs = f"{report.mismatched:,} of {report.compared:,} values differ" if report.compared else "nothing to compare"
-        raise MismatchError(differs, "if jobs still work, wait: --wait 60s")
+        differs = f"{report.mismatched:,} of {report.compared:,} values differ"
+        raise MismatchError(differs if report.compared else "nothing to compare", "if jobs still work: --wait 60s")
 
 
 def _offsets(since: list[str]) -> dict[int, int] | None:

@@ -1,17 +1,30 @@
 """dead list, dead show, dead replay: what wasn't taken."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.commands.shared import AsJson, load_settings, note, print_json
 
-app = typer.Typer(
-    help="Events that were refused: list them by reason, look at one, send them again after a fix.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None)
 Reason = Annotated[str, typer.Option(help="Only those refused for this reason.")]
+
+
+@app.callback(invoke_without_command=True)
+def letters(ctx: typer.Context) -> None:
+    """Events that were refused: list them by reason, look at one, send them again after a fix.
+
+    \b
+    Examples:
+      liveshelf dead
+      liveshelf dead show 0-42
+      liveshelf dead replay --reason future_event_time
+    """
+    if ctx.invoked_subcommand is None:
+        list_letters()
 
 
 @app.command("list")
@@ -85,15 +98,15 @@ def replay(
     ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)
     if not dry_run:
         dead.send(bootstrap, settings.events_topic, ready)
-    result = {"letters": len(letters), "sent": 0 if dry_run else len(ready), "ready": len(ready), "refused": dict(refused)}
     if as_json:
-        return print_json(result)
+        sent = 0 if dry_run else len(ready)
+        return print_json({"letters": len(letters), "ready": len(ready), "sent": sent, "refused": dict(refused)})
     print(f"{len(ready):,} of {len(letters):,} {'would be' if dry_run else 'were'} sent to {settings.events_topic}")
     for why, count in refused.items():
         print(f"  still refused: {why} {count:,}")
 
 
-def _place():
+def _place() -> "tuple[Settings, str]":
     """Settings and the broker's address."""
     from jobs.cluster import runtime
 

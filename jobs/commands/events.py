@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     source: Annotated[str, typer.Argument(help="eshop2008, onlineretail, otto_sample, serenade_toy, …, or a file.")],
-    speed: Annotated[str, typer.Option(help="1: as it happened; 3600: an hour a second; max: as fast as it goes.")] = "max",
-    shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move event times so that they end now.")] = False,
+    speed: Annotated[str, typer.Option(help="1: as it happened; 3600: an hour a second; max.")] = "max",
+    shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move event times to end now.")] = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many events.")] = None,
     since: Annotated[str | None, typer.Option(help="First moment, such as 2008-08-01.")] = None,
     until: Annotated[str | None, typer.Option(help="First moment that isn't taken any more.")] = None,
@@ -66,7 +66,8 @@ def replay(
     )
     if as_json:
         return print_json(asdict(report))
-    print(f"{report.produced:,} records in {report.seconds:.1f} s: {report.events:,} events, {report.duplicates:,} sent twice")
+    sent = f"{report.events:,} events, {report.duplicates:,} sent twice"
+    print(f"{report.produced:,} records in {report.seconds:.1f} s: {sent}")
     for title, found in (("damaged", report.corrupted), ("skipped", report.skipped)):
         for reason, count in sorted(found.items()):
             print(f"  {title}: {reason} {count:,}")

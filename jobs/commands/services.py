@@ -1,14 +1,9 @@
 """up, down, status, doctor: the services."""
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from jobs.commands.shared import AsJson, chosen, end_on_signals, load_settings, note, print_json
 from jobs.errors import LiveshelfError
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -68,23 +63,17 @@ def status(as_json: AsJson = False) -> None:
     found = runtime.status(load_settings())
     if as_json:
         return print_json(found)
-    _print(_status_table(found))
-    for job in found["flink"].get("jobs", []):
-        print(f"{job['state']:12} {job['name']}  {job['id']}")
-
-
-def _status_table(found: dict) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("service", "state", "address", "pid", "memory", "")
     for name, each in found.items():
-        slots = f"{each['slots_free']} of {each['slots_total']} slots free" if "slots_total" in each else ""
-        whose = "" if each["embedded"] else "your own"
-        memory = f"{each['rss_mb']} MiB" if each["rss_mb"] else ""
-        cells = (name, each["state"], each["address"], str(each["pid"] or ""), memory, slots or whose)
-        table.add_row(*map(Text, cells))
-    return table
+        print(_status_line(name, each).rstrip())
+    for job in found["flink"].get("jobs", []):
+        print(f"job    {job['state']:14} {job['name']}  {job['id']}")
+
+
+def _status_line(name: str, each: dict) -> str:
+    slots = f"{each['slots_free']} of {each['slots_total']} slots free" if "slots_total" in each else ""
+    process = f"pid {each['pid']}, {each['rss_mb']} MiB" if each["pid"] else ""
+    parts = [each["address"], "" if each["embedded"] else "your own", process, slots]
+    return f"{name:6} {each['state']:14} " + ", ".join(filter(None, parts))
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -112,9 +101,3 @@ def doctor(as_json: AsJson = False) -> None:
     wrong = [check.name for check in found if not check.ok]
     if wrong:
         raise LiveshelfError(f"not as it should be: {', '.join(wrong)}", "see each line above")
-
-
-def _print(what: object) -> None:
-    from rich.console import Console
-
-    Console(markup=False, highlight=False).print(what)

@@ -78,3 +78,10 @@ def end_on_signals() -> None:
 
     for each in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, interrupt)
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: clients that are closed in the middle of their work raise errors too."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

@@ -32,7 +32,7 @@ class Board:
     def render(self) -> RenderableType:
         now = self._stage.snapshot()
         self._choose(now.open)
-        visitors = Columns([self._visitor(each) for each in self._chosen], equal=True, expand=True)
+        visitors = Columns([self._visitor(each) for each in self._chosen], equal=True, expand=True, padding=(0, 0))
         foot = Text("✓ the item stood in the visitor's list before the click    Ctrl-C leaves", style="dim")
         return Group(self._head(now), visitors, foot)
 

@@ -81,7 +81,9 @@ def _play(
                 on_event=stage.meet,
             )
         say("all clicks are sent; waiting until the jobs have read them and written what follows")
-        found = counts(settings, running, wait_processed(settings, running))
+        end = wait_processed(settings, running)
+        say("all is processed; counting")
+        found = counts(settings, running, end)
     score, latency = visitors.score, watcher.percentiles_ms() or (0.0, 0.0)
     return found._asdict() | {
         "hit_rate_20": round(score.hit_rate, 4),

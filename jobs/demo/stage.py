@@ -72,7 +72,7 @@ class Stage:
             return self._visitors.get(visitor_id)
 
     def _standing_in_time(self, visitor_id: str) -> Standing:
-        """The list that stands once it answers the visitor's last click, or when patience ends; empty if there is none."""
+        """The list, once it answers the visitor's last click or when patience ends; an empty one if there is none."""
         wanted_ms = self._visitors.last_ms(visitor_id)
         deadline_s = time.monotonic() + PATIENCE_S
         while True:

@@ -1,4 +1,4 @@
-"""How long a list takes, seen from outside: some visitors' lists are read again and again until they answer the click."""
+"""How long a list takes, seen from outside: some visitors' lists are read again and again until they answer a click."""
 
 import math
 import threading

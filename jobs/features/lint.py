@@ -14,6 +14,7 @@ from jobs.features.plan import FeaturePlan, Frame, Output, ViewPlan
 FUNCTIONS = ("sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "last_N", "span", "is_single")
 SLIDING = ("sum", "count", "mean", "std", "count_distinct")
 NUMERIC_ONLY = ("sum", "mean", "std", "span")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 LAST_N = re.compile(r"last_([1-9]\d{0,2})")
 COLUMN_TYPES = {field.name: events.SQL_TYPE[field.kind] for field in events.FIELDS} | {
     column.name: column.sql_type for column in events.DERIVED
@@ -50,7 +51,7 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
                                 "one job reads one topic with one delay", "give all views' sources the same delay"))
     if not views:
         problems.append(Problem("", "", "no StreamFeatureView is defined", "define one in feature_repo/definitions.py"))
-    return FeaturePlan(project, topic, max(delays.values(), default=0), plans), problems + _collisions(plans)
+    return FeaturePlan(project, topic, max(delays.values(), default=0), plans), problems + _collisions(plans) + _expiries(plans)
 
 
 def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> FeaturePlan:
@@ -132,6 +133,10 @@ class _ViewCompiler:
 
     def _view_problems(self, frame: Frame) -> Iterator[tuple[str, str, str]]:
         view, source = self._view, _stream_source(self._view)
+        if not NAME.fullmatch(view.name):
+            yield "name", f"{view.name!r} can't name a table", "use letters, digits and _, beginning with a letter"
+        if view.feature_transformation is not None:
+            yield "udf", "is a transformation, which the job doesn't run", "remove it: a view is made of its aggregations"
         if type(source).__name__ != "KafkaSource":
             yield "source", f"is a {type(source).__name__}", "stream feature views read a KafkaSource"
         elif source.kafka_options.topic != self._topic:
@@ -192,10 +197,11 @@ class _ViewCompiler:
     def _window_problems(self, aggregation: Any, frame: Frame, slide_ms: int) -> Iterator[tuple[str, str]]:
         window_ms, function = _ms(aggregation.time_window), aggregation.function
         if frame == "session":
-            if window_ms:
-                yield "has a time_window in a session view", "remove time_window: the session is the window"
+            if window_ms or aggregation.slide_interval:
+                yield ("has a time_window or a slide_interval in a session view",
+                       "remove it: the session is the window, and a row is written at each event")
             return
-        if not window_ms:
+        if window_ms <= 0:
             yield "has no time_window", 'give it one, or make the view a session with tags={"window": "session", "gap": "30m"}'
             return
         if LAST_N.fullmatch(function):
@@ -228,3 +234,13 @@ def _collisions(plans: list[ViewPlan]) -> list[Problem]:
             if seen.setdefault(place, name) != name:
                 problems.append(Problem(plan.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them"))
     return problems
+
+
+def _expiries(plans: list[ViewPlan]) -> list[Problem]:
+    """Views of one entity share a hash, which expires as a whole: one that never does would go with the others."""
+    lasting = {plan.entity: plan.name for plan in plans if not plan.ttl_ms}
+    return [
+        Problem(plan.name, "ttl", f"is {plan.ttl_ms / 1000:g} s, but {lasting[plan.entity]} of the same entity never expires",
+                "give both views a ttl, or neither")
+        for plan in plans if plan.ttl_ms and plan.entity in lasting
+    ]

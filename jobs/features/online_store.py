@@ -64,6 +64,11 @@ def _strings(values: Iterable[str | None]) -> bytes:
     return _sized(12, b"".join(_sized(1, value.encode()) for value in values if value is not None))
 
 
+def _packed(tag: int, numbers: list[bytes]) -> bytes:
+    """A list of numbers; protobuf leaves the field out when there is none."""
+    return _sized(tag, _sized(1, b"".join(numbers)) if numbers else b"")
+
+
 # feast.types.Value by the name of the field's dtype; `None` is an empty value for all of them.
 ENCODERS: dict[str, Callable[[object], bytes]] = {
     "Int64": lambda value: b"\x20" + _varint(int(value)),
@@ -73,8 +78,8 @@ ENCODERS: dict[str, Callable[[object], bytes]] = {
     "Bool": lambda value: b"\x38" + (b"\x01" if value else b"\x00"),
     "String": lambda value: _sized(2, str(value).encode()),
     "Array(String)": _strings,
-    "Array(Int64)": lambda values: _sized(14, _sized(1, b"".join(_varint(v) for v in values if v is not None))),
-    "Array(Float64)": lambda values: _sized(15, _sized(1, b"".join(struct.pack("<d", v) for v in values if v is not None))),
+    "Array(Int64)": lambda values: _packed(14, [_varint(v) for v in values if v is not None]),
+    "Array(Float64)": lambda values: _packed(15, [struct.pack("<d", v) for v in values if v is not None]),
 }
 
 
@@ -123,7 +128,7 @@ local expiry = tonumber(ARGV[3])
 if expiry > 0 then
   local left = redis.call('PTTL', KEYS[1])
   local now = redis.call('TIME')
-  if left < 0 or now[1] * 1000 + left < expiry then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end
+  if left < 0 or now[1] * 1000 + math.floor(now[2] / 1000) + left < expiry then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end
 end
 return 1
 """

@@ -13,8 +13,8 @@ import java.util.Optional;
 import java.util.Set;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonParser;
-import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonProcessingException;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonToken;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.StreamReadConstraints;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.table.api.DataTypes;
@@ -38,11 +38,13 @@ import org.apache.flink.types.Row;
 public class ParseEvent extends ScalarFunction {
 
     private static final int HEADER = 2;
+    private static final int MAX_WHOLE_DIGITS = 4300;   // what Python's decoder reads of a whole number
 
     private record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
                          int maxLength, Set<String> choices, boolean freeText) {}
 
-    private final JsonFactory json = new JsonFactory();
+    private transient JsonFactory json;
+    private transient boolean escapes;
     private transient Map<String, Field> fields;
     private transient List<Field> required;
     private transient Map<String, List<Field>> requiredByType;
@@ -90,15 +92,20 @@ public class ParseEvent extends ScalarFunction {
         } catch (CharacterCodingException invalid) {
             return refuse("not_utf8", "");
         }
+        escapes = text.contains("\\u");
         Map<String, String> bad = new HashMap<>();
         try (JsonParser parser = json.createParser(text)) {
-            if (parser.nextToken() != JsonToken.START_OBJECT) {
-                drain(parser);
-                return refuse("not_an_object", "");
+            JsonToken first = next(parser);
+            if (first == JsonToken.START_OBJECT) {
+                readFields(parser, row, bad);
+            } else {
+                skip(parser, first);
             }
-            readFields(parser, row, bad);
-            if (parser.nextToken() != null) {
+            if (next(parser) != null) {
                 return refuse("not_json", "");
+            }
+            if (first != JsonToken.START_OBJECT) {   // only then "not an object" when it is JSON to its end
+                return refuse("not_an_object", "");
             }
         } catch (java.io.IOException malformed) {
             return refuse("not_json", "");
@@ -112,26 +119,28 @@ public class ParseEvent extends ScalarFunction {
         return missing(row, maxSkewMs);
     }
 
-    /** An array or a scalar at top level is only then "not an object" when it is JSON to its end. */
-    private static void drain(JsonParser parser) throws java.io.IOException {
-        if (parser.currentToken() == null) {
-            throw new NotJson();
-        }
-        parser.skipChildren();
-        if (parser.currentToken() == JsonToken.VALUE_STRING) {
-            wellFormed(parser.getText());
-        }
-        if (parser.nextToken() != null) {
-            throw new NotJson();
-        }
-    }
-
     private static final class NotJson extends java.io.IOException {}
 
+    /** The next token. Half a surrogate pair or a number that no double holds is no JSON to the Python check. */
+    private JsonToken next(JsonParser parser) throws java.io.IOException {
+        JsonToken token = parser.nextToken();
+        boolean text = token == JsonToken.VALUE_STRING || token == JsonToken.FIELD_NAME;
+        if (escapes && text && !StandardCharsets.UTF_8.newEncoder().canEncode(parser.getText())) {
+            throw new NotJson();
+        }
+        if (token == JsonToken.VALUE_NUMBER_FLOAT && Double.isInfinite(parser.getDoubleValue())) {
+            throw new NotJson();
+        }
+        if (token == JsonToken.VALUE_NUMBER_INT && parser.getTextLength() > MAX_WHOLE_DIGITS) {
+            throw new NotJson();
+        }
+        return token;
+    }
+
     private void readFields(JsonParser parser, Row row, Map<String, String> bad) throws java.io.IOException {
-        while (parser.nextToken() == JsonToken.FIELD_NAME) {
+        while (next(parser) == JsonToken.FIELD_NAME) {
             Field field = fields.get(parser.currentName());
-            JsonToken token = parser.nextToken();
+            JsonToken token = next(parser);
             if (field == null) {
                 skip(parser, token);
                 continue;
@@ -148,22 +157,19 @@ public class ParseEvent extends ScalarFunction {
         }
     }
 
-    private static void skip(JsonParser parser, JsonToken token) throws java.io.IOException {
-        if (token.isStructStart()) {
-            int depth = 1;
-            while (depth > 0) {
-                JsonToken next = parser.nextToken();
-                if (next == null) {
-                    throw new NotJson();
-                }
-                depth += next.isStructStart() ? 1 : next.isStructEnd() ? -1 : 0;
+    /** Past a value whose first token is `token`, and all that is in it. */
+    private void skip(JsonParser parser, JsonToken token) throws java.io.IOException {
+        int depth = 0;
+        for (JsonToken each = token; each != null; each = next(parser)) {
+            depth += each.isStructStart() ? 1 : each.isStructEnd() ? -1 : 0;
+            if (depth == 0) {
+                return;
             }
-        } else {
-            parser.getText();
         }
+        throw new NotJson();
     }
 
-    private static String string(JsonParser parser, JsonToken token, Field field, Row row) throws java.io.IOException {
+    private String string(JsonParser parser, JsonToken token, Field field, Row row) throws java.io.IOException {
         if (token != JsonToken.VALUE_STRING) {
             skip(parser, token);
             return "wrong_type";
@@ -188,7 +194,7 @@ public class ParseEvent extends ScalarFunction {
         return null;
     }
 
-    private static String number(JsonParser parser, JsonToken token, Field field, Row row) throws java.io.IOException {
+    private String number(JsonParser parser, JsonToken token, Field field, Row row) throws java.io.IOException {
         boolean whole = token == JsonToken.VALUE_NUMBER_INT;
         if (!whole && !(field.kind == 'f' && token == JsonToken.VALUE_NUMBER_FLOAT)) {
             skip(parser, token);
@@ -200,12 +206,6 @@ public class ParseEvent extends ScalarFunction {
         }
         row.setField(field.slot, field.kind == 'f' ? (Object) value : (Object) parser.getLongValue());
         return null;
-    }
-
-    private static void wellFormed(String text) throws java.io.IOException {
-        if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
-            throw new NotJson();
-        }
     }
 
     private String[] missing(Row row, long maxSkewMs) {
@@ -235,6 +235,7 @@ public class ParseEvent extends ScalarFunction {
             JsonNode contract = new ObjectMapper().readTree(in);
             maxBytes = contract.get("max_event_bytes").intValue();
             heartbeat = contract.get("heartbeat").textValue();
+            json = factory(contract.get("max_depth").intValue());
             fields = new HashMap<>();
             required = new ArrayList<>();
             for (JsonNode node : contract.get("fields")) {
@@ -251,6 +252,17 @@ public class ParseEvent extends ScalarFunction {
         } catch (java.io.IOException broken) {
             throw new IllegalStateException("event_contract.json in liveshelf's jar can't be read", broken);
         }
+    }
+
+    /**
+     * Only depth is limited (an event's size is), and names aren't kept in Jackson's symbol table: an event with some
+     * hundred names of one hash made it throw IllegalStateException, again at every restart.
+     */
+    private JsonFactory factory(int maxDepth) {
+        StreamReadConstraints limits = StreamReadConstraints.builder().maxNestingDepth(maxDepth)
+            .maxNameLength(maxBytes).maxNumberLength(maxBytes).build();
+        return JsonFactory.builder().streamReadConstraints(limits)
+            .disable(JsonFactory.Feature.CANONICALIZE_FIELD_NAMES).build();
     }
 
     private static Field field(JsonNode node, int slot) {

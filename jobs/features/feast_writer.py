@@ -1,0 +1,84 @@
+"""Feature rows → any online store that Feast knows, through Feast's own interface; `writer.py` is the way to Redis.
+
+What Feast promises here is less than what `WRITE_LUA` does: most of its stores replace whatever is there, its Redis
+store drops a row whose event time equals the stored one. So stored event times are read first and older rows left out.
+Equal times go to the store, where SQL stores take the later row. Read and write are two steps: a keyed stream has one
+writer an entity, and only a worker that outlived its own failure could come between. Expiry is the store's own.
+"""
+
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jobs.features.online_store import ENCODERS, Row
+from jobs.features.plan import FeaturePlan, ViewPlan
+from jobs.features.writer import WriteCounts
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class FeastWriter:
+    """Writes rows of all views of a plan whose views were applied."""
+
+    def __init__(self, feature_store_yaml: str, plan: FeaturePlan) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Feast says of every stream feature view that it is experimental
+            from feast import FeatureStore  # seconds and 200 MB: only where this writer is chosen
+            from feast.infra.provider import get_provider
+
+            store = FeatureStore(fs_yaml_file=Path(feature_store_yaml))
+            self._config = store.config
+            self._provider = get_provider(store.config)
+            names = {view.name for view in plan.views}
+            self._tables = {name: store.get_stream_feature_view(name) for name in names}
+        self._views = {view.key: view for view in plan.views}
+
+    def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
+        """Write each (view, row) unless a newer one is there; raises what the store raises."""
+        grouped: dict[str, list[Row]] = {}
+        for key, row in rows:
+            grouped.setdefault(key, []).append(row)
+        written = sum(self._write_view(self._views[key], group) for key, group in grouped.items())
+        return WriteCounts(written, len(rows) - written)
+
+    def _write_view(self, view: ViewPlan, rows: list[Row]) -> int:
+        table = self._tables[view.name]
+        keys = [_entity_key(view.entity, row.entity) for row in rows]
+        features = [output.name for output in view.outputs if not output.dropped]
+        stored = self._provider.online_read(self._config, table, keys, features)
+        data = [
+            (key, _values(view, row), _time(row), None)
+            for key, row, (newest, _) in zip(keys, rows, stored, strict=True)
+            if newest is None or newest <= _time(row)
+        ]
+        if data:
+            self._provider.online_write_batch(self._config, table, data, None)
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing to do: Feast's stores keep their connections till the process ends."""
+
+
+def _entity_key(join_key: str, entity: str) -> Any:
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=entity)])
+
+
+def _values(view: ViewPlan, row: Row) -> dict[str, Any]:
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    cells = zip(view.outputs, msgspec.json.decode(row.payload), strict=True)
+    return {
+        output.name: Value.FromString(b"" if value is None else ENCODERS[output.dtype](value))
+        for output, value in cells if not output.dropped
+    }
+
+
+def _time(row: Row) -> datetime:
+    return EPOCH + timedelta(milliseconds=row.event_time_ms)

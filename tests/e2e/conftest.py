@@ -1,0 +1,84 @@
+"""One real system for all end-to-end tests: broker, Redis and a Flink cluster on free ports; a scenario has its own topics."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from jobs import submit
+from jobs.cluster import flink
+from jobs.cluster.runtime import Runtime, down, up
+from jobs.settings import REPOSITORY, Settings
+
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@dataclass
+class Scenario:
+    """A feature repository, topics and an emptied Redis of one test's own."""
+
+    settings: Settings
+    runtime: Runtime
+    definitions: Path
+
+    def change_definitions(self, old: str, new: str) -> None:
+        text = self.definitions.read_text()
+        assert old in text
+        self.definitions.write_text(text.replace(old, new, 1))
+
+    def start(self, *kinds: str, from_savepoint: str | None = None) -> None:
+        submit.apply(self.settings, self.runtime.redis_url)
+        for kind in kinds or submit.JOBS:
+            job_id = submit.submit(self.settings, self.runtime, kind, from_savepoint)
+            submit.wait_running(self.runtime, job_id, limit_s=180)
+
+    def restarts(self) -> int:
+        """How often the running jobs' tasks failed."""
+        jobs = flink.ask(self.runtime.flink_rest_url, "/jobs/overview")["jobs"]
+        running = [job["jid"] for job in jobs if job["state"] in submit.RUNNING]
+        assert running
+        histories = [flink.ask(self.runtime.flink_rest_url, f"/jobs/{job_id}/exceptions") for job_id in running]
+        return sum(len(history["exceptionHistory"]["entries"]) for history in histories)
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Runtime]]:
+    settings = Settings(
+        state_dir=tmp_path_factory.mktemp("system"), kafka_port=0, redis_port=0, flink_port=0, checkpoint_interval_ms=2000,
+        idle_timeout_s=0,
+    )
+    try:
+        yield settings, up(settings)
+    finally:
+        down(settings)
+
+
+@pytest.fixture
+def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
+    settings, runtime = system
+    name = re.sub(r"\W+", "-", request.node.name)[:60]
+    repo = tmp_path / "feature_repo"
+    shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings")}
+    (settings.state_dir / "registry.db").unlink(missing_ok=True)
+    (settings.state_dir / "jobs" / "features.plan.json").unlink(missing_ok=True)
+    redis.Redis.from_url(runtime.redis_url).flushall()
+    own = settings.model_copy(update={"feature_repo": repo, **names})
+    made = Scenario(own, runtime, repo / "definitions.py")
+    made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
+    yield made
+    for kind in submit.JOBS:
+        if submit.running_job(runtime, kind):
+            submit.stop(own, runtime, kind, savepoint=False)
+
+
+@pytest.fixture
+def retailrocket() -> Path:
+    """The folder of 46,350 real events that may not be committed."""
+    if not (REAL_DATA / "retailrocket").is_dir():
+        pytest.skip("needs ../shared/data/retailrocket, whose licence doesn't allow a copy in this repository")
+    return REAL_DATA

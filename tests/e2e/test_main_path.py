@@ -1,0 +1,214 @@
+"""The main path on a real cluster: what the jobs made of real events equals what the oracle makes of them."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import psutil
+from kafka import KafkaProducer
+
+from jobs import submit
+from jobs.cluster import flink, processes
+from jobs.features.definitions import feature_store
+from jobs.replay.produce import ReplayReport, replay
+from jobs.replay.sources import read
+from jobs.verify.report import Report
+from jobs.verify.run import verify
+from jobs.verify.slice import read_slice
+
+HARD = {"shuffle_within_s": 60, "duplicate": 0.02, "corrupt": 0.01, "seed": 1}
+
+
+def replay_retailrocket(scenario, folder: Path, delay_s: int, speed: float | None = None) -> ReplayReport:
+    return replay(
+        scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, read("retailrocket", data_dir=folder),
+        speed=speed, shift_to_now=True, watermark_delay_s=delay_s, **HARD,
+    )  # fmt: skip
+
+
+def assert_equal_to_the_oracle(report: Report, sent: ReplayReport) -> None:
+    assert report.ok, report.to_json()
+    assert report.counts["refused"] == sent.corrupted.total()
+    assert report.counts["read"] == sent.produced + sent.heartbeats
+    assert report.counts["expired"] == 0
+
+
+def test_every_feature_and_list_of_46350_shuffled_repeated_and_corrupted_events_equals_the_oracle(scenario, retailrocket):
+    scenario.change_definitions("watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)")
+    scenario.start()
+    sent = replay_retailrocket(scenario, retailrocket, delay_s=60)
+    report = verify(scenario.settings, scenario.runtime, wait_s=180)
+    assert_equal_to_the_oracle(report, sent)
+    assert report.counts["late"] == 0
+    assert report.counts["duplicates"] == sent.duplicates
+    assert report.compared > 800_000
+    assert scenario.restarts() == 0
+
+
+def test_late_events_are_kept_and_left_out_by_job_and_oracle_alike(scenario, retailrocket):
+    scenario.start()
+    sent = replay_retailrocket(scenario, retailrocket, delay_s=1)
+    report = verify(scenario.settings, scenario.runtime, wait_s=180)
+    assert_equal_to_the_oracle(report, sent)
+    assert report.counts["late"] > 10_000
+    assert scenario.restarts() == 0
+
+
+def test_nothing_is_lost_or_wrong_when_two_task_managers_and_a_python_worker_are_killed_in_mid_replay(scenario, retailrocket, record_property):
+    scenario.change_definitions("watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)")
+    scenario.start()
+    killed: list[str] = []
+    chaos = threading.Thread(target=kill_three, args=(scenario, killed))
+    chaos.start()
+    sent = replay_retailrocket(scenario, retailrocket, delay_s=60, speed=8 * 86_400 / 75)
+    chaos.join()
+    assert killed == ["task manager", "python worker", "task manager"]
+    report = verify(scenario.settings, scenario.runtime, wait_s=240)
+    gap_s = longest_publishing_gap_s(scenario)
+    record_property("longest publishing gap, s", gap_s)
+    print(f"longest gap in publishing: {gap_s:.1f} s")
+    assert_equal_to_the_oracle(report, sent)
+    assert report.counts["late"] == 0
+    assert scenario.restarts() >= 3
+
+
+def kill_three(scenario, killed: list[str]) -> None:
+    for what, find in (("task manager", task_manager), ("python worker", python_worker), ("task manager", task_manager)):
+        time.sleep(20)
+        find(scenario.settings.state_dir).send_signal(signal.SIGKILL)
+        killed.append(what)
+
+
+def task_manager(state_dir: Path) -> psutil.Process:
+    return owned(state_dir, lambda words: "org.apache.flink.runtime.taskexecutor.TaskManagerRunner" in words)
+
+
+def python_worker(state_dir: Path) -> psutil.Process:
+    return owned(state_dir, lambda words: "pyflink.fn_execution.beam.beam_boot" in words)
+
+
+def owned(state_dir: Path, is_it: Callable[[list[str]], bool]) -> psutil.Process:
+    return next(process for process in processes.owned(state_dir, "flink") if is_it(process.cmdline()))
+
+
+def longest_publishing_gap_s(scenario) -> float:
+    """The longest time between two lists, as their own `computed_at_ms` tell it."""
+    log = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.rankings_topic)
+    times = sorted(msgspec.json.decode(record.value)["computed_at_ms"] for record in log.records)
+    return max(after - before for before, after in zip(times, times[1:], strict=False)) / 1000
+
+
+def good(event_id: str, **changed: object) -> dict[str, object]:
+    now_ms = time.time_ns() // 1_000_000
+    base = {"schema_version": 1, "event_id": event_id, "event_type": "view", "event_time_ms": now_ms, "visitor_id": "v1", "item_id": "A1"}
+    return base | changed
+
+
+def encoded(event_id: str, **changed: object) -> bytes:
+    return msgspec.json.encode(good(event_id, **changed))
+
+
+REFUSED: dict[str, tuple[bytes, tuple[str, str]]] = {
+    "not JSON": (b"GET / HTTP/1.1", ("not_json", "")),
+    "wrong type": (encoded("w", price_minor="19.99"), ("wrong_type", "price_minor")),
+    "unknown type": (encoded("u", event_type="teleport"), ("unknown_value", "event_type")),
+    "missing field": (b'{"schema_version":1,"event_type":"view","event_id":"m","event_time_ms":1,"item_id":"A1"}', ("missing_field", "visitor_id")),
+    "NaN": (encoded("n").replace(b'"A1"', b'"A1","rating":NaN'), ("not_json", "")),
+    "Infinity": (encoded("i").replace(b'"A1"', b'"A1","rating":Infinity'), ("not_json", "")),
+    "a 2 MB message": (encoded("big", query="x" * 2_000_000), ("too_large", "")),
+    "null bytes": (encoded("z", item_id="A\0"), ("control_character", "item_id")),
+    "invalid UTF-8": (encoded("utf").replace(b"A1", b"A\xff"), ("not_utf8", "")),
+    "empty value": (b"", ("empty", "")),
+    "array at top level": (b"[" + encoded("a") + b"]", ("not_an_object", "")),
+    "a clock an hour ahead": (encoded("f", event_time_ms=time.time_ns() // 1_000_000 + 3_600_000), ("future_event_time", "event_time_ms")),
+    "another schema": (encoded("s", schema_version=2), ("out_of_range", "schema_version")),
+}
+
+
+def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_restarts(scenario):
+    scenario.start("features")
+    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, max_request_size=4 << 20)
+    places = {}
+    for name, (value, expected) in REFUSED.items():
+        sent = producer.send(scenario.settings.events_topic, value=value, key=b"v1").get(timeout=30)
+        places[sent.partition, sent.offset] = (name, expected, value)
+        producer.send(scenario.settings.events_topic, value=encoded(f"good after {name}"), key=b"v1").get(timeout=30)
+    letters = wait_for_letters(scenario, len(places))
+    for place, (name, (reason, field), value) in places.items():
+        letter = letters[place]
+        assert (letter["reason"], letter["field"]) == (reason, field), name
+        original = msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes) or letter["original"].encode()
+        assert original == value, name
+    assert len(letters) == len(REFUSED)
+    assert scenario.restarts() == 0
+
+
+def wait_for_letters(scenario, count: int, limit_s: float = 60) -> dict[tuple[int, int], dict]:
+    deadline = time.monotonic() + limit_s
+    while True:
+        read = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.dead_topic).records
+        letters = [msgspec.json.decode(record.value) for record in read]
+        found = {(letter["partition"], letter["offset"]): letter for letter in letters}
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def send_views(scenario, *items: str) -> None:
+    """Views of one visitor now, and heartbeats that let the features be written."""
+    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, value_serializer=msgspec.json.encode)
+    for item in items:
+        event = good(f"{item}-{time.time_ns()}", item_id=item, price_minor=1000, rating=4.0)
+        producer.send(scenario.settings.events_topic, value=event, key=b"v1", timestamp_ms=event["event_time_ms"])
+    beat = {"schema_version": 1, "event_type": "heartbeat", "event_time_ms": time.time_ns() // 1_000_000 + 5000}
+    for partition in producer.partitions_for(scenario.settings.events_topic):
+        producer.send(scenario.settings.events_topic, value=beat, partition=partition)
+    producer.flush()
+
+
+def online(scenario, *features: str) -> dict[str, object]:
+    store = feature_store(scenario.settings)
+    found = store.get_online_features(features=list(features), entity_rows=[{"visitor_id": "v1"}]).to_dict()
+    return {name: values[0] for name, values in found.items()}
+
+
+def wait_online(scenario, expected: dict[str, object], *features: str, limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while (found := online(scenario, *features)) != expected:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+
+
+def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_their_values(scenario):
+    scenario.start("features")
+    send_views(scenario, "A1", "A2", "A3")
+    old = ("visitor_session:view_count", "visitor_session:distinct_items")
+    wait_online(scenario, {"visitor_id": "v1", "view_count": 3, "distinct_items": 3}, *old)
+    savepoint = submit.stop(scenario.settings, scenario.runtime, "features")
+    scenario.change_definitions(
+        'Aggregation(column="event_id", function="is_single", name="bounce"),',
+        'Aggregation(column="event_id", function="is_single", name="bounce"),\n'
+        '    Aggregation(column="rating", function="max", name="best_rating"),',
+    )
+    scenario.change_definitions('"duration_s": Float64,', '"duration_s": Float64, "best_rating": Float64,')
+    scenario.start("features", from_savepoint=savepoint)
+    assert online(scenario, *old) == {"visitor_id": "v1", "view_count": 3, "distinct_items": 3}
+    time.sleep(5)  # the heartbeats before the savepoint lie 5 s ahead of the clock: what comes sooner is late
+    send_views(scenario, "A3")
+    expected = {"visitor_id": "v1", "view_count": 4, "distinct_items": 3, "best_rating": 4.0}
+    wait_online(scenario, expected, *old, "visitor_session:best_rating")
+
+
+def test_submitting_and_cancelling_again_and_again_leaves_every_slot(scenario):
+    slots = flink.overview(scenario.runtime.flink_rest_url)["slots-available"]
+    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    for kind in submit.JOBS * 2:
+        submit.wait_running(scenario.runtime, submit.submit(scenario.settings, scenario.runtime, kind), limit_s=180)
+        submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
+    deadline = time.monotonic() + 20
+    while flink.overview(scenario.runtime.flink_rest_url)["slots-available"] < slots and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert flink.overview(scenario.runtime.flink_rest_url)["slots-available"] == slots

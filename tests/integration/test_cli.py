@@ -1,0 +1,124 @@
+"""The command line as a person or a script meets it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from jobs.cli import app
+from jobs.settings import REPOSITORY
+
+COMMANDS = [
+    "up", "down", "status", "doctor", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show", "verify",
+    "bench", "schema", "dead", "dead list", "dead show", "dead replay",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("LIVESHELF_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself_with_an_example(command: str) -> None:
+    result = call(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"liveshelf {command.split()[0]}" in result.output
+
+
+def test_help_comes_within_half_a_second() -> None:
+    took_s = []
+    for _ in range(3):
+        started_s = time.monotonic()
+        argv = [sys.executable, "-c", "from jobs.cli import app; app(['--help'])"]
+        subprocess.run(argv, check=True, capture_output=True, cwd=REPOSITORY)
+        took_s.append(time.monotonic() - started_s)
+    assert min(took_s) < 0.5
+
+
+def test_a_wrong_setting_is_named_with_its_value_and_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVESHELF_KAFKA_PORT", "many")
+    result = call("status")
+    assert result.exit_code == 2
+    assert "LIVESHELF_KAFKA_PORT" in result.stderr
+    assert "'many'" in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+def test_a_misspelled_setting_in_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "liveshelf.toml").write_text("kafka_prot = 1\n")
+    result = call("status")
+    assert result.exit_code == 2
+    assert "kafka_prot" in result.stderr
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "liveshelf.toml").write_text("kafka_port: 1\n")
+    result = call("status")
+    assert result.exit_code == 2
+    assert "liveshelf.toml" in result.stderr
+
+
+NEED_A_SYSTEM = ["submit", "stop features", "apply", "replay eshop2008", "verify", "dead", "show v"]
+
+
+@pytest.mark.parametrize("command", NEED_A_SYSTEM)
+def test_without_a_running_system_a_command_says_how_to_start_one(command: str) -> None:
+    result = call(*command.split())
+    assert result.exit_code == 4
+    assert "liveshelf up" in result.stderr
+
+
+def test_status_as_json_names_each_service() -> None:
+    result = call("status", "--json")
+    assert result.exit_code == 0
+    assert {name: each["state"] for name, each in json.loads(result.stdout).items()} == {
+        "kafka": "stopped", "redis": "stopped", "flink": "stopped",
+    }  # fmt: skip
+
+
+def test_down_with_nothing_running_is_fine() -> None:
+    result = call("down")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("0 processes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("explain",), "--service"),
+        (("explain", "a", "--service", "b"), "--service"),
+        (("submit", "all", "--from-savepoint", "x"), "--from-savepoint"),
+        (("dead", "replay", "--set"), "--set"),
+        (("replay",), "SOURCE"),
+        (("stop", "everything"), "everything"),
+    ],
+)
+def test_a_wrong_argument_ends_with_2_and_is_named(arguments: tuple[str, ...], named: str) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert named.lower() in result.stderr.lower()
+
+
+def test_the_schema_is_json_schema_and_the_table_is_markdown() -> None:
+    assert json.loads(call("schema").stdout)["title"] == "liveshelf event"
+    assert call("schema", "--table").stdout.startswith("| field | type |")
+
+
+def test_an_error_shows_where_it_came_from_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVESHELF_DEBUG", "1")
+    assert type(call("show", "v").exception).__name__ == "ServiceError"

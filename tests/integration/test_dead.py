@@ -1,0 +1,86 @@
+"""Dead letters in a real broker: listed, shown, and sent again as producers send."""
+
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from jobs.cluster import runtime, topics
+from jobs.replay import senders
+from jobs.settings import Settings
+from jobs.verify.slice import read_slice
+
+EVENT = {"schema_version": 1, "event_id": "e1", "event_type": "view", "visitor_id": "é1", "item_id": "i"}
+DUE, FAR = EVENT | {"event_time_ms": 1_700_000_000_000}, EVENT | {"event_time_ms": 4_000_000_000_000}
+
+
+def letter(offset: int, reason: str, field: str, original: bytes) -> bytes:
+    """A record as the features job writes it."""
+    text = None if reason == "not_utf8" else original.decode()
+    encoded = base64.b64encode(original).decode() if text is None else None
+    return json.dumps({
+        "reason": reason, "field": field, "original": text, "original_base64": encoded, "topic": "events",
+        "partition": 0, "offset": offset, "refused_at_ms": 1,
+    }).encode()  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(state_dir=tmp_path_factory.mktemp("dead"), kafka_port=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
+        try:
+            address = runtime.up(settings, ["kafka"]).kafka_bootstrap
+            topics.create_topics(address, {"events": 2, "events.dead": 2})
+            sender = senders.connect(address, "events.dead", fast=False)
+            for number in (3, 3):  # at-least-once: the same letter twice
+                sender.send(None, letter(number, "future_event_time", "event_time_ms", json.dumps(DUE).encode()), 1)
+            sender.send(None, letter(4, "future_event_time", "event_time_ms", json.dumps(FAR).encode()), 1)
+            sender.send(None, letter(5, "not_utf8", "", b"\xff\x00"), 1)
+            sender.send(None, letter(6, "wrong_type", "quantity", json.dumps(DUE | {"quantity": "2"}).encode()), 1)
+            sender.flush()
+            sender.close()
+            yield address
+        finally:
+            runtime.down(settings)
+
+
+def call(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ("dead", *arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_letters_are_counted_once_by_reason(bootstrap: str) -> None:
+    lines = call().splitlines()
+    assert lines[0].split()[:2] == ["2", "future_event_time"]
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "not_utf8"], ["1", "wrong_type"]]
+    assert [each["offset"] for each in json.loads(call("list", "--json"))] == [3, 4, 5, 6]
+    assert "0-5  \\xff\\x00" in call("list", "--reason", "not_utf8")
+
+
+def test_one_letter_is_shown_with_its_bytes(bootstrap: str) -> None:
+    assert "b'\\xff\\x00'" in call("show", "0-5")
+    assert CliRunner().invoke(app, ["dead", "show", "0-99"]).exit_code == 6
+
+
+def test_what_the_contract_takes_now_is_sent_as_producers_send(bootstrap: str) -> None:
+    before = len(read_slice(bootstrap, "events").records)
+    dry = json.loads(call("replay", "--reason", "future_event_time", "--dry-run", "--json"))
+    assert dry == {"letters": 2, "ready": 1, "sent": 0, "refused": {"future_event_time event_time_ms": 1}}
+    assert json.loads(call("replay", "--reason", "future_event_time", "--json"))["sent"] == 1
+    records = read_slice(bootstrap, "events").records
+    assert len(records) == before + 1
+    newest = next(each for each in records if json.loads(each.value) == DUE)
+    assert newest.key == "é1".encode()
+    assert newest.timestamp_ms == 1_700_000_000_000
+
+
+def test_a_correction_reaches_only_the_named_field(bootstrap: str) -> None:
+    sent = json.loads(call("replay", "--field", "quantity", "--set", "quantity=2", "--json"))
+    assert (sent["letters"], sent["sent"]) == (1, 1)
+    values = [json.loads(each.value) for each in read_slice(bootstrap, "events").records]
+    assert DUE | {"quantity": 2} in values
