@@ -31,14 +31,7 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     _once(table_env, "sequenced", sql.sequenced(plan), row_time="ts")
     _letters(table_env, config, plan).attach_as_datastream()
     _once(table_env, "counted", sql.counted(plan), row_time="ts")
-    table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
-    for view in plan.views:
-        if view.frame == "slide":
-            _once(table_env, f"{view.key}_timed", sql.change_sql(view), row_time="at_time")
-    rows = [table_env.to_data_stream(table_env.sql_query(sql.view_sql(view))) for view in plan.views]
-    # One stream, so that there is one Python operator: the planner would push it below a UNION, once a view.
-    every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
-    table_env.create_temporary_view("feature_rows", every)
+    feature_rows(table_env, plan)
     write = udf(WriteFeatures(WriterConfig(plan=plan, redis_url=config.redis_url)), result_type=DataTypes.BIGINT(),
                 func_type="pandas", deterministic=False)
     table_env.create_temporary_system_function("write_features", write)
@@ -48,6 +41,18 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
         "INSERT INTO written SELECT write_features(view_name, entity, event_time_ms, seq, payload) FROM feature_rows"
     )
     return statements
+
+
+def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan) -> None:
+    """The rows of all views, made from the table `counted`, as the view `feature_rows`."""
+    table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
+    for view in plan.views:
+        if view.frame == "slide":
+            _once(table_env, f"{view.key}_timed", sql.change_sql(view), row_time="at_time")
+    rows = [table_env.to_data_stream(table_env.sql_query(sql.view_sql(view))) for view in plan.views]
+    # One stream, so that there is one Python operator: the planner would push it below a UNION, once a view.
+    every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
+    table_env.create_temporary_view("feature_rows", every)
 
 
 def _letters(table_env: StreamTableEnvironment, config: JobConfig, plan: FeaturePlan) -> StatementSet:

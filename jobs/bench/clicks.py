@@ -136,8 +136,10 @@ def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partitio
             time_ms = first_ms + number * 1000 // EVENTS_PER_S
             event["event_time_ms"] = time_ms
             sender.send(event["visitor_id"].encode(), msgspec.json.encode(event), time_ms, place)
-        beat_ms = min(first_ms + count * 1000 // EVENTS_PER_S + 1000 + FLUSH_MS,
-                      time.time_ns() // 1_000_000 + CLOCK_SKEW_MS - SKEW_MARGIN_MS)
+        beat_ms = min(
+            first_ms + count * 1000 // EVENTS_PER_S + 1000 + FLUSH_MS,
+            time.time_ns() // 1_000_000 + CLOCK_SKEW_MS - SKEW_MARGIN_MS,
+        )
         beat = {"schema_version": events.SCHEMA_VERSION, "event_type": events.HEARTBEAT, "event_time_ms": beat_ms}
         for place in range(sender.partitions):
             sender.send(None, msgspec.json.encode(beat), beat_ms, place)

@@ -1,6 +1,8 @@
 """One Flink job from submission to its end, as REST tells it."""
 
+import os
 import re
+import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,20 +12,21 @@ import requests
 
 from jobs.cluster import flink
 from jobs.errors import ServiceError
-from jobs.settings import Settings
 
 POLL_S = 0.2  # of the state only: durations are the job's own timestamps
 # A bounded job's tasks would else wait for one more checkpoint after their last record: 0 to 10 s that aren't work.
 BOUNDED = ("-Dexecution.checkpointing.checkpoints-after-tasks-finish=false",)
 
 
-def submit(settings: Settings, *arguments: str) -> str:
-    """`flink run -d` with these arguments; the job's id. Raises ServiceError with what Flink said."""
-    done = flink.command(settings).run("-d", *arguments)
+def submit(argv: list[str], environment: dict[str, str], bounded: bool) -> str:
+    """Call `flink run -d …`; the job's id. Raises ServiceError with what Flink said."""
+    options = argv.index("-d")
+    argv = [*argv[:options], *(BOUNDED if bounded else ()), *argv[options:]]
+    done = subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=False)
     submitted = re.search(r"JobID ([0-9a-f]{32})", done.stdout)
     if done.returncode or not submitted:
         said = (done.stdout + done.stderr).strip()
-        raise ServiceError(f"flink run {' '.join(arguments)}:\n{said[-4000:]}", f"see {flink.log(settings.state_dir).parent}")
+        raise ServiceError(f"Flink didn't take {' '.join(argv)}:\n{said[-4000:]}", "report this")
     return submitted[1]
 
 
@@ -36,7 +39,11 @@ def seconds_to_end(rest_url: str, job: str, limit_s: float) -> float:
         if found["state"] == "FINISHED" and not times["RESTARTING"]:
             return (times["FINISHED"] - times["RUNNING"]) / 1000
         if times["RESTARTING"] or found["state"] in ("FAILED", "CANCELED", "FINISHED"):
-            raise _failed(rest_url, job, f"{found['state'].lower()}, after a restart" if times["RESTARTING"] else found["state"].lower())
+            raise _failed(
+                rest_url,
+                job,
+                f"{found['state'].lower()}, after a restart" if times["RESTARTING"] else found["state"].lower(),
+            )
         if time.monotonic() > deadline:
             raise _failed(rest_url, job, f"still {found['state'].lower()} after {limit_s:.0f} s")
         time.sleep(POLL_S)
@@ -84,7 +91,7 @@ def _failed(rest_url: str, job: str, how: str) -> ServiceError:
     reasons: Sequence[dict[str, Any]] = _ask(rest_url, f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
     text = reasons[0]["stacktrace"] if reasons else "(no exception)"
     python = text.rfind("Traceback (most recent call last)")
-    return ServiceError(f"job {job} is {how}:\n{text[max(python, 0):][:3000]}", "see the TaskManager's log")
+    return ServiceError(f"job {job} is {how}:\n{text[max(python, 0) :][:3000]}", "see the TaskManager's log")
 
 
 def _ask(rest_url: str, path: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def live_clicks(schedule: Schedule) -> Clicks:
 
 
 def live_offsets(schedule: Schedule) -> np.ndarray:
-    """int64 [count]: the live events' offsets; each partition holds its part of the history and one heartbeat before."""
+    """int64 [count]: the live events' offsets; a partition holds its part of the history and one heartbeat before."""
     found = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
     return found[schedule.history :] + 1
 
@@ -76,9 +76,17 @@ def measure(place: Workplace, history: int, warm_s: float, seconds: float, progr
     `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`.
     """
     schedule = Schedule(
-        kafka_bootstrap=place.services.kafka_bootstrap, redis_url=place.services.redis_url, topic=TOPIC,
-        channel=place.settings.channel, items=place.items, partitions=place.settings.topic_partitions, history=history,
-        count=round((warm_s + seconds) * EVENTS_PER_S), events_per_s=EVENTS_PER_S, warm_s=warm_s, sample_every=SAMPLE_EVERY,
+        kafka_bootstrap=place.services.kafka_bootstrap,
+        redis_url=place.services.redis_url,
+        topic=TOPIC,
+        channel=place.settings.channel,
+        items=place.items,
+        partitions=place.settings.topic_partitions,
+        history=history,
+        count=round((warm_s + seconds) * EVENTS_PER_S),
+        events_per_s=EVENTS_PER_S,
+        warm_s=warm_s,
+        sample_every=SAMPLE_EVERY,
     )
     folder = _folder(place, schedule)
     job = _start_job(place, schedule)
@@ -94,7 +102,11 @@ def measure(place: Workplace, history: int, warm_s: float, seconds: float, progr
     flink_jobs.cancel(place.rest_url, job)
     seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
     idle = _reads(place, visitors[:10_000] if len(visitors) >= 10_000 else random.Random(4).choices(visitors, k=10_000))
-    return {"latency_ms": _latency(seen, schedule, behind_ms), "read_ms": idle | {"under_load": loaded}, "memory_mb": memory}
+    return {
+        "latency_ms": _latency(seen, schedule, behind_ms),
+        "read_ms": idle | {"under_load": loaded},
+        "memory_mb": memory,
+    }
 
 
 def _folder(place: Workplace, schedule: Schedule) -> Path:

@@ -26,10 +26,15 @@ def main(folder: Path) -> None:
     made = live_clicks(schedule)
     partition = clicks.partitions(made, schedule.partitions).tolist()
     stream = clicks.documents(made, schedule.items, "live")
-    producer = Producer({
-        "bootstrap.servers": schedule.kafka_bootstrap, "linger.ms": 0, "enable.idempotence": True,
-        "allow.auto.create.topics": False, "delivery.report.only.error": True,
-    })
+    producer = Producer(
+        {
+            "bootstrap.servers": schedule.kafka_bootstrap,
+            "linger.ms": 0,
+            "enable.idempotence": True,
+            "allow.auto.create.topics": False,
+            "delivery.report.only.error": True,
+        }
+    )
     lost: list[object] = []
     latest_s = _send(producer, schedule, zip(stream, partition, strict=True), sent_times(folder, schedule.count), lost)
     left = producer.flush(30)
@@ -53,7 +58,11 @@ def _send(
         value, key = msgspec.json.encode(event), event["visitor_id"].encode()
         sent_ns[number] = time.monotonic_ns()
         producer.produce(
-            schedule.topic, value, key, place, timestamp=event["event_time_ms"],
+            schedule.topic,
+            value,
+            key,
+            place,
+            timestamp=event["event_time_ms"],
             on_delivery=lambda error, _: lost.append(error) if error else None,
         )
         producer.poll(0)

@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jobs.bench import flink_jobs, latency, throughput
 from jobs.bench.clicks import Clicks
 from jobs.bench.figures import Rates
 from jobs.bench.memory import machine
-from jobs.bench.workplace import TOPIC, Workplace, workplace
+from jobs.bench.workplace import Workplace, workplace
 from jobs.settings import Settings
+from jobs.submit import JOBS, apply
 
 Progress = Callable[[str], None]
-JOBS = ("features", "rankings")
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,12 @@ FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 500_000
 QUICK = Sizes(150_000, (150_000, 15_000), (12_000, 2_000), 50_000, 5, 15, cycles=0)
 
 
-def bench(settings: Settings, quick: bool, plan: Path, progress: Progress = print) -> dict[str, Any]:
+def bench(settings: Settings, quick: bool, progress: Progress = print) -> dict[str, Any]:
     """Everything that README's table shows; rates come from runs read to their end.
 
     Args:
-        settings: the features job's definitions and the state folder, in whose `bench` a cluster of one slot is started.
+        settings: the definitions, and the state folder in whose `bench` a cluster of one slot is started.
         quick: smaller sizes: under 3 minutes, and less exact.
-        plan: the compiled features plan (`jobs.features.plan.save`).
         progress: told a line at each step.
 
     Raises SettingsError without confluent-kafka, ServiceError if a service or a job fails, DataError if what was
@@ -49,9 +48,9 @@ def bench(settings: Settings, quick: bool, plan: Path, progress: Progress = prin
     """
     sizes, started_s = QUICK if quick else FULL, time.monotonic()
     result: dict[str, Any] = {"machine": machine()}
-    with workplace(settings, plan) as place:
+    with workplace(settings) as place:
         progress(f"a cluster with one slot runs; producing {sizes.events:,} events")
-        made = throughput.fill(place, sizes.events)
+        made = _prepare(place, sizes.events)
         ours = {job: throughput.rates(place, made, job, sizes.prefixes, progress) for job in JOBS}
         live = latency.measure(place, sizes.history, sizes.warm_s, sizes.seconds, progress)
         for job in JOBS:
@@ -61,6 +60,15 @@ def bench(settings: Settings, quick: bool, plan: Path, progress: Progress = prin
         if sizes.cycles:
             result["submit_cancel"] = submit_and_cancel(place, sizes.cycles, progress)
     return result | {"seconds": round(time.monotonic() - started_s)}
+
+
+def _prepare(place: Workplace, events: int) -> Clicks:
+    """Fill the topic while Feast registers the definitions, which takes as long."""
+    with ThreadPoolExecutor(1) as beside:
+        applied = beside.submit(apply, place.settings, place.services.redis_url)
+        made = throughput.fill(place, events)
+        applied.result()
+    return made
 
 
 def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
@@ -77,11 +85,11 @@ def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
 
 
 def submit_and_cancel(place: Workplace, cycles: int, progress: Progress) -> dict[str, int]:
-    """Submit and cancel each job `cycles` times in a row, in the middle of its work; the free slots before and after."""
+    """Submit each job and cancel it in the middle of its work, `cycles` times in a row; free slots before and after."""
     before, total = flink_jobs.slots(place.rest_url)
     for job in JOBS:
         for cycle in range(cycles):
-            submitted = place.submit(job, TOPIC)
+            submitted = place.submit(job, place.settings.events_topic)
             flink_jobs.wait_running(place.rest_url, submitted)
             flink_jobs.cancel(place.rest_url, submitted)
             free = flink_jobs.wait_slots(place.rest_url, total)

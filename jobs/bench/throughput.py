@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from jobs.bench import clicks, flink_jobs
 from jobs.bench.clicks import Clicks
 from jobs.bench.figures import Measured, Rates, slope
-from jobs.bench.workplace import TOPIC, VISITORS, Workplace
+from jobs.bench.workplace import VISITORS, Workplace
 from jobs.cluster import topics
 from jobs.errors import DataError
 
@@ -14,11 +14,11 @@ WRITES = ("evalsha", "hset", "set")  # the commands that a job writes with, its 
 
 
 def fill(place: Workplace, count: int) -> Clicks:
-    """Produce `count` events to `TOPIC`."""
+    """Produce `count` events to the topic of events."""
     made = clicks.make(count, VISITORS, len(place.items), seed=1)
     partition = clicks.partitions(made, place.settings.topic_partitions)
     stream = clicks.documents(made, place.items, "bench")
-    clicks.produce(place.services.kafka_bootstrap, TOPIC, stream, partition, count)
+    clicks.produce(place.services.kafka_bootstrap, place.settings.events_topic, stream, partition, count)
     return made
 
 
@@ -44,11 +44,14 @@ def _run(place: Workplace, made: Clicks, job: str, count: int) -> Measured:
     place.store.config_resetstat()
     lists, dead = _records(place, place.settings.rankings_topic), _records(place, place.settings.dead_topic)
     tutorial = job.removeprefix("tutorial ")
-    submitted = place.submit(job, TOPIC, ends) if tutorial == job else place.submit_tutorial(tutorial, TOPIC, ends)
+    submit = place.submit if tutorial == job else place.submit_tutorial
+    submitted = submit(tutorial, place.settings.events_topic, ends)
     seconds = flink_jobs.seconds_to_end(place.rest_url, submitted, limit_s=120 + count / SLOWEST_EVENTS_PER_S)
     refused = _records(place, place.settings.dead_topic) - dead
     if refused:
-        raise DataError(f"{job} refused {refused:,} of {count:,} events", "the generator breaks the event contract: report this")
+        raise DataError(
+            f"{job} refused {refused:,} of {count:,} events", "the generator breaks the event contract: report this"
+        )
     return Measured(count, seconds, _writes(place), _records(place, place.settings.rankings_topic) - lists)
 
 
@@ -64,7 +67,7 @@ def _records(place: Workplace, topic: str) -> int:
 
 
 def _writes(place: Workplace) -> int:
-    """Rows or lists written since the counters were reset: script calls where there are scripts, else plain commands."""
+    """Rows or lists written since the counters were reset: script calls where there are any, else plain commands."""
     stats = place.store.info("commandstats")
     calls = {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in WRITES}
     return calls["evalsha"] or calls["hset"] + calls["set"]

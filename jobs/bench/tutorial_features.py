@@ -41,10 +41,17 @@ class SessionFeatures(KeyedProcessFunction):
         self._redis = redis.Redis.from_url(self._redis_url)
         self._session = runtime_context.get_state(ValueStateDescriptor("session", Types.PICKLED_BYTE_ARRAY()))
 
-    def process_element(self, event: dict, ctx: KeyedProcessFunction.Context):  # noqa: ANN201
+    def process_element(self, event: dict, ctx: KeyedProcessFunction.Context):
         session = self._session.value()
         if session is None or event["event_time_ms"] - session["last_ms"] > SESSION_GAP_MS:
-            session = {"first_ms": event["event_time_ms"], "counts": {}, "items": [], "categories": [], "prices": [], "cart": 0}
+            session = {
+                "first_ms": event["event_time_ms"],
+                "counts": {},
+                "items": [],
+                "categories": [],
+                "prices": [],
+                "cart": 0,
+            }
         kind = event["event_type"]
         session["last_ms"] = event["event_time_ms"]
         session["counts"][kind] = session["counts"].get(kind, 0) + 1
@@ -92,7 +99,9 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment()
     environment.set_parallelism(1)
     records = environment.from_source(
-        source(arguments.bootstrap, arguments.topic, "tutorial-features", ends), WatermarkStrategy.no_watermarks(), "events"
+        source(arguments.bootstrap, arguments.topic, "tutorial-features", ends),
+        WatermarkStrategy.no_watermarks(),
+        "events",
     )
     (
         records.map(json.loads)

@@ -28,7 +28,7 @@ class RankEvent(KeyedProcessFunction):
         self._bundle = load_bundle(self._model_dir)
         self._last = runtime_context.get_state(ValueStateDescriptor("last_events", Types.PICKLED_BYTE_ARRAY()))
 
-    def process_element(self, event: dict, ctx: KeyedProcessFunction.Context):  # noqa: ANN201
+    def process_element(self, event: dict, ctx: KeyedProcessFunction.Context):
         bundle, time_ms = self._bundle, event["event_time_ms"]
         last = self._last.value() or []
         if last and time_ms - last[-1][2] > SESSION_GAP_MS:
@@ -58,7 +58,9 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment()
     environment.set_parallelism(1)
     records = environment.from_source(
-        source(arguments.bootstrap, arguments.topic, "tutorial-rankings", ends), WatermarkStrategy.no_watermarks(), "events"
+        source(arguments.bootstrap, arguments.topic, "tutorial-rankings", ends),
+        WatermarkStrategy.no_watermarks(),
+        "events",
     )
     (
         records.map(json.loads)

@@ -1,9 +1,10 @@
 """Feature rows → any online store that Feast knows, through Feast's own interface; `writer.py` is the way to Redis.
 
-What Feast promises here is less than what `WRITE_LUA` does: most of its stores replace whatever is there, its Redis
-store drops a row whose event time equals the stored one. So stored event times are read first and older rows left out.
-Equal times go to the store, where SQL stores take the later row. Read and write are two steps: a keyed stream has one
-writer an entity, and only a worker that outlived its own failure could come between. Expiry is the store's own.
+What Feast promises here is less than what `WRITE_LUA` does: most of its stores replace whatever is there (its Redis
+store drops a row whose event time equals the stored one). So stored event times are read first and older rows left
+out, as exactly as the store keeps times: SQLite keeps whole seconds. Rows of equal time go to the store, where the later
+one stays. Read and write are two steps: a keyed stream has one writer an entity, and only a worker that outlived its own
+failure could come between. Expiry is the store's own.
 """
 
 import warnings
@@ -36,6 +37,8 @@ class FeastWriter:
             names = {view.name for view in plan.views}
             self._tables = {name: store.get_stream_feature_view(name) for name in names}
         self._views = {view.key: view for view in plan.views}
+        # Feast knows one event time a view: of a view in parts, a newer row of one part would hide another part's.
+        self._compared = {name for name in names if len(plan.parts(name)) == 1}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
         """Write each (view, row) unless a newer one is there; raises what the store raises."""
@@ -48,16 +51,21 @@ class FeastWriter:
     def _write_view(self, view: ViewPlan, rows: list[Row]) -> int:
         table = self._tables[view.name]
         keys = [_entity_key(view.entity, row.entity) for row in rows]
-        features = [output.name for output in view.outputs if not output.dropped]
-        stored = self._provider.online_read(self._config, table, keys, features)
+        newest = self._stored_times(view, keys)
         data = [
             (key, _values(view, row), _time(row), None)
-            for key, row, (newest, _) in zip(keys, rows, stored, strict=True)
-            if newest is None or newest <= _time(row)
+            for key, row, stored in zip(keys, rows, newest, strict=True)
+            if stored is None or stored <= _time(row)
         ]
         if data:
             self._provider.online_write_batch(self._config, table, data, None)
         return len(data)
+
+    def _stored_times(self, view: ViewPlan, keys: list[Any]) -> list[datetime | None]:
+        if view.name not in self._compared:
+            return [None] * len(keys)
+        features = [output.name for output in view.outputs if not output.dropped]
+        return [time for time, _ in self._provider.online_read(self._config, self._tables[view.name], keys, features)]
 
     def close(self) -> None:
         """Nothing to do: Feast's stores keep their connections till the process ends."""

@@ -11,6 +11,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import org.apache.flink.metrics.Counter;
+import org.apache.flink.metrics.MetricGroup;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonParser;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonToken;
@@ -38,6 +40,10 @@ import org.apache.flink.types.Row;
 public class ParseEvent extends ScalarFunction {
 
     private static final int HEADER = 2;
+    private static final List<String> COUNTED = List.of("read", "accepted", "refused_empty", "refused_too_large",
+        "refused_not_utf8", "refused_not_json", "refused_not_an_object", "refused_missing_field", "refused_wrong_type",
+        "refused_unknown_value", "refused_out_of_range", "refused_too_long", "refused_control_character",
+        "refused_future_event_time");
     private static final int MAX_WHOLE_DIGITS = 4300;   // what Python's decoder reads of a whole number
 
     private record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
@@ -50,12 +56,18 @@ public class ParseEvent extends ScalarFunction {
     private transient Map<String, List<Field>> requiredByType;
     private transient int maxBytes;
     private transient String heartbeat;
+    private transient Map<String, Counter> counters;
     private transient byte[] lastValue;
     private transient Row lastRow;
 
     @Override
     public void open(FunctionContext context) {
         read();
+        MetricGroup group = context.getMetricGroup();
+        counters = new HashMap<>();
+        for (String name : COUNTED) {
+            counters.put(name, group.counter("events_" + name));
+        }
     }
 
     /** The planner reads one row several times (once per column); the same array gives the same row. */
@@ -63,8 +75,18 @@ public class ParseEvent extends ScalarFunction {
         if (value == null || value != lastValue) {
             lastRow = parse(value, maxSkewMs);
             lastValue = value;
+            count(lastRow);
         }
         return lastRow;
+    }
+
+    /** The watermark's copy of this function has no counters: it sees each record a second time. */
+    private void count(Row row) {
+        if (counters != null) {
+            counters.get("read").inc();
+            String refusal = (String) row.getField(0);
+            counters.get(refusal == null ? "accepted" : "refused_" + refusal).inc();
+        }
     }
 
     private Row parse(byte[] value, long maxSkewMs) {

@@ -1,0 +1,109 @@
+"""The arithmetic and the generator behind the measurements; no services."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from jobs import events
+from jobs.bench import clicks
+from jobs.bench.figures import Measured, percentiles, slope
+from jobs.bench.memory import kind
+from jobs.bench.run import side_by_side
+from jobs.errors import DataError
+
+SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000)
+LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000)
+
+
+def test_a_rate_is_the_slope_between_two_runs_so_that_their_common_start_doesnt_count():
+    rates = slope(SHORT, LONG)
+    # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start
+    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0)
+
+
+def test_the_order_of_the_two_runs_doesnt_matter():
+    assert slope(LONG, SHORT) == slope(SHORT, LONG)
+
+
+@pytest.mark.parametrize("long", [LONG._replace(seconds=11.5), LONG._replace(seconds=12.0), SHORT])
+def test_a_longer_run_that_took_no_longer_makes_no_rate(long):
+    with pytest.raises(DataError, match="quiet machine"):
+        slope(SHORT, long)
+
+
+def test_percentiles_are_values_that_occurred():
+    # of 1 … 200 ms, half are at most 100, 180 are at most 180, 198 are at most 198
+    assert percentiles(list(range(200, 0, -1))) == {"p50": 100, "p90": 180, "p99": 198, "max": 200}
+
+
+def test_the_percentiles_of_one_value_are_that_value_rounded():
+    assert percentiles([3.14159], digits=3) == {"p50": 3.142, "p90": 3.142, "p99": 3.142, "max": 3.142}
+
+
+def test_no_value_has_no_percentile():
+    with pytest.raises(DataError, match="nothing was measured"):
+        percentiles([])
+
+
+def test_two_jobs_side_by_side_show_rates_and_their_ratio():
+    tutorial = slope(Measured(1_000, 7.0, 1_000), Measured(5_000, 12.0, 5_000))  # 800 events/s
+    assert side_by_side(slope(SHORT, LONG), tutorial) == {
+        "events_per_s": 10_000,
+        "lists_per_s": 5_000,
+        "writes_per_s": 20_000,
+        "startup_s": 11.0,
+        "tutorial_events_per_s": 800,
+        "tutorial_writes_per_s": 800,
+        "ratio": 12.5,
+    }
+
+
+def test_offsets_count_up_in_each_partition():
+    assert clicks.offsets(np.array([0, 1, 1, 0, 1])).tolist() == [0, 0, 1, 1, 2]
+
+
+def test_a_prefix_ends_after_its_last_event_in_each_partition():
+    partition = np.array([0, 1, 1, 0, 1])
+    assert clicks.prefix_ends(partition, 4) == {0: 2, 1: 2}
+    assert clicks.prefix_ends(partition, 1) == {0: 1, 1: 0}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return clicks.make(20_000, visitors=50_000, items=1_000, seed=1)
+
+
+def test_the_same_seed_makes_the_same_events(made):
+    again = clicks.make(20_000, visitors=50_000, items=1_000, seed=1)
+    assert all((one == other).all() for one, other in zip(made, again, strict=True))
+
+
+def test_every_made_event_is_one_that_the_contract_takes(made):
+    ids = [f"item-{number}" for number in range(1_000)]
+    for document in clicks.documents(made.part(0, 2_000), ids, "t"):
+        value = msgspec.json.encode(document | {"event_time_ms": 1_763_720_000_000})
+        assert isinstance(events.parse(value), dict), value
+
+
+def test_a_visitors_events_sit_in_one_partition(made):
+    partition = clicks.partitions(made, 2)
+    assert not set(made.visitor[partition == 0].tolist()) & set(made.visitor[partition == 1].tolist())
+
+
+def test_a_visitors_events_come_in_visits(made):
+    # ten events with pauses of 20 s on average: half the pauses within a visit are below 14 s (20 · ln 2)
+    order = np.lexsort((np.arange(len(made)), made.visit))
+    pauses = np.diff(order)[np.diff(made.visit[order]) == 0]
+    assert len(pauses) > 1_000
+    assert np.median(pauses) < 14_000
+
+
+def test_types_are_shared_out_as_a_shop_sees_them(made):
+    shares = np.bincount(made.kind) / len(made)
+    assert shares == pytest.approx([0.86, 0.05, 0.06, 0.01, 0.02], abs=0.01)
+
+
+def test_processes_are_named_by_their_command_lines():
+    assert kind(["java", "-Xmx512m", "kafka.Kafka", "server.properties"]) == "broker"
+    assert kind(["python", "-m", "pyflink.fn_execution.beam.beam_boot", "--id=1-1"]) == "python_worker"
+    assert kind(["bash"]) == "other"

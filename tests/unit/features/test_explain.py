@@ -1,0 +1,68 @@
+"""`explain` shows, for each view that is shipped, its SQL, its state and its place in Redis."""
+
+import pytest
+
+from jobs.errors import DefinitionError
+from jobs.features.explain import columns_table, explain_service, explain_view
+from jobs.features.online_store import feature_field
+from jobs.settings import Settings
+
+SETTINGS = Settings()
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    names = ("visitor_session", "visitor_activity", "item_activity", "category_activity")
+    return {name: explain_view(SETTINGS, name) for name in names}
+
+
+def test_a_page_has_the_steps_from_the_topic_to_the_rows(pages):
+    for page in pages.values():
+        steps = [line for line in page.splitlines() if line.startswith("-- ")]
+        assert steps[:3] == ["-- sequenced", "-- counted", "-- facts"]
+        assert steps[-1] == "-- feature rows"
+        assert "JSON_ARRAY(" in page
+
+
+def test_a_page_says_what_the_view_is_per_and_over(pages):
+    assert pages["visitor_session"].startswith("visitor_session: per visitor_id, the session, gap 1800 s")
+    assert pages["visitor_activity"].startswith("visitor_activity: per visitor_id, 300 s, 3600 s, 86400 s up to each event")
+    assert pages["item_activity"].startswith("item_activity: per item_id, 300 s, 3600 s, 86400 s sliding by 60 s")
+    assert "-- category_activity_timed" in pages["category_activity"]
+
+
+def test_a_page_says_what_is_kept_for_each_key(pages):
+    assert "the last 20 events of the session" in pages["visitor_session"]
+    assert "the entity's events of the last 86400 s" in pages["visitor_activity"]
+    assert "15 running sums" not in pages["item_activity"]
+    assert "12 running sums\n  up to 1440 planned changes" in pages["item_activity"]  # 3 sums and 1 distinct, 3 windows
+
+
+def test_a_page_names_each_feature_with_its_field_in_redis(pages):
+    page = pages["visitor_session"]
+    for name, dtype in (("view_count", "Int64"), ("duration_s", "Float64"), ("last_20_items", "Array(String)")):
+        assert f"{feature_field('visitor_session', name).hex()}  {dtype:14} {name}" in page
+    assert "_ts:visitor_session" in page
+    assert "expires 30 days after its event" in page
+
+
+def test_a_service_lists_the_models_inputs_in_order():
+    lines = explain_service(SETTINGS, "ranker_context").splitlines()
+    assert lines[0] == "ranker_context: the model's `context` input, float32 [batch, 4]"
+    assert [line.split()[1:] for line in lines[1:]] == [
+        ["visitor_session:view_count", "Int64"], ["visitor_session:duration_s", "Float64"],
+        ["visitor_session:mean_price_minor", "Float64"], ["visitor_activity:views_1h", "Int64"],
+    ]
+
+
+def test_an_unknown_view_or_service_is_told_with_those_that_are_known():
+    with pytest.raises(DefinitionError, match="no view 'sessions'\n  fix: defined are category_activity, item_activity"):
+        explain_view(SETTINGS, "sessions")
+    with pytest.raises(DefinitionError, match="no feature service 'ranker'\n  fix: defined are ranker_context"):
+        explain_service(SETTINGS, "ranker")
+
+
+def test_the_columns_table_has_the_contracts_fields_and_the_derived_ones():
+    table = columns_table()
+    assert "item_id                  STRING   the item" in table
+    assert "is_view                  BIGINT   1 for view events, else 0" in table

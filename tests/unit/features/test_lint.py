@@ -1,0 +1,205 @@
+"""A wrong definition is one problem, which names its view, its field and its fix; a right one is none."""
+
+from datetime import timedelta
+
+import pytest
+from feast import Field, PushSource
+from feast.types import Array, Float64, Int64, String
+from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, session_view, view, views_sum
+
+from jobs.errors import DefinitionError
+from jobs.features import lint
+from jobs.features.definitions import from_files
+from jobs.settings import Settings
+
+ENTITIES = [VISITOR, ITEM]
+VISITOR_ID = Field(name="visitor_id", dtype=String)
+
+
+def problems(*views: object) -> list[tuple[str, str, str, str]]:
+    return [tuple(each) for each in lint.compile_views("shop", "events", list(views), ENTITIES)[1]]
+
+
+def fields(**dtypes: object) -> list[Field]:
+    return [VISITOR_ID, *(Field(name=name, dtype=dtype) for name, dtype in dtypes.items())]
+
+
+def unnamed(item: object) -> str:
+    return item
+
+
+WRONG = {
+    "an unknown function": (
+        lambda: view(aggregations=[views_sum(function="summ")]),
+        "views", "unknown function 'summ'", "did you mean 'sum'?"),
+    "last of no number": (
+        lambda: session_view(views_sum(function="last_N", time_window=None)),
+        "views", "unknown function 'last_N'", "(N from 1 to 999)"),
+    "an unknown column": (
+        lambda: view(aggregations=[views_sum(column="is_views")]),
+        "views", "unknown column 'is_views'", "did you mean 'is_view'?"),
+    "an output that isn't in the schema": (
+        lambda: view(aggregations=[views_sum(), views_sum(name="carts", column="is_add_to_cart")]),
+        "carts", "is computed but not in the schema", "add Field(name='carts', dtype=…)"),
+    "a field that nothing computes": (
+        lambda: view(schema=fields(views=Int64, view_count=Int64)),
+        "view_count", "is in the schema but nothing computes it", "add an Aggregation or remove the field"),
+    "a field of another type": (
+        lambda: view(schema=fields(views=Float64)),
+        "views", "is declared Float64, but sum(is_view) is Int64", "write dtype=Int64"),
+    "a list declared as one value": (
+        lambda: session_view(views_sum(function="last_5", column="item_id", time_window=None), schema=fields(views=String)),
+        "views", "is declared String, but last_5(item_id) is Array(String)", "write dtype=Array(String)"),
+    "two outputs of one name": (
+        lambda: view(aggregations=[views_sum(), views_sum(column="is_click")]),
+        "views", "is the name of two aggregations", "give one of them another name"),
+    "a sum of text": (
+        lambda: view(aggregations=[views_sum(column="item_id")]),
+        "views", "sum of the text column 'item_id'", "count or count_distinct"),
+    "no window": (
+        lambda: view(aggregations=[views_sum(time_window=None)]),
+        "views", "has no time_window", 'tags={"window": "session", "gap": "30m"}'),
+    "a negative window": (
+        lambda: view(aggregations=[views_sum(time_window=-HOUR)]),
+        "views", "has no time_window", "give it one"),
+    "a time window in a session": (
+        lambda: session_view(views_sum()),
+        "views", "has a time_window or a slide_interval in a session view", "remove it"),
+    "a slide in a session": (
+        lambda: session_view(views_sum(time_window=None, slide_interval=MINUTE)),
+        "views", "has a time_window or a slide_interval in a session view", "remove it"),
+    "a session without a gap": (
+        lambda: session_view(gap="half an hour"),
+        "tags", "gap is 'half an hour'", '"gap": "30m"'),
+    "a session of gap 0": (
+        lambda: session_view(gap="0s"),
+        "tags", "gap is '0s'", '"gap": "30m"'),
+    "an unknown kind of window": (
+        lambda: view(tags={"window": "tumbling"}),
+        "tags", "window is 'tumbling'", "others are a time_window"),
+    "a slide that doesn't divide the window": (
+        lambda: view(aggregations=[views_sum(slide_interval=timedelta(minutes=7))]),
+        "views", "slide_interval 420 s doesn't divide time_window 3600 s", "make the window a multiple of the slide"),
+    "a slide longer than the window": (
+        lambda: view(aggregations=[views_sum(slide_interval=2 * HOUR)]),
+        "views", "slide_interval 7200 s doesn't divide time_window 3600 s", "make the window a multiple of the slide"),
+    "too many slides": (
+        lambda: view(aggregations=[views_sum(slide_interval=timedelta(seconds=1))]),
+        "views", "has 3600 slides a window", "at most 1440"),
+    "two slides in one view": (
+        lambda: view(aggregations=[views_sum(slide_interval=MINUTE), views_sum(name="fast", slide_interval=timedelta(seconds=30))],
+                     schema=fields(views=Int64, fast=Int64)),
+        "fast", "slides by 30 s, others of the view by 60 s", "the same slide_interval"),
+    "a minimum that slides": (
+        lambda: view(aggregations=[views_sum(function="min", slide_interval=MINUTE)]),
+        "views", "min can't slide", "drop slide_interval"),
+    "the last items of a time window": (
+        lambda: view(aggregations=[views_sum(function="last_20", column="item_id")], schema=fields(views=Array(String))),
+        "views", "last_20 over a time window", "session views only"),
+    "no aggregation": (
+        lambda: view(aggregations=[], schema=fields()),
+        "aggregations", "is empty", "add an Aggregation"),
+    "another topic": (
+        lambda: view(source=kafka(topic="clicks")),
+        "source", "reads topic 'clicks'", "setting events_topic"),
+    "no delay": (
+        lambda: view(source=kafka(delay=None)),
+        "watermark_delay_threshold", "is missing or 0", "timedelta(seconds=1)"),
+    "two entities": (
+        lambda: view(entities=[VISITOR, ITEM], schema=[*fields(views=Int64), Field(name="item_id", dtype=String)]),
+        "entities", "has 2 entities", "exactly one entity"),
+    "a name that SQL can't take": (
+        lambda: view(name="clicks-1h"),
+        "name", "'clicks-1h' can't name a table", "letters, digits and _"),
+    "a transformation": (
+        lambda: view(udf=unnamed, mode="python"),
+        "udf", "is a transformation, which the job doesn't run", "a view is made of its aggregations"),
+}  # fmt: skip
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_definition_is_one_problem_with_its_view_field_and_fix(name: str):
+    make, field, what, fix = WRONG[name]
+    wrong = make()
+    # The second entity's column is in the schema of a view that has one entity at most.
+    found = [each for each in problems(wrong) if name != "two entities" or each[1] != "item_id"]
+    assert [each[:3] for each in found] == [(wrong.name, field, what)]
+    assert fix in found[0][3]
+
+
+def test_a_source_that_is_no_topic_is_refused():
+    pushed = view(source=PushSource(name="pushed", batch_source=history("clicks")))
+    assert ("clicks", "source", "is a PushSource", "stream feature views read a KafkaSource") in problems(pushed)
+
+
+def test_an_entity_that_no_event_has_is_refused_with_the_nearest_column():
+    from feast import Entity, ValueType
+
+    guest = Entity(name="guest", join_keys=["visitor"], value_type=ValueType.STRING)
+    wrong = view(entities=[guest], schema=[Field(name="visitor", dtype=String), Field(name="views", dtype=Int64)])
+    (found,) = lint.compile_views("shop", "events", [wrong], [guest])[1]
+    assert found[:3] == ("clicks", "entities", "the join key 'visitor' is no text column of an event")
+    assert found.fix.startswith("did you mean 'visitor_id'?")
+
+
+def test_views_with_different_delays_are_refused_because_one_job_reads_the_topic():
+    slow = view(name="slow", source=kafka("slow", delay=timedelta(minutes=1)))
+    assert problems(view(), slow) == [
+        ("slow", "watermark_delay_threshold", "is 60000 ms, but clicks's is 1000 ms: one job reads one topic with one delay",
+         "give all views' sources the same delay")
+    ]
+
+
+def test_a_view_that_never_expires_beside_one_that_does_is_refused_because_they_share_a_hash():
+    assert problems(view(), view(name="kept", source=kafka("kept"), ttl=timedelta(0))) == [
+        ("clicks", "ttl", "is 86400 s, but kept of the same entity never expires", "give both views a ttl, or neither")
+    ]
+
+
+def test_a_repository_without_views_is_refused():
+    assert problems() == [("", "", "no StreamFeatureView is defined", "define one in feature_repo/definitions.py")]
+
+
+def test_two_features_whose_fields_have_one_hash_are_refused():
+    """murmur3_32 of "clicks:costarring" and so on can't be made to meet by hand: the hash is replaced."""
+    from jobs.features import plan
+
+    views = [plan.ViewPlan("clicks", "visitor_id", "range", [plan.Output(name, "sum", "is_view", "Int64") for name in ("a", "b")], 1)]
+    assert lint._collisions(views) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lint, "feature_field", lambda view, feature: b"same")
+        assert [tuple(each) for each in lint._collisions(views)] == [
+            ("clicks", "b", "shares its field in Redis with clicks:a", "rename one of them")
+        ]
+
+
+def test_every_mistake_of_several_views_is_told_at_once():
+    with pytest.raises(DefinitionError) as told:
+        lint.checked("shop", "events", [view(aggregations=[views_sum(function="summ")]), view(name="b-c", source=kafka("b"))], ENTITIES)
+    assert "clicks.views: unknown function 'summ'" in str(told.value)
+    assert "b-c.name: 'b-c' can't name a table\n  fix: " in str(told.value)
+
+
+def test_right_views_have_no_problem():
+    right = [view(), session_view(name="now", source=kafka("now")),
+             view(name="sliding", source=kafka("sliding"), aggregations=[views_sum(slide_interval=MINUTE)])]
+    assert problems(*right) == []
+
+
+def test_what_is_shipped_has_no_problem():
+    known = from_files(Settings())
+    assert lint.compile_views(known.project, "events", known.views, known.entities)[1] == []
+
+
+def test_a_session_view_becomes_its_plan():
+    last = views_sum(function="last_20", column="item_id", time_window=None, name="items")
+    compiled, _ = lint.compile_views("shop", "events", [session_view(last, schema=fields(items=Array(String)), gap="90s")], ENTITIES)
+    (made,) = compiled.views
+    assert (made.entity, made.frame, made.gap_ms, made.slide_ms, made.ttl_ms) == ("visitor_id", "session", 90_000, 0, 86_400_000)
+    assert [(each.name, each.function, each.n, each.window_ms, each.dtype) for each in made.outputs] == [
+        ("items", "last_20", 20, 0, "Array(String)")
+    ]
+
+
+def test_a_window_that_slides_by_itself_is_as_of_each_event():
+    compiled, found = lint.compile_views("shop", "events", [view(aggregations=[views_sum(slide_interval=HOUR)])], ENTITIES)
+    assert (compiled.views[0].frame, found) == ("range", [])
