@@ -15,6 +15,7 @@ from jobs.cluster import flink, topics
 from jobs.cluster.runtime import Runtime
 from jobs.errors import DefinitionError, ServiceError
 from jobs.features import definitions, lint, plan
+from jobs.features.source import MAX_LETTER_BYTES
 from jobs.job_config import JobConfig
 from jobs.jvm.build import contract_jar
 from jobs.settings import REPOSITORY, Settings
@@ -60,8 +61,8 @@ def submission(
     project = "liveshelf"
     if job == "features":
         wanted = wanted_plan(settings, evolving=from_savepoint is not None)
-        plan.save(wanted, folder / "features.wanted.json")
-        arguments += ["--plan", str(folder / "features.wanted.json")]
+        plan.save(wanted, plan.wanted_path(settings.state_dir))
+        arguments += ["--plan", str(plan.wanted_path(settings.state_dir))]
         project = wanted.project
     context = load_bundle(settings.model_dir).context_features if job == "rankings" else []
     job_config = JobConfig.of(settings, runtime.kafka_bootstrap, runtime.redis_url,
@@ -77,24 +78,13 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     """The plan of what was applied; when `evolving`, in a form that takes the running job's state."""
     known = definitions.from_registry(settings)
     wanted = lint.checked(known.project, settings.events_topic, known.views, known.entities)
-    running = running_plan(settings)
+    running = plan.submitted(settings.state_dir)
     if not evolving or running is None:
         return wanted
-    conflicts = plan.conflicts(running, wanted)
+    conflicts = lint.state_problems(running, wanted)
     if conflicts:
-        raise DefinitionError(
-            "\n".join(str(lint.Problem(*each, f"{STATE_FIX}")) for each in conflicts)
-        )
+        raise DefinitionError("\n".join(map(str, conflicts)))
     return plan.evolve(running, wanted)
-
-
-STATE_FIX = "the job's state can't take that: give the feature a new name, or submit without a savepoint to replay the topic"
-
-
-def running_plan(settings: Settings) -> plan.FeaturePlan | None:
-    """The plan that was submitted last, whose state a savepoint holds."""
-    path = settings.state_dir.resolve() / "jobs" / "features.plan.json"
-    return plan.load(path) if path.is_file() else None
 
 
 def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object) -> str:
@@ -106,14 +96,16 @@ def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str |
     if done.returncode or not found:
         raise ServiceError(f"Flink didn't take the {job} job:\n{_cause(done.stdout + done.stderr)}", f"try by hand: {wanted.line}")
     if job == "features":
-        folder = settings.state_dir.resolve() / "jobs"
-        os.replace(folder / "features.wanted.json", folder / "features.plan.json")
+        plan.keep_submitted(settings.state_dir)
     return found[1]
 
 
 def create_topics(settings: Settings, runtime: Runtime) -> None:
-    names = (settings.events_topic, settings.dead_topic, settings.late_topic, settings.rankings_topic)
-    topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(names, settings.topic_partitions))
+    """The topics that don't exist yet. A letter holds a record as JSON, where each byte may take six: it may be larger."""
+    plain, letters = (settings.events_topic, settings.rankings_topic), (settings.dead_topic, settings.late_topic)
+    topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(plain, settings.topic_partitions))
+    larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
+    topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(letters, settings.topic_partitions), larger)
 
 
 def _cause(output: str) -> str:

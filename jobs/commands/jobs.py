@@ -1,5 +1,6 @@
-"""apply, lint, explain, submit, stop: from definitions to running jobs."""
+"""apply, lint, explain, submit, stop, history: from definitions to running jobs."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,7 +15,7 @@ Job = Literal["features", "rankings"]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (apply, lint, explain, submit, stop):
+    for command in (apply, lint, explain, submit, stop, history):
         app.command()(command)
 
 
@@ -148,3 +149,27 @@ def stop(
     note(f"{job} stopped")
     if path:
         print(path)
+
+
+def history(
+    source: Annotated[Path, typer.Argument(help="Contract events: JSONL or Parquet.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compute every view over past events and write them where Feast looks for training sets (`batch_source`).
+
+    \b
+    Example:
+      liveshelf history events.jsonl
+    """
+    from jobs.features import definitions, lint as linting
+    from jobs.features.history import read_events, write_history
+
+    settings = load_settings()
+    known = definitions.from_files(settings)
+    plan = linting.checked(known.project, settings.events_topic, known.views, known.entities)
+    targets = {view.name: settings.feature_repo / view.batch_source.path for view in known.views}
+    rows = write_history(plan, read_events(source), targets)
+    if as_json:
+        return print_json(rows)
+    for name, count in rows.items():
+        print(f"{count:,} rows of {name} in {targets[name]}")

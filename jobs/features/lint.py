@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 from jobs import events
 from jobs.errors import DefinitionError
+from jobs.features import plan
+from jobs.features.definitions import from_files
 from jobs.features.online_store import ENCODERS, feature_field
 from jobs.features.plan import FeaturePlan, Frame, Output, ViewPlan
+from jobs.settings import Settings
 
 FUNCTIONS = ("sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "last_N", "span", "is_single")
 SLIDING = ("sum", "count", "mean", "std", "count_distinct")
@@ -41,8 +44,8 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
     join_keys = {entity.name: entity.join_key for entity in entities}
     plans, problems = [], []
     for view in sorted(views, key=lambda view: view.name):
-        plan, found = _ViewCompiler(view, topic, join_keys).compile()
-        plans.append(plan)
+        compiled, found = _ViewCompiler(view, topic, join_keys).compile()
+        plans.append(compiled)
         problems += found
     delays = {view.name: _delay_ms(view) for view in views}
     if len(set(delays.values())) > 1:
@@ -56,10 +59,25 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
 
 def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> FeaturePlan:
     """The plan; raises `DefinitionError` that tells every problem."""
-    plan, problems = compile_views(project, topic, views, entities)
+    compiled, problems = compile_views(project, topic, views, entities)
     if problems:
         raise DefinitionError("\n".join(map(str, problems)))
-    return plan
+    return compiled
+
+
+def lint(settings: Settings) -> list[Problem]:
+    """Every problem of the definition files, also those that only a running job's state has with them."""
+    known = from_files(settings)
+    wanted, problems = compile_views(known.project, settings.events_topic, known.views, known.entities)
+    running = plan.submitted(settings.state_dir)
+    return problems + (state_problems(running, wanted) if running and not problems else [])
+
+
+def state_problems(running: FeaturePlan, wanted: FeaturePlan) -> list[Problem]:
+    """The changes that can't go on from a savepoint."""
+    fix = "give the feature a new name, or submit without a savepoint: the topic is replayed from its start"
+    return [Problem(view, field, f"{what}: the running job's state can't take that", fix)
+            for view, field, what in plan.conflicts(running, wanted)]
 
 
 def _ms(duration: timedelta | None) -> int:
@@ -100,8 +118,7 @@ class _ViewCompiler:
         problems = [Problem(self._view.name, field, what, fix) for field, what, fix in self._problems(frame, slide_ms)]
         outputs = [self._output(aggregation) for aggregation in self._view.aggregations]
         entity = self._entity()
-        plan = ViewPlan(self._view.name, entity, frame, outputs, _ms(self._view.ttl), gap_ms, slide_ms)
-        return plan, problems
+        return ViewPlan(self._view.name, entity, frame, outputs, _ms(self._view.ttl), gap_ms, slide_ms), problems
 
     def _entity(self) -> str:
         names = list(self._view.entities)
@@ -228,11 +245,11 @@ def _collisions(plans: list[ViewPlan]) -> list[Problem]:
     """Feast names a field of the hash by 32 bits of a hash: two features of one entity may meet there."""
     seen: dict[tuple[str, bytes], str] = {}
     problems = []
-    for plan in plans:
-        for output in plan.outputs:
-            place, name = (plan.entity, feature_field(plan.name, output.name)), f"{plan.name}:{output.name}"
+    for view in plans:
+        for output in view.outputs:
+            place, name = (view.entity, feature_field(view.name, output.name)), f"{view.name}:{output.name}"
             if seen.setdefault(place, name) != name:
-                problems.append(Problem(plan.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them"))
+                problems.append(Problem(view.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them"))
     return problems
 
 

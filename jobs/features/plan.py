@@ -4,6 +4,7 @@ Operators read the plan and never Feast, whose import takes seconds and whose re
 """
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +87,25 @@ def save(plan: FeaturePlan, path: Path) -> None:
 
 def load(path: Path) -> FeaturePlan:
     return msgspec.json.decode(path.read_bytes(), type=FeaturePlan)
+
+
+def wanted_path(state_dir: Path) -> Path:
+    """The plan that is about to be submitted."""
+    return state_dir.resolve() / "jobs" / "features.wanted.json"
+
+
+def submitted_path(state_dir: Path) -> Path:
+    """The plan that was submitted last, whose state a savepoint holds."""
+    return state_dir.resolve() / "jobs" / "features.plan.json"
+
+
+def keep_submitted(state_dir: Path) -> None:
+    shutil.copyfile(wanted_path(state_dir), submitted_path(state_dir))
+
+
+def submitted(state_dir: Path) -> FeaturePlan | None:
+    path = submitted_path(state_dir)
+    return load(path) if path.is_file() else None
 
 
 def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:

@@ -3,6 +3,7 @@
 from jobs import events
 from jobs.job_config import JobConfig
 
+MAX_LETTER_BYTES = 32 << 20  # the broker takes 4 MiB records, and JSON may need six bytes for one
 PARSED = "CREATE TEMPORARY SYSTEM FUNCTION parse_event AS 'liveshelf.ParseEvent' LANGUAGE JAVA"
 
 
@@ -56,7 +57,9 @@ def dead_letter_table(config: JobConfig, name: str, topic: str) -> str:
         "`offset` BIGINT, refused_at_ms BIGINT"
     )
     options = kafka_options(
-        config, topic, format="json", **{"properties.max.request.size": "8388608", "properties.linger.ms": "5"}
+        config, topic, format="json",
+        **{"properties.max.request.size": str(MAX_LETTER_BYTES), "properties.buffer.memory": str(2 * MAX_LETTER_BYTES),
+           "properties.linger.ms": "5"},
     )
     return f"CREATE TEMPORARY TABLE {name} ({columns}) {options}"
 

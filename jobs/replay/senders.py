@@ -4,10 +4,11 @@ Both keep each partition's order, wait for all replicas, place keys as Java's pr
 record's timestamp. Whatever goes wrong is a `ServiceError`, at the latest in `flush`.
 """
 
+from contextlib import suppress
 from typing import Protocol
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from jobs.errors import ServiceError
 
@@ -76,6 +77,7 @@ class KafkaPythonSender:
         try:
             self.partitions = len(self._producer.partitions_for(topic))
         except KafkaError as error:
+            with suppress(KafkaTimeoutError):  # what wasn't sent is given up: someone pressed Ctrl-C, or `flush` has spoken
             self._producer.close(timeout=0)
             raise _lost(bootstrap, topic, error) from error
 
@@ -101,7 +103,8 @@ class KafkaPythonSender:
             raise _lost(self._bootstrap, self._topic, self._error) from self._error
 
     def close(self) -> None:
-        self._producer.close(timeout=0)
+        with suppress(KafkaTimeoutError):  # what wasn't sent is given up: someone pressed Ctrl-C, or `flush` has spoken
+            self._producer.close(timeout=0)
 
     def _failed(self, error: Exception) -> None:
         self._error = self._error or error

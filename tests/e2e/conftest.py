@@ -12,6 +12,7 @@ import redis
 from jobs import submit
 from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
+from jobs.features import plan
 from jobs.settings import REPOSITORY, Settings
 
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
@@ -65,7 +66,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
-    (settings.state_dir / "jobs" / "features.plan.json").unlink(missing_ok=True)
+    plan.submitted_path(settings.state_dir).unlink(missing_ok=True)
     redis.Redis.from_url(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")
