@@ -15,9 +15,13 @@ from feast.types import Array, Float64, Int64, String
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WINDOWS = {"5m": 5 * MINUTE, "1h": HOUR, "24h": DAY}
 
-visitor = Entity(name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING, description="one browser or app")
+visitor = Entity(
+    name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING, description="one browser or app"
+)
 item = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING, description="what the shop sells")
-category = Entity(name="category", join_keys=["category"], value_type=ValueType.STRING, description="a shelf of the shop")
+category = Entity(
+    name="category", join_keys=["category"], value_type=ValueType.STRING, description="a shelf of the shop"
+)
 
 
 def events_for(view: str) -> KafkaSource:
@@ -47,6 +51,7 @@ def per_window(function: str, column: str, name: str, slide: timedelta | None = 
 
 def fields(aggregations: list[Aggregation], dtypes: dict[str, object]) -> list[Field]:
     """A field for each output; `dtypes` says which aren't Int64, by the name without its window."""
+
     def dtype(name: str) -> object:
         return next((dtypes[key] for key in (name, name.rpartition("_")[0]) if key in dtypes), Int64)
 
@@ -85,10 +90,17 @@ visitor_session = StreamFeatureView(
     aggregations=session,
     schema=[
         Field(name="visitor_id", dtype=String),
-        *fields(session, {
-            "duration_s": Float64, "mean_dwell_ms": Float64, "mean_price_minor": Float64,
-            "last_category": String, "last_20_items": Array(String), "last_event_type": String,
-        }),
+        *fields(
+            session,
+            {
+                "duration_s": Float64,
+                "mean_dwell_ms": Float64,
+                "mean_price_minor": Float64,
+                "last_category": String,
+                "last_20_items": Array(String),
+                "last_event_type": String,
+            },
+        ),
     ],
 )
 

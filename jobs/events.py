@@ -56,8 +56,14 @@ FIELDS: tuple[Field, ...] = (
     Field("schema_version", "int", "version of this contract", required=True, minimum=1, maximum=SCHEMA_VERSION),
     Field("event_id", "string", "unique per event; the same id within 24 h counts once", required=True, max_length=128),
     Field("event_type", "string", "what happened", required=True, max_length=32, choices=(*EVENT_TYPES, HEARTBEAT)),
-    Field("event_time_ms", "int", "when it happened, ms since 1970 UTC; also the Kafka record's timestamp", required=True,
-          minimum=1, maximum=MAX_TIME_MS),
+    Field(
+        "event_time_ms",
+        "int",
+        "when it happened, ms since 1970 UTC; also the Kafka record's timestamp",
+        required=True,
+        minimum=1,
+        maximum=MAX_TIME_MS,
+    ),
     Field("visitor_id", "string", "pseudonymous visitor; also the Kafka record's key", required=True, max_length=128),
     Field("user_id", "string", "pseudonymous account, when signed in", max_length=128),
     Field("session_id", "string", "the shop's own session, informative only", max_length=128),
@@ -104,15 +110,28 @@ DERIVED: tuple[DerivedColumn, ...] = (
     *(DerivedColumn(f"is_{kind}", "BIGINT", _flag(kind), f"1 for {kind} events, else 0") for kind in EVENT_TYPES),
     DerivedColumn("viewed_price_minor", "BIGINT", _of_type("view", "price_minor"), "price of a viewed item, else null"),
     DerivedColumn("purchase_value_minor", "BIGINT", _of_type("purchase", _VALUE), "price × quantity, else null"),
-    DerivedColumn("cart_delta_minor", "BIGINT",
-                  f"CASE event_type WHEN 'add_to_cart' THEN {_VALUE} WHEN 'remove_from_cart' THEN -({_VALUE}) END",
-                  "what the event adds to the cart's value, else null"),
+    DerivedColumn(
+        "cart_delta_minor",
+        "BIGINT",
+        f"CASE event_type WHEN 'add_to_cart' THEN {_VALUE} WHEN 'remove_from_cart' THEN -({_VALUE}) END",
+        "what the event adds to the cart's value, else null",
+    ),
     DerivedColumn("event_time_s", "DOUBLE", "CAST(event_time_ms AS DOUBLE) / 1000", "event time in seconds"),
 )
 
 Reason = Literal[
-    "empty", "too_large", "not_utf8", "not_json", "not_an_object", "missing_field", "wrong_type", "unknown_value",
-    "out_of_range", "too_long", "control_character", "future_event_time",
+    "empty",
+    "too_large",
+    "not_utf8",
+    "not_json",
+    "not_an_object",
+    "missing_field",
+    "wrong_type",
+    "unknown_value",
+    "out_of_range",
+    "too_long",
+    "control_character",
+    "future_event_time",
 ]
 
 
@@ -213,22 +232,27 @@ def _missing(event: Event) -> Refusal | None:
 
 def as_json() -> bytes:
     """The contract as the JVM's check reads it from its jar."""
-    return msgspec.json.encode({
-        "max_event_bytes": MAX_EVENT_BYTES,
-        "max_depth": MAX_DEPTH,
-        "heartbeat": HEARTBEAT,
-        "required_by_type": REQUIRED_BY_TYPE,
-        "fields": [asdict(field) for field in FIELDS],
-    })
+    return msgspec.json.encode(
+        {
+            "max_event_bytes": MAX_EVENT_BYTES,
+            "max_depth": MAX_DEPTH,
+            "heartbeat": HEARTBEAT,
+            "required_by_type": REQUIRED_BY_TYPE,
+            "fields": [asdict(field) for field in FIELDS],
+        }
+    )
 
 
 def json_schema() -> dict:
     """JSON Schema (2020-12) for producers; the skew of clocks and the record's size can't be said in it."""
     properties = {field.name: _property(field) for field in FIELDS}
     rules = [
-        {"if": {"properties": {"event_type": {"const": kind}}, "required": ["event_type"]},
-         "then": {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}}}
-        for kind, names in REQUIRED_BY_TYPE.items() if names
+        {
+            "if": {"properties": {"event_type": {"const": kind}}, "required": ["event_type"]},
+            "then": {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}},
+        }
+        for kind, names in REQUIRED_BY_TYPE.items()
+        if names
     ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -37,8 +37,14 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, settings: Settings, kafka_bootstrap: str, redis_url: str, **more: object) -> "JobConfig":
         """From settings and the addresses of the running services; `more` holds what settings don't."""
         known = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
-        return cls(**(known | {"model_dir": str(settings.model_dir.resolve())} | more
-                      | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}))
+        return cls(
+            **(
+                known
+                | {"model_dir": str(settings.model_dir.resolve())}
+                | more
+                | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}
+            )
+        )
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,8 +32,12 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     _letters(table_env, config, plan).attach_as_datastream()
     _once(table_env, "counted", sql.counted(plan), row_time="ts")
     feature_rows(table_env, plan)
-    write = udf(WriteFeatures(WriterConfig(plan=plan, redis_url=config.redis_url)), result_type=DataTypes.BIGINT(),
-                func_type="pandas", deterministic=False)
+    write = udf(
+        WriteFeatures(WriterConfig(plan=plan, redis_url=config.redis_url)),
+        result_type=DataTypes.BIGINT(),
+        func_type="pandas",
+        deterministic=False,
+    )
     table_env.create_temporary_system_function("write_features", write)
     table_env.execute_sql("CREATE TEMPORARY TABLE written (rows_written BIGINT) WITH ('connector' = 'blackhole')")
     statements = table_env.create_statement_set()
@@ -86,7 +90,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_args()
     config = JobConfig.load(arguments.config)
-    environment = StreamExecutionEnvironment.get_execution_environment(base_configuration(config, "liveshelf features", 200, 2 * config.dedup_horizon_s))
+    environment = StreamExecutionEnvironment.get_execution_environment(
+        base_configuration(config, "liveshelf features", 200, 2 * config.dedup_horizon_s)
+    )
     table_env = StreamTableEnvironment.create(environment)
     build(table_env, load(arguments.plan), config).attach_as_datastream()
     environment.execute("liveshelf features")

@@ -42,10 +42,15 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     table_env.execute_sql(source.PARSED)
     table_env.execute_sql(source.source_table(config, GROUP, None, config.source_options))
     table_env.execute_sql(f"CREATE TEMPORARY VIEW accepted AS {ACCEPTED}")
-    rank = udf(RankSessions(_rank_config(config)), result_type=DataTypes.STRING(), func_type="pandas", deterministic=False)
+    rank = udf(
+        RankSessions(_rank_config(config)), result_type=DataTypes.STRING(), func_type="pandas", deterministic=False
+    )
     table_env.create_temporary_system_function("rank_sessions", rank)
     options = {
-        "key.format": "raw", "key.fields": "visitor_id", "value.format": "raw", "value.fields-include": "EXCEPT_KEY",
+        "key.format": "raw",
+        "key.fields": "visitor_id",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
         "properties.linger.ms": "5",
     }
     log = source.kafka_options(config, config.rankings_topic, **options)
@@ -61,8 +66,13 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
 
 def _rank_config(config: JobConfig) -> RankConfig:
     return RankConfig(
-        model_dir=config.model_dir, redis_url=config.redis_url, channel=config.channel, list_ttl_s=config.list_ttl_s,
-        list_size=config.list_size, session_gap_s=config.session_gap_s, feast_project=config.project,
+        model_dir=config.model_dir,
+        redis_url=config.redis_url,
+        channel=config.channel,
+        list_ttl_s=config.list_ttl_s,
+        list_size=config.list_size,
+        session_gap_s=config.session_gap_s,
+        feast_project=config.project,
     )
 
 

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     bundle_ms: int = Field(5, ge=1, description="python.fn-execution.bundle.time of the rankings job")
     bundle_rows: int = Field(1000, ge=1, description="python.fn-execution.bundle.size")
     checkpoint_interval_ms: int = Field(10_000, ge=100, description="time between checkpoints")
-    idle_timeout_s: int = Field(30, ge=0, description="silence after which a partition no longer holds features back (0: never)")
+    idle_timeout_s: int = Field(
+        30, ge=0, description="silence after which a partition no longer holds features back (0: never)"
+    )
     parallelism: int = Field(1, ge=1, description="parallelism of a submitted job")
 
     @classmethod

@@ -39,12 +39,21 @@ class Submission:
 def apply(settings: Settings, redis_url: str) -> None:
     """`feast apply` against the running system; 10 to 20 s of CPU, most of it Feast's imports, so run it beside `up`."""
     path = definitions.write_store_yaml(settings, redis_url)
-    command = [str(Path(sys.executable).parent / "feast"), "-c", str(settings.feature_repo.resolve()), "-f", str(path), "apply"]
+    command = [
+        str(Path(sys.executable).parent / "feast"),
+        "-c",
+        str(settings.feature_repo.resolve()),
+        "-f",
+        str(path),
+        "apply",
+    ]
     environment = os.environ | {"PYTHONWARNINGS": "ignore", "FEAST_USAGE": "False"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise DefinitionError(f"feast apply failed: {' '.join(reason)}", f"correct {settings.feature_repo}/definitions.py")
+        raise DefinitionError(
+            f"feast apply failed: {' '.join(reason)}", f"correct {settings.feature_repo}/definitions.py"
+        )
 
 
 def submission(
@@ -65,8 +74,12 @@ def submission(
         arguments += ["--plan", str(plan.wanted_path(settings.state_dir))]
         project = wanted.project
     context = load_bundle(settings.model_dir).context_features if job == "rankings" else []
-    job_config = JobConfig.of(settings, runtime.kafka_bootstrap, runtime.redis_url,
-                              **({"project": project, "context_features": context} | config))
+    job_config = JobConfig.of(
+        settings,
+        runtime.kafka_bootstrap,
+        runtime.redis_url,
+        **({"project": project, "context_features": context} | config),
+    )
     job_config.save(config_path)
     command = flink.command(settings)
     resume = ["-s", from_savepoint] if from_savepoint else []
@@ -94,7 +107,9 @@ def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str |
     done = subprocess.run(wanted.argv, capture_output=True, text=True, env=os.environ | wanted.environment)
     found = JOB_ID.search(done.stdout)
     if done.returncode or not found:
-        raise ServiceError(f"Flink didn't take the {job} job:\n{_cause(done.stdout + done.stderr)}", f"try by hand: {wanted.line}")
+        raise ServiceError(
+            f"Flink didn't take the {job} job:\n{_cause(done.stdout + done.stderr)}", f"try by hand: {wanted.line}"
+        )
     if job == "features":
         plan.keep_submitted(settings.state_dir)
     return found[1]
@@ -130,14 +145,16 @@ def wait_running(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
     while time.monotonic() < deadline:
         job = flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}")
         tasks = {vertex["status"] for vertex in job["vertices"]}
-        if job["state"] == "RUNNING" and tasks <= {"RUNNING", "FINISHED"} or job["state"] == "FINISHED":
+        if (job["state"] == "RUNNING" and tasks <= {"RUNNING", "FINISHED"}) or job["state"] == "FINISHED":
             return
         if job["state"] in ("FAILED", "CANCELED"):
             break
         time.sleep(0.2)
     history = flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
     reason = history[0]["stacktrace"] if history else "no slot came free, or the cluster is too slow"
-    raise ServiceError(f"job {job_id} doesn't run after {limit_s:g} s: {_cause(reason)}", "liveshelf status; liveshelf doctor")
+    raise ServiceError(
+        f"job {job_id} doesn't run after {limit_s:g} s: {_cause(reason)}", "liveshelf status; liveshelf doctor"
+    )
 
 
 def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True) -> str:
@@ -146,13 +163,19 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     if job_id is None:
         raise ServiceError(f"no {job} job is running", "liveshelf status")
     if not savepoint:
-        requests.patch(f"{runtime.flink_rest_url}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30).raise_for_status()
+        requests.patch(
+            f"{runtime.flink_rest_url}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30
+        ).raise_for_status()
         _wait_gone(runtime, job_id)
         return ""
     command = flink.command(settings, "stop")
     target = settings.state_dir.resolve() / "flink" / "savepoints"
-    done = subprocess.run([*command.argv, "--savepointPath", str(target), job_id], capture_output=True, text=True,
-                          env=os.environ | command.environment)
+    done = subprocess.run(
+        [*command.argv, "--savepointPath", str(target), job_id],
+        capture_output=True,
+        text=True,
+        env=os.environ | command.environment,
+    )
     found = re.search(r"Savepoint completed\. Path: (\S+)", done.stdout)
     if done.returncode or not found:
         raise ServiceError(f"the {job} job wasn't stopped:\n{_cause(done.stdout + done.stderr)}", "liveshelf status")

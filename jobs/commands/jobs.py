@@ -161,7 +161,8 @@ def history(
     Example:
       liveshelf history events.jsonl
     """
-    from jobs.features import definitions, lint as linting
+    from jobs.features import definitions
+    from jobs.features import lint as linting
     from jobs.features.history import read_events, write_history
 
     settings = load_settings()

@@ -55,7 +55,8 @@ def from_files(settings: Settings) -> Definitions:
             contents = parse_repo(Path.cwd())
         except Exception as error:  # whatever a person's file raises is theirs to read
             raise DefinitionError(
-                f"{settings.feature_repo} can't be imported: {type(error).__name__}: {error}", "correct the definitions file"
+                f"{settings.feature_repo} can't be imported: {type(error).__name__}: {error}",
+                "correct the definitions file",
             ) from error
         project = yaml.safe_load(Path("feature_store.yaml").read_text())["project"]
     return Definitions(project, contents.stream_feature_views, contents.entities, contents.feature_services)
@@ -65,7 +66,9 @@ def feature_store(settings: Settings) -> Any:
     """The stock Feast `FeatureStore` of the running system."""
     path = store_yaml(settings)
     if not path.is_file():
-        raise ServiceError(f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features")
+        raise ServiceError(
+            f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features"
+        )
     with _quiet():
         from feast import FeatureStore
 
@@ -76,7 +79,9 @@ def from_registry(settings: Settings) -> Definitions:
     """What was applied."""
     store = feature_store(settings)
     with _quiet():
-        return Definitions(store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services())
+        return Definitions(
+            store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
+        )
 
 
 @contextmanager
@@ -90,7 +95,9 @@ def _quiet() -> Iterator[None]:
 def _inside(folder: Path) -> Iterator[None]:
     """Feast imports a repository relative to the working directory; what it imported is forgotten afterwards."""
     if not (folder / "feature_store.yaml").is_file():
-        raise DefinitionError(f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)")
+        raise DefinitionError(
+            f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)"
+        )
     before, known = Path.cwd(), set(sys.modules)
     os.chdir(folder)
     sys.path.insert(0, str(Path.cwd()))

@@ -24,7 +24,9 @@ def explain_service(settings: Settings, name: str) -> str:
     known = from_files(settings)
     service = next((service for service in known.services if service.name == name), None)
     if service is None:
-        raise DefinitionError(f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}")
+        raise DefinitionError(
+            f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}"
+        )
     inputs = service_inputs(service)
     lines = [f"{place:3}  {feature:40} {dtype}" for place, (feature, dtype) in enumerate(inputs)]
     return "\n".join([f"{name}: the model's `context` input, float32 [batch, {len(inputs)}]", *lines])
@@ -34,7 +36,8 @@ def service_inputs(service: object) -> list[tuple[str, str]]:
     """("view:feature", dtype) of a feature service, in its order."""
     return [
         (f"{projection.name_to_use()}:{feature.name}", str(feature.dtype))
-        for projection in service.feature_view_projections for feature in projection.features
+        for projection in service.feature_view_projections
+        for feature in projection.features
     ]
 
 
@@ -71,7 +74,10 @@ def _wrapped(query: str) -> str:
 def _state(view: ViewPlan) -> str:
     if view.frame == "session":
         last = [output.n for output in view.outputs if output.n]
-        lines = ["1 pause and 1 session number a visitor", f"{len(view.outputs) - len(last)} running aggregates a session"]
+        lines = [
+            "1 pause and 1 session number a visitor",
+            f"{len(view.outputs) - len(last)} running aggregates a session",
+        ]
         return "\n".join(f"  {line}" for line in [*lines, *(f"the last {n} events of the session" for n in last)])
     if view.frame == "range":
         return "\n".join(f"  the entity's events of the last {w / 1000:g} s" for w in view.windows_ms())
@@ -81,7 +87,11 @@ def _state(view: ViewPlan) -> str:
 
 
 def _fields(view: ViewPlan) -> str:
-    lines = [f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs]
+    lines = [
+        f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs
+    ]
     expiry = f"expires {view.ttl_ms / 86_400_000:g} days after its event" if view.ttl_ms else "doesn't expire"
     head = f"Redis: a hash per {view.entity}, named by Feast's serialized entity key; {expiry}"
-    return "\n".join([head, *lines, f"  _ts:{view.name}  event time", f"  _v:{view.name}  version (event time, sequence)"])
+    return "\n".join(
+        [head, *lines, f"  _ts:{view.name}  event time", f"  _v:{view.name}  version (event time, sequence)"]
+    )

@@ -84,7 +84,8 @@ def _values(view: ViewPlan, row: Row) -> dict[str, Any]:
     cells = zip(view.outputs, msgspec.json.decode(row.payload), strict=True)
     return {
         output.name: Value.FromString(b"" if value is None else ENCODERS[output.dtype](value))
-        for output, value in cells if not output.dropped
+        for output, value in cells
+        if not output.dropped
     }
 
 

@@ -14,7 +14,20 @@ from jobs.features.online_store import ENCODERS, feature_field
 from jobs.features.plan import FeaturePlan, Frame, Output, ViewPlan
 from jobs.settings import Settings
 
-FUNCTIONS = ("sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "last_N", "span", "is_single")
+FUNCTIONS = (
+    "sum",
+    "count",
+    "min",
+    "max",
+    "mean",
+    "std",
+    "count_distinct",
+    "first",
+    "last",
+    "last_N",
+    "span",
+    "is_single",
+)
 SLIDING = ("sum", "count", "mean", "std", "count_distinct")
 NUMERIC_ONLY = ("sum", "mean", "std", "span")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -50,11 +63,19 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
     delays = {view.name: _delay_ms(view) for view in views}
     if len(set(delays.values())) > 1:
         name, other = sorted(delays, key=delays.__getitem__)[:: len(delays) - 1]
-        problems.append(Problem(other, "watermark_delay_threshold", f"is {delays[other]} ms, but {name}'s is {delays[name]} ms: "
-                                "one job reads one topic with one delay", "give all views' sources the same delay"))
+        problems.append(
+            Problem(
+                other,
+                "watermark_delay_threshold",
+                f"is {delays[other]} ms, but {name}'s is {delays[name]} ms: one job reads one topic with one delay",
+                "give all views' sources the same delay",
+            )
+        )
     if not views:
         problems.append(Problem("", "", "no StreamFeatureView is defined", "define one in feature_repo/definitions.py"))
-    return FeaturePlan(project, topic, max(delays.values(), default=0), plans), problems + _collisions(plans) + _expiries(plans)
+    return FeaturePlan(project, topic, max(delays.values(), default=0), plans), problems + _collisions(
+        plans
+    ) + _expiries(plans)
 
 
 def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> FeaturePlan:
@@ -76,8 +97,10 @@ def lint(settings: Settings) -> list[Problem]:
 def state_problems(running: FeaturePlan, wanted: FeaturePlan) -> list[Problem]:
     """The changes that can't go on from a savepoint."""
     fix = "give the feature a new name, or submit without a savepoint: the topic is replayed from its start"
-    return [Problem(view, field, f"{what}: the running job's state can't take that", fix)
-            for view, field, what in plan.conflicts(running, wanted)]
+    return [
+        Problem(view, field, f"{what}: the running job's state can't take that", fix)
+        for view, field, what in plan.conflicts(running, wanted)
+    ]
 
 
 def _ms(duration: timedelta | None) -> int:
@@ -127,14 +150,22 @@ class _ViewCompiler:
     def _frame(self) -> tuple[Frame, int, int]:
         if self._view.tags.get("window") == "session":
             return "session", parse_gap_ms(self._view.tags.get("gap", "")) or 0, 0
-        slides = {_ms(each.slide_interval) for each in self._view.aggregations if each.slide_interval != each.time_window}
+        slides = {
+            _ms(each.slide_interval) for each in self._view.aggregations if each.slide_interval != each.time_window
+        }
         return ("slide", 0, max(slides)) if slides else ("range", 0, 0)
 
     def _output(self, aggregation: Any) -> Output:
         name = self._name(aggregation)
         last = LAST_N.fullmatch(aggregation.function)
-        return Output(name, aggregation.function, aggregation.column, self._schema.get(name, ""), int(last[1]) if last else 0,
-                      _ms(aggregation.time_window))
+        return Output(
+            name,
+            aggregation.function,
+            aggregation.column,
+            self._schema.get(name, ""),
+            int(last[1]) if last else 0,
+            _ms(aggregation.time_window),
+        )
 
     @staticmethod
     def _name(aggregation: Any) -> str:
@@ -145,7 +176,10 @@ class _ViewCompiler:
         yield from self._schema_problems()
         for aggregation in self._view.aggregations:
             name = self._name(aggregation)
-            for what, fix in (*self._column_problems(aggregation), *self._window_problems(aggregation, frame, slide_ms)):
+            for what, fix in (
+                *self._column_problems(aggregation),
+                *self._window_problems(aggregation, frame, slide_ms),
+            ):
                 yield name, what, fix
 
     def _view_problems(self, frame: Frame) -> Iterator[tuple[str, str, str]]:
@@ -153,25 +187,44 @@ class _ViewCompiler:
         if not NAME.fullmatch(view.name):
             yield "name", f"{view.name!r} can't name a table", "use letters, digits and _, beginning with a letter"
         if view.feature_transformation is not None:
-            yield "udf", "is a transformation, which the job doesn't run", "remove it: a view is made of its aggregations"
+            yield (
+                "udf",
+                "is a transformation, which the job doesn't run",
+                "remove it: a view is made of its aggregations",
+            )
         if type(source).__name__ != "KafkaSource":
             yield "source", f"is a {type(source).__name__}", "stream feature views read a KafkaSource"
         elif source.kafka_options.topic != self._topic:
-            yield "source", f"reads topic {source.kafka_options.topic!r}", f"the job reads {self._topic!r} (setting events_topic)"
+            yield (
+                "source",
+                f"reads topic {source.kafka_options.topic!r}",
+                f"the job reads {self._topic!r} (setting events_topic)",
+            )
         if _delay_ms(view) < 1:
-            yield "watermark_delay_threshold", "is missing or 0", "give the KafkaSource a delay, such as timedelta(seconds=1)"
+            yield (
+                "watermark_delay_threshold",
+                "is missing or 0",
+                "give the KafkaSource a delay, such as timedelta(seconds=1)",
+            )
         if len(view.entities) != 1:
             yield "entities", f"has {len(view.entities)} entities", "give the view exactly one entity"
         elif COLUMN_TYPES.get(self._entity()) != "STRING":
-            yield ("entities", f"the join key {self._entity()!r} is no text column of an event",
-                   f"{_closest(self._entity(), COLUMN_TYPES)}use one of visitor_id, user_id, item_id, category, …")
+            yield (
+                "entities",
+                f"the join key {self._entity()!r} is no text column of an event",
+                f"{_closest(self._entity(), COLUMN_TYPES)}use one of visitor_id, user_id, item_id, category, …",
+            )
         if not view.aggregations:
             yield "aggregations", "is empty", "add an Aggregation"
         gap = view.tags.get("gap", "")
         if frame == "session" and parse_gap_ms(gap) is None:
             yield "tags", f"gap is {gap!r}", 'write it like tags={"window": "session", "gap": "30m"}'
         if view.tags.get("window", "session") != "session":
-            yield "tags", f"window is {view.tags['window']!r}", 'the only window tag is "session"; others are a time_window'
+            yield (
+                "tags",
+                f"window is {view.tags['window']!r}",
+                'the only window tag is "session"; others are a time_window',
+            )
 
     def _schema_problems(self) -> Iterator[tuple[str, str, str]]:
         names = [self._name(each) for each in self._view.aggregations]
@@ -182,12 +235,19 @@ class _ViewCompiler:
                 near = _closest(name, set(self._schema) - set(names))
                 yield name, "is computed but not in the schema", f"{near}add Field(name={name!r}, dtype=…)"
         for name in sorted(set(self._schema) - set(names) - {self._entity()}):
-            yield name, "is in the schema but nothing computes it", f"{_closest(name, names)}add an Aggregation or remove the field"
+            yield (
+                name,
+                "is in the schema but nothing computes it",
+                f"{_closest(name, names)}add an Aggregation or remove the field",
+            )
 
     def _column_problems(self, aggregation: Any) -> Iterator[tuple[str, str]]:
         function, column = aggregation.function, aggregation.column
-        if function not in FUNCTIONS and not LAST_N.fullmatch(function) or function == "last_N":
-            yield f"unknown function {function!r}", f"{_closest(function, FUNCTIONS)}known are {', '.join(FUNCTIONS)} (N from 1 to 999)"
+        if (function not in FUNCTIONS and not LAST_N.fullmatch(function)) or function == "last_N":
+            yield (
+                f"unknown function {function!r}",
+                f"{_closest(function, FUNCTIONS)}known are {', '.join(FUNCTIONS)} (N from 1 to 999)",
+            )
             return
         if column not in COLUMN_TYPES:
             yield f"unknown column {column!r}", f"{_closest(column, COLUMN_TYPES)}`liveshelf lint --columns` lists them"
@@ -215,11 +275,16 @@ class _ViewCompiler:
         window_ms, function = _ms(aggregation.time_window), aggregation.function
         if frame == "session":
             if window_ms or aggregation.slide_interval:
-                yield ("has a time_window or a slide_interval in a session view",
-                       "remove it: the session is the window, and a row is written at each event")
+                yield (
+                    "has a time_window or a slide_interval in a session view",
+                    "remove it: the session is the window, and a row is written at each event",
+                )
             return
         if window_ms <= 0:
-            yield "has no time_window", 'give it one, or make the view a session with tags={"window": "session", "gap": "30m"}'
+            yield (
+                "has no time_window",
+                'give it one, or make the view a session with tags={"window": "session", "gap": "30m"}',
+            )
             return
         if LAST_N.fullmatch(function):
             yield f"{function} over a time window", "last_N works in session views only"
@@ -230,13 +295,20 @@ class _ViewCompiler:
     def _slide_problems(aggregation: Any, window_ms: int, slide_ms: int) -> Iterator[tuple[str, str]]:
         own_ms = _ms(aggregation.slide_interval)
         if aggregation.function not in SLIDING:
-            yield (f"{aggregation.function} can't slide", f"only {', '.join(SLIDING)} can; or drop slide_interval: then the "
-                   "feature is as of each event")
+            yield (
+                f"{aggregation.function} can't slide",
+                f"only {', '.join(SLIDING)} can; or drop slide_interval: then the feature is as of each event",
+            )
         if own_ms != slide_ms:
-            yield (f"slides by {own_ms / 1000:g} s, others of the view by {slide_ms / 1000:g} s",
-                   "give all aggregations of a view the same slide_interval (and a longer time_window), or make two views")
+            yield (
+                f"slides by {own_ms / 1000:g} s, others of the view by {slide_ms / 1000:g} s",
+                "give all aggregations of a view the same slide_interval (and a longer time_window), or make two views",
+            )
         elif window_ms % own_ms:
-            yield f"slide_interval {own_ms / 1000:g} s doesn't divide time_window {window_ms / 1000:g} s", "make the window a multiple of the slide"
+            yield (
+                f"slide_interval {own_ms / 1000:g} s doesn't divide time_window {window_ms / 1000:g} s",
+                "make the window a multiple of the slide",
+            )
         elif window_ms // own_ms > MAX_SLIDES:
             yield f"has {window_ms // own_ms} slides a window", f"take a longer slide: at most {MAX_SLIDES}"
 
@@ -249,7 +321,11 @@ def _collisions(plans: list[ViewPlan]) -> list[Problem]:
         for output in view.outputs:
             place, name = (view.entity, feature_field(view.name, output.name)), f"{view.name}:{output.name}"
             if seen.setdefault(place, name) != name:
-                problems.append(Problem(view.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them"))
+                problems.append(
+                    Problem(
+                        view.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them"
+                    )
+                )
     return problems
 
 
@@ -257,7 +333,12 @@ def _expiries(plans: list[ViewPlan]) -> list[Problem]:
     """Views of one entity share a hash, which expires as a whole: one that never does would go with the others."""
     lasting = {plan.entity: plan.name for plan in plans if not plan.ttl_ms}
     return [
-        Problem(plan.name, "ttl", f"is {plan.ttl_ms / 1000:g} s, but {lasting[plan.entity]} of the same entity never expires",
-                "give both views a ttl, or neither")
-        for plan in plans if plan.ttl_ms and plan.entity in lasting
+        Problem(
+            plan.name,
+            "ttl",
+            f"is {plan.ttl_ms / 1000:g} s, but {lasting[plan.entity]} of the same entity never expires",
+            "give both views a ttl, or neither",
+        )
+        for plan in plans
+        if plan.ttl_ms and plan.entity in lasting
     ]

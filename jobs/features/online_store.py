@@ -108,9 +108,12 @@ class RowEncoder:
     def arguments(self, row: Row) -> list[bytes]:
         """[key, version field, version, expiry in epoch ms, field, value, …]."""
         out = [
-            entity_key(self._project, {self._view.entity: row.entity}), self._version_field,
-            version(row.event_time_ms, row.seq), b"%d" % (row.event_time_ms + self._view.ttl_ms if self._view.ttl_ms else 0),
-            self._time_field, timestamp(row.event_time_ms),
+            entity_key(self._project, {self._view.entity: row.entity}),
+            self._version_field,
+            version(row.event_time_ms, row.seq),
+            b"%d" % (row.event_time_ms + self._view.ttl_ms if self._view.ttl_ms else 0),
+            self._time_field,
+            timestamp(row.event_time_ms),
         ]
         for cell, value in zip(self._cells, msgspec.json.decode(row.payload), strict=True):
             if cell is not None:

@@ -1,6 +1,5 @@
 """The part of the graph that both jobs share: topic → events and refusals, as Flink SQL derived from the contract."""
 
-from jobs import events
 from jobs.job_config import JobConfig
 
 MAX_LETTER_BYTES = 32 << 20  # the broker takes 4 MiB records, and JSON may need six bytes for one
@@ -57,9 +56,14 @@ def dead_letter_table(config: JobConfig, name: str, topic: str) -> str:
         "`offset` BIGINT, refused_at_ms BIGINT"
     )
     options = kafka_options(
-        config, topic, format="json",
-        **{"properties.max.request.size": str(MAX_LETTER_BYTES), "properties.buffer.memory": str(2 * MAX_LETTER_BYTES),
-           "properties.linger.ms": "5"},
+        config,
+        topic,
+        format="json",
+        **{
+            "properties.max.request.size": str(MAX_LETTER_BYTES),
+            "properties.buffer.memory": str(2 * MAX_LETTER_BYTES),
+            "properties.linger.ms": "5",
+        },
     )
     return f"CREATE TEMPORARY TABLE {name} ({columns}) {options}"
 

@@ -103,7 +103,9 @@ def _session(view: ViewPlan) -> str:
     parts = _parts([output for output in view.outputs if not output.n])
     parts["seq"] = "COUNT(*)"
     per = f"PARTITION BY {key}, session_number ORDER BY ts"
-    source, passed = _aggregated(numbered, f"{kept}, session_number", parts, f"{per} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW")
+    source, passed = _aggregated(
+        numbered, f"{kept}, session_number", parts, f"{per} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    )
     for output in (output for output in view.outputs if output.n):
         frame = f"{per} ROWS BETWEEN {output.n - 1} PRECEDING AND CURRENT ROW"
         source, passed = _aggregated(source, passed, {_part(output, "list"): f"ARRAY_AGG(`{output.column}`)"}, frame)
@@ -118,7 +120,9 @@ def _range(view: ViewPlan) -> str:
         parts = _parts([output for output in view.outputs if output.window_ms == window_ms])
         frame = f"PARTITION BY {view.entity} ORDER BY ts RANGE BETWEEN {interval(window_ms)} PRECEDING AND CURRENT ROW"
         source, passed = _aggregated(source, passed, parts, frame)
-    return _row(view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source)
+    return _row(
+        view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source
+    )
 
 
 def _aggregated(source: str, passed: str, parts: dict[str, str], frame: str) -> tuple[str, str]:
@@ -142,23 +146,35 @@ def _parts(outputs: list[Output]) -> dict[str, str]:
         column = f"`{output.column}`"
         for what in _needs(output.function):
             parts[_part(output, what)] = {
-                "sum": f"SUM({column})", "count": f"COUNT({column})", "min": f"MIN({column})", "max": f"MAX({column})",
-                "square": f"SUM(CAST({column} AS DOUBLE) * {column})", "distinct": f"COUNT(DISTINCT {column})",
-                "first": f"FIRST_VALUE({column})", "last": f"LAST_VALUE({column})", "rows": "COUNT(*)",
+                "sum": f"SUM({column})",
+                "count": f"COUNT({column})",
+                "min": f"MIN({column})",
+                "max": f"MAX({column})",
+                "square": f"SUM(CAST({column} AS DOUBLE) * {column})",
+                "distinct": f"COUNT(DISTINCT {column})",
+                "first": f"FIRST_VALUE({column})",
+                "last": f"LAST_VALUE({column})",
+                "rows": "COUNT(*)",
             }[what]
     return parts
 
 
 def _needs(function: str) -> tuple[str, ...]:
     return {
-        "mean": ("sum", "count"), "std": ("sum", "square", "count"), "span": ("min", "max"),
-        "count_distinct": ("distinct",), "is_single": ("rows",),
+        "mean": ("sum", "count"),
+        "std": ("sum", "square", "count"),
+        "span": ("min", "max"),
+        "count_distinct": ("distinct",),
+        "is_single": ("rows",),
     }.get(function, (function,))
 
 
 def _finish(output: Output) -> str:
     """An output from its parts."""
-    part = {what: _part(output, what) for what in ("sum", "count", "min", "max", "square", "distinct", "first", "last", "rows", "list")}
+    part = {
+        what: _part(output, what)
+        for what in ("sum", "count", "min", "max", "square", "distinct", "first", "last", "rows", "list")
+    }
     total, count = f"CAST({part['sum']} AS DOUBLE)", part["count"]
     if output.n:
         return part["list"]
@@ -194,7 +210,8 @@ def delta_columns(view: ViewPlan) -> list[tuple[str, str, str]]:
         for what in _needs(output.function):
             name = f"{what}__{column}"
             expression = {
-                "sum": f"COALESCE(`{column}`, 0)", "square": f"COALESCE(CAST(`{column}` AS DOUBLE) * `{column}`, 0E0)",
+                "sum": f"COALESCE(`{column}`, 0)",
+                "square": f"COALESCE(CAST(`{column}` AS DOUBLE) * `{column}`, 0E0)",
                 "count": f"CASE WHEN `{column}` IS NOT NULL THEN 1 ELSE 0 END",
             }.get(what)
             if expression:
@@ -216,7 +233,9 @@ def _column_type(column: str) -> str:
 def change_columns(view: ViewPlan) -> list[tuple[str, str]]:
     """(name, SQL type) of all deltas of a sliding view: one a sum and window, one a distinct column and window."""
     columns = [(f"{name}__{window}", kind) for window in view.windows_ms() for name, kind, _ in delta_columns(view)]
-    columns += [(f"distinct__{column}__{window}", "BIGINT") for window in view.windows_ms() for column in distinct_columns(view)]
+    columns += [
+        (f"distinct__{column}__{window}", "BIGINT") for window in view.windows_ms() for column in distinct_columns(view)
+    ]
     return columns
 
 
@@ -237,13 +256,19 @@ def _expanded(view: ViewPlan, steps: list[str], values: dict[str, dict[int, str]
 
 def _event_changes(view: ViewPlan, at: str) -> str:
     """Step 1: the event enters all windows; step 1 + i: it leaves window i."""
-    columns = {column for output in view.outputs if output.function in SUMMED or output.function == "count" for column in [output.column]}
+    columns = {
+        column
+        for output in view.outputs
+        if output.function in SUMMED or output.function == "count"
+        for column in [output.column]
+    }
     kept = ", ".join(f"`{name}`" for name in sorted({view.entity, "event_time_ms", *columns}))
     source = f"(SELECT {kept} FROM facts WHERE {view.entity} IS NOT NULL)"
     windows = view.windows_ms()
     values = {
         f"{name}__{window}": {1: expression, i: f"-({expression})"}
-        for name, _, expression in delta_columns(view) for i, window in enumerate(windows, 2)
+        for name, _, expression in delta_columns(view)
+        for i, window in enumerate(windows, 2)
     }
     return _expanded(view, [at, *(f"{at} + {window}" for window in windows)], values, source)
 
@@ -263,7 +288,9 @@ def _distinct_changes(view: ViewPlan, at: str, column: str) -> str:
         new = f"CASE WHEN at_before IS NULL OR at_now - at_before >= {window} THEN {one} ELSE {none} END"
         values[f"distinct__{column}__{window}"] = {1: new, i: "CAST(-1 AS BIGINT)", len(windows) + i: one}
     steps = ["at_now", *(f"at_now + {window}" for window in windows), *(f"at_before + {window}" for window in windows)]
-    back = " ".join(f"WHEN {len(windows) + i} THEN at_now - at_before < {window}" for i, window in enumerate(windows, 2))
+    back = " ".join(
+        f"WHEN {len(windows) + i} THEN at_now - at_before < {window}" for i, window in enumerate(windows, 2)
+    )
     return _expanded(view, steps, values, source, f" WHERE CASE k {back} ELSE TRUE END")
 
 
@@ -282,4 +309,6 @@ def _slide(view: ViewPlan) -> str:
     frame = f"PARTITION BY {view.entity} ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     totals = {name: f"SUM(d_{name})" for name in names}
     source, _ = _aggregated(tiles, f"ts, event_time_ms, {view.entity}", totals, frame)
-    return _row(view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source)
+    return _row(
+        view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source
+    )

@@ -29,7 +29,9 @@ class WriteFeatures(ScalarFunction):
     """
 
     def __init__(self, config: WriterConfig) -> None:
-        self._config = msgspec.json.encode(config)  # plain bytes: what is shipped to workers holds no client and no class
+        self._config = msgspec.json.encode(
+            config
+        )  # plain bytes: what is shipped to workers holds no client and no class
 
     def is_deterministic(self) -> bool:
         """It writes: the planner may neither drop nor repeat it."""
@@ -42,7 +44,9 @@ class WriteFeatures(ScalarFunction):
         group = function_context.get_metric_group()
         self._counters = {name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "redis_us")}
 
-    def eval(self, view: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series) -> pd.Series:
+    def eval(
+        self, view: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series
+    ) -> pd.Series:
         views, entities, payloads = view.tolist(), entity.tolist(), payload.tolist()
         times, seqs = event_time_ms.tolist(), seq.tolist()
         newest = newest_rows(zip(views, entities, times, seqs, strict=True))
@@ -54,7 +58,13 @@ class WriteFeatures(ScalarFunction):
 
     def _count(self, rows: int, counts: WriteCounts, redis_us: int) -> None:
         kept = counts.written + counts.stale
-        values = {"rows": rows, "written": counts.written, "superseded": rows - kept, "stale": counts.stale, "redis_us": redis_us}
+        values = {
+            "rows": rows,
+            "written": counts.written,
+            "superseded": rows - kept,
+            "stale": counts.stale,
+            "redis_us": redis_us,
+        }
         for name, value in values.items():
             self._counters[name].inc(value)
 
@@ -70,5 +80,3 @@ def newest_rows(rows: Iterable[tuple[str, str, int, int]]) -> list[int]:
         if known is None or (time_ms, seq) >= known[:2]:
             newest[view, entity] = (time_ms, seq, place)
     return [place for _, _, place in newest.values()]
-
-

@@ -36,11 +36,26 @@ def _compile(sources: list[Path], jar: Path) -> None:
 
     libraries = [str(path) for path in (Path(pyflink.__file__).parent / "lib").glob("*.jar")]
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(JAVA), "-jar", str(jars._jars(ECJ)[0]), "-source", "17", "-target", "17", "-nowarn",
-                   "-cp", ":".join(libraries), "-d", folder, *map(str, sources)]
+        command = [
+            str(JAVA),
+            "-jar",
+            str(jars._jars(ECJ)[0]),
+            "-source",
+            "17",
+            "-target",
+            "17",
+            "-nowarn",
+            "-cp",
+            ":".join(libraries),
+            "-d",
+            folder,
+            *map(str, sources),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ServiceError(f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version")
+            raise ServiceError(
+                f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version"
+            )
         Path(folder, "event_contract.json").write_bytes(events.as_json())
         partial = Path(folder, "liveshelf.jar")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -77,8 +77,7 @@ class KafkaPythonSender:
         try:
             self.partitions = len(self._producer.partitions_for(topic))
         except KafkaError as error:
-            with suppress(KafkaTimeoutError):  # what wasn't sent is given up: someone pressed Ctrl-C, or `flush` has spoken
-            self._producer.close(timeout=0)
+            self.close()
             raise _lost(bootstrap, topic, error) from error
 
     def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None = None) -> None:
@@ -103,7 +102,7 @@ class KafkaPythonSender:
             raise _lost(self._bootstrap, self._topic, self._error) from self._error
 
     def close(self) -> None:
-        with suppress(KafkaTimeoutError):  # what wasn't sent is given up: someone pressed Ctrl-C, or `flush` has spoken
+        with suppress(KafkaTimeoutError):  # what wasn't sent is given up: someone pressed Ctrl-C
             self._producer.close(timeout=0)
 
     def _failed(self, error: Exception) -> None:

@@ -49,7 +49,11 @@ class Scenario:
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Runtime]]:
     settings = Settings(
-        state_dir=tmp_path_factory.mktemp("system"), kafka_port=0, redis_port=0, flink_port=0, checkpoint_interval_ms=2000,
+        state_dir=tmp_path_factory.mktemp("system"),
+        kafka_port=0,
+        redis_port=0,
+        flink_port=0,
+        checkpoint_interval_ms=2000,
         idle_timeout_s=0,
     )
     try:

@@ -1,5 +1,6 @@
 """The main path on a real cluster: what the jobs made of real events equals what the oracle makes of them."""
 
+import itertools
 import signal
 import threading
 import time
@@ -36,8 +37,12 @@ def assert_equal_to_the_oracle(report: Report, sent: ReplayReport) -> None:
     assert report.counts["expired"] == 0
 
 
-def test_every_feature_and_list_of_46350_shuffled_repeated_and_corrupted_events_equals_the_oracle(scenario, retailrocket):
-    scenario.change_definitions("watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)")
+def test_every_feature_and_list_of_46350_shuffled_repeated_and_corrupted_events_equals_the_oracle(
+    scenario, retailrocket
+):
+    scenario.change_definitions(
+        "watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)"
+    )
     scenario.start()
     sent = replay_retailrocket(scenario, retailrocket, delay_s=60)
     report = verify(scenario.settings, scenario.runtime, wait_s=180)
@@ -57,8 +62,12 @@ def test_late_events_are_kept_and_left_out_by_job_and_oracle_alike(scenario, ret
     assert scenario.restarts() == 0
 
 
-def test_nothing_is_lost_or_wrong_when_two_task_managers_and_a_python_worker_are_killed_in_mid_replay(scenario, retailrocket, record_property):
-    scenario.change_definitions("watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)")
+def test_nothing_is_lost_or_wrong_when_two_task_managers_and_a_python_worker_are_killed_in_mid_replay(
+    scenario, retailrocket, record_property
+):
+    scenario.change_definitions(
+        "watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)"
+    )
     scenario.start()
     killed: list[str] = []
     chaos = threading.Thread(target=kill_three, args=(scenario, killed))
@@ -76,7 +85,11 @@ def test_nothing_is_lost_or_wrong_when_two_task_managers_and_a_python_worker_are
 
 
 def kill_three(scenario, killed: list[str]) -> None:
-    for what, find in (("task manager", task_manager), ("python worker", python_worker), ("task manager", task_manager)):
+    for what, find in (
+        ("task manager", task_manager),
+        ("python worker", python_worker),
+        ("task manager", task_manager),
+    ):
         time.sleep(20)
         find(scenario.settings.state_dir).send_signal(signal.SIGKILL)
         killed.append(what)
@@ -98,12 +111,19 @@ def longest_publishing_gap_s(scenario) -> float:
     """The longest time between two lists, as their own `computed_at_ms` tell it."""
     log = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.rankings_topic)
     times = sorted(msgspec.json.decode(record.value)["computed_at_ms"] for record in log.records)
-    return max(after - before for before, after in zip(times, times[1:], strict=False)) / 1000
+    return max(after - before for before, after in itertools.pairwise(times)) / 1000
 
 
 def good(event_id: str, **changed: object) -> dict[str, object]:
     now_ms = time.time_ns() // 1_000_000
-    base = {"schema_version": 1, "event_id": event_id, "event_type": "view", "event_time_ms": now_ms, "visitor_id": "v1", "item_id": "A1"}
+    base = {
+        "schema_version": 1,
+        "event_id": event_id,
+        "event_type": "view",
+        "event_time_ms": now_ms,
+        "visitor_id": "v1",
+        "item_id": "A1",
+    }
     return base | changed
 
 
@@ -115,7 +135,10 @@ REFUSED: dict[str, tuple[bytes, tuple[str, str]]] = {
     "not JSON": (b"GET / HTTP/1.1", ("not_json", "")),
     "wrong type": (encoded("w", price_minor="19.99"), ("wrong_type", "price_minor")),
     "unknown type": (encoded("u", event_type="teleport"), ("unknown_value", "event_type")),
-    "missing field": (b'{"schema_version":1,"event_type":"view","event_id":"m","event_time_ms":1,"item_id":"A1"}', ("missing_field", "visitor_id")),
+    "missing field": (
+        b'{"schema_version":1,"event_type":"view","event_id":"m","event_time_ms":1,"item_id":"A1"}',
+        ("missing_field", "visitor_id"),
+    ),
     "NaN": (encoded("n").replace(b'"A1"', b'"A1","rating":NaN'), ("not_json", "")),
     "Infinity": (encoded("i").replace(b'"A1"', b'"A1","rating":Infinity'), ("not_json", "")),
     "a 2 MB message": (encoded("big", query="x" * 2_000_000), ("too_large", "")),
@@ -123,7 +146,10 @@ REFUSED: dict[str, tuple[bytes, tuple[str, str]]] = {
     "invalid UTF-8": (encoded("utf").replace(b"A1", b"A\xff"), ("not_utf8", "")),
     "empty value": (b"", ("empty", "")),
     "array at top level": (b"[" + encoded("a") + b"]", ("not_an_object", "")),
-    "a clock an hour ahead": (encoded("f", event_time_ms=time.time_ns() // 1_000_000 + 3_600_000), ("future_event_time", "event_time_ms")),
+    "a clock an hour ahead": (
+        encoded("f", event_time_ms=time.time_ns() // 1_000_000 + 3_600_000),
+        ("future_event_time", "event_time_ms"),
+    ),
     "another schema": (encoded("s", schema_version=2), ("out_of_range", "schema_version")),
 }
 
@@ -140,7 +166,10 @@ def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_r
     for place, (name, (reason, field), value) in places.items():
         letter = letters[place]
         assert (letter["reason"], letter["field"]) == (reason, field), name
-        original = msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes) or letter["original"].encode()
+        original = (
+            msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes)
+            or letter["original"].encode()
+        )
         assert original == value, name
     assert len(letters) == len(REFUSED)
     assert scenario.restarts() == 0

@@ -3,7 +3,6 @@
 import json
 import time
 import warnings
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,7 +10,7 @@ import pytest
 import yaml
 from feast import FeatureStore, Field
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String
-from small_views import ITEM, VISITOR, kafka, plan, session_view, view, view_plan, views_sum
+from small_views import ITEM, VISITOR, kafka, plan, session_view, view, view_plan
 
 from jobs.features import lint
 from jobs.features.feast_writer import FeastWriter
