@@ -86,8 +86,8 @@ def from_registry(settings: Settings) -> Definitions:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Feast says of every stream feature view that it is experimental
+    # Recorded and dropped: Feast says of every stream feature view that it is experimental, whatever filter is set.
+    with warnings.catch_warnings(record=True):
         yield
 
 

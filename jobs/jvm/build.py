@@ -6,6 +6,7 @@ The Java that pip brings has no compiler, so Eclipse's (`ecj`, one jar) is resol
 import hashlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -65,3 +66,13 @@ def _compile(sources: list[Path], jar: Path) -> None:
         jar.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(partial, jar.with_suffix(".partial"))
         jar.with_suffix(".partial").replace(jar)
+
+
+def main(lib: Path) -> None:
+    """Put what a cluster needs beside Flink's own jars into its `lib` folder (see docker/Dockerfile)."""
+    for jar in (contract_jar(), jars.flink_kafka_connector()):
+        print(shutil.copy(jar, lib))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
