@@ -53,4 +53,5 @@ def plan(*views: ViewPlan, topic: str = "events") -> FeaturePlan:
 
 
 def view_plan(*outputs: Output, name: str = "clicks", ttl_ms: int = 86_400_000, **changes: object) -> ViewPlan:
-    return ViewPlan(**({"name": name, "entity": "visitor_id", "frame": "range", "outputs": list(outputs), "ttl_ms": ttl_ms} | changes))
+    right = {"name": name, "entity": "visitor_id", "frame": "range", "outputs": list(outputs), "ttl_ms": ttl_ms}
+    return ViewPlan(**(right | changes))

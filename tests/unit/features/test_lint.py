@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from feast import Field, PushSource
 from feast.types import Array, Float64, Int64, String
-from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, session_view, view, views_sum
+from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, output, session_view, view, view_plan, views_sum
 
 from jobs.errors import DefinitionError
-from jobs.features import lint
+from jobs.features import lint, plan
 from jobs.features.definitions import from_files
 from jobs.settings import Settings
 
@@ -87,7 +88,7 @@ WRONG = {
         lambda: view(aggregations=[views_sum(slide_interval=timedelta(seconds=1))]),
         "views", "has 3600 slides a window", "at most 1440"),
     "two slides in one view": (
-        lambda: view(aggregations=[views_sum(slide_interval=MINUTE), views_sum(name="fast", slide_interval=timedelta(seconds=30))],
+        lambda: view(aggregations=[views_sum(slide_interval=MINUTE), views_sum(name="fast", slide_interval=MINUTE / 2)],
                      schema=fields(views=Int64, fast=Int64)),
         "fast", "slides by 30 s, others of the view by 60 s", "the same slide_interval"),
     "a minimum that slides": (
@@ -160,10 +161,8 @@ def test_a_repository_without_views_is_refused():
 
 
 def test_two_features_whose_fields_have_one_hash_are_refused():
-    """murmur3_32 of "clicks:costarring" and so on can't be made to meet by hand: the hash is replaced."""
-    from jobs.features import plan
-
-    views = [plan.ViewPlan("clicks", "visitor_id", "range", [plan.Output(name, "sum", "is_view", "Int64") for name in ("a", "b")], 1)]
+    """The hash is replaced: two names that meet under murmur3_32 aren't worked out by hand."""
+    views = [view_plan(output("a"), output("b"))]
     assert lint._collisions(views) == []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lint, "feature_field", lambda view, feature: b"same")
@@ -173,8 +172,9 @@ def test_two_features_whose_fields_have_one_hash_are_refused():
 
 
 def test_every_mistake_of_several_views_is_told_at_once():
+    wrong = [view(aggregations=[views_sum(function="summ")]), view(name="b-c", source=kafka("b"))]
     with pytest.raises(DefinitionError) as told:
-        lint.checked("shop", "events", [view(aggregations=[views_sum(function="summ")]), view(name="b-c", source=kafka("b"))], ENTITIES)
+        lint.checked("shop", "events", wrong, ENTITIES)
     assert "clicks.views: unknown function 'summ'" in str(told.value)
     assert "b-c.name: 'b-c' can't name a table\n  fix: " in str(told.value)
 
@@ -185,14 +185,26 @@ def test_right_views_have_no_problem():
     assert problems(*right) == []
 
 
-def test_what_is_shipped_has_no_problem():
+def test_what_is_shipped_has_no_problem(tmp_path):
+    assert lint.lint(Settings(state_dir=tmp_path)) == []
+
+
+def test_a_change_that_the_submitted_jobs_state_cannot_take_is_a_problem(tmp_path):
     known = from_files(Settings())
-    assert lint.compile_views(known.project, "events", known.views, known.entities)[1] == []
+    submitted = lint.checked(known.project, "events", known.views, known.entities)
+    before = [msgspec.structs.replace(each, gap_ms=60_000) if each.frame == "session" else each for each in submitted.views]
+    plan.save(msgspec.structs.replace(submitted, views=before), tmp_path / "jobs" / "features.plan.json")
+    (found,) = lint.lint(Settings(state_dir=tmp_path))
+    assert found.view == "visitor_session"
+    assert "60000" in found.what
+    assert "1800000" in found.what
+    assert "submit without a savepoint" in found.fix
 
 
 def test_a_session_view_becomes_its_plan():
     last = views_sum(function="last_20", column="item_id", time_window=None, name="items")
-    compiled, _ = lint.compile_views("shop", "events", [session_view(last, schema=fields(items=Array(String)), gap="90s")], ENTITIES)
+    now = session_view(last, schema=fields(items=Array(String)), gap="90s")
+    compiled, _ = lint.compile_views("shop", "events", [now], ENTITIES)
     (made,) = compiled.views
     assert (made.entity, made.frame, made.gap_ms, made.slide_ms, made.ttl_ms) == ("visitor_id", "session", 90_000, 0, 86_400_000)
     assert [(each.name, each.function, each.n, each.window_ms, each.dtype) for each in made.outputs] == [
