@@ -32,6 +32,8 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     parallelism: int
     idle_timeout_s: int
     source_options: dict[str, str] = {}
+    feature_store_yaml: str = ""  # given when the online store isn't Redis
+    jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes
 
     @classmethod
     def of(cls, settings: Settings, kafka_bootstrap: str, redis_url: str, **more: object) -> "JobConfig":

@@ -33,7 +33,7 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     _once(table_env, "counted", sql.counted(plan), row_time="ts")
     feature_rows(table_env, plan)
     write = udf(
-        WriteFeatures(WriterConfig(plan=plan, redis_url=config.redis_url)),
+        WriteFeatures(WriterConfig(plan, config.redis_url, config.feature_store_yaml)),
         result_type=DataTypes.BIGINT(),
         func_type="pandas",
         deterministic=False,
@@ -93,6 +93,8 @@ def main() -> None:
     environment = StreamExecutionEnvironment.get_execution_environment(
         base_configuration(config, "liveshelf features", 200, 2 * config.dedup_horizon_s)
     )
+    if config.jars:
+        environment.add_jars(*config.jars)
     table_env = StreamTableEnvironment.create(environment)
     build(table_env, load(arguments.plan), config).attach_as_datastream()
     environment.execute("liveshelf features")

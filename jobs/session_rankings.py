@@ -83,6 +83,8 @@ def main() -> None:
     config = JobConfig.load(parser.parse_args().config)
     configuration = base_configuration(config, "liveshelf rankings", config.bundle_ms, STATE_TTL_S)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
+    if config.jars:
+        environment.add_jars(*config.jars)
     build(StreamTableEnvironment.create(environment), config).execute()
 
 

@@ -51,14 +51,10 @@ def apply(settings: Settings, redis_url: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise DefinitionError(
-            f"feast apply failed: {' '.join(reason)}", f"correct {settings.feature_repo}/definitions.py"
-        )
+        raise DefinitionError(f"feast apply failed: {' '.join(reason)}", f"correct {settings.feature_repo}/definitions.py")
 
 
-def submission(
-    settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object
-) -> Submission:
+def submission(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object) -> Submission:
     """What `flink run` needs; writes the job's plan and configuration beside the system's state.
 
     `config` overrides fields of `JobConfig` (a benchmark reads to an end, a test takes other topics).
@@ -73,17 +69,19 @@ def submission(
         plan.save(wanted, plan.wanted_path(settings.state_dir))
         arguments += ["--plan", str(plan.wanted_path(settings.state_dir))]
         project = wanted.project
-    context = load_bundle(settings.model_dir).context_features if job == "rankings" else []
-    job_config = JobConfig.of(
-        settings,
-        runtime.kafka_bootstrap,
-        runtime.redis_url,
-        **({"project": project, "context_features": context} | config),
-    )
-    job_config.save(config_path)
+    contract = contract_jar()
+    values: dict[str, object] = {
+        "project": project,
+        "context_features": load_bundle(settings.model_dir).context_features if job == "rankings" else [],
+        "feature_store_yaml": "" if definitions.online_store_type(settings) == "redis" else str(definitions.store_yaml(settings)),
+        "jars": [contract.as_uri()] if settings.flink_rest_url else [],
+    }
+    JobConfig.of(settings, runtime.kafka_bootstrap, runtime.redis_url, **(values | config)).save(config_path)
     command = flink.command(settings)
     resume = ["-s", from_savepoint] if from_savepoint else []
-    own = ["-d", *resume, "-j", str(contract_jar()), "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
+    # Flink's client takes one -j; for a cluster of the user's own it is the Kafka connector's (see `JobConfig.jars`).
+    jar = [] if settings.flink_rest_url else ["-j", str(contract)]
+    own = ["-d", *resume, *jar, "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
     return Submission([*command.argv, *own], command.environment, command.line(*own))
 
 
@@ -152,9 +150,7 @@ def wait_running(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
         time.sleep(0.2)
     history = flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]
     reason = history[0]["stacktrace"] if history else "no slot came free, or the cluster is too slow"
-    raise ServiceError(
-        f"job {job_id} doesn't run after {limit_s:g} s: {_cause(reason)}", "liveshelf status; liveshelf doctor"
-    )
+    raise ServiceError(f"job {job_id} doesn't run after {limit_s:g} s: {_cause(reason)}", "liveshelf status; liveshelf doctor")
 
 
 def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True) -> str:
@@ -163,9 +159,7 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     if job_id is None:
         raise ServiceError(f"no {job} job is running", "liveshelf status")
     if not savepoint:
-        requests.patch(
-            f"{runtime.flink_rest_url}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30
-        ).raise_for_status()
+        requests.patch(f"{runtime.flink_rest_url}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30).raise_for_status()
         _wait_gone(runtime, job_id)
         return ""
     command = flink.command(settings, "stop")

@@ -45,6 +45,13 @@ def write_store_yaml(settings: Settings, redis_url: str) -> Path:
     return path
 
 
+def online_store_type(settings: Settings) -> str:
+    """Feast's name of the online store that the repository asks for."""
+    import yaml
+
+    return str(yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["online_store"]["type"])
+
+
 def from_files(settings: Settings) -> Definitions:
     """What the definition files say now; raises `DefinitionError` when they can't be imported."""
     with _quiet(), _inside(settings.feature_repo):
@@ -66,9 +73,7 @@ def feature_store(settings: Settings) -> Any:
     """The stock Feast `FeatureStore` of the running system."""
     path = store_yaml(settings)
     if not path.is_file():
-        raise ServiceError(
-            f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features"
-        )
+        raise ServiceError(f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features")
     with _quiet():
         from feast import FeatureStore
 
@@ -79,9 +84,7 @@ def from_registry(settings: Settings) -> Definitions:
     """What was applied."""
     store = feature_store(settings)
     with _quiet():
-        return Definitions(
-            store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
-        )
+        return Definitions(store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services())
 
 
 @contextmanager
@@ -95,9 +98,7 @@ def _quiet() -> Iterator[None]:
 def _inside(folder: Path) -> Iterator[None]:
     """Feast imports a repository relative to the working directory; what it imported is forgotten afterwards."""
     if not (folder / "feature_store.yaml").is_file():
-        raise DefinitionError(
-            f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)"
-        )
+        raise DefinitionError(f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)")
     before, known = Path.cwd(), set(sys.modules)
     os.chdir(folder)
     sys.path.insert(0, str(Path.cwd()))

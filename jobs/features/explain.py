@@ -24,9 +24,7 @@ def explain_service(settings: Settings, name: str) -> str:
     known = from_files(settings)
     service = next((service for service in known.services if service.name == name), None)
     if service is None:
-        raise DefinitionError(
-            f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}"
-        )
+        raise DefinitionError(f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}")
     inputs = service_inputs(service)
     lines = [f"{place:3}  {feature:40} {dtype}" for place, (feature, dtype) in enumerate(inputs)]
     return "\n".join([f"{name}: the model's `context` input, float32 [batch, {len(inputs)}]", *lines])
@@ -87,11 +85,7 @@ def _state(view: ViewPlan) -> str:
 
 
 def _fields(view: ViewPlan) -> str:
-    lines = [
-        f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs
-    ]
+    lines = [f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs]
     expiry = f"expires {view.ttl_ms / 86_400_000:g} days after its event" if view.ttl_ms else "doesn't expire"
     head = f"Redis: a hash per {view.entity}, named by Feast's serialized entity key; {expiry}"
-    return "\n".join(
-        [head, *lines, f"  _ts:{view.name}  event time", f"  _v:{view.name}  version (event time, sequence)"]
-    )
+    return "\n".join([head, *lines, f"  _ts:{view.name}  event time", f"  _v:{view.name}  version (event time, sequence)"])

@@ -57,18 +57,13 @@ def write_history(plan: FeaturePlan, source: Iterable[events.Event], targets: di
 def read_events(path: Path) -> Iterator[events.Event]:
     """Contract events of a JSONL or Parquet file; raises `DataError` with the line of the first that is refused."""
     if path.suffix == ".parquet":
-        rows = (
-            json.dumps({k: v for k, v in row.items() if v is not None}).encode()
-            for row in pq.read_table(path).to_pylist()
-        )
+        rows = (json.dumps({k: v for k, v in row.items() if v is not None}).encode() for row in pq.read_table(path).to_pylist())
     else:
         rows = (line for line in path.read_bytes().splitlines() if line.strip())
     for number, row in enumerate(rows, 1):
         event = events.parse(row)
         if isinstance(event, events.Refusal):
-            raise DataError(
-                f"{path}, row {number}: {event.reason} {event.field}: {row[:80]!r}", "correct or remove the row"
-            )
+            raise DataError(f"{path}, row {number}: {event.reason} {event.field}: {row[:80]!r}", "correct or remove the row")
         yield event
 
 
@@ -83,18 +78,14 @@ def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) 
 
 
 def _write_view(view: ViewPlan, rows: list[tuple[str, int, str]], target: Path) -> None:
-    columns: dict[str, list] = {
-        name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))
-    }
+    columns: dict[str, list] = {name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))}
     created = datetime.now(UTC)
     for entity, time_ms, payload in rows:
         columns[view.entity].append(entity)
         columns["event_timestamp"].append(datetime.fromtimestamp(time_ms / 1000, UTC))
         columns["created"].append(created)
         for output, value in zip(view.outputs, json.loads(payload), strict=True):
-            columns[output.name].append(
-                [each for each in value if each is not None] if isinstance(value, list) else value
-            )
+            columns[output.name].append([each for each in value if each is not None] if isinstance(value, list) else value)
     stamp = pa.timestamp("us", tz="UTC")
     types = {view.entity: pa.string(), "event_timestamp": stamp, "created": stamp} | {
         o.name: ARROW[o.dtype] for o in view.outputs

@@ -120,9 +120,7 @@ def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
         msgspec.structs.replace(
             part,
             ttl_ms=ttl_ms.get(part.name, part.ttl_ms),
-            outputs=[
-                msgspec.structs.replace(each, dropped=(part.name, each.name) not in defined) for each in part.outputs
-            ],
+            outputs=[msgspec.structs.replace(each, dropped=(part.name, each.name) not in defined) for each in part.outputs],
         )
         for part in running.views
     ]

@@ -120,9 +120,7 @@ def _range(view: ViewPlan) -> str:
         parts = _parts([output for output in view.outputs if output.window_ms == window_ms])
         frame = f"PARTITION BY {view.entity} ORDER BY ts RANGE BETWEEN {interval(window_ms)} PRECEDING AND CURRENT ROW"
         source, passed = _aggregated(source, passed, parts, frame)
-    return _row(
-        view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source
-    )
+    return _row(view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source)
 
 
 def _aggregated(source: str, passed: str, parts: dict[str, str], frame: str) -> tuple[str, str]:
@@ -233,9 +231,7 @@ def _column_type(column: str) -> str:
 def change_columns(view: ViewPlan) -> list[tuple[str, str]]:
     """(name, SQL type) of all deltas of a sliding view: one a sum and window, one a distinct column and window."""
     columns = [(f"{name}__{window}", kind) for window in view.windows_ms() for name, kind, _ in delta_columns(view)]
-    columns += [
-        (f"distinct__{column}__{window}", "BIGINT") for window in view.windows_ms() for column in distinct_columns(view)
-    ]
+    columns += [(f"distinct__{column}__{window}", "BIGINT") for window in view.windows_ms() for column in distinct_columns(view)]
     return columns
 
 
@@ -257,10 +253,7 @@ def _expanded(view: ViewPlan, steps: list[str], values: dict[str, dict[int, str]
 def _event_changes(view: ViewPlan, at: str) -> str:
     """Step 1: the event enters all windows; step 1 + i: it leaves window i."""
     columns = {
-        column
-        for output in view.outputs
-        if output.function in SUMMED or output.function == "count"
-        for column in [output.column]
+        column for output in view.outputs if output.function in SUMMED or output.function == "count" for column in [output.column]
     }
     kept = ", ".join(f"`{name}`" for name in sorted({view.entity, "event_time_ms", *columns}))
     source = f"(SELECT {kept} FROM facts WHERE {view.entity} IS NOT NULL)"
@@ -288,9 +281,7 @@ def _distinct_changes(view: ViewPlan, at: str, column: str) -> str:
         new = f"CASE WHEN at_before IS NULL OR at_now - at_before >= {window} THEN {one} ELSE {none} END"
         values[f"distinct__{column}__{window}"] = {1: new, i: "CAST(-1 AS BIGINT)", len(windows) + i: one}
     steps = ["at_now", *(f"at_now + {window}" for window in windows), *(f"at_before + {window}" for window in windows)]
-    back = " ".join(
-        f"WHEN {len(windows) + i} THEN at_now - at_before < {window}" for i, window in enumerate(windows, 2)
-    )
+    back = " ".join(f"WHEN {len(windows) + i} THEN at_now - at_before < {window}" for i, window in enumerate(windows, 2))
     return _expanded(view, steps, values, source, f" WHERE CASE k {back} ELSE TRUE END")
 
 
@@ -309,6 +300,4 @@ def _slide(view: ViewPlan) -> str:
     frame = f"PARTITION BY {view.entity} ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
     totals = {name: f"SUM(d_{name})" for name in names}
     source, _ = _aggregated(tiles, f"ts, event_time_ms, {view.entity}", totals, frame)
-    return _row(
-        view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source
-    )
+    return _row(view, "event_time_ms", "CAST(0 AS BIGINT)", {output.name: _finish(output) for output in view.outputs}, source)

@@ -9,6 +9,7 @@ import pandas as pd
 from pyflink.table import ScalarFunction
 from pyflink.table.udf import FunctionContext
 
+from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import FeaturePlan
 from jobs.features.writer import RedisWriter, WriteCounts
@@ -19,6 +20,7 @@ class WriterConfig(msgspec.Struct, frozen=True):
 
     plan: FeaturePlan
     redis_url: str
+    feature_store_yaml: str = ""  # given when the online store isn't Redis: then rows go through Feast's own interface
 
 
 class WriteFeatures(ScalarFunction):
@@ -29,9 +31,7 @@ class WriteFeatures(ScalarFunction):
     """
 
     def __init__(self, config: WriterConfig) -> None:
-        self._config = msgspec.json.encode(
-            config
-        )  # plain bytes: what is shipped to workers holds no client and no class
+        self._config = msgspec.json.encode(config)  # plain bytes: what is shipped to workers holds no client and no class
 
     def is_deterministic(self) -> bool:
         """It writes: the planner may neither drop nor repeat it."""
@@ -40,13 +40,14 @@ class WriteFeatures(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         config = msgspec.json.decode(self._config, type=WriterConfig)
         sys.setswitchinterval(0.0005)
-        self._writer = RedisWriter(config.redis_url, config.plan)
+        if config.feature_store_yaml:
+            self._writer = FeastWriter(config.feature_store_yaml, config.plan)
+        else:
+            self._writer = RedisWriter(config.redis_url, config.plan)
         group = function_context.get_metric_group()
         self._counters = {name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "redis_us")}
 
-    def eval(
-        self, view: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series
-    ) -> pd.Series:
+    def eval(self, view: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series) -> pd.Series:
         views, entities, payloads = view.tolist(), entity.tolist(), payload.tolist()
         times, seqs = event_time_ms.tolist(), seq.tolist()
         newest = newest_rows(zip(views, entities, times, seqs, strict=True))

@@ -211,6 +211,7 @@ class _Run:
         self._heartbeat(first_ms - self._shuffle_ms)
         self._sender.flush()
         time.sleep(WAKE_S)
+        self._next_heartbeat_s = time.monotonic() + self._heartbeat_every_s
 
     def finish(self) -> None:
         """Move time on until everything is flushed, as far as the clock's limit allows, and wait for Kafka."""

@@ -88,7 +88,8 @@ def views(*times_ms: int, visitors: int = 3) -> list[Event]:
 
 def test_events_are_sent_at_the_pace_of_their_times(sender: RememberingSender):
     report = replay("", "t", views(1_000, 4_000, 11_000), speed=2, watermark_delay_s=0)
-    assert [at_s for at_s, _ in sender.events()] == pytest.approx([0, 1.5, 5])
+    # the partitions are woken first, which takes a second
+    assert [at_s for at_s, _ in sender.events()] == pytest.approx([1, 2.5, 6])
     assert report.seconds == pytest.approx(5)
     assert sender.closed
 
@@ -97,15 +98,15 @@ def test_heartbeats_follow_the_clock_in_every_partition(sender: RememberingSende
     replay("", "t", views(10_000, 11_000), speed=1, heartbeat_every_ms=400, shuffle_within_s=0, watermark_delay_s=5)
     for partition in range(PARTITIONS):
         beats = sender.heartbeats(partition)
-        assert [at_s for at_s, _ in beats] == pytest.approx([0.4, 0.8, 1.0])
-        # the last one: 11 s + 5 s delay + 61 s, so that the last window is flushed
-        assert [time_ms for _, time_ms in beats] == pytest.approx([10_400, 10_800, 77_000], abs=1)
+        assert [at_s for at_s, _ in beats] == pytest.approx([0, 1.4, 1.8, 2.0])
+        # the first wakes the partition; the last one: 11 s + 5 s delay + 61 s, so that the last window is flushed
+        assert [time_ms for _, time_ms in beats] == pytest.approx([10_000, 10_400, 10_800, 77_000], abs=1)
 
 
 def test_heartbeats_at_full_speed_follow_every_two_hundred_events(sender: RememberingSender):
     report = replay("", "t", views(*range(1, 1001)), watermark_delay_s=1)
-    assert [time_ms for _, time_ms in sender.heartbeats(1)] == [200, 400, 600, 800, 1000, 63_000]
-    assert report.heartbeats == 6 * PARTITIONS
+    assert [time_ms for _, time_ms in sender.heartbeats(1)] == [1, 200, 400, 600, 800, 1000, 63_000]
+    assert report.heartbeats == 7 * PARTITIONS
 
 
 times = st.lists(st.integers(1, 200_000), min_size=1, max_size=120).map(sorted)
@@ -167,7 +168,7 @@ def test_the_callback_sees_each_intact_event_once_before_it_is_sent(sender: Reme
 
 def test_a_visitors_events_keep_their_pause_at_full_speed(sender: RememberingSender):
     replay("", "t", views(1, 2, 3, 4, visitors=2), min_visitor_pause_ms=100, watermark_delay_s=1)
-    assert [at_s for at_s, _ in sender.events()] == pytest.approx([0, 0, 0.1, 0.1])
+    assert [at_s for at_s, _ in sender.events()] == pytest.approx([1, 1, 1.1, 1.1])
 
 
 @pytest.mark.parametrize(
@@ -193,10 +194,10 @@ def test_a_shifted_event_is_a_new_event():
 
 def test_the_last_heartbeat_stays_within_the_clocks_limit_and_the_report_says_so(sender: RememberingSender):
     report = replay("", "t", views(5_000), shift_to_now=True, watermark_delay_s=600)
-    assert report.final_heartbeat_ms == NOW_MS + 295_000
+    assert report.final_heartbeat_ms == NOW_MS + 1_000 + 295_000  # waking the partitions took the first second
     assert not report.flushed
     report = replay("", "t", views(5_000), shift_to_now=True, watermark_delay_s=60)
-    assert report.final_heartbeat_ms == NOW_MS + 121_000
+    assert report.final_heartbeat_ms == NOW_MS + 122_000  # the fake clock stands at 1 s: 60 s delay and 61 s to flush
     assert report.flushed
 
 
