@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import requests
 
 from jobs.cluster import flink, topics
 from jobs.cluster.runtime import Runtime
 from jobs.errors import DefinitionError, ServiceError
 from jobs.features import definitions, lint, plan
+from jobs.features.explain import service_inputs
 from jobs.features.source import MAX_LETTER_BYTES
 from jobs.job_config import JobConfig
 from jobs.jvm.build import contract_jar
@@ -72,7 +74,7 @@ def submission(settings: Settings, runtime: Runtime, job: Job, from_savepoint: s
     contract = contract_jar()
     values: dict[str, object] = {
         "project": project,
-        "context_features": load_bundle(settings.model_dir).context_features if job == "rankings" else [],
+        "context_features": context_features(settings) if job == "rankings" else [],
         "feature_store_yaml": "" if definitions.online_store_type(settings) == "redis" else str(definitions.store_yaml(settings)),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
     }
@@ -89,6 +91,7 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     """The plan of what was applied; when `evolving`, in a form that takes the running job's state."""
     known = definitions.from_registry(settings)
     wanted = lint.checked(known.project, settings.events_topic, known.views, known.entities)
+    wanted = msgspec.structs.replace(wanted, services=_services(known))
     running = plan.submitted(settings.state_dir)
     if not evolving or running is None:
         return wanted
@@ -96,6 +99,24 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     if conflicts:
         raise DefinitionError("\n".join(map(str, conflicts)))
     return plan.evolve(running, wanted)
+
+
+def context_features(settings: Settings) -> list[str]:
+    """What the model wants beside the session; raises `DefinitionError` unless the feature service gives just that."""
+    bundle, running = load_bundle(settings.model_dir), plan.submitted(settings.state_dir)
+    services = running.services if running else _services(definitions.from_registry(settings))
+    given = services.get(settings.context_service)
+    if given != bundle.context_features:
+        raise DefinitionError(
+            f"feature service {settings.context_service!r} gives {given}, "
+            f"but model {bundle.version} reads {bundle.context_features}",
+            "bring the service's features into the model's order, or choose another model_dir or context_service",
+        )
+    return bundle.context_features
+
+
+def _services(known: definitions.Definitions) -> dict[str, list[str]]:
+    return {service.name: [name for name, _ in service_inputs(service)] for service in known.services}
 
 
 def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object) -> str:

@@ -50,7 +50,8 @@ def _head(view: ViewPlan, plan: FeaturePlan) -> str:
     frame = {
         "session": f"the session, gap {view.gap_ms / 1000:g} s; a row at each event",
         "range": f"{', '.join(f'{w / 1000:g} s' for w in view.windows_ms())} up to each event",
-        "slide": f"{', '.join(f'{w / 1000:g} s' for w in view.windows_ms())} sliding by {view.slide_ms / 1000:g} s; a row when it changes",
+        "slide": f"{', '.join(f'{w / 1000:g} s' for w in view.windows_ms())} sliding by {view.slide_ms / 1000:g} s; "
+        "a row when it changes",
     }[view.frame]
     return f"{view.name}: per {view.entity}, {frame}\nfresh to {plan.delay_ms} ms of event time (watermark delay)"
 

@@ -3,7 +3,6 @@
 Operators read the plan and never Feast, whose import takes seconds and whose registry may change under them.
 """
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -70,14 +69,11 @@ class FeaturePlan(msgspec.Struct, frozen=True):
     topic: str
     delay_ms: int
     views: list[ViewPlan]
+    services: dict[str, list[str]] = {}  # feature service → its "view:feature"s, in order
 
     def parts(self, name: str) -> list[ViewPlan]:
         """A view's parts, oldest first."""
         return [view for view in self.views if view.name == name]
-
-    def fingerprint(self) -> str:
-        """Changes when anything changes that the job's results depend on."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
 
 
 def save(plan: FeaturePlan, path: Path) -> None:

@@ -179,7 +179,8 @@ def _finish(output: Output) -> str:
     return {
         "sum": f"COALESCE({part['sum']}, 0)",
         "mean": f"CASE WHEN {count} > 0 THEN {total} / {count} END",
-        "std": f"CASE WHEN {count} > 1 THEN SQRT(GREATEST(0E0, ({part['square']} - {total} * {total} / {count}) / ({count} - 1))) END",
+        "std": f"CASE WHEN {count} > 1 THEN SQRT(GREATEST(0E0, "
+        f"({part['square']} - {total} * {total} / {count}) / ({count} - 1))) END",
         "span": f"{part['max']} - {part['min']}",
         "count_distinct": part["distinct"],
         "is_single": f"CASE WHEN {part['rows']} = 1 THEN 1 ELSE 0 END",

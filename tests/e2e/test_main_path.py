@@ -37,9 +37,7 @@ def assert_equal_to_the_oracle(report: Report, sent: ReplayReport) -> None:
     assert report.counts["expired"] == 0
 
 
-def test_every_feature_and_list_of_46350_shuffled_repeated_and_corrupted_events_equals_the_oracle(
-    scenario, retailrocket
-):
+def test_every_feature_and_list_of_46350_shuffled_repeated_and_corrupted_events_equals_the_oracle(scenario, retailrocket):
     scenario.change_definitions(
         "watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)"
     )
@@ -167,8 +165,7 @@ def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_r
         letter = letters[place]
         assert (letter["reason"], letter["field"]) == (reason, field), name
         original = (
-            msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes)
-            or letter["original"].encode()
+            msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes) or letter["original"].encode()
         )
         assert original == value, name
     assert len(letters) == len(REFUSED)
@@ -231,13 +228,17 @@ def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_the
     wait_online(scenario, expected, *old, "visitor_session:best_rating")
 
 
+def free_slots(scenario) -> int:
+    return flink.ask(scenario.runtime.flink_rest_url, "/overview")["slots-available"]
+
+
 def test_submitting_and_cancelling_again_and_again_leaves_every_slot(scenario):
-    slots = flink.overview(scenario.runtime.flink_rest_url)["slots-available"]
+    slots = free_slots(scenario)
     submit.apply(scenario.settings, scenario.runtime.redis_url)
     for kind in submit.JOBS * 2:
         submit.wait_running(scenario.runtime, submit.submit(scenario.settings, scenario.runtime, kind), limit_s=180)
         submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
     deadline = time.monotonic() + 20
-    while flink.overview(scenario.runtime.flink_rest_url)["slots-available"] < slots and time.monotonic() < deadline:
+    while free_slots(scenario) < slots and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert flink.overview(scenario.runtime.flink_rest_url)["slots-available"] == slots
+    assert free_slots(scenario) == slots

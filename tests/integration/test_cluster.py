@@ -168,9 +168,7 @@ def test_a_printed_line_submits_a_job_that_reads_kafka_without_naming_jars(
     submitted = subprocess.run(line, shell=True, capture_output=True, text=True, cwd="/", check=False)
 
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    consumer = KafkaConsumer(
-        "copied_to", bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=30_000
-    )
+    consumer = KafkaConsumer("copied_to", bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=30_000)
     assert next(consumer).value == b'{"word":"SHELF"}'
     consumer.close()
     assert [job["state"] for job in runtime.status(settings)["flink"]["jobs"]] == ["RUNNING"]
@@ -258,7 +256,9 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
 
 def test_an_interrupted_up_stops_what_it_had_started(state_dir: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from jobs.settings import Settings; from jobs.cluster import runtime\n"
+        "import signal, sys; from pathlib import Path; from jobs.settings import Settings; from jobs.cluster import runtime\n"
+        # a shell that runs the tests in its background has set SIGINT to be ignored, and children inherit that
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "runtime.up(Settings(state_dir=Path(sys.argv[1]), kafka_port=0, redis_port=0, flink_port=0))"
     )
     starting = subprocess.Popen([sys.executable, "-c", program, state_dir], cwd=REPOSITORY, stderr=subprocess.DEVNULL)

@@ -104,8 +104,3 @@ def test_a_saved_plan_is_loaded_as_it_was(tmp_path):
     saved = plan(view_plan(VIEWS, dropped(CARTS), part=2))
     save(saved, tmp_path / "plans" / "features.json")
     assert load(tmp_path / "plans" / "features.json") == saved
-
-
-def test_the_fingerprint_changes_with_the_plan_and_only_with_it():
-    assert plan(view_plan(VIEWS)).fingerprint() == plan(view_plan(VIEWS)).fingerprint()
-    assert plan(view_plan(VIEWS)).fingerprint() != plan(view_plan(VIEWS, ttl_ms=1)).fingerprint()
