@@ -84,10 +84,10 @@ def _speed(text: str) -> float | None:
 
 def _watermark_delay_s(settings: "Settings") -> float:
     """The delay of the features job that was submitted last, as the last heartbeat must lie beyond it."""
-    from jobs.submit import running_plan
+    from jobs.features import plan
 
-    plan = running_plan(settings)
-    return plan.delay_ms / 1000 if plan else DEFAULT_DELAY_S
+    submitted = plan.submitted(settings.state_dir)
+    return submitted.delay_ms / 1000 if submitted else DEFAULT_DELAY_S
 
 
 def show(visitor: Annotated[str, typer.Argument(help="The visitor's id.")], as_json: AsJson = False) -> None:

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import pytest
 from kafka import KafkaConsumer, TopicPartition
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.cluster import runtime, topics
 from jobs.errors import ServiceError
 from jobs.events import HEARTBEAT, parse
@@ -35,9 +38,7 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "confluent-kafka":
         pytest.importorskip("confluent_kafka", reason="confluent-kafka is a development dependency")
     else:
-        monkeypatch.setattr(
-            senders, "connect", lambda bootstrap, topic, fast: senders.KafkaPythonSender(bootstrap, topic)
-        )
+        monkeypatch.setattr(senders, "connect", lambda bootstrap, topic, fast: senders.KafkaPythonSender(bootstrap, topic))
     return request.param
 
 
@@ -124,3 +125,17 @@ def test_a_broker_that_is_not_there_is_named_with_a_fix(client: str, monkeypatch
     monkeypatch.setattr(senders, "CONNECT_LIMIT_MS", 1000)
     with pytest.raises(ServiceError, match=r"(?s)Kafka at 127\.0\.0\.1:1 .*fix: liveshelf up"):
         replay("127.0.0.1:1", "events", read("otto"), watermark_delay_s=DELAY_S)
+
+
+def test_the_command_sends_what_it_says(bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    topics.create_topics(bootstrap, {"by-command": PARTITIONS})
+    monkeypatch.setenv("LIVESHELF_KAFKA_BOOTSTRAP", bootstrap)
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("LIVESHELF_EVENTS_TOPIC", "by-command")
+    said = CliRunner().invoke(app, ["replay", "otto_sample", "--shift-to-now", "--limit", "100", "--json"])
+    assert said.exit_code == 0, said.output
+    report = msgspec.json.decode(said.stdout)
+    assert (report["events"], report["produced"]) == (100, 100)
+    types = Counter(parse(record.value)["event_type"] for record in slice_of(bootstrap, "by-command"))
+    assert types.pop(HEARTBEAT) == report["heartbeats"]
+    assert types.total() == 100
