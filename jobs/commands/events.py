@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    source: Annotated[str, typer.Argument(help="eshop2008, onlineretail, otto_sample, serenade_toy, …, or a file.")],
+    source: Annotated[str, typer.Argument(help="eshop2008, onlineretail, otto, serenade_toy, …, or a file.")],
     speed: Annotated[str, typer.Option(help="1: as it happened; 3600: an hour a second; max.")] = "max",
     shift_to_now: Annotated[bool, typer.Option("--shift-to-now", help="Move event times to end now.")] = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many events.")] = None,

@@ -132,7 +132,7 @@ def test_the_command_sends_what_it_says(bootstrap: str, tmp_path: Path, monkeypa
     monkeypatch.setenv("LIVESHELF_KAFKA_BOOTSTRAP", bootstrap)
     monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("LIVESHELF_EVENTS_TOPIC", "by-command")
-    said = CliRunner().invoke(app, ["replay", "otto_sample", "--shift-to-now", "--limit", "100", "--json"])
+    said = CliRunner().invoke(app, ["replay", "otto", "--shift-to-now", "--limit", "100", "--json"])
     assert said.exit_code == 0, said.output
     report = msgspec.json.decode(said.stdout)
     assert (report["events"], report["produced"]) == (100, 100)
