@@ -1,6 +1,5 @@
 """Dead letters: read those in `events.dead`, and send again what the contract takes now."""
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -13,34 +12,21 @@ from jobs.errors import DataError, SettingsError
 from jobs.events import Event, Refusal, parse
 from jobs.replay import senders
 from jobs.settings import Settings
+from jobs.verify import conservation
 from jobs.verify.slice import read_slice
 
 EXCERPT = 80  # bytes of an event on one line
 
 
-class Letter(msgspec.Struct):
+class Letter(conservation.Letter):
     """A refused record, as the features job wrote it; `original` is null where its bytes aren't UTF-8."""
 
-    reason: str
-    field: str
-    original: str | None
-    original_base64: str | None
-    topic: str
-    partition: int
-    offset: int
     refused_at_ms: int
 
     @property
     def place(self) -> str:
         """PARTITION-OFFSET of the record in the events topic."""
         return f"{self.partition}-{self.offset}"
-
-    @property
-    def bytes(self) -> bytes:
-        """The record's value as it was; an empty one may be null in both fields."""
-        if self.original_base64 is not None:
-            return base64.b64decode(self.original_base64)
-        return (self.original or "").encode()
 
 
 class Ready(NamedTuple):

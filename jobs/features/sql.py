@@ -254,7 +254,7 @@ def _expanded(view: ViewPlan, steps: list[str], values: dict[str, dict[int, str]
 def _event_changes(view: ViewPlan, at: str) -> str:
     """Step 1: the event enters all windows; step 1 + i: it leaves window i."""
     columns = {
-        column for output in view.outputs if output.function in SUMMED or output.function == "count" for column in [output.column]
+        output.column for output in view.outputs if output.function in (*SUMMED, "count")
     }
     kept = ", ".join(f"`{name}`" for name in sorted({view.entity, "event_time_ms", *columns}))
     source = f"(SELECT {kept} FROM facts WHERE {view.entity} IS NOT NULL)"

@@ -1,6 +1,5 @@
 """Feature rows → Redis: one pipeline a batch of compare-and-set writes."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,9 +8,9 @@ import redis
 from jobs.errors import ServiceError
 from jobs.features.online_store import WRITE_LUA, Row, RowEncoder
 from jobs.features.plan import FeaturePlan
-from jobs.rankings.connection import Connection
+from jobs.rankings.connection import Connection, Script
 
-SHA = hashlib.sha1(WRITE_LUA.encode(), usedforsecurity=False).hexdigest().encode()
+SCRIPT = Script(WRITE_LUA)
 
 
 class WriteCounts(NamedTuple):
@@ -30,10 +29,7 @@ class RedisWriter:
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
         """Write each (view, row) unless a newer one is there; raises ServiceError when Redis is away or refuses."""
-        commands = [(b"EVALSHA", SHA, b"1", *self._encoders[view].arguments(row)) for view, row in rows]
-        replies = self._connection.exchange(commands)
-        if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-            replies = self._connection.exchange([(b"SCRIPT", b"LOAD", WRITE_LUA.encode()), *commands])[1:]
+        replies = self._connection.run(SCRIPT, [self._encoders[view].arguments(row) for view, row in rows])
         for (view, row), reply in zip(rows, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(

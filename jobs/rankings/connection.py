@@ -1,5 +1,6 @@
 """Whole pipelines of idempotent commands to Redis, waiting out a short outage."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 
@@ -13,6 +14,14 @@ PATIENCE_S = 30.0  # a restart or a failover takes seconds; Flink's own restart 
 
 Command = tuple[bytes | str | int, ...]
 Reply = bytes | int | list[bytes | None] | None
+
+
+class Script:
+    """A Lua script of one key, and the name by which a server remembers it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class Connection:
@@ -50,6 +59,15 @@ class Connection:
                 if time.monotonic() + pause_s > deadline:
                     raise self._gave_up(error, failures) from error
                 time.sleep(pause_s)
+
+    def run(self, script: Script, calls: Sequence[Command]) -> list[Reply | redis.ResponseError]:
+        """The replies of `script` to each call (one key, then arguments); a call must do no harm when it comes twice."""
+        commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
+        replies = self.exchange(commands)
+        if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
+            # A new server, a failover or SCRIPT FLUSH forgot it. Equal versions overwrite, so all may go again.
+            replies = self.exchange([("SCRIPT LOAD", script.text), *commands])[1:]
+        return replies
 
     def close(self) -> None:
         self._client.close()

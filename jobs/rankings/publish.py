@@ -5,7 +5,6 @@ zombie beside it, puts the same list in its place again or finds a newer one and
 because a visitor's events sit in one partition; a topic that is created anew needs another channel or an emptied Redis.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,18 +12,17 @@ import msgspec
 import redis
 
 from jobs.errors import ServiceError
-from jobs.rankings.connection import PATIENCE_S, Command, Connection
+from jobs.rankings.connection import PATIENCE_S, Command, Connection, Script
 from jobs.rankings.history import Session
 from jobs.rankings.score import RankedList
 
 VERSION_DIGITS = 20  # zero-padded, so that versions compare as strings: a Lua number is a double, exact to 2^53 only
 # GETRANGE reads the version without the list; a value always begins {"version":"<20 digits>", (see `ShelfValue`).
-SCRIPT = b"""
+SCRIPT = Script("""
 if redis.call('GETRANGE', KEYS[1], 12, 31) > ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
-"""
-SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest()
+""")
 
 
 def version(offset: int) -> str:
@@ -124,11 +122,7 @@ class Publisher:
         Raises ServiceError when Redis is away for too long or refuses a write; then a part may be written, and writing
         the batch again does no harm.
         """
-        commands = list(map(self._command, publications, values))
-        replies = self._connection.exchange(commands)
-        if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-            # A new server, a failover or SCRIPT FLUSH forgot it. Equal versions overwrite, so all may go again.
-            replies = self._connection.exchange([("SCRIPT LOAD", SCRIPT), *commands])[1:]
+        replies = self._connection.run(SCRIPT, list(map(self._call, publications, values)))
         for publication, reply in zip(publications, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise self._refused(publication, reply) from reply
@@ -138,10 +132,10 @@ class Publisher:
     def close(self) -> None:
         self._connection.close()
 
-    def _command(self, publication: Publication, value: bytes) -> Command:
+    def _call(self, publication: Publication, value: bytes) -> Command:
         key = f"shelf:{{{publication.visitor_id}}}:{self._channel}"
         expires_at_ms = publication.session.event_time_ms + self._ttl_ms
-        return "EVALSHA", SHA, 1, key, version(publication.offset), value, expires_at_ms
+        return key, version(publication.offset), value, expires_at_ms
 
     def _refused(self, publication: Publication, error: redis.ResponseError) -> ServiceError:
         key = f"shelf:{{{publication.visitor_id}}}:{self._channel}"

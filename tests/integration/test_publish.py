@@ -33,24 +33,6 @@ def wait_until_it_answers(url: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state_dir = tmp_path_factory.mktemp("redis")
-    (port,) = processes.free_ports(1)
-    redis_server.start(state_dir, port)
-    wait_until_it_answers(redis_server.url(port))
-    yield redis_server.url(port)
-    processes.stop(processes.owned(state_dir))
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url)
-    client.flushall()
-    yield client
-    client.close()
-
-
 @pytest.fixture
 def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
     publisher = Publisher(redis_url, "home", HOUR_S)

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,28 +21,6 @@ from jobs.rankings.score import RankedList
 
 KEY = "shelf:{v1}:home"
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state_dir = tmp_path_factory.mktemp("redis")
-    (port,) = processes.free_ports(1)
-    redis_server.start(state_dir, port)
-    url = redis_server.url(port)
-    deadline = time.monotonic() + 20
-    while not redis_server.answers(url):
-        assert time.monotonic() < deadline, f"no Redis at {url}"
-        time.sleep(0.02)
-    yield url
-    processes.stop(processes.owned(state_dir))
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url)
-    client.flushall()
-    yield client
-    client.close()
 
 
 def get_sync(url: str, visitor: str) -> Shelf:

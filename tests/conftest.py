@@ -1,0 +1,31 @@
+"""What tests of several kinds share: a real Redis on a free port, emptied for each test."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from jobs.cluster import processes
+from jobs.cluster import redis as redis_server
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    state_dir = tmp_path_factory.mktemp("redis")
+    (port,) = processes.free_ports(1)
+    redis_server.start(state_dir, port)
+    deadline = time.monotonic() + 30
+    while not redis_server.answers(redis_server.url(port)):
+        assert time.monotonic() < deadline, f"no Redis at {redis_server.url(port)}"
+        time.sleep(0.02)
+    yield redis_server.url(port)
+    processes.stop(processes.owned(state_dir))
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(redis_url)
+    client.flushall()
+    yield client
+    client.close()
