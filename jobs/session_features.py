@@ -42,19 +42,21 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     table_env.execute_sql("CREATE TEMPORARY TABLE written (rows_written BIGINT) WITH ('connector' = 'blackhole')")
     statements = table_env.create_statement_set()
     statements.add_insert_sql(
-        "INSERT INTO written SELECT write_features(view_name, entity, event_time_ms, seq, payload) FROM feature_rows"
+        "INSERT INTO written SELECT write_features(operator, entity, event_time_ms, seq, payload) FROM feature_rows"
     )
     return statements
 
 
 def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan) -> None:
-    """The rows of all views, made from the table `counted`, as the view `feature_rows`."""
+    """The rows of all operators, made from the table `counted`, as the view `feature_rows`."""
+    for name, java in sql.FUNCTIONS.items():
+        table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
     table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
-    for view in plan.views:
-        if view.frame == "slide":
-            _once(table_env, f"{view.key}_timed", sql.change_sql(view), row_time="at_time")
-    rows = [table_env.to_data_stream(table_env.sql_query(sql.view_sql(view))) for view in plan.views]
-    # One stream, so that there is one Python operator: the planner would push it below a UNION, once a view.
+    rows = []
+    for operator in plan.operators():
+        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator)}")
+        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator))))
+    # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
     every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
     table_env.create_temporary_view("feature_rows", every)
 

@@ -49,6 +49,8 @@ def start(state_dir: Path, port: int) -> int:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
+        # An entity's features stay one block of memory: one value of more than 64 bytes would make it a table of 40 cells.
+        "hash-max-ziplist-value": "2048",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
         "set-proc-title": "no",  # writing a title erases the environment that `processes.owned` looks at

@@ -5,7 +5,7 @@ from jobs.errors import DefinitionError
 from jobs.features import lint, sql
 from jobs.features.definitions import from_files
 from jobs.features.online_store import feature_field
-from jobs.features.plan import FeaturePlan, ViewPlan
+from jobs.features.plan import FeaturePlan, Operator, ViewPlan
 from jobs.settings import Settings
 
 
@@ -16,7 +16,9 @@ def explain_view(settings: Settings, name: str) -> str:
     view = next((view for view in plan.views if view.name == name), None)
     if view is None:
         raise DefinitionError(f"no view {name!r}", f"defined are {', '.join(view.name for view in plan.views)}")
-    return "\n\n".join([_head(view, plan), _statements(view, plan), f"State per key\n{_state(view)}", _fields(view)])
+    operator = next(each for each in plan.operators() if view in each.views)
+    state = f"State per key\n{_state(view)}"
+    return "\n\n".join([_head(view, plan), _statements(operator, plan), state, _fields(view, operator)])
 
 
 def explain_service(settings: Settings, name: str) -> str:
@@ -56,37 +58,44 @@ def _head(view: ViewPlan, plan: FeaturePlan) -> str:
     return f"{view.name}: per {view.entity}, {frame}\nfresh to {plan.delay_ms} ms of event time (watermark delay)"
 
 
-def _statements(view: ViewPlan, plan: FeaturePlan) -> str:
-    steps = {"sequenced": sql.sequenced(plan), "counted": sql.counted(plan), "facts": sql.facts(plan)}
-    if view.frame == "slide":
-        steps[f"{view.key}_timed"] = sql.change_sql(view)
-    steps["feature rows"] = sql.view_sql(view)
+def _statements(operator: Operator, plan: FeaturePlan) -> str:
+    steps = {
+        "sequenced": sql.sequenced(plan),
+        "counted": sql.counted(plan),
+        "facts": sql.facts(plan),
+        f"{operator.key}_events": sql.operator_events(operator),
+        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator),
+    }
     return "\n\n".join(f"-- {name}\n{_wrapped(query)}" for name, query in steps.items())
 
 
 def _wrapped(query: str) -> str:
-    for word in (" FROM ", " WHERE ", " GROUP BY ", " WINDOW ", " UNION ALL ", " CROSS JOIN "):
+    for word in (" FROM ", " WHERE ", " WINDOW ", " features => ", " on_time => "):
         query = query.replace(word, f"\n{word.lstrip()}")
-    return query
+    return query.replace("; ", ";\n  ")
 
 
 def _state(view: ViewPlan) -> str:
     if view.frame == "session":
-        last = [output.n for output in view.outputs if output.n]
-        lines = [
-            "1 pause and 1 session number a visitor",
-            f"{len(view.outputs) - len(last)} running aggregates a session",
-        ]
-        return "\n".join(f"  {line}" for line in [*lines, *(f"the last {n} events of the session" for n in last)])
-    if view.frame == "range":
-        return "\n".join(f"  the entity's events of the last {w / 1000:g} s" for w in view.windows_ms())
-    sums = len(sql.change_columns(view))
-    pending = max(view.windows_ms()) // view.slide_ms
-    return f"  {sums} running sums\n  up to {pending} planned changes (one a slide in which something leaves)"
+        last = [f"the last {output.n} values of {output.column}" for output in view.outputs if output.n]
+        lines = [f"{len(view.outputs) - len(last)} running aggregates of the session", *last]
+        lines.append("events that wait for the watermark")
+        gone = f"gone {view.gap_ms / 1000:g} s after the last event"
+    else:
+        longest = max(view.windows_ms())
+        gone = f"gone {longest / 1000:g} s after the last event"
+        lines = [f"{len(view.outputs)} running aggregates"]
+        if view.frame == "range":
+            lines += [f"the events of the last {longest / 1000:g} s, once for all windows", "events that wait for the watermark"]
+        else:
+            lines += [f"up to {longest // view.slide_ms} slides in which something happened"]
+            columns = sorted({output.column for output in view.outputs if output.function == "count_distinct"})
+            lines += [f"each {column} of the last {longest / 1000:g} s, with its last slide" for column in columns]
+    return "\n".join(f"  {line}" for line in [*lines, gone])
 
 
-def _fields(view: ViewPlan) -> str:
+def _fields(view: ViewPlan, operator: Operator) -> str:
     lines = [f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs]
     expiry = f"expires {view.ttl_ms / 86_400_000:g} days after its event" if view.ttl_ms else "doesn't expire"
     head = f"Redis: a hash per {view.entity}, named by Feast's serialized entity key; {expiry}"
-    return "\n".join([head, *lines, f"  _ts:{view.name}  event time", f"  _v:{view.name}  version (event time, sequence)"])
+    return "\n".join([head, *lines, f"  _ts:{view.name}  event time", f"  _v:{operator.key}  version (event time, sequence)"])

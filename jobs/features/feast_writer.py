@@ -16,14 +16,14 @@ from typing import Any
 import msgspec
 
 from jobs.features.online_store import ENCODERS, Row
-from jobs.features.plan import FeaturePlan, ViewPlan
+from jobs.features.plan import FeaturePlan, Operator, ViewPlan
 from jobs.features.writer import WriteCounts
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FeastWriter:
-    """Writes rows of all views of a plan whose views were applied."""
+    """Writes rows of all operators of a plan whose views were applied."""
 
     def __init__(self, feature_store_yaml: str, plan: FeaturePlan) -> None:
         with warnings.catch_warnings():
@@ -36,25 +36,34 @@ class FeastWriter:
             self._provider = get_provider(store.config)
             names = {view.name for view in plan.views}
             self._tables = {name: store.get_stream_feature_view(name) for name in names}
-        self._views = {view.key: view for view in plan.views}
+        self._operators = {operator.key: operator for operator in plan.operators()}
         # Feast knows one event time a view: of a view in parts, a newer row of one part would hide another part's.
         self._compared = {name for name in names if len(plan.parts(name)) == 1}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
-        """Write each (view, row) unless a newer one is there; raises what the store raises."""
+        """Write each (operator, row) unless a newer one is there; raises what the store raises."""
         grouped: dict[str, list[Row]] = {}
         for key, row in rows:
             grouped.setdefault(key, []).append(row)
-        written = sum(self._write_view(self._views[key], group) for key, group in grouped.items())
+        written = sum(self._write_operator(self._operators[key], group) for key, group in grouped.items())
         return WriteCounts(written, len(rows) - written)
 
-    def _write_view(self, view: ViewPlan, rows: list[Row]) -> int:
+    def _write_operator(self, operator: Operator, rows: list[Row]) -> int:
+        """Each view of the rows; rows that any of them took."""
+        values, first, taken = [msgspec.json.decode(row.payload) for row in rows], 0, 0
+        for view in operator.views:
+            end = first + len(view.outputs)
+            taken = max(taken, self._write_view(view, rows, [each[first:end] for each in values]))
+            first = end
+        return taken
+
+    def _write_view(self, view: ViewPlan, rows: list[Row], values: list[list]) -> int:
         table = self._tables[view.name]
         keys = [_entity_key(view.entity, row.entity) for row in rows]
         newest = self._stored_times(view, keys)
         data = [
-            (key, _values(view, row), _time(row), None)
-            for key, row, stored in zip(keys, rows, newest, strict=True)
+            (key, _values(view, found), _time(row), None)
+            for key, row, found, stored in zip(keys, rows, values, newest, strict=True)
             if stored is None or stored <= _time(row)
         ]
         if data:
@@ -78,13 +87,12 @@ def _entity_key(join_key: str, entity: str) -> Any:
     return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=entity)])
 
 
-def _values(view: ViewPlan, row: Row) -> dict[str, Any]:
+def _values(view: ViewPlan, values: list) -> dict[str, Any]:
     from feast.protos.feast.types.Value_pb2 import Value
 
-    cells = zip(view.outputs, msgspec.json.decode(row.payload), strict=True)
     return {
         output.name: Value.FromString(b"" if value is None else ENCODERS[output.dtype](value))
-        for output, value in cells
+        for output, value in zip(view.outputs, values, strict=True)
         if not output.dropped
     }
 

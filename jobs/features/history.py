@@ -1,7 +1,6 @@
 """The same SQL over past events: each view's rows into its `batch_source`, for training sets.
 
-It runs on Flink's streaming engine with an input that ends, because Flink's batch planner refuses what the views are
-made of (2.3.0: "Distinct not supported in Windowing function!", and no RANGE frame over a TIMESTAMP_LTZ).
+It runs on Flink's streaming engine with an input that ends: the functions need watermarks, which batch hasn't.
 
 A training set that `get_historical_features` makes from these files holds what the online store held at each moment:
 the rows are the ones the features job would have written, one for each change.
@@ -22,6 +21,7 @@ from jobs.cluster.java import JAVA_HOME
 from jobs.errors import DataError
 from jobs.features import sql
 from jobs.features.plan import FeaturePlan, ViewPlan
+from jobs.jvm.build import contract_jar
 
 ARROW = {
     "Int64": pa.int64(),
@@ -44,14 +44,17 @@ def write_history(plan: FeaturePlan, source: Iterable[events.Event], targets: di
         source: accepted events; their order doesn't matter.
         targets: view name → file, usually the path of the view's `batch_source`.
     """
-    rows: dict[str, list[tuple[str, int, str]]] = {view.key: [] for view in plan.views}
+    rows: dict[str, list[tuple[str, int, list]]] = {operator.key: [] for operator in plan.operators()}
     with tempfile.TemporaryDirectory() as folder:
         _write_input(plan, source, Path(folder, "events.json"))
-        for view_name, *row in _rows(plan, Path(folder, "events.json")):
-            rows[view_name].append(tuple(row))
-    for view in plan.views:
-        _write_view(view, rows[view.key], targets[view.name])
-    return {view.name: len(rows[view.key]) for view in plan.views}
+        for operator, entity, time_ms, payload in _rows(plan, Path(folder, "events.json")):
+            rows[operator].append((entity, time_ms, json.loads(payload)))
+    for operator in plan.operators():
+        first = 0
+        for view in operator.views:
+            _write_view(view, rows[operator.key], first, targets[view.name])
+            first += len(view.outputs)
+    return {view.name: len(rows[operator.key]) for operator in plan.operators() for view in operator.views}
 
 
 def read_events(path: Path) -> Iterator[events.Event]:
@@ -77,14 +80,15 @@ def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) 
                 lines.write(json.dumps({name: event.get(name) for name in sql.event_fields(plan)}) + "\n")
 
 
-def _write_view(view: ViewPlan, rows: list[tuple[str, int, str]], target: Path) -> None:
+def _write_view(view: ViewPlan, rows: list[tuple[str, int, list]], first: int, target: Path) -> None:
+    """A view's file; its values begin at place `first` of a row's."""
     columns: dict[str, list] = {name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))}
     created = datetime.now(UTC)
-    for entity, time_ms, payload in rows:
+    for entity, time_ms, values in rows:
         columns[view.entity].append(entity)
         columns["event_timestamp"].append(datetime.fromtimestamp(time_ms / 1000, UTC))
         columns["created"].append(created)
-        for output, value in zip(view.outputs, json.loads(payload), strict=True):
+        for output, value in zip(view.outputs, values[first : first + len(view.outputs)], strict=True):
             columns[output.name].append([each for each in value if each is not None] if isinstance(value, list) else value)
     stamp = pa.timestamp("us", tz="UTC")
     types = {view.entity: pa.string(), "event_timestamp": stamp, "created": stamp} | {
@@ -95,7 +99,7 @@ def _write_view(view: ViewPlan, rows: list[tuple[str, int, str]], target: Path) 
 
 
 def _rows(plan: FeaturePlan, path: Path) -> Iterator[tuple[str, str, int, str]]:
-    """(view, entity, event time in ms, payload), from a Flink inside this process."""
+    """(operator, entity, event time in ms, payload), from a Flink inside this process."""
     os.environ["JAVA_HOME"] = str(JAVA_HOME)
     from pyflink.datastream import StreamExecutionEnvironment
     from pyflink.table import StreamTableEnvironment
@@ -104,6 +108,7 @@ def _rows(plan: FeaturePlan, path: Path) -> Iterator[tuple[str, str, int, str]]:
 
     environment = StreamExecutionEnvironment.get_execution_environment()
     environment.set_parallelism(1)
+    environment.add_jars(contract_jar().as_uri())
     table_env = StreamTableEnvironment.create(environment)
     table_env.get_config().set("table.local-time-zone", "UTC")
     fields = ", ".join(f"`{name}` {events.SQL_TYPE[events.FIELD[name].kind]}" for name in sql.event_fields(plan))
@@ -113,7 +118,7 @@ def _rows(plan: FeaturePlan, path: Path) -> Iterator[tuple[str, str, int, str]]:
         f"WITH ('connector' = 'filesystem', 'path' = '{path.as_uri()}', 'format' = 'json')"
     )
     feature_rows(table_env, plan)
-    query = "SELECT view_name, entity, event_time_ms, payload FROM feature_rows"
+    query = "SELECT operator, entity, event_time_ms, payload FROM feature_rows"
     with table_env.sql_query(query).execute().collect() as found:
         for row in found:
             yield row[0], row[1], row[2], row[3]

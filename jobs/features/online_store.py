@@ -2,7 +2,7 @@
 
 Layout (Feast 0.67, `entity_key_serialization_version: 3`): one hash an entity, named by the serialized entity key and
 the project; a field a feature, named by murmur3 of "view:feature", holding a `feast.types.Value`; `_ts:{view}` holds the
-event time. `_v:{view}` is ours: event time and sequence as digits, compared before a write. Feast's own writer reads,
+event time. `_v:{operator}` is ours: event time and sequence as digits, compared before a write. Feast's own writer reads,
 then writes, and drops a row whose event time equals the stored one.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import mmh3
 import msgspec
 
-from jobs.features.plan import ViewPlan
+from jobs.features.plan import Operator
 
 STRING_TYPE = 2  # feast.ValueType.STRING in a serialized key
 KEY_VERSION = 3
@@ -91,7 +91,7 @@ ENCODERS: dict[str, Callable[[object], bytes]] = {
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One entity's values of one view, in the plan's order."""
+    """One entity's values of one operator's views, in the plan's order."""
 
     entity: str
     event_time_ms: int
@@ -99,32 +99,74 @@ class Row(msgspec.Struct, frozen=True):
     payload: str
 
 
+def _raw(content: bytes) -> bytes:
+    """A msgpack string. Not by a library: Redis 6's `cmsgpack` knows the format of 2009, without `bin` and `str 8`."""
+    size = len(content)
+    return (bytes((0xA0 | size,)) if size < 32 else b"\xda" + struct.pack(">H", size)) + content
+
+
+class _Cell:
+    """A feature's field and value, encoded; small numbers and frequent words are remembered."""
+
+    REMEMBERED = 4_096
+
+    def __init__(self, field: bytes, dtype: str) -> None:
+        self._field = _raw(field)
+        self._encode = ENCODERS[dtype]
+        self._known: dict[object, bytes] | None = {} if dtype in ("Int64", "String") else None
+
+    def __call__(self, value: object) -> bytes:
+        if self._known is None:
+            return self._encoded(value)
+        found = self._known.get(value)
+        if found is None:
+            found = self._encoded(value)
+            if len(self._known) < self.REMEMBERED:
+                self._known[value] = found
+        return found
+
+    def _encoded(self, value: object) -> bytes:
+        return self._field + (_raw(self._encode(value)) if value is not None else b"\xa0")
+
+
 class RowEncoder:
-    """Rows of one view as arguments of `WRITE_LUA`; what is constant in a view is encoded once."""
+    """Rows of one operator as arguments of `WRITE_LUA`; what is the same in all of them is encoded once."""
 
-    def __init__(self, project: str, view: ViewPlan) -> None:
-        self._view = view
-        self._project = project
+    def __init__(self, project: str, operator: Operator) -> None:
+        # Feast's key of one entity, but for the value and its length.
+        self._before = entity_key("", {operator.entity: ""})[:-4]
+        self._project = project.encode()
+        self._ttl_ms = operator.ttl_ms
         self._cells = [
-            None if output.dropped else (feature_field(view.name, output.name), ENCODERS[output.dtype]) for output in view.outputs
+            None if output.dropped else _Cell(feature_field(view.name, output.name), output.dtype)
+            for view in operator.views
+            for output in view.outputs
         ]
-        self._version_field = f"_v:{view.key}".encode()
-        self._time_field = f"_ts:{view.name}".encode()
+        self._version_field = f"_v:{operator.key}".encode()
+        self._time_fields = [_raw(f"_ts:{view.name}".encode()) for view in operator.views]
+        fields = len(self._time_fields) + sum(cell is not None for cell in self._cells)
+        self._head = b"\xdc" + struct.pack(">H", 2 * fields)  # a msgpack array
+        self._decoder = msgspec.json.Decoder()
 
-    def arguments(self, row: Row) -> list[bytes]:
-        """[key, version field, version, expiry in epoch ms, field, value, …]."""
-        out = [
-            entity_key(self._project, {self._view.entity: row.entity}),
+    def arguments(self, row: Row) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        """(key, version field, version, expiry in epoch ms, the fields and values as one msgpack array).
+
+        One argument for all fields, because redis-py takes 0.4 µs for each: 31 of a row's 46 µs.
+        """
+        entity, time = row.entity.encode(), _raw(timestamp(row.event_time_ms))
+        parts = [self._head]
+        for field in self._time_fields:
+            parts += (field, time)
+        for cell, value in zip(self._cells, self._decoder.decode(row.payload), strict=True):
+            if cell is not None:
+                parts.append(cell(value))
+        return (
+            self._before + struct.pack("<I", len(entity)) + entity + self._project,
             self._version_field,
             version(row.event_time_ms, row.seq),
-            b"%d" % (row.event_time_ms + self._view.ttl_ms if self._view.ttl_ms else 0),
-            self._time_field,
-            timestamp(row.event_time_ms),
-        ]
-        for cell, value in zip(self._cells, msgspec.json.decode(row.payload), strict=True):
-            if cell is not None:
-                out += (cell[0], b"" if value is None else cell[1](value))
-        return out
+            b"%d" % (row.event_time_ms + self._ttl_ms if self._ttl_ms else 0),
+            b"".join(parts),
+        )
 
 
 # The hash expires with the view that lives longest: Feast keeps all views of an entity in one hash.
@@ -132,7 +174,7 @@ class RowEncoder:
 WRITE_LUA = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 if stored and stored > ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], unpack(ARGV, 4))
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], unpack(cmsgpack.unpack(ARGV[4])))
 local expiry = tonumber(ARGV[3])
 if expiry > 0 then
   local left = redis.call('PTTL', KEYS[1])

@@ -5,7 +5,7 @@ Operators read the plan and never Feast, whose import takes seconds and whose re
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -31,8 +31,8 @@ class Output(msgspec.Struct, frozen=True):
 class ViewPlan(msgspec.Struct, frozen=True):
     """One stream feature view: whose features, over which frame.
 
-    Features that are added to a running job come as a further `part` of their view, with operators and state of its own
-    (see `evolve`).
+    Features that are added to a running job come as a further `part` of their view, in an operator with state of its own
+    (see `evolve`); `part` counts the additions.
     """
 
     name: str
@@ -43,11 +43,6 @@ class ViewPlan(msgspec.Struct, frozen=True):
     gap_ms: int = 0
     slide_ms: int = 0
     part: int = 0
-
-    @property
-    def key(self) -> str:
-        """Names the part in rows, tables and versions."""
-        return self.name if self.part == 0 else f"{self.name}_part{self.part}"
 
     def frame_of(self) -> tuple[str, str, int, int]:
         """What all parts of a view share and a running job can't change."""
@@ -62,6 +57,23 @@ class ViewPlan(msgspec.Struct, frozen=True):
         return sorted({output.column for output in self.outputs if output.function != "is_single"} - {self.entity})
 
 
+class Operator(NamedTuple):
+    """The views of one entity that are computed together: one state and one row for all of them.
+
+    `key` names it in rows, versions, and in savepoints, where its state is found by it.
+    """
+
+    key: str
+    entity: str
+    slide_ms: int
+    views: list[ViewPlan]
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long a row is kept: as long as its longest view; 0 is for ever."""
+        return 0 if any(not view.ttl_ms for view in self.views) else max(view.ttl_ms for view in self.views)
+
+
 class FeaturePlan(msgspec.Struct, frozen=True):
     """All views of one job; they read one topic with one watermark delay."""
 
@@ -74,6 +86,16 @@ class FeaturePlan(msgspec.Struct, frozen=True):
     def parts(self, name: str) -> list[ViewPlan]:
         """A view's parts, oldest first."""
         return [view for view in self.views if view.name == name]
+
+    def operators(self) -> list[Operator]:
+        """What computes the views: one operator an entity and addition for views as of each event, one for each slide."""
+        groups: dict[tuple[int, str, int], list[ViewPlan]] = {}
+        for view in self.views:
+            groups.setdefault((view.part, view.entity, view.slide_ms), []).append(view)
+        return [
+            Operator(f"{entity}{f'_every_{slide_ms}' * bool(slide_ms)}{f'_part{part}' * bool(part)}", entity, slide_ms, views)
+            for (part, entity, slide_ms), views in groups.items()
+        ]
 
 
 def save(plan: FeaturePlan, path: Path) -> None:
@@ -105,10 +127,9 @@ def submitted(state_dir: Path) -> FeaturePlan | None:
 
 
 def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
-    """`wanted` in a form that takes the state of `running`: known parts stay where they are, what is new comes last.
+    """`wanted` in a form that takes the state of `running`: known parts stay as they are, what is new is one more part.
 
-    Flink's operators are told apart by their order, so nothing may be inserted before an operator that has state. Raises
-    nothing: what can't be evolved (see `conflicts`) is refused before.
+    Raises nothing: what can't be evolved (see `conflicts`) is refused before.
     """
     defined = {(view.name, output.name) for view in wanted.views for output in view.outputs}
     ttl_ms = {view.name: view.ttl_ms for view in wanted.views}
@@ -121,12 +142,12 @@ def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
         for part in running.views
     ]
     known = {(part.name, output.name) for part in running.views for output in part.outputs}
+    addition = 1 + max((part.part for part in running.views), default=-1)
     added = []
     for view in wanted.views:
         new = [output for output in view.outputs if (view.name, output.name) not in known]
         if new:
-            number = len(running.parts(view.name))
-            added.append(msgspec.structs.replace(view, outputs=new, part=number))
+            added.append(msgspec.structs.replace(view, outputs=new, part=addition))
     return msgspec.structs.replace(wanted, views=[*kept, *added])
 
 

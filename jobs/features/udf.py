@@ -1,4 +1,4 @@
-"""The features job's one Python hop: rows of all views, a batch at a time, into the online store."""
+"""The features job's one Python hop: rows of all operators, a batch at a time, into the online store."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ class WriterConfig(msgspec.Struct, frozen=True):
 
 
 class WriteFeatures(ScalarFunction):
-    """`write_features(view, entity, event_time_ms, seq, payload)` → 1 for a row that was written, 0 for one superseded.
+    """`write_features(operator, entity, event_time_ms, seq, payload)` → 1 for a row that was written, 0 for one superseded.
 
     A batch holds everything since the last checkpoint barrier or bundle, so when a checkpoint completes Redis has
     accepted all its rows (at-least-once; the writes are versioned, so writing again changes nothing).
@@ -47,15 +47,17 @@ class WriteFeatures(ScalarFunction):
         group = function_context.get_metric_group()
         self._counters = {name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "redis_us")}
 
-    def eval(self, view: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series) -> pd.Series:
-        views, entities, payloads = view.tolist(), entity.tolist(), payload.tolist()
+    def eval(
+        self, operator: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series
+    ) -> pd.Series:
+        operators, entities, payloads = operator.tolist(), entity.tolist(), payload.tolist()
         times, seqs = event_time_ms.tolist(), seq.tolist()
-        newest = newest_rows(zip(views, entities, times, seqs, strict=True))
-        rows = [(views[i], Row(entities[i], times[i], seqs[i], payloads[i])) for i in newest]
+        newest = newest_rows(zip(operators, entities, times, seqs, strict=True))
+        rows = [(operators[i], Row(entities[i], times[i], seqs[i], payloads[i])) for i in newest]
         started = time.perf_counter_ns()
         counts: WriteCounts = self._writer.write(rows)
-        self._count(len(views), counts, (time.perf_counter_ns() - started) // 1000)
-        return pd.Series([1] * len(views))
+        self._count(len(operators), counts, (time.perf_counter_ns() - started) // 1000)
+        return pd.Series([1] * len(operators))
 
     def _count(self, rows: int, counts: WriteCounts, redis_us: int) -> None:
         kept = counts.written + counts.stale
@@ -74,10 +76,10 @@ class WriteFeatures(ScalarFunction):
 
 
 def newest_rows(rows: Iterable[tuple[str, str, int, int]]) -> list[int]:
-    """Places of each (view, entity)'s newest row: the others would be overwritten at once."""
+    """Places of each (operator, entity)'s newest row: the others would be overwritten at once."""
     newest: dict[tuple[str, str], tuple[int, int, int]] = {}
-    for place, (view, entity, time_ms, seq) in enumerate(rows):
-        known = newest.get((view, entity))
+    for place, (operator, entity, time_ms, seq) in enumerate(rows):
+        known = newest.get((operator, entity))
         if known is None or (time_ms, seq) >= known[:2]:
-            newest[view, entity] = (time_ms, seq, place)
+            newest[operator, entity] = (time_ms, seq, place)
     return [place for _, _, place in newest.values()]

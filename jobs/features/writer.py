@@ -1,6 +1,7 @@
-"""Feature rows → Redis: one pipeline a batch of compare-and-set writes."""
+"""Feature rows → Redis: pipelines of compare-and-set writes."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import redis
@@ -11,6 +12,7 @@ from jobs.features.plan import FeaturePlan
 from jobs.rankings.connection import Connection, Script
 
 SCRIPT = Script(WRITE_LUA)
+PIPELINE_ROWS = 200
 
 
 class WriteCounts(NamedTuple):
@@ -21,22 +23,29 @@ class WriteCounts(NamedTuple):
 
 
 class RedisWriter:
-    """Writes rows of all views of a plan."""
+    """Writes rows of all operators of a plan."""
 
     def __init__(self, redis_url: str, plan: FeaturePlan) -> None:
         self._connection = Connection(redis_url)
-        self._encoders = {view.key: RowEncoder(plan.project, view) for view in plan.views}
+        self._sender = ThreadPoolExecutor(1, "redis")
+        self._encoders = {operator.key: RowEncoder(plan.project, operator) for operator in plan.operators()}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
-        """Write each (view, row) unless a newer one is there; raises ServiceError when Redis is away or refuses."""
-        replies = self._connection.run(SCRIPT, [self._encoders[view].arguments(row) for view, row in rows])
-        for (view, row), reply in zip(rows, replies, strict=True):
+        """Write each (operator, row) unless a newer one is there; raises ServiceError when Redis is away or refuses."""
+        # Rows are encoded while Redis works on those before them: it took as long as the encoding, one after the other.
+        pending = [
+            self._sender.submit(self._connection.run, SCRIPT, [self._encoders[operator].arguments(row) for operator, row in some])
+            for some in (rows[start : start + PIPELINE_ROWS] for start in range(0, len(rows), PIPELINE_ROWS))
+        ]
+        replies = [reply for each in pending for reply in each.result()]
+        for (operator, row), reply in zip(rows, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
-                    f"Redis refused {view} of {row.entity!r}: {reply}", "make Redis writable (memory, rights, disk)"
+                    f"Redis refused {operator} of {row.entity!r}: {reply}", "make Redis writable (memory, rights, disk)"
                 ) from reply
         written = sum(replies)
         return WriteCounts(written, len(replies) - written)
 
     def close(self) -> None:
+        self._sender.shutdown(cancel_futures=True)
         self._connection.close()

@@ -20,22 +20,27 @@ def test_a_page_has_the_steps_from_the_topic_to_the_rows(pages):
     for page in pages.values():
         steps = [line for line in page.splitlines() if line.startswith("-- ")]
         assert steps[:3] == ["-- sequenced", "-- counted", "-- facts"]
-        assert steps[-1] == "-- feature rows"
-        assert "JSON_ARRAY(" in page
+        assert steps[4].startswith("-- feature rows of ")
+        assert "PARTITION BY entity" in page
 
 
 def test_a_page_says_what_the_view_is_per_and_over(pages):
     assert pages["visitor_session"].startswith("visitor_session: per visitor_id, the session, gap 1800 s")
     assert pages["visitor_activity"].startswith("visitor_activity: per visitor_id, 300 s, 3600 s, 86400 s up to each event")
     assert pages["item_activity"].startswith("item_activity: per item_id, 300 s, 3600 s, 86400 s sliding by 60 s")
-    assert "-- category_activity_timed" in pages["category_activity"]
+    assert "count_distinct visitor_id every_60000 86400000" in pages["category_activity"]
+
+
+def test_a_page_says_which_views_are_computed_together(pages):
+    assert "-- feature rows of visitor_activity, visitor_session" in pages["visitor_session"]
+    assert "-- feature rows of item_activity\n" in pages["item_activity"]
 
 
 def test_a_page_says_what_is_kept_for_each_key(pages):
-    assert "the last 20 events of the session" in pages["visitor_session"]
-    assert "the entity's events of the last 86400 s" in pages["visitor_activity"]
-    assert "15 running sums" not in pages["item_activity"]
-    assert "12 running sums\n  up to 1440 planned changes" in pages["item_activity"]  # 3 sums and 1 distinct, 3 windows
+    assert "18 running aggregates of the session\n  the last 20 values of item_id" in pages["visitor_session"]
+    assert "gone 1800 s after the last event" in pages["visitor_session"]
+    assert "the events of the last 86400 s, once for all windows" in pages["visitor_activity"]
+    assert "up to 1440 slides in which something happened\n  each visitor_id of the last 86400 s" in pages["item_activity"]
 
 
 def test_a_page_names_each_feature_with_its_field_in_redis(pages):

@@ -65,7 +65,7 @@ def read(store: FeatureStore, entity: str) -> dict[str, object]:
 
 
 def kinds_row(entity: str, values: dict[str, object], time_ms: int = NOW_MS, seq: int = 0) -> tuple[str, Row]:
-    return "kinds", Row(entity, time_ms, seq, json.dumps([values.get(name) for name in TYPES]))
+    return "visitor_id", Row(entity, time_ms, seq, json.dumps([values.get(name) for name in TYPES]))
 
 
 def test_feast_reads_every_type_from_redis(on_redis, redis_url):
@@ -125,6 +125,6 @@ def test_a_part_of_a_view_writes_its_own_features_of_another_store(sqlite_yaml):
     first = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[:1])
     second = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[1:2], part=1)
     writer = FeastWriter(str(sqlite_yaml), plan(first, second))
-    writer.write([("kinds", Row("v-7", NOW_MS, 0, "[1]")), ("kinds_part1", Row("v-7", NOW_MS - 5000, 0, "[2]"))])
+    writer.write([("visitor_id", Row("v-7", NOW_MS, 0, "[1]")), ("visitor_id_part1", Row("v-7", NOW_MS - 5000, 0, "[2]"))])
     found = read(FeatureStore(fs_yaml_file=sqlite_yaml), "v-7")
     assert (found["count"], found["small"]) == (1, 2)

@@ -4,6 +4,7 @@ import json
 import random
 import struct
 
+import msgpack
 import pytest
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
@@ -12,7 +13,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, from_feast_to_pyarrow_type
 from google.protobuf.timestamp_pb2 import Timestamp
-from small_views import output, view_plan
+from small_views import output, plan, view_plan
 
 from jobs.features.online_store import ENCODERS, Row, RowEncoder, entity_key, feature_field, timestamp, version
 
@@ -113,22 +114,51 @@ def test_versions_are_ordered_as_text_as_rows_are_in_time():
     assert len({len(version(*row)) for row in rows}) == 1
 
 
+def arguments(view, row: Row) -> list[bytes]:
+    """A row's arguments, with the fields and values unpacked as Redis unpacks them."""
+    *head, fields = RowEncoder("shop", plan(view).operators()[0]).arguments(row)
+    return [*head, *msgpack.unpackb(fields, raw=True)]
+
+
 def test_a_rows_arguments_are_key_version_expiry_time_and_fields():
     view = view_plan(output("views"), output("gone"), output("share", dtype="Float64"), ttl_ms=5000)
     view.outputs[1] = type(view.outputs[1])("gone", "sum", "is_view", "Int64", dropped=True)
-    made = RowEncoder("shop", view).arguments(Row("v-1", 7000, 3, json.dumps([2, 9, None])))
-    assert made == [
-        entity_key("shop", {"visitor_id": "v-1"}), b"_v:clicks", b"00000000000070000000000003", b"12000",
+    assert arguments(view, Row("v-1", 7000, 3, json.dumps([2, 9, None]))) == [
+        entity_key("shop", {"visitor_id": "v-1"}), b"_v:visitor_id", b"00000000000070000000000003", b"12000",
         b"_ts:clicks", b"\x08\x07", feature_field("clicks", "views"), b"\x20\x02", feature_field("clicks", "share"), b"",
     ]
 
 
 def test_a_part_has_a_version_of_its_own_and_its_views_names():
-    made = RowEncoder("shop", view_plan(output("views"), part=1)).arguments(Row("v-1", 1000, 0, "[1]"))
-    assert made[1] == b"_v:clicks_part1"
+    made = arguments(view_plan(output("views"), part=1), Row("v-1", 1000, 0, "[1]"))
+    assert made[1] == b"_v:visitor_id_part1"
     assert made[4:7] == [b"_ts:clicks", b"\x08\x01", feature_field("clicks", "views")]
 
 
+def test_views_of_one_operator_share_a_row():
+    both = plan(view_plan(output("views")), view_plan(output("carts"), name="other")).operators()
+    assert [operator.key for operator in both] == ["visitor_id"]
+    *_, fields = RowEncoder("shop", both[0]).arguments(Row("v-1", 1000, 0, "[1, 2]"))
+    found = msgpack.unpackb(fields, raw=True)
+    assert dict(zip(found[::2], found[1::2], strict=True)) == {
+        b"_ts:clicks": b"\x08\x01", b"_ts:other": b"\x08\x01",
+        feature_field("clicks", "views"): b"\x20\x01", feature_field("other", "carts"): b"\x20\x02",
+    }
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 255, 256, 40_000])
+def test_a_text_of_any_length_comes_through(size: int):
+    made = arguments(view_plan(output("words", dtype="String")), Row("v-1", 1000, 0, json.dumps(["x" * size])))
+    assert made[-1] == ENCODERS["String"]("x" * size)
+
+
+def test_a_remembered_value_is_the_same_and_what_is_remembered_has_a_bound():
+    encoder = RowEncoder("shop", plan(view_plan(output("views"))).operators()[0])
+    for number in [*range(5_000), 1, 4_999]:
+        fields = msgpack.unpackb(encoder.arguments(Row("v-1", 1000, 0, f"[{number}]"))[-1], raw=True)
+        assert fields[-1] == ENCODERS["Int64"](number)
+    assert len(encoder._cells[0]._known) == 4_096
+
+
 def test_a_view_without_ttl_does_not_expire():
-    made = RowEncoder("shop", view_plan(output("views"), ttl_ms=0)).arguments(Row("v-1", 1000, 0, "[1]"))
-    assert made[3] == b"0"
+    assert arguments(view_plan(output("views"), ttl_ms=0), Row("v-1", 1000, 0, "[1]"))[3] == b"0"

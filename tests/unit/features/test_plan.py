@@ -23,7 +23,7 @@ def test_an_added_feature_is_a_new_part_at_the_end():
     wanted = plan(view_plan(CARTS, VIEWS), view_plan(VIEWS, name="other"))
     assert conflicts(running, wanted) == []
     assert evolve(running, wanted).views == [*running.views, view_plan(CARTS, part=1)]
-    assert [view.key for view in evolve(running, wanted).views] == ["clicks", "other", "clicks_part1"]
+    assert [each.key for each in evolve(running, wanted).operators()] == ["visitor_id", "visitor_id_part1"]
 
 
 def test_parts_that_were_added_before_stay_where_they_are():
@@ -33,10 +33,33 @@ def test_parts_that_were_added_before_stay_where_they_are():
     assert twice.views == [view_plan(VIEWS), view_plan(first, part=1), view_plan(second, part=2)]
 
 
+def test_what_is_added_at_once_shares_an_operator_and_what_was_there_keeps_its_own():
+    running = plan(view_plan(VIEWS), view_plan(VIEWS, name="other"))
+    wanted = plan(view_plan(VIEWS, CARTS), view_plan(VIEWS, CARTS, name="other"), view_plan(VIEWS, name="third"))
+    added = evolve(running, wanted).operators()
+    assert [(each.key, [view.name for view in each.views]) for each in added] == [
+        ("visitor_id", ["clicks", "other"]), ("visitor_id_part1", ["clicks", "other", "third"])
+    ]
+
+
+def test_an_operator_is_one_entity_and_one_slide():
+    slides = {"frame": "slide", "slide_ms": 60_000}
+    views = plan(
+        view_plan(VIEWS), view_plan(VIEWS, name="session", frame="session", gap_ms=1), view_plan(VIEWS, name="slow", **slides),
+        view_plan(VIEWS, name="items", entity="item_id"), ).operators()
+    assert [each.key for each in views] == ["visitor_id", "visitor_id_every_60000", "item_id"]
+    assert [view.name for view in views[0].views] == ["clicks", "session"]
+
+
+def test_a_row_lives_as_long_as_its_longest_view_and_for_ever_with_one_that_does():
+    assert plan(view_plan(VIEWS, ttl_ms=5), view_plan(VIEWS, name="other", ttl_ms=9)).operators()[0].ttl_ms == 9
+    assert plan(view_plan(VIEWS, ttl_ms=5), view_plan(VIEWS, name="other", ttl_ms=0)).operators()[0].ttl_ms == 0
+
+
 def test_an_added_view_comes_last_though_its_name_comes_first():
     running = plan(view_plan(VIEWS))
     wanted = plan(view_plan(VIEWS, name="a_view"), view_plan(VIEWS))
-    assert [view.key for view in evolve(running, wanted).views] == ["clicks", "a_view"]
+    assert evolve(running, wanted).views == [view_plan(VIEWS), view_plan(VIEWS, name="a_view", part=1)]
 
 
 def test_a_dropped_feature_is_still_computed_but_not_written():

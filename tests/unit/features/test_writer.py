@@ -13,7 +13,8 @@ from jobs.features.writer import RedisWriter, WriteCounts
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000
 CLICKS = view_plan(output("views"), ttl_ms=HOUR_MS)
-BRIEF = view_plan(output("views"), name="brief", ttl_ms=HOUR_MS - 400)
+BRIEF = view_plan(output("views"), name="brief", ttl_ms=HOUR_MS - 400, frame="slide", slide_ms=60_000)
+BRIEFLY = "visitor_id_every_60000"  # its operator
 LASTING = view_plan(output("views"), name="lasting", entity="item_id", ttl_ms=0)
 KEY = entity_key("shop", {"visitor_id": "v-1"})
 VIEWS = feature_field("clicks", "views")
@@ -37,7 +38,7 @@ def stored(client) -> int:
 
 
 def test_a_row_is_written(writer, client):
-    assert writer.write([("clicks", row(3))]) == WriteCounts(1, 0)
+    assert writer.write([("visitor_id", row(3))]) == WriteCounts(1, 0)
     assert stored(client) == 3
 
 
@@ -46,31 +47,32 @@ def test_nothing_to_write_is_nothing_written(writer):
 
 
 def test_an_older_row_never_replaces_a_newer_one(writer, client):
-    writer.write([("clicks", row(3))])
-    assert writer.write([("clicks", row(2, NOW_MS - 1, seq=9))]) == WriteCounts(0, 1)
+    writer.write([("visitor_id", row(3))])
+    assert writer.write([("visitor_id", row(2, NOW_MS - 1, seq=9))]) == WriteCounts(0, 1)
     assert stored(client) == 3
 
 
 def test_of_rows_of_one_event_time_the_one_of_the_higher_sequence_stays(writer, client):
-    writer.write([("clicks", row(3, seq=5))])
-    assert writer.write([("clicks", row(4, seq=6))]) == WriteCounts(1, 0)
-    assert writer.write([("clicks", row(5, seq=5))]) == WriteCounts(0, 1)
+    writer.write([("visitor_id", row(3, seq=5))])
+    assert writer.write([("visitor_id", row(4, seq=6))]) == WriteCounts(1, 0)
+    assert writer.write([("visitor_id", row(5, seq=5))]) == WriteCounts(0, 1)
     assert stored(client) == 4
 
 
 def test_a_later_row_of_the_same_event_time_and_sequence_is_not_lost(writer, client):
-    writer.write([("clicks", row(3))])
-    assert writer.write([("clicks", row(4))]) == WriteCounts(1, 0)
+    writer.write([("visitor_id", row(3))])
+    assert writer.write([("visitor_id", row(4))]) == WriteCounts(1, 0)
     assert stored(client) == 4
 
 
 def test_order_within_a_batch_does_not_matter(writer, client):
-    assert writer.write([("clicks", row(9, NOW_MS + 5)), ("clicks", row(8, NOW_MS))]) == WriteCounts(1, 1)
+    assert writer.write([("visitor_id", row(9, NOW_MS + 5)), ("visitor_id", row(8, NOW_MS))]) == WriteCounts(1, 1)
     assert stored(client) == 9
 
 
 def test_a_replay_leaves_what_it_had_written(writer, client):
-    batches = [[("clicks", row(1, NOW_MS - 9)), ("brief", row(5))], [("clicks", row(2, NOW_MS - 4))], [("clicks", row(3))]]
+    first = [("visitor_id", row(1, NOW_MS - 9)), (BRIEFLY, row(5))]
+    batches = [first, [("visitor_id", row(2, NOW_MS - 4))], [("visitor_id", row(3))]]
     for batch in batches:
         writer.write(batch)
     before, expiry = client.hgetall(KEY), client.pttl(KEY)
@@ -82,9 +84,9 @@ def test_a_replay_leaves_what_it_had_written(writer, client):
 
 def test_a_replay_by_a_second_writer_does_not_undo_the_first(writer, client, redis_url):
     zombie = RedisWriter(redis_url, plan(CLICKS, BRIEF, LASTING))
-    writer.write([("clicks", row(7))])
+    writer.write([("visitor_id", row(7))])
     for count, time_ms in ((1, NOW_MS - 3), (2, NOW_MS - 2), (6, NOW_MS - 1)):
-        zombie.write([("clicks", row(count, time_ms))])
+        zombie.write([("visitor_id", row(count, time_ms))])
     zombie.close()
     assert stored(client) == 7
 
@@ -92,29 +94,29 @@ def test_a_replay_by_a_second_writer_does_not_undo_the_first(writer, client, red
 def test_two_writers_at_once_leave_the_newest_row(writer, client, redis_url):
     other = RedisWriter(redis_url, plan(CLICKS, BRIEF, LASTING))
     for step in range(100):
-        (writer, other)[step % 2].write([("clicks", row(step, NOW_MS + (step * 37) % 100))])
+        (writer, other)[step % 2].write([("visitor_id", row(step, NOW_MS + (step * 37) % 100))])
     other.close()
     newest = next(step for step in range(100) if (step * 37) % 100 == 99)
     assert stored(client) == newest
 
 
 def test_a_flushed_script_is_loaded_again(writer, client):
-    writer.write([("clicks", row(1, NOW_MS - 1))])
+    writer.write([("visitor_id", row(1, NOW_MS - 1))])
     client.script_flush()
-    assert writer.write([("clicks", row(2)), ("brief", row(3))]) == WriteCounts(2, 0)
+    assert writer.write([("visitor_id", row(2)), (BRIEFLY, row(3))]) == WriteCounts(2, 0)
     assert stored(client) == 2
 
 
 def test_a_hash_expires_at_its_event_time_and_ttl(writer, client):
-    writer.write([("clicks", row(1))])
+    writer.write([("visitor_id", row(1))])
     left = NOW_MS + HOUR_MS - time.time_ns() // 1_000_000
     assert abs(client.pttl(KEY) - left) < 1000
 
 
 def test_a_newer_row_moves_the_expiry_on(writer, client):
-    writer.write([("clicks", row(1))])
+    writer.write([("visitor_id", row(1))])
     before = client.pttl(KEY)
-    writer.write([("clicks", row(1, NOW_MS + 60_000))])
+    writer.write([("visitor_id", row(1, NOW_MS + 60_000))])
     assert 59_000 < client.pttl(KEY) - before <= 60_000
 
 
@@ -122,30 +124,30 @@ def test_a_view_that_expires_400_ms_earlier_does_not_shorten_the_others(writer, 
     """The comparison was in whole seconds once, and took up to 999 ms away."""
     for _ in range(20):
         client.flushall()
-        writer.write([("clicks", row(1))])
+        writer.write([("visitor_id", row(1))])
         before = time.time_ns() // 1_000_000 + client.pttl(KEY)
-        writer.write([("brief", row(1))])
+        writer.write([(BRIEFLY, row(1))])
         after = time.time_ns() // 1_000_000 + client.pttl(KEY)
         assert after - before > -50
         time.sleep(0.05)
 
 
 def test_a_view_without_ttl_stays(writer, client):
-    writer.write([("lasting", row(1, 1000, entity="i-1"))])
+    writer.write([("item_id", row(1, 1000, entity="i-1"))])
     assert client.pttl(entity_key("shop", {"item_id": "i-1"})) == -1
 
 
 def test_a_row_whose_expiry_has_passed_is_gone_at_once(writer, client):
-    writer.write([("clicks", row(1, NOW_MS - 2 * HOUR_MS))])
+    writer.write([("visitor_id", row(1, NOW_MS - 2 * HOUR_MS))])
     assert client.exists(KEY) == 0
 
 
-def test_views_of_one_entity_have_versions_of_their_own(writer, client):
-    writer.write([("clicks", row(1, NOW_MS))])
-    assert writer.write([("brief", row(2, NOW_MS - 1000))]) == WriteCounts(1, 0)
+def test_operators_of_one_entity_have_versions_of_their_own(writer, client):
+    writer.write([("visitor_id", row(1, NOW_MS))])
+    assert writer.write([(BRIEFLY, row(2, NOW_MS - 1000))]) == WriteCounts(1, 0)
 
 
-def test_of_a_batch_the_newest_row_of_each_view_and_entity_is_kept():
+def test_of_a_batch_the_newest_row_of_each_operator_and_entity_is_kept():
     rows = [
         ("clicks", "v-1", 10, 0),  # replaced by place 3
         ("clicks", "v-2", 10, 0),

@@ -1,0 +1,108 @@
+package liveshelf;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/** Where an operator's features find their values: features of one frame and family share a part. */
+final class Layout {
+
+    /** One frame: its length (or a session's gap), and the column that each of its parts reads. */
+    static final class Frame {
+        final boolean session;
+        final long ms;
+        final List<Part> empty = new ArrayList<>();
+        final List<Integer> columns = new ArrayList<>();
+        private final List<String> names = new ArrayList<>();
+
+        private Frame(boolean session, long ms) {
+            this.session = session;
+            this.ms = ms;
+        }
+
+        private int part(Feature feature, int column) {
+            int known = names.indexOf(feature.part());
+            if (known >= 0) {
+                return known;
+            }
+            names.add(feature.part());
+            empty.add(feature.newPart());
+            columns.add(column);
+            return names.size() - 1;
+        }
+
+        Part[] fresh() {
+            Part[] parts = new Part[empty.size()];
+            for (int i = 0; i < parts.length; i++) {
+                parts[i] = empty.get(i).empty();
+            }
+            return parts;
+        }
+
+        void add(Part[] parts, Object[] values) {
+            for (int i = 0; i < parts.length; i++) {
+                parts[i].add(values[columns.get(i)]);
+            }
+        }
+    }
+
+    final List<Frame> frames = new ArrayList<>();
+    final List<String> columns = new ArrayList<>();
+    final long horizonMs;
+    private final List<Feature> features;
+    private final int[] frameOf;
+    private final int[] partOf;
+
+    Layout(String text) {
+        features = Feature.parse(text);
+        frameOf = new int[features.size()];
+        partOf = new int[features.size()];
+        Map<String, Integer> known = new LinkedHashMap<>();
+        long longest = 0;
+        for (int i = 0; i < features.size(); i++) {
+            Feature feature = features.get(i);
+            if (!columns.contains(feature.column())) {
+                columns.add(feature.column());
+            }
+            frameOf[i] = known.computeIfAbsent(feature.frame() + feature.ms(), name -> {
+                frames.add(new Frame(feature.frame().equals("session"), feature.ms()));
+                return frames.size() - 1;
+            });
+            partOf[i] = frames.get(frameOf[i]).part(feature, columns.indexOf(feature.column()));
+            longest = Math.max(longest, feature.ms());
+        }
+        horizonMs = longest;
+    }
+
+    Part[][] fresh() {
+        Part[][] all = new Part[frames.size()][];
+        for (int i = 0; i < all.length; i++) {
+            all[i] = frames.get(i).fresh();
+        }
+        return all;
+    }
+
+    /** The values without those that only sessions read: events stay in state as long as the longest window. */
+    Object[] ofWindows(Object[] values) {
+        Object[] kept = new Object[values.length];
+        for (Frame frame : frames) {
+            if (!frame.session) {
+                for (int column : frame.columns) {
+                    kept[column] = values[column];
+                }
+            }
+        }
+        return kept;
+    }
+
+    /** The features' values as a JSON array. */
+    String payload(Part[][] parts, StringBuilder json) {
+        json.setLength(0);
+        for (int i = 0; i < partOf.length; i++) {
+            json.append(i == 0 ? '[' : ',');
+            features.get(i).append(json, parts[frameOf[i]][partOf[i]]);
+        }
+        return json.append(']').toString();
+    }
+}

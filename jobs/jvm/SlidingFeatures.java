@@ -1,0 +1,86 @@
+package liveshelf;
+
+import org.apache.flink.table.functions.FunctionContext;
+import org.apache.flink.table.functions.UserDefinedFunction;
+import org.apache.flink.table.types.DataType;
+import org.apache.flink.types.Row;
+
+/**
+ * An entity's features over windows that slide: a row at the end of each slide in which one of them changed.
+ *
+ * <p>Called as {@link TrailingFeatures}, with frames as {@code "sum is_view every_60000 300000"}: over 300,000 ms, sliding by
+ * 60,000. An event enters at the end of its slide, whatever the order in which the slide's events come.
+ */
+public class SlidingFeatures extends FeatureFunction {
+
+    private transient SlidingLayout layout;
+
+    public SlidingFeatures() {
+        this(null);
+    }
+
+    private SlidingFeatures(String features) {
+        super(features);
+    }
+
+    /** An entity's state, as Flink stores it. */
+    public static class Kept {
+        public long changes;
+        public SlidingState value;
+
+        private SlidingState changing() {
+            changes++;
+            value = value == null ? new SlidingState() : value;
+            return value;
+        }
+    }
+
+    @Override
+    DataType state() {
+        return state(Kept.class, SlidingState.class, new SlidingState.Serializer());
+    }
+
+    @Override
+    UserDefinedFunction with(String features) {
+        return new SlidingFeatures(features);
+    }
+
+    @Override
+    public void open(FunctionContext context) {
+        super.open(context);
+        layout = new SlidingLayout(features);
+    }
+
+    public void eval(Context context, Kept state, Row event, String features) {
+        SlidingState now = state.changing();
+        TimeContext<Long> time = context.timeContext(Long.class);
+        long end = (Math.floorDiv(time.time(), layout.slideMs) + 1) * layout.slideMs;
+        now.add(layout, end, values(event, layout.columns.size()));
+        wake(now, time);
+    }
+
+    public void onTimer(OnTimerContext context, Kept state) {
+        if (state.value == null) {
+            return;     // a timer that outlived its state
+        }
+        TimeContext<Long> time = context.timeContext(Long.class);
+        SlidingState now = state.changing();
+        long upTo = upTo(time);
+        now.advance(layout, upTo == Long.MAX_VALUE ? upTo - 1 : upTo + 1, json, this);
+        if (now.next(layout) == SlidingState.NEVER) {
+            context.clearAllState();     // not clearAll: in Flink 2.3.0 it takes the timers of all entities
+        } else {
+            now.wakesAt = now.wakesAt - 1 <= upTo ? SlidingState.NEVER : now.wakesAt;
+            wake(now, time);
+        }
+    }
+
+    /** One timer an entity: at the last instant before the next change. */
+    private void wake(SlidingState now, TimeContext<Long> time) {
+        long next = now.next(layout);
+        if (next < now.wakesAt) {
+            now.wakesAt = next;
+            time.registerOnTime(next - 1);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+package liveshelf;
+
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
+import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+
+/**
+ * One entity's events that wait for their turn in event time, its frames as of the newest event whose turn has come, and
+ * the events that are still in one of its time windows.
+ */
+public final class TrailingState implements Durable<TrailingState> {
+
+    static final long NEVER = Long.MAX_VALUE;
+
+    /** An event: its time and the values of the layout's columns. */
+    private record Event(long time, Object[] values) {}
+
+    /** Where rows go. */
+    interface Output {
+        void row(long eventTimeMs, long seq, String payload);
+    }
+
+    long wakesAt = NEVER;    // the earliest timer that was set for an event
+    long endsAt = NEVER;     // the timer after which nothing of the entity may be left
+    private long seq;        // events so far
+    private long newest;     // their latest time; means nothing while seq is 0
+    private List<Event> waiting = new ArrayList<>();
+    private List<Event> recent = new ArrayList<>();
+    private int[] from = new int[0];    // by frame: the first of `recent` that is in its window
+    private Part[][] frames;
+
+    void add(long time, Object[] values) {
+        int place = waiting.size();
+        while (place > 0 && waiting.get(place - 1).time > time) {
+            place--;
+        }
+        waiting.add(place, new Event(time, values));
+    }
+
+    boolean isWaiting() {
+        return !waiting.isEmpty();
+    }
+
+    long next() {
+        return waiting.get(0).time;
+    }
+
+    long newest() {
+        return newest;
+    }
+
+    /** Count the events up to a time, in their order, with a row for each. */
+    void advance(Layout layout, long upTo, StringBuilder json, Output out) {
+        if (frames == null) {
+            frames = layout.fresh();
+            from = new int[frames.length];
+        }
+        int done = 0;
+        while (done < waiting.size() && waiting.get(done).time <= upTo) {
+            int end = done + 1;
+            long time = waiting.get(done).time;
+            while (end < waiting.size() && waiting.get(end).time == time) {
+                end++;
+            }
+            List<Event> peers = waiting.subList(done, end);
+            moveWindows(layout, time, peers);
+            for (Event event : peers) {
+                countInSessions(layout, event);
+                seq++;
+                newest = time;
+                out.row(time, seq, layout.payload(frames, json));
+            }
+            done = end;
+        }
+        waiting.subList(0, done).clear();
+    }
+
+    private void countInSessions(Layout layout, Event event) {
+        for (int i = 0; i < frames.length; i++) {
+            Layout.Frame frame = layout.frames.get(i);
+            if (frame.session) {
+                if (seq > 0 && event.time - newest > frame.ms) {
+                    frames[i] = frame.fresh();
+                }
+                frame.add(frames[i], event.values);
+            }
+        }
+    }
+
+    /** All events of one time enter together: a window as of an event holds its peers, as SQL's RANGE does. */
+    private void moveWindows(Layout layout, long time, List<Event> peers) {
+        boolean any = false;
+        for (int i = 0; i < frames.length; i++) {
+            Layout.Frame frame = layout.frames.get(i);
+            if (!frame.session) {
+                if (!any) {
+                    for (Event event : peers) {
+                        recent.add(new Event(time, layout.ofWindows(event.values)));
+                    }
+                    any = true;
+                }
+                moveWindow(frame, i, time - frame.ms, peers);
+            }
+        }
+        if (any) {
+            forget(layout);
+        }
+    }
+
+    private void moveWindow(Layout.Frame frame, int i, long begin, List<Event> peers) {
+        int before = from[i];
+        while (recent.get(from[i]).time < begin) {
+            from[i]++;
+        }
+        Part[] parts = frames[i];
+        for (int k = 0; k < parts.length; k++) {
+            int column = frame.columns.get(k);
+            boolean exact = true;
+            for (int gone = before; gone < from[i] && exact; gone++) {
+                exact = parts[k].remove(recent.get(gone).values[column]);
+            }
+            List<Event> entering = exact ? peers : recent.subList(from[i], recent.size());
+            if (!exact) {
+                parts[k] = parts[k].empty();
+            }
+            for (Event event : entering) {
+                parts[k].add(event.values[column]);
+            }
+        }
+    }
+
+    private void forget(Layout layout) {
+        int gone = Integer.MAX_VALUE;
+        for (int i = 0; i < frames.length; i++) {
+            gone = layout.frames.get(i).session ? gone : Math.min(gone, from[i]);
+        }
+        if (gone >= 16 && gone * 2 >= recent.size()) {
+            recent = new ArrayList<>(recent.subList(gone, recent.size()));
+            for (int i = 0; i < from.length; i++) {
+                from[i] = Math.max(0, from[i] - gone);
+            }
+        }
+    }
+
+    @Override
+    public TrailingState copy() {
+        TrailingState copy = new TrailingState();
+        copy.wakesAt = wakesAt;
+        copy.endsAt = endsAt;
+        copy.seq = seq;
+        copy.newest = newest;
+        copy.waiting = new ArrayList<>(waiting);
+        copy.recent = new ArrayList<>(recent);
+        copy.from = from.clone();
+        if (frames != null) {
+            copy.frames = new Part[frames.length][];
+            Arrays.setAll(copy.frames, i -> Part.copyAll(frames[i]));
+        }
+        return copy;
+    }
+
+    @Override
+    public void write(DataOutputView out) throws IOException {
+        Values.writeLong(out, wakesAt);
+        Values.writeLong(out, endsAt);
+        Values.writeLong(out, seq);
+        Values.writeLong(out, newest);
+        writeEvents(out, waiting);
+        writeEvents(out, recent);
+        Values.writeLong(out, frames == null ? -1 : frames.length);
+        for (int i = 0; frames != null && i < frames.length; i++) {
+            Values.writeLong(out, from[i]);
+            Part.writeAll(out, frames[i]);
+        }
+    }
+
+    private static void writeEvents(DataOutputView out, List<Event> events) throws IOException {
+        Values.writeLong(out, events.size());
+        for (Event event : events) {
+            Values.writeLong(out, event.time);
+            Values.writeLong(out, event.values.length);
+            for (Object value : event.values) {
+                Values.write(out, value);
+            }
+        }
+    }
+
+    private static List<Event> readEvents(DataInputView in) throws IOException {
+        List<Event> events = new ArrayList<>();
+        for (long left = Values.readLong(in); left > 0; left--) {
+            long time = Values.readLong(in);
+            Object[] values = new Object[(int) Values.readLong(in)];
+            for (int i = 0; i < values.length; i++) {
+                values[i] = Values.read(in);
+            }
+            events.add(new Event(time, values));
+        }
+        return events;
+    }
+
+    /** Writes and reads it. */
+    public static final class Serializer extends Durable.Serializer<TrailingState> {
+
+        @Override
+        public TrailingState createInstance() {
+            return new TrailingState();
+        }
+
+        @Override
+        TrailingState read(DataInputView in) throws IOException {
+            TrailingState state = new TrailingState();
+            state.wakesAt = Values.readLong(in);
+            state.endsAt = Values.readLong(in);
+            state.seq = Values.readLong(in);
+            state.newest = Values.readLong(in);
+            state.waiting = readEvents(in);
+            state.recent = readEvents(in);
+            int count = (int) Values.readLong(in);
+            if (count >= 0) {
+                state.frames = new Part[count][];
+                state.from = new int[count];
+                for (int i = 0; i < count; i++) {
+                    state.from[i] = (int) Values.readLong(in);
+                    state.frames[i] = Part.readAll(in);
+                }
+            }
+            return state;
+        }
+
+        @Override
+        public TypeSerializerSnapshot<TrailingState> snapshotConfiguration() {
+            return new Snapshot();
+        }
+
+        /** For savepoints. */
+        public static final class Snapshot extends SimpleTypeSerializerSnapshot<TrailingState> {
+            public Snapshot() {
+                super(Serializer::new);
+            }
+        }
+    }
+}
