@@ -21,11 +21,13 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.catalog.DataTypeFactory;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.ScalarFunction;
 import org.apache.flink.table.types.DataType;
 import org.apache.flink.table.types.inference.TypeInference;
-import org.apache.flink.types.Row;
 
 /**
  * Bytes to an event or a refusal with its reason: the JVM's half of the contract in {@code jobs/events.py}, which it
@@ -58,7 +60,12 @@ public class ParseEvent extends ScalarFunction {
     private transient String heartbeat;
     private transient Map<String, Counter> counters;
     private transient byte[] lastValue;
-    private transient Row lastRow;
+    private transient RowData lastRow;
+
+    /** What this thread parsed last. The planner calls a function of its own for each use: five a record in the features job. */
+    private static final ThreadLocal<Parsed> LAST = ThreadLocal.withInitial(() -> new Parsed(null, 0, null));
+
+    private record Parsed(byte[] value, long maxSkewMs, RowData row) {}
 
     @Override
     public void open(FunctionContext context) {
@@ -71,9 +78,14 @@ public class ParseEvent extends ScalarFunction {
     }
 
     /** The planner reads one row several times (once per column); the same array gives the same row. */
-    public Row eval(byte[] value, Long maxSkewMs) {
+    public RowData eval(byte[] value, Long maxSkewMs) {
         if (value == null || value != lastValue) {
-            lastRow = parse(value, maxSkewMs);
+            Parsed last = LAST.get();
+            if (value == null || value != last.value || maxSkewMs != last.maxSkewMs) {
+                last = new Parsed(value, maxSkewMs, parse(value, maxSkewMs));
+                LAST.set(last);
+            }
+            lastRow = last.row;
             lastValue = value;
             count(lastRow);
         }
@@ -81,27 +93,26 @@ public class ParseEvent extends ScalarFunction {
     }
 
     /** The watermark's copy of this function has no counters: it sees each record a second time. */
-    private void count(Row row) {
+    private void count(RowData row) {
         if (counters != null) {
             counters.get("read").inc();
-            String refusal = (String) row.getField(0);
-            counters.get(refusal == null ? "accepted" : "refused_" + refusal).inc();
+            counters.get(row.isNullAt(0) ? "accepted" : "refused_" + row.getString(0)).inc();
         }
     }
 
-    private Row parse(byte[] value, long maxSkewMs) {
-        Row row = new Row(HEADER + fields.size());
+    private RowData parse(byte[] value, long maxSkewMs) {
+        GenericRowData row = new GenericRowData(HEADER + fields.size());
         String[] refusal = check(value, row, maxSkewMs);
         if (refusal != null) {
-            row = new Row(HEADER + fields.size());
-            row.setField(0, refusal[0]);
-            row.setField(1, refusal[1]);
+            row = new GenericRowData(HEADER + fields.size());
+            row.setField(0, StringData.fromString(refusal[0]));
+            row.setField(1, StringData.fromString(refusal[1]));
             row.setField(fields.get("event_time_ms").slot, 0L);
         }
         return row;
     }
 
-    private String[] check(byte[] value, Row row, long maxSkewMs) {
+    private String[] check(byte[] value, GenericRowData row, long maxSkewMs) {
         if (value == null || value.length == 0) {
             return refuse("empty", "");
         }
@@ -159,7 +170,7 @@ public class ParseEvent extends ScalarFunction {
         return token;
     }
 
-    private void readFields(JsonParser parser, Row row, Map<String, String> bad) throws java.io.IOException {
+    private void readFields(JsonParser parser, GenericRowData row, Map<String, String> bad) throws java.io.IOException {
         while (next(parser) == JsonToken.FIELD_NAME) {
             Field field = fields.get(parser.currentName());
             JsonToken token = next(parser);
@@ -191,7 +202,7 @@ public class ParseEvent extends ScalarFunction {
         throw new NotJson();
     }
 
-    private String string(JsonParser parser, JsonToken token, Field field, Row row) throws java.io.IOException {
+    private String string(JsonParser parser, JsonToken token, Field field, GenericRowData row) throws java.io.IOException {
         if (token != JsonToken.VALUE_STRING) {
             skip(parser, token);
             return "wrong_type";
@@ -212,11 +223,11 @@ public class ParseEvent extends ScalarFunction {
         if (field.required && value.isEmpty()) {
             return "out_of_range";
         }
-        row.setField(field.slot, value);
+        row.setField(field.slot, StringData.fromString(value));
         return null;
     }
 
-    private String number(JsonParser parser, JsonToken token, Field field, Row row) throws java.io.IOException {
+    private String number(JsonParser parser, JsonToken token, Field field, GenericRowData row) throws java.io.IOException {
         boolean whole = token == JsonToken.VALUE_NUMBER_INT;
         if (!whole && !(field.kind == 'f' && token == JsonToken.VALUE_NUMBER_FLOAT)) {
             skip(parser, token);
@@ -230,8 +241,9 @@ public class ParseEvent extends ScalarFunction {
         return null;
     }
 
-    private String[] missing(Row row, long maxSkewMs) {
-        String type = (String) row.getField(fields.get("event_type").slot);
+    private String[] missing(GenericRowData row, long maxSkewMs) {
+        Object found = row.getField(fields.get("event_type").slot);
+        String type = found == null ? null : found.toString();
         boolean beat = heartbeat.equals(type);
         for (Field field : required) {
             boolean wanted = beat ? field.name.matches("schema_version|event_type|event_time_ms") : field.required;
@@ -310,7 +322,7 @@ public class ParseEvent extends ScalarFunction {
             DataType type = field.kind == 's' ? DataTypes.STRING() : field.kind == 'f' ? DataTypes.DOUBLE() : DataTypes.BIGINT();
             columns.add(DataTypes.FIELD(field.name, type));
         }
-        DataType row = DataTypes.ROW(columns);
+        DataType row = DataTypes.ROW(columns).bridgedTo(RowData.class);   // Flink's own form: nothing is converted
         return TypeInference.newBuilder()
             .typedArguments(DataTypes.BYTES(), DataTypes.BIGINT())
             .outputTypeStrategy(call -> Optional.of(row))
