@@ -27,6 +27,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     list_size: int
     list_ttl_s: int
     bundle_ms: int
+    model_threads: int
     bundle_rows: int
     checkpoint_interval_ms: int
     parallelism: int

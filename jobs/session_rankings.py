@@ -71,6 +71,7 @@ def _rank_config(config: JobConfig) -> RankConfig:
         channel=config.channel,
         list_ttl_s=config.list_ttl_s,
         list_size=config.list_size,
+        model_threads=config.model_threads,
         session_gap_s=config.session_gap_s,
         feast_project=config.project,
     )

@@ -46,7 +46,10 @@ class Settings(BaseSettings):
     list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")
     channel: str = "home"
     context_service: str = Field("ranker_context", description="feature service whose values the ranker reads")
-    bundle_ms: int = Field(5, ge=1, description="python.fn-execution.bundle.time of the rankings job")
+    bundle_ms: int = Field(3, ge=1, description="python.fn-execution.bundle.time of the rankings job")
+    model_threads: int = Field(
+        2, ge=1, description="threads that score a batch, for each slot: free cores divided by slots"
+    )
     bundle_rows: int = Field(1000, ge=1, description="python.fn-execution.bundle.size")
     checkpoint_interval_ms: int = Field(10_000, ge=100, description="time between checkpoints")
     idle_timeout_s: int = Field(

@@ -23,13 +23,15 @@ CONTEXT_FEATURES = [
     "visitor_activity:views_1h",
 ]
 
-# Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list.
+# Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
+# which is asked for by `k`.
 INPUTS = {
     "items": ("tensor(int64)", ["batch", "time"]),
     "types": ("tensor(int64)", ["batch", "time"]),
     "gaps": ("tensor(float)", ["batch", "time"]),
     "lengths": ("tensor(int64)", ["batch"]),
     "context": ("tensor(float)", ["batch", "C"]),
+    "k": ("tensor(int64)", [1]),
 }
 OUTPUTS = {"scores": ("tensor(float)", ["batch", "K"]), "items_out": ("tensor(int64)", ["batch", "K"])}
 
@@ -75,7 +77,7 @@ class Manifest(TypedDict):
     inputs: list[Tensor]
     outputs: list[Tensor]
     n_items: int
-    k: int
+    product: Literal["exact", "fast"]  # see models/head.py
     max_events: int  # training saw no longer session
     context_features: list[str]
     training: dict[str, str | int | float]
@@ -98,14 +100,21 @@ class Bundle:
     session: ort.InferenceSession = field(repr=False)
 
     def score(
-        self, items: np.ndarray, types: np.ndarray, gaps: np.ndarray, lengths: np.ndarray, context: np.ndarray
+        self,
+        items: np.ndarray,
+        types: np.ndarray,
+        gaps: np.ndarray,
+        lengths: np.ndarray,
+        context: np.ndarray,
+        k: int = 100,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Top K of B sessions: scores float32 [B, K] in descending order, items int64 [B, K] in 1..N.
+        """The best K = min(k, N) items of B sessions: scores float32 [B, K] falling, items int64 [B, K] in 1..N.
 
         items, types: int64 [B, T]; gaps: float32 [B, T]; lengths: int64 [B], at least 1; context: float32 [B, C].
-        Rows are left-aligned, padded with 0 at the right, B is at least 1. Ties go to the lower item index.
+        Rows are left-aligned, padded with 0 at the right, B is at least 1.
         """
         feed = {"items": items, "types": types, "gaps": gaps, "lengths": lengths, "context": context}
+        feed["k"] = np.array([min(k, len(self.items) - 1)])
         return tuple(self.session.run(list(OUTPUTS), feed))
 
 
@@ -193,7 +202,7 @@ def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
 
 def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
     """The graph, the manifest and the code that feeds it name the same tensors."""
-    sizes = {"C": len(manifest["context_features"]), "K": manifest["k"]}
+    sizes = {"C": len(manifest["context_features"])}
     pairs = (("inputs", INPUTS, session.get_inputs()), ("outputs", OUTPUTS, session.get_outputs()))
     for side, contract, tensors in pairs:
         expected = [(name, kind, [sizes.get(d, d) for d in shape]) for name, (kind, shape) in contract.items()]
@@ -207,7 +216,7 @@ def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manife
 def _check_golden(file: Path, bundle: Bundle) -> None:
     arrays, expected, expected_items = _golden(file.with_name("manifest.json"), bundle.manifest["golden"])
     try:
-        scores, items = bundle.score(**arrays)
+        scores, items = bundle.score(**arrays | {"k": expected.shape[1]})
     except Exception as error:  # as in _open_session: every class of onnxruntime's means that it doesn't run
         raise ModelError(f"{file} doesn't run on its golden inputs: {error}", REBUILD) from error
     if not np.isfinite(scores).all():

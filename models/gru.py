@@ -1,10 +1,10 @@
-"""The session model in one file: item embedding → GRU → all items' scores → top k.
+"""The session model in one file: item embedding → GRU → all items' scores (the best k: `head.py`).
 
 Written from the papers: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016),
 and Hidasi & Karatzoglou, "Recurrent Neural Networks with Top-k Gains" (CIKM 2018). From them: one GRU layer, one item
 matrix shared by input and output, a loss over the catalogue. Ours: event types, gaps and the visitor's features.
 
-Shapes: B sessions, T events, N items, H hidden units, C context features, K listed items.
+Shapes: B sessions, T events, N items, H hidden units, C context features.
 """
 
 import torch
@@ -13,11 +13,10 @@ from torch.nn import functional
 
 
 class SessionGRU(nn.Module):
-    """Top k items for B sessions; item 0 is padding and can't be listed."""
+    """Every item's score for B sessions; item 0 is padding and has none."""
 
-    def __init__(self, n_items: int, n_types: int, n_context: int, hidden: int, k: int, dropout: float) -> None:
+    def __init__(self, n_items: int, n_types: int, n_context: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.k = min(k, n_items)
         # Row i - 1 is item i. One matrix for input and output: half the file, and better on most sets (GRU4Rec).
         self.item = nn.Parameter(torch.empty(n_items, hidden).normal_(std=hidden**-0.5))  # [N, H]
         self.bias = nn.Parameter(torch.zeros(n_items))  # [N]
@@ -43,15 +42,12 @@ class SessionGRU(nn.Module):
         scaled = torch.sign(context) * torch.log1p(torch.abs(context))  # [..., C]
         return functional.linear(states + self.context_effect(scaled), self.item, self.bias)  # [..., N]
 
-    def forward(
-        self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Inputs as `Bundle.score` → scores [B, K] in descending order and their items [B, K], 1..N."""
+    def forward(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor) -> Tensor:
+        """Inputs as `Bundle.score` → scores [B, N]; column i is item i + 1."""
         states = self.states(items, types, gaps)  # [T, B, H]
         rows = torch.arange(items.shape[0], device=items.device)  # [B]
         last = states.flatten(0, 1)[(lengths - 1) * items.shape[0] + rows]  # [B, H]: one Gather
-        scores, columns = self.score(last, context).topk(self.k)  # [B, K]; ONNX puts the lower index first in a tie
-        return scores, columns + 1
+        return self.score(last, context)
 
     def loss(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor) -> Tensor:
         """Mean cross-entropy of the next item at every event but the last, over the whole catalogue."""

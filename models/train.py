@@ -9,25 +9,27 @@ learns again from everything before the test part, and looks at the test part on
 import argparse
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 
 from models.bundle import CONTEXT_FEATURES, load_bundle
 from models.dataset import EVENT_TYPES, Batch, Session, pad, read, vocabulary
-from models.evaluate import Score, compare, evaluate
-from models.export import export_onnx, write_manifest, write_vocabulary
+from models.evaluate import compare, evaluate
+from models.export import export_onnx, torch_list, write_manifest, write_vocabulary
 from models.gru import SessionGRU
+from models.head import Product
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 
 HIDDEN = 100  # GRU4Rec's size for RSC15; 217 items need no more, and the matrix of 18,009 items stays at 7.2 MB
-LIST_SIZE = 100  # five times a shelf of 20: room for what the rules drop
 # Half of the training sessions show no types, gaps or context: the model then also works for events that lack them.
 SIDE_INPUT_DROPOUT = 0.5
 GOLDEN_ROWS = 4
+EVALUATED = 100  # items that a list needs for recall@20 with conservative ties
 
 
 class Recipe(NamedTuple):
@@ -70,7 +72,7 @@ def train(sessions: list[Session], items: dict[str, int], recipe: Recipe, seed: 
     """A model after `recipe.epochs` passes with Adam; the learning rate falls to 0 in a straight line."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = SessionGRU(len(items), len(EVENT_TYPES), len(CONTEXT_FEATURES), HIDDEN, LIST_SIZE, recipe.dropout)
+    model = SessionGRU(len(items), len(EVENT_TYPES), len(CONTEXT_FEATURES), HIDDEN, recipe.dropout)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     decay = torch.optim.lr_scheduler.LinearLR(
         optimizer, 1.0, 0.0, total_iters=recipe.epochs * -(-len(sessions) // recipe.batch_rows)
@@ -90,18 +92,9 @@ def train(sessions: list[Session], items: dict[str, int], recipe: Recipe, seed: 
     return model.eval()
 
 
-def torch_score(model: SessionGRU) -> Score:
-    """The model behind the signature of Bundle.score."""
-
-    def score(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.no_grad():
-            scores, items = model(*(torch.from_numpy(array) for array in arrays))
-        return scores.numpy(), items.numpy()
-
-    return score
-
-
-def build(dataset: str, data: Path, out: Path, seed: int, recipe: Recipe) -> dict[str, dict[str, float]]:
+def build(
+    dataset: str, data: Path, out: Path, seed: int, recipe: Recipe, product: Product
+) -> dict[str, dict[str, float]]:
     """Read, train, export, evaluate; returns the metrics that the manifest got."""
     torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
     parts = read(dataset, data)
@@ -109,7 +102,7 @@ def build(dataset: str, data: Path, out: Path, seed: int, recipe: Recipe) -> dic
     index = {item: position for position, item in enumerate(items, start=1)}
     started = time.perf_counter()
     model = train(parts.fit, index, recipe, seed)
-    found = {"validation": evaluate(torch_score(model), parts.validate, index)}
+    found = {"validation": evaluate(partial(torch_list, model, k=EVALUATED), parts.validate, index)}
     if parts.ship is not parts.fit:
         started = time.perf_counter()
         model = train(parts.ship, index, recipe, seed)
@@ -124,12 +117,12 @@ def build(dataset: str, data: Path, out: Path, seed: int, recipe: Recipe) -> dic
         "train_s": round(time.perf_counter() - started),
     }
     out.mkdir(parents=True, exist_ok=True)
-    export_onnx(model, out / "model.onnx")
+    export_onnx(model, out / "model.onnx", product)
     write_vocabulary(out / "vocabulary.json", items, parts.names)
     golden = pad([session[:8] for session in parts.ship[:GOLDEN_ROWS]], index, TYPE_INDEX)
-    write_manifest(out, model, dataset, golden, training, found)
+    write_manifest(out, model, dataset, product, golden, training, found)
     found |= compare(load_bundle(out).score, parts, index)
-    write_manifest(out, model, dataset, golden, training, found)
+    write_manifest(out, model, dataset, product, golden, training, found)
     return found
 
 
@@ -141,10 +134,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
+    parser.add_argument("--product", choices=get_args(Product), default="fast", help="see models/head.py")
     arguments = parser.parse_args()
     recipe = RECIPES[arguments.dataset]
     recipe = recipe._replace(epochs=arguments.epochs or recipe.epochs)
-    found = build(arguments.dataset, arguments.data, arguments.out, arguments.seed, recipe)
+    found = build(arguments.dataset, arguments.data, arguments.out, arguments.seed, recipe, arguments.product)
     for name, values in found.items():
         print(f"{name:12} recall@20 {values['recall@20']:.4f}  MRR@20 {values['mrr@20']:.4f}")
 

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from jobs.bench import clicks
 from jobs.bench.latency import Schedule, live_clicks, sent_times
 
-CLOSE_S = 0.0005  # sleeping is exact to about this
+CLOSE_S = 0.0
 
 
 def main(folder: Path) -> None:

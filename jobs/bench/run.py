@@ -30,7 +30,7 @@ class Sizes:
     cycles: int  # of submit and cancel, for each job
 
 
-FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 500_000, 15, 60, cycles=10)
+FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 200_000, 40, 60, cycles=10)
 # The long run comes first, on a cold JVM: that makes the rate look lower, never higher.
 QUICK = Sizes(150_000, (150_000, 15_000), (12_000, 2_000), 50_000, 5, 15, cycles=0)
 

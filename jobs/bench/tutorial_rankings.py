@@ -42,8 +42,8 @@ class RankEvent(KeyedProcessFunction):
         items, types, times = (np.array([column], np.int64) for column in zip(*last, strict=True))
         gaps = np.array([[0.0, *(math.log1p(pause_ms / 1000) for pause_ms in np.diff(times[0]).tolist())]], np.float32)
         context = np.zeros((1, len(bundle.context_features)), np.float32)
-        scores, found = bundle.score(items, types, gaps, np.array([len(last)]), context)
-        value = {"items": [bundle.items[each] for each in found[0][:20].tolist()], "scores": scores[0][:20].tolist()}
+        scores, found = bundle.score(items, types, gaps, np.array([len(last)]), context, k=20)
+        value = {"items": [bundle.items[each] for each in found[0].tolist()], "scores": scores[0].tolist()}
         self._redis.set(f"rankings:{event['visitor_id']}", json.dumps(value))
         yield event["visitor_id"]
 

@@ -19,7 +19,7 @@ from jobs.bench import clicks
 from jobs.bench.latency import Schedule, Seen, live_clicks, live_offsets, sent_times
 from jobs.rankings.reader import shelf_key
 
-SLEEP_S = 0.0005  # with the exchange itself a poll takes 0.7 ms, and a tenth of a core
+SLEEP_S = 0.001  # with the exchange itself a poll takes 1.3 ms, and a tenth of a core
 PATIENCE_S = 10.0  # what isn't there by then counts as lost
 
 

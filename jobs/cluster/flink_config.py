@@ -67,7 +67,7 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "parallelism.default": parallelism,
         "pipeline.object-reuse": True,
         "pipeline.auto-watermark-interval": "50 ms",
-        "execution.buffer-timeout.interval": "5 ms",
+        "execution.buffer-timeout.interval": "1 ms",
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": 3,

@@ -4,6 +4,7 @@ Shapes: B sessions, T kept events of the longest, C context features, K candidat
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
 from typing import Literal, NamedTuple
 
@@ -22,7 +23,12 @@ SCORE_DECIMALS = 6  # float32 carries 7 digits; without rounding a score is 18 c
 GROUP_ROWS = 16
 MAX_GROUPS = 8
 
+# A list is asked for with room for what the rules drop; a row that drops more is asked again, for this many times more.
+SPARE_ITEMS = 10
+WIDER = 8
+
 Fallback = Literal["popular", "model_error"]
+Ranking = tuple[list[str], list[float]]  # item ids and their scores, best first
 
 
 class RankedList(NamedTuple):
@@ -46,9 +52,11 @@ class ModelInput(NamedTuple):
 class Scorer:
     """Ranks batches of sessions with one bundle."""
 
-    def __init__(self, bundle: Bundle, list_size: int) -> None:
+    def __init__(self, bundle: Bundle, list_size: int, threads: int = 1) -> None:
+        """`threads` score the groups of a batch; onnxruntime lets go of the interpreter while it works."""
         self._bundle = bundle
         self._list_size = list_size
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._ids = np.array(bundle.items, dtype=object)  # [N + 1]
         self._offered = rules.catalogue(bundle.items, bundle.names)  # [N + 1]
         self._popular = np.array([bundle.item_index[item] for item in bundle.popular])
@@ -61,42 +69,59 @@ class Scorer:
         """
         batch = encode(sessions, self._bundle)
         known = np.flatnonzero(batch.lengths)
-        scores, items = self._score(batch, contexts, known)
-        finite = np.isfinite(scores).all(axis=1)
+        lists = dict(zip(known.tolist(), self._personal(sessions, batch, contexts, known), strict=True))
         fallbacks: list[Fallback | None] = ["popular"] * len(sessions)
-        for row, is_finite in zip(known.tolist(), finite.tolist(), strict=True):
-            fallbacks[row] = None if is_finite else "model_error"
-        personal = iter(self._keep(items[finite], scores[finite], [sessions[row] for row in known[finite].tolist()]))
-        unknown = [session for session, fallback in zip(sessions, fallbacks, strict=True) if fallback]
-        popular = iter(self._popular_lists(unknown))
+        for row, found in lists.items():
+            fallbacks[row] = "model_error" if found is None else None
+        others = [row for row, fallback in enumerate(fallbacks) if fallback]
+        lists |= dict(zip(others, self._popular_lists([sessions[row] for row in others]), strict=True))
         seen = self._session_items(batch)
-        return [
-            RankedList(*next(popular if fallback else personal), fallback, session_items)
-            for fallback, session_items in zip(fallbacks, seen, strict=True)
-        ]
+        return [RankedList(*lists[row], fallbacks[row], seen[row]) for row in range(len(sessions))]
 
-    def _score(self, batch: ModelInput, contexts: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and items [len(known), K] of the sessions that the model can read."""
-        if not known.size:
-            return np.empty((0, 1), np.float32), np.empty((0, 1), np.int64)
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _personal(
+        self, sessions: Sequence[Session], batch: ModelInput, contexts: np.ndarray, known: np.ndarray
+    ) -> list[Ranking | None]:
+        """Ids and scores for the rows `known`, None for a row with a score that isn't finite."""
+        k, found, missing = self._list_size + SPARE_ITEMS, {}, known
+        while missing.size:
+            scores, items = self._score(batch, contexts, missing, k)
+            finite = np.isfinite(scores).all(axis=1)
+            found |= dict.fromkeys(missing[~finite].tolist())
+            rows = missing[finite]
+            lists = self._keep(items[finite], scores[finite], [sessions[row] for row in rows.tolist()])
+            found |= dict(zip(rows.tolist(), lists, strict=True))
+            short = [len(ids) < self._list_size for ids, _ in lists]
+            missing = rows[short] if k < len(self._bundle.items) - 1 else rows[:0]
+            k *= WIDER
+        return [found[row] for row in known.tolist()]
+
+    def _score(
+        self, batch: ModelInput, contexts: np.ndarray, known: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and items [len(known), K] of the sessions that the model can read; K is k, or the whole catalogue."""
         groups = length_groups(batch.lengths, known)
-        outputs = [self._score_group(batch, contexts, group) for group in groups]
-        places = np.argsort(np.concatenate(groups))  # `known` is ascending, so this puts the groups' rows in its order
+
+        def score(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            lengths = batch.lengths[rows]
+            items, types, gaps = (part[rows, : lengths.max()] for part in batch[:3])
+            return self._bundle.score(items, types, gaps, lengths, contexts[rows], k)
+
+        # The longest first: the last one to end is then a short one.
+        spread = self._pool.map if self._pool and len(groups) > 1 else map
+        outputs = list(spread(score, groups[::-1]))
+        places = np.argsort(np.concatenate(groups[::-1]))  # `known` is ascending: puts the groups' rows in its order
         scores, items = (np.concatenate(parts)[places] for parts in zip(*outputs, strict=True))
         return scores, items
 
-    def _score_group(self, batch: ModelInput, contexts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        lengths = batch.lengths[rows]
-        items, types, gaps = (part[rows, : lengths.max()] for part in batch[:3])
-        return self._bundle.score(items, types, gaps, lengths, contexts[rows])
-
-    def _popular_lists(self, sessions: Sequence[Session]) -> list[tuple[list[str], list[float]]]:
+    def _popular_lists(self, sessions: Sequence[Session]) -> list[Ranking]:
         items = np.broadcast_to(self._popular, (len(sessions), len(self._popular)))
         return self._keep(items, np.zeros(items.shape, np.float32), sessions)
 
-    def _keep(
-        self, items: np.ndarray, scores: np.ndarray, sessions: Sequence[Session]
-    ) -> list[tuple[list[str], list[float]]]:
+    def _keep(self, items: np.ndarray, scores: np.ndarray, sessions: Sequence[Session]) -> list[Ranking]:
         """Ids and scores of the first allowed candidates of each row of items and scores [B, K]."""
         index = self._bundle.item_index
         purchased = [[index[item] for item in session.purchased if item in index] for session in sessions]

@@ -30,6 +30,7 @@ class RankConfig:
     channel: str
     list_ttl_s: int
     list_size: int
+    model_threads: int
     session_gap_s: int
     feast_project: str
 
@@ -51,7 +52,7 @@ class RankSessions(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         config = self._config
         bundle = load_bundle(config.model_dir)
-        self._scorer = Scorer(bundle, config.list_size)
+        self._scorer = Scorer(bundle, config.list_size, config.model_threads)
         self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
         self._encoder = Encoder(config.channel, bundle.version, bundle.context_features)
         self._publisher = Publisher(config.redis_url, config.channel, config.list_ttl_s)
@@ -63,9 +64,9 @@ class RankSessions(ScalarFunction):
         gc.freeze()
 
     def close(self) -> None:
-        for link in (getattr(self, "_context", None), getattr(self, "_publisher", None)):
-            if link is not None:  # open may have failed before it was made
-                link.close()
+        for name in ("_context", "_publisher", "_scorer"):
+            if (opened := getattr(self, name, None)) is not None:  # open may have failed before it was made
+                opened.close()
 
     def eval(
         self,

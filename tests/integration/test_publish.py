@@ -228,7 +228,7 @@ class Counters(dict):
 def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(redis_url: str, client: redis.Redis) -> None:
     udf = pytest.importorskip("jobs.rankings.udf")
     known = json.loads((ESHOP / "vocabulary.json").read_text())["items"]
-    operator = udf.RankSessions(udf.RankConfig(str(ESHOP), redis_url, "home", HOUR_S, 20, 1800, "liveshelf"))
+    operator = udf.RankSessions(udf.RankConfig(str(ESHOP), redis_url, "home", HOUR_S, 20, 2, 1800, "liveshelf"))
     counters = Counters()
     operator.open(counters)
 

@@ -27,12 +27,13 @@ class LadderBundle:
     def item_index(self) -> dict[str, int]:
         return {item: index for index, item in enumerate(self.items) if item}
 
-    def score(self, items, types, gaps, lengths, context):
+    def score(self, items, types, gaps, lengths, context, k):
         self.calls.append((items, types, gaps, lengths, context))
+        k = min(k, 5)
         last = items[np.arange(len(items)), lengths - 1]
         scores = np.tile(np.array([5, 4, 3, 2, 1], np.float32), (len(items), 1))
         scores[last == self.broken_after, 2] = np.nan
-        return scores, (last[:, None] - 1 + np.arange(5)) % 5 + 1
+        return scores[:, :k], ((last[:, None] - 1 + np.arange(5)) % 5 + 1)[:, :k]
 
 
 @pytest.fixture

@@ -156,3 +156,25 @@ def test_lists_dont_depend_on_who_else_is_in_the_batch(eshop) -> None:
         assert one.scores == pytest.approx(other.scores, abs=1e-4)
         assert len(one.items) == len(set(one.items)) == 20
         assert sum(a == b for a, b in zip(one.items, other.items, strict=True)) >= 18  # near ties may change places
+
+
+def test_a_list_that_the_rules_shorten_is_filled_from_further_down_the_catalogue(ladder, monkeypatch) -> None:
+    monkeypatch.setattr("jobs.rankings.score.SPARE_ITEMS", 0)
+    bought_most = session("purchase b", "purchase c", "view a")
+
+    ranked = Scorer(ladder, list_size=2).rank([session("view d"), bought_most], no_context(2))
+
+    assert [one.items for one in ranked] == [["d", "e"], ["a", "d"]]
+    assert ranked[1].scores == [5.0, 2.0]
+    assert [len(call[0]) for call in ladder.calls] == [2, 1]  # only the short list is asked again
+
+
+def test_threads_give_the_lists_of_one_thread(eshop) -> None:
+    ids = eshop.items[1:]
+    sessions = [session(*(f"view {ids[(31 * row + step) % 217]}" for step in range(1 + row % 9))) for row in range(90)]
+    contexts = no_context(90, len(eshop.context_features))
+    several = Scorer(eshop, list_size=20, threads=2)
+
+    assert several.rank(sessions, contexts) == Scorer(eshop, list_size=20).rank(sessions, contexts)
+
+    several.close()
