@@ -19,7 +19,10 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(Path(".liveshelf"), description="where the embedded services keep data, logs and pid files")
     feature_repo: Path = Field(REPOSITORY / "feature_repo", description="folder with the Feast definitions")
-    model_dir: Path = Field(REPOSITORY / "models" / "artifacts" / "eshop", description="model bundle the ranker serves")
+    model_dir: Path = Field(
+        REPOSITORY / "models" / "artifacts" / "eshop",
+        description="model bundle that the ranker serves, or a registry of versions",
+    )
 
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
     redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")

@@ -12,6 +12,7 @@ from jobs.events import Event, Refusal, parse
 from jobs.rankings.reader import Shelf, ShelfReader
 from jobs.settings import Settings
 from jobs.verify.slice import read_slice
+from models.registry import serving_folder
 
 HISTORY_EVENTS = 50  # what the rankings job looks at
 # A list names the record that it answers; the visitor's earlier ones are looked for in so many records before it.
@@ -74,7 +75,7 @@ def text(shown: Shown) -> str:
 
 def _names(settings: Settings) -> dict[str, str]:
     """Names from the bundle's vocabulary, without loading the model."""
-    file = settings.model_dir / "vocabulary.json"
+    file = serving_folder(settings.model_dir) / "vocabulary.json"
     try:
         return msgspec.json.decode(file.read_bytes())["names"]
     except OSError as error:

@@ -41,7 +41,7 @@ EXTERNAL_DATA_KEY = b"\x0a\x08location"
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
 GOLDEN_TOLERANCE = 1e-3
 
-REBUILD = "export the bundle again: python -m models.train (see models/README.md)"
+REBUILD = "export the bundle again: liveshelf train (see models/README.md)"
 
 
 class Vocabulary(TypedDict):
@@ -186,9 +186,7 @@ def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) ->
 
 def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
     if EXTERNAL_DATA_KEY in data:
-        raise ModelError(
-            f"{file} keeps weights in other files, which its sha256 doesn't cover", "export without external data"
-        )
+        raise ModelError(f"{file} keeps weights in other files, which its sha256 doesn't cover", "export without external data")
     options = ort.SessionOptions()
     # One thread per Flink slot; spinning would take the cores that the JVM works on.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -1,44 +1,40 @@
-"""recall@20 and MRR@20: every prefix of every session is a question, every item of the catalogue a candidate.
+"""Quality of ranked lists: recall, MRR and nDCG with intervals, coverage, popularity, and the same by slices.
 
-    python -m models.evaluate --bundle models/artifacts/eshop --dataset eshop --data eshop_clothing_2008.csv.gz
-
-The protocol of GRU4Rec's evaluation: items seen in the session aren't filtered, an item that training never saw
-counts as a miss, and ties are conservative: a target stands behind every item with the same score.
+The protocol of GRU4Rec's evaluation: every prefix of every session is a question, every item of the catalogue a
+candidate, items seen in the session aren't filtered, an item that training never saw counts as a miss, and ties are
+conservative: a target stands behind every item with the same score.
 """
 
-import argparse
-import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from models.baselines import Markov, Popularity
-from models.bundle import CONTEXT_FEATURES, load_bundle
-from models.dataset import EVENT_TYPES, Batch, Parts, Session, pad, read
+from models.baselines import Recommender
+from models.bundle import CONTEXT_FEATURES
+from models.dataset import EVENT_TYPES, pad
+from models.sessions import Question
 
-Score = Callable[..., tuple[np.ndarray, np.ndarray]]  # items, types, gaps, lengths, context → scores, listed items
+Score = Callable[..., tuple[np.ndarray, np.ndarray]]  # items, types, gaps, lengths, context, k → scores, listed items
 
-CUTOFF = 20
-BATCH_ROWS = 128
+CUTOFFS = (5, 10, 20)
+LISTED = 100  # more than the largest cutoff, so that a tie that runs over it is seen
+BATCH_ROWS = 256
+NORMAL_95 = 1.96
+TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
+LENGTHS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 1 << 30))  # of a prefix
+# By the target's place among the items in order of popularity.
+FREQUENCIES = (("head 10 %", 0.0, 0.1), ("middle 40 %", 0.1, 0.5), ("tail 50 %", 0.5, 1.0))
 
 
-class Question(NamedTuple):
-    """The events up to now, and the item that came next (0: one that training never saw)."""
+class Answers(NamedTuple):
+    """What was listed for Q questions: the target's rank (inf: not listed), float [Q], and the first 20, int64 [Q, 20].
 
-    prefix: Session
-    target: int
+    Lists are padded with 0.
+    """
 
-
-def questions(sessions: list[Session], item_index: dict[str, int]) -> list[Question]:
-    """n - 1 questions of a session with n events, shortest prefix first, so that batches pad little."""
-    asked = [
-        Question(session[:end], item_index.get(session[end].item, 0))
-        for session in sessions
-        for end in range(1, len(session))
-    ]
-    return sorted(asked, key=lambda question: len(question.prefix))
+    ranks: np.ndarray
+    listed: np.ndarray
 
 
 def target_ranks(scores: np.ndarray, listed: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -50,54 +46,104 @@ def target_ranks(scores: np.ndarray, listed: np.ndarray, targets: np.ndarray) ->
     at_target = listed == targets[:, None]  # [B, K]
     target_scores = np.where(at_target, scores, -np.inf).max(axis=1)  # [B]
     ranks = (scores >= target_scores[:, None]).sum(axis=1).astype(float)
-    return np.where(at_target.any(axis=1), ranks, np.inf)
+    return np.where(at_target.any(axis=1) & (targets > 0), ranks, np.inf)
 
 
-def metrics(ranks: np.ndarray, cutoff: int = CUTOFF) -> dict[str, float]:
-    """Share of targets within the cutoff, and the mean of 1/rank with 0 beyond it."""
-    hit = ranks <= cutoff
-    return {
-        f"recall@{cutoff}": float(hit.mean()),
-        f"mrr@{cutoff}": float(np.where(hit, 1 / ranks, 0).mean()),
-        "questions": len(ranks),
-    }
+def metrics(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
+    """recall, MRR and nDCG at each cutoff as fractions; one target a question, so nDCG is the mean of 1/log2(1 + rank)."""
+    found: dict[str, float] = {}
+    for cutoff in cutoffs:
+        hit = ranks <= cutoff
+        found[f"recall@{cutoff}"] = float(hit.mean()) if len(ranks) else 0.0
+        found[f"mrr@{cutoff}"] = float(np.where(hit, 1 / ranks, 0).mean()) if len(ranks) else 0.0
+        found[f"ndcg@{cutoff}"] = float(np.where(hit, 1 / np.log2(1 + ranks), 0).mean()) if len(ranks) else 0.0
+    return found
 
 
-def evaluate(score: Score, sessions: list[Session], item_index: dict[str, int]) -> dict[str, float]:
-    """Metrics of one scorer; a prefix without a known item counts as a miss, for every scorer alike."""
-    type_index = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
-    asked = questions(sessions, item_index)
-    ranks = []
-    for start in range(0, len(asked), BATCH_ROWS):
-        rows = asked[start : start + BATCH_ROWS]
-        batch: Batch = pad([question.prefix for question in rows], item_index, type_index)
+def intervals(ranks: np.ndarray, cutoff: int = 20) -> dict[str, list[float]]:
+    """95 % intervals of recall and MRR, from their standard errors; questions of one session are taken as independent."""
+    if len(ranks) < 2:
+        return {}
+    values = {f"recall@{cutoff}": (ranks <= cutoff).astype(float), f"mrr@{cutoff}": np.where(ranks <= cutoff, 1 / ranks, 0)}
+    found = {}
+    for name, each in values.items():
+        half = NORMAL_95 * each.std(ddof=1) / len(each) ** 0.5
+        found[name] = [float(each.mean() - half), float(each.mean() + half)]
+    return found
+
+
+def answers_of_model(score: Score, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+    """Ask a model; a prefix without a known item has no answer, and counts as a miss for everyone alike."""
+    order = sorted(range(len(questions)), key=lambda row: len(questions[row].prefix))  # batches pad little
+    ranks, listed = np.full(len(questions), np.inf), np.zeros((len(questions), max(CUTOFFS)), np.int64)
+    for start in range(0, len(order), BATCH_ROWS):
+        rows = np.array(order[start : start + BATCH_ROWS])
+        batch = pad([questions[row].prefix for row in rows], item_index, TYPE_INDEX)
+        known = batch.items[:, 0] > 0
+        if not known.any():
+            continue
+        batch, rows = type(batch)(*(part[known] for part in batch)), rows[known]
         context = np.zeros((len(rows), len(CONTEXT_FEATURES)), np.float32)
-        targets = np.array([question.target for question in rows])
-        found = target_ranks(*score(*batch, context), targets)
-        ranks.append(np.where(batch.items[:, 0] > 0, found, np.inf))
-    return metrics(np.concatenate(ranks))
+        scores, items = score(*batch, context, k=LISTED)
+        ranks[rows] = target_ranks(scores, items, _targets(questions, rows, item_index))
+        first = items[:, : listed.shape[1]]
+        listed[rows[:, None], np.arange(first.shape[1])] = first
+    return Answers(ranks, listed)
 
 
-def compare(score: Score, parts: Parts, item_index: dict[str, int]) -> dict[str, dict[str, float]]:
-    """The model beside its baselines on the test part; all of them learned from `parts.ship`."""
-    scorers = {
-        "model": score,
-        "markov": Markov(parts.ship, item_index).score,
-        "popularity": Popularity(parts.ship, item_index).score,
+def answers_of_baseline(baseline: Recommender, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+    """Ask a baseline, one question at a time."""
+    ranks, listed = np.full(len(questions), np.inf), np.zeros((len(questions), max(CUTOFFS)), np.int64)
+    for row, question in enumerate(questions):
+        session = [item_index[event.item] for event in question.prefix if event.item in item_index]
+        if session:
+            scores, items = baseline.list(session)
+            if not len(items):
+                continue
+            ranks[row] = target_ranks(scores[None], items[None], _targets(questions, [row], item_index))[0]
+            best = items[np.argsort(-scores, kind="stable")[: listed.shape[1]]]
+            listed[row, : len(best)] = best
+    return Answers(ranks, listed)
+
+
+def answers_of_lists(lists: Sequence[Sequence[str]], questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+    """Ranks in lists made elsewhere, which have no ties; `lists` and `questions` are parallel."""
+    ranks, listed = np.full(len(questions), np.inf), np.zeros((len(questions), max(CUTOFFS)), np.int64)
+    for row, (ids, question) in enumerate(zip(lists, questions, strict=True)):
+        if question.target in ids:
+            ranks[row] = list(ids).index(question.target) + 1
+        first = [item_index.get(item, 0) for item in ids[: listed.shape[1]]]
+        listed[row, : len(first)] = first
+    return Answers(ranks, listed)
+
+
+def report(answers: Answers, questions: Sequence[Question], item_index: dict[str, int]) -> dict:
+    """Everything that is told of one scorer. `item_index` numbers the items from 1 in order of popularity."""
+    targets = _targets(questions, range(len(questions)), item_index)
+    lengths = np.array([len(question.prefix) for question in questions])
+    share = targets / max(len(item_index), 1)
+    shown = answers.listed[answers.listed > 0]
+    return {
+        **metrics(answers.ranks),
+        "pairs": len(questions),
+        "intervals": intervals(answers.ranks),
+        "coverage@20": len(np.unique(shown)) / max(len(item_index), 1),
+        # 0: the most popular item of training, 1: the rarest. Lists far below the targets favour what is popular.
+        "mean_popularity_rank": {
+            "listed": float(shown.mean() / len(item_index)) if len(shown) else None,
+            "targets": float(share[targets > 0].mean()) if (targets > 0).any() else None,
+        },
+        "by_length": {name: _slice(answers.ranks[(lengths >= low) & (lengths <= high)]) for name, low, high in LENGTHS},
+        "by_frequency": {
+            name: _slice(answers.ranks[(targets > 0) & (share > low) & (share <= high)]) for name, low, high in FREQUENCIES
+        }
+        | {"never seen": _slice(answers.ranks[targets == 0])},
     }
-    return {name: evaluate(scorer, parts.test, item_index) for name, scorer in scorers.items()}
 
 
-def main() -> None:
-    """Print the test metrics of a bundle and of the baselines."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--dataset", choices=["eshop", "serenade"], required=True)
-    parser.add_argument("--data", type=Path, required=True, help="eshop: the csv.gz; serenade: the folder")
-    arguments = parser.parse_args()
-    bundle = load_bundle(arguments.bundle)
-    print(json.dumps(compare(bundle.score, read(arguments.dataset, arguments.data), bundle.item_index), indent=2))
+def _slice(ranks: np.ndarray) -> dict[str, float]:
+    return {**metrics(ranks, (20,)), "pairs": len(ranks)}
 
 
-if __name__ == "__main__":
-    main()
+def _targets(questions: Sequence[Question], rows: Sequence[int], item_index: dict[str, int]) -> np.ndarray:
+    return np.array([item_index.get(questions[row].target, 0) for row in rows])

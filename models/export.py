@@ -1,5 +1,6 @@
 """A trained model as a bundle: one ONNX file, its vocabulary, and a manifest that a worker can check."""
 
+import copy
 import hashlib
 import io
 import warnings
@@ -42,7 +43,7 @@ def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model.eval(),
+            copy.deepcopy(model).freeze(),
             tuple(example.values()),
             traced,
             dynamo=False,
@@ -84,9 +85,7 @@ def write_manifest(
     manifest = {
         "format": 1,
         "name": name,
-        "files": {
-            file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in ("model.onnx", "vocabulary.json")
-        },
+        "files": {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in ("model.onnx", "vocabulary.json")},
         "inputs": tensors(INPUTS),
         "outputs": tensors(OUTPUTS),
         "n_items": model.item.shape[0],

@@ -1,15 +1,44 @@
-"""The session model in one file: item embedding → GRU → all items' scores (the best k: `head.py`).
+"""The session model in one file: item embedding → GRU, plus item memory → all items' scores (the best k: `head.py`).
 
 Written from the papers: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016),
-and Hidasi & Karatzoglou, "Recurrent Neural Networks with Top-k Gains" (CIKM 2018). From them: one GRU layer, one item
-matrix shared by input and output, a loss over the catalogue. Ours: event types, gaps and the visitor's features.
+Hidasi & Karatzoglou, "Recurrent Neural Networks with Top-k Gains" (CIKM 2018), and Gupta et al., "NISER: Normalized
+Item and Session Representations" (2019). From them: one GRU layer, one item matrix shared by input and output, sampled
+softmax with negatives by popularity^alpha and the logQ correction, vectors of length 1. Ours: event types, gaps, the
+visitor's features, and what followed each item in training, as sparse rows added to the scores.
 
-Shapes: B sessions, T events, N items, H hidden units, C context features.
+Shapes: B sessions, T events, N items, H hidden units, C context features, L latest events, M followers of an item.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from models.memory import Followers
+
+SCALE = 12.0  # of the cosines before the softmax
+LATEST = 6  # events of a session whose followers are added
+
+
+class ItemMemory(nn.Module):
+    """Adds the followers of a session's latest items to its scores; an event before counts `fade` times as much."""
+
+    def __init__(self, followers: Followers, strength: float, fade: float) -> None:
+        super().__init__()
+        self.register_buffer("columns", torch.from_numpy(followers.columns).int())  # [N + 1, M]
+        self.register_buffer("weights", torch.from_numpy(followers.weights) * strength)  # [N + 1, M]
+        self.register_buffer("back", torch.arange(LATEST))  # [L]
+        self.register_buffer("decay", fade ** torch.arange(LATEST))  # [L]
+
+    def forward(self, scores: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
+        """Scores [B, N] of sessions `items` int64 [B, T] with `lengths` [B] → the same with memory."""
+        place = lengths.unsqueeze(1) - 1 - self.back  # [B, L]
+        there = (place >= 0).to(scores.dtype) * self.decay  # [B, L]
+        latest = items.gather(1, place.clamp(min=0))  # [B, L]
+        columns = self.columns[latest].flatten(1).long()  # [B, L * M]; kept as int32, which halves the file
+        added = (self.weights[latest] * there.unsqueeze(-1)).flatten(1)  # [B, L * M]
+        return scores.scatter_add(1, columns, added)
 
 
 class SessionGRU(nn.Module):
@@ -28,31 +57,66 @@ class SessionGRU(nn.Module):
         nn.init.zeros_(self.context_effect.weight)
         self.gru = nn.GRU(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
+        self.memory: ItemMemory | None = None
+        self.frozen = False
 
-    def states(self, items: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
+    def vectors(self) -> Tensor:
+        """The items' vectors of length 1, [N, H]."""
+        return self.item if self.frozen else functional.normalize(self.item, dim=1)
+
+    def freeze(self) -> "SessionGRU":
+        """Make the item matrix what `vectors` gives, so that the exported graph needn't; for a model that is trained."""
+        with torch.no_grad():
+            self.item.copy_(self.vectors())
+        self.frozen = True
+        return self.eval()
+
+    def states(self, vectors: Tensor, items: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
         """Hidden state after every event, [T, B, H]: padding is at the right, so no real state has seen it."""
         items, types, gaps = items.T, types.T, gaps.T  # [T, B]: the GRU walks time first
-        x = functional.embedding((items - 1).clamp(min=0), self.item)  # [T, B, H]
+        x = functional.embedding((items - 1).clamp(min=0), vectors)  # [T, B, H]
         x = self.dropout(x) + self.type_effect(types) + gaps.unsqueeze(-1) * self.gap_effect  # [T, B, H]
         return self.gru(x)[0]  # [T, B, H]
 
-    def score(self, states: Tensor, context: Tensor) -> Tensor:
-        """Scores of every item, [..., N], from states [..., H] and context features [..., C]."""
+    def queries(self, states: Tensor, context: Tensor) -> Tensor:
+        """What is compared with the items, [..., H], from states [..., H] and context features [..., C]."""
         # Features are counts, seconds and prices: log1p brings them to one scale, with the sign kept.
         scaled = torch.sign(context) * torch.log1p(torch.abs(context))  # [..., C]
-        return functional.linear(states + self.context_effect(scaled), self.item, self.bias)  # [..., N]
+        return functional.normalize(states + self.context_effect(scaled), dim=-1) * SCALE
 
     def forward(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor) -> Tensor:
         """Inputs as `Bundle.score` → scores [B, N]; column i is item i + 1."""
-        states = self.states(items, types, gaps)  # [T, B, H]
+        vectors = self.vectors()
+        states = self.states(vectors, items, types, gaps)  # [T, B, H]
         rows = torch.arange(items.shape[0], device=items.device)  # [B]
         last = states.flatten(0, 1)[(lengths - 1) * items.shape[0] + rows]  # [B, H]: one Gather
-        return self.score(last, context)
+        scores = functional.linear(self.queries(last, context), vectors, self.bias)  # [B, N]
+        return scores if self.memory is None else self.memory(scores, items, lengths)
 
-    def loss(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor) -> Tensor:
-        """Mean cross-entropy of the next item at every event but the last, over the whole catalogue."""
-        states = self.dropout(self.states(items, types, gaps))[:-1]  # [T-1, B, H]
+    def loss(
+        self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor, sample: "Sample | None" = None
+    ) -> Tensor:
+        """Mean cross-entropy of the next item at every event but the last, over the catalogue or a sample of it.
+
+        The memory has no part in it: it knows the answers of its own training sessions.
+        """
+        vectors = self.vectors()
+        states = self.dropout(self.states(vectors, items, types, gaps))[:-1]  # [T-1, B, H]
         targets = items.T[1:]  # [T-1, B]
         real = targets > 0  # [T-1, B]
         rows = real.nonzero()[:, 1]  # [M]: the session of each real target
-        return functional.cross_entropy(self.score(states[real], context[rows]), targets[real] - 1)
+        queries = self.queries(states[real], context[rows])  # [M, H]
+        wanted = targets[real] - 1  # [M]
+        if sample is None:
+            return functional.cross_entropy(functional.linear(queries, vectors, self.bias), wanted)
+        drawn, log_expected = sample()
+        # logQ: a negative that is drawn often stands for fewer others, so its score is lowered by the log of how often.
+        negative = functional.linear(queries, vectors[drawn], self.bias[drawn] - log_expected)  # [M, S]
+        negative = negative.masked_fill(drawn == wanted.unsqueeze(1), -torch.inf)
+        positive = (queries * vectors[wanted]).sum(1, keepdim=True) + self.bias[wanted].unsqueeze(1)  # [M, 1]
+        scores = torch.cat([positive, negative], dim=1)
+        return functional.cross_entropy(scores, torch.zeros(len(wanted), dtype=torch.int64, device=scores.device))
+
+
+# Draws S negatives: their columns int64 [S], and the log of how often each was to be expected among them, float32 [S].
+Sample = Callable[[], tuple[Tensor, Tensor]]

@@ -54,9 +54,7 @@ def _constants(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> None:
 
 def _quantise(graph: onnx.GraphProto) -> None:
     """Replace the product with the item matrix by an int8 one, named `fast.product` [B, N] before its bias."""
-    (place,) = [
-        at for at, node in enumerate(graph.node) if node.op_type == "Gemm" and node.input[1] == ITEM_MATRIX
-    ]
+    (place,) = [at for at, node in enumerate(graph.node) if node.op_type == "Gemm" and node.input[1] == ITEM_MATRIX]
     gemm = graph.node[place]
     (matrix,) = [numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == ITEM_MATRIX]
     scale = np.maximum(np.abs(matrix).max(axis=1), SMALLEST) / LEVELS  # [N]
@@ -102,7 +100,8 @@ def _best(graph: onnx.GraphProto, items: int) -> None:
         graph,
         {
             "fast.pads": np.array([0, 0, 0, size * blocks - items]),
-            "fast.lowest": np.float32(np.finfo(np.float32).min),
+            "fast.lowest": np.float32(-np.inf),
+            "fast.last_column": np.int64(items - 1),
             "fast.blocks_shape": np.array([-1, size, blocks]),
             "fast.blocks": np.array([blocks]),
             "fast.every_member": np.array([1, size, 1]),
@@ -125,7 +124,9 @@ def _best(graph: onnx.GraphProto, items: int) -> None:
             helper.make_node("Reshape", ["fast.scores3", "fast.flat"], ["fast.scores2"]),  # [B, S * C']
             helper.make_node("Reshape", ["fast.columns3", "fast.flat"], ["fast.columns2"]),
             helper.make_node("TopK", ["fast.scores2", "fast.count"], ["fast.rough", "fast.at"], sorted=0),
-            helper.make_node("GatherElements", ["fast.columns2", "fast.at"], ["fast.found"], axis=1),
+            helper.make_node("GatherElements", ["fast.columns2", "fast.at"], ["fast.padded_columns"], axis=1),
+            # Only a row of NaN ever picks padding; it then gets scores that aren't finite instead of ending the call.
+            helper.make_node("Min", ["fast.padded_columns", "fast.last_column"], ["fast.found"]),
         ]
     )
 

@@ -1,61 +1,126 @@
-"""Train the session model and write its bundle.
+"""`liveshelf train`: clicks → a bundle, with the table that says what it is worth.
 
-    python -m models.train --dataset eshop --data eshop_clothing_2008.csv.gz --out models/artifacts/eshop
-
-The recipes were chosen on the validation part. A build repeats that run, so that its numbers can be compared, then
-learns again from everything before the test part, and looks at the test part once, through the exported graph.
+Sessions are split by time: the oldest 70 % teach, the next 15 % choose (the epoch, and how strong the memory is), the
+last 15 % are looked at once. What ships has then learned from all of them with what was chosen.
 """
 
-import argparse
+import itertools
+import math
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from jobs.errors import DataError
+from models import memory
 from models.bundle import CONTEXT_FEATURES, load_bundle
-from models.dataset import EVENT_TYPES, Batch, Session, pad, read, vocabulary
-from models.evaluate import compare, evaluate
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Session, pad, vocabulary
+from models.evaluate import TYPE_INDEX, Score, answers_of_model, metrics, report
 from models.export import export_onnx, torch_list, write_manifest, write_vocabulary
-from models.gru import SessionGRU
+from models.gru import ItemMemory, Sample, SessionGRU
 from models.head import Product
+from models.measure import measure_baselines
+from models.sessions import Question, questions_of
 
-TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
-
-HIDDEN = 100  # GRU4Rec's size for RSC15; 217 items need no more, and the matrix of 18,009 items stays at 7.2 MB
+TEACH, CHOOSE = 0.70, 0.15
+ASKED = 5_000  # questions of the choosing part that an epoch is judged by; all are asked for the table
 # Half of the training sessions show no types, gaps or context: the model then also works for events that lack them.
 SIDE_INPUT_DROPOUT = 0.5
-GOLDEN_ROWS = 4
-EVALUATED = 100  # items that a list needs for recall@20 with conservative ties
+BUCKET_BATCHES = 40  # batches whose sessions are sorted by length together: less padding, and still shuffled
+# Epochs without a better MRR@20 before training stops. The model isn't set back to its best epoch: what ships learns for
+# as many epochs, and the memory is weighed against that. Set back, the memory was weighed against a less certain network.
+PATIENCE = 5
+WARM_UP = 0.03  # of the steps
+GOLDEN_ROWS, GOLDEN_EVENTS = 4, 8
+STRENGTHS, FADES, SHARES = (6.0, 12.0, 20.0, 30.0), (0.37, 0.72), (0.0, 1.0)
+DROPOUT = ((100.0, 0.2), (15.0, 0.35), (0.0, 0.45))  # from so many clicks an item on
+SMALL_CATALOGUE = 4  # times the negatives: below it the whole catalogue is scored
+
+Tell = Callable[[str], None]
 
 
 class Recipe(NamedTuple):
-    """What was chosen on the validation part; models/README.md has the trials."""
+    """Settings of a training; the defaults were chosen on the choosing parts of four sets (models/README.md)."""
 
-    epochs: int
-    batch_rows: int
-    learning_rate: float
-    dropout: float
+    epochs: int = 10
+    batch_rows: int = 128
+    learning_rate: float = 3e-3
+    dropout: float = 0.35
+    hidden: int = 128
+    negatives: int = 2048
+    alpha: float = 0.5  # negatives are drawn by popularity ** alpha
+
+    @classmethod
+    def for_sessions(cls, sessions: list[Session]) -> "Recipe":
+        """Few sessions get small batches, for more steps; the fewer clicks an item has, the more dropout."""
+        clicks = sum(map(len, sessions)) / len({event.item for session in sessions for event in session})
+        dropout = next(dropout for least, dropout in DROPOUT if clicks >= least)
+        return cls(dropout=dropout) if len(sessions) >= 50_000 else cls(epochs=12, batch_rows=64, dropout=dropout)
 
 
-RECIPES = {
-    "eshop": Recipe(epochs=10, batch_rows=64, learning_rate=3e-3, dropout=0.2),
-    "serenade": Recipe(epochs=10, batch_rows=64, learning_rate=4e-3, dropout=0.3),
-}
+class Memory(NamedTuple):
+    """How much the memory adds (`strength`, 0: the network alone), and what it is made of (see memory.py, gru.py)."""
+
+    strength: float = 0.0
+    fade: float = 1.0
+    share: float = 0.0
 
 
-def batches(sessions: list[Session], items: dict[str, int], rows: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Shuffled batches; one event alone has nothing to predict.
+class Split(NamedTuple):
+    """Sessions by time; `choose` and `test` as questions."""
 
-    Not sorted by length, which would pad less: sorting alone cost 0.027 of MRR@20 on eshop's July.
+    teach: list[Session]
+    choose: list[Question]
+    test: list[Question]
+
+
+class Encoder:
+    """Sessions as the model's numbers, for one vocabulary."""
+
+    def __init__(self, sessions: list[Session]) -> None:
+        self.items = vocabulary(sessions)
+        self.index = {item: number for number, item in enumerate(self.items, start=1)}
+
+    def numbers(self, sessions: list[Session]) -> list[list[int]]:
+        return [[self.index[event.item] for event in session if event.item in self.index] for session in sessions]
+
+
+def split_by_time(sessions: list[Session], test: list[Session] | None = None) -> Split:
+    """70 / 15 / 15 % of the sessions in their order; 85 / 15 % where the sessions to test with are given.
+
+    Raises DataError if a part has no question to ask.
     """
-    usable = [session for session in sessions if len(session) > 1]
+    taught = TEACH if test is None else 1 - CHOOSE
+    first, second = round(len(sessions) * taught), round(len(sessions) * (taught + CHOOSE))
+    last = questions_of(sessions[second:] if test is None else test)
+    parts = Split(sessions[:first], questions_of(sessions[first:second]), last)
+    if not (questions_of(parts.teach) and parts.choose and parts.test):
+        raise DataError(
+            f"{len(sessions):,} sessions, {sum(len(s) > 1 for s in sessions):,} of them with two clicks or more, are "
+            "too few to teach, choose and test with",
+            "give at least some dozens of sessions with two clicks or more",
+        )
+    return parts
+
+
+def batches(sessions: list[Session], index: dict[str, int], rows: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Shuffled batches of sessions of like length; one event alone has nothing to predict.
+
+    Sorting all of them by length would pad still less, and cost 0.027 of MRR@20 on eshop's July.
+    """
+    usable = [kept for session in sessions if len(kept := session[-MAX_EVENTS:]) > 1]
+    lengths = np.array([len(session) for session in usable])
     order = rng.permutation(len(usable))
-    for start in range(0, len(order), rows):
-        yield pad([usable[row] for row in order[start : start + rows]], items, TYPE_INDEX)
+    made = []
+    for start in range(0, len(order), rows * BUCKET_BATCHES):
+        bucket = order[start : start + rows * BUCKET_BATCHES]
+        bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+        made += [bucket[place : place + rows] for place in range(0, len(bucket), rows)]
+    for place in rng.permutation(len(made)):
+        yield pad([usable[row] for row in made[place]], index, TYPE_INDEX)
 
 
 def side_inputs(batch: Batch, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,80 +133,215 @@ def side_inputs(batch: Batch, rng: np.random.Generator) -> tuple[np.ndarray, np.
     return batch.types * shown, batch.gaps * shown.astype(np.float32), context * shown.astype(np.float32)
 
 
-def train(sessions: list[Session], items: dict[str, int], recipe: Recipe, seed: int) -> SessionGRU:
-    """A model after `recipe.epochs` passes with Adam; the learning rate falls to 0 in a straight line."""
-    torch.manual_seed(seed)
+def negatives(numbers: list[list[int]], n_items: int, recipe: Recipe, rng: np.random.Generator) -> Sample | None:
+    """Draws columns by popularity ** alpha; None where the catalogue is so small that all of it is scored."""
+    if n_items < SMALL_CATALOGUE * recipe.negatives:
+        return None
+    counts = np.bincount(np.fromiter(itertools.chain.from_iterable(numbers), np.int64), minlength=n_items + 1)[1:]
+    chance = np.maximum(counts, 1) ** recipe.alpha
+    chance = chance / chance.sum()
+    upper, log_expected = chance.cumsum(), torch.from_numpy(np.log(chance * recipe.negatives)).float()
+
+    def draw() -> tuple[torch.Tensor, torch.Tensor]:
+        found = np.searchsorted(upper, rng.random(recipe.negatives)).clip(max=n_items - 1)
+        drawn = torch.from_numpy(found)
+        return drawn, log_expected[drawn]
+
+    return draw
+
+
+def epochs_of(model: SessionGRU, sessions: list[Session], encoder: Encoder, recipe: Recipe, seed: int) -> Iterator[float]:
+    """Train with Adam, an epoch each time the iterator is asked; gives its mean loss. The rate falls to 0 in a line."""
     rng = np.random.default_rng(seed)
-    model = SessionGRU(len(items), len(EVENT_TYPES), len(CONTEXT_FEATURES), HIDDEN, recipe.dropout)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
-    decay = torch.optim.lr_scheduler.LinearLR(
-        optimizer, 1.0, 0.0, total_iters=recipe.epochs * -(-len(sessions) // recipe.batch_rows)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+    sample = negatives(encoder.numbers(sessions), len(encoder.items), recipe, rng)
+    steps = recipe.epochs * max(1, math.ceil(sum(len(session) > 1 for session in sessions) / recipe.batch_rows))
+    targets = sum(min(len(session), MAX_EVENTS) - 1 for session in sessions if len(session) > 1)
+    usual = targets * recipe.epochs / steps  # targets in a batch, on average
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / (WARM_UP * steps), max(0.01, 1 - step / steps))
     )
-    for epoch in range(recipe.epochs):
+    for _ in range(recipe.epochs):
+        model.train()
         losses = []
-        for batch in batches(sessions, items, recipe.batch_rows, rng):
+        for batch in batches(sessions, encoder.index, recipe.batch_rows, rng):
             types, gaps, context = side_inputs(batch, rng)
             arrays = (batch.items, types, gaps, batch.lengths, context)
             optimizer.zero_grad()
-            loss = model.loss(*(torch.from_numpy(array) for array in arrays))
-            loss.backward()
+            loss = model.loss(*map(torch.from_numpy, arrays), sample=sample)
+            # A batch holds sessions of like length: each target counts the same, not each batch.
+            share = float((batch.lengths - 1).sum()) / usual
+            (loss * share).backward()
             optimizer.step()
-            decay.step()
-            losses.append(loss.item())
-        print(f"epoch {epoch + 1} of {recipe.epochs}: loss {np.mean(losses):.4f}", flush=True)
-    return model.eval()
+            rate.step()
+            losses.append(loss.item() * share)
+        yield float(np.mean(losses))
 
 
-def build(
-    dataset: str, data: Path, out: Path, seed: int, recipe: Recipe, product: Product
-) -> dict[str, dict[str, float]]:
-    """Read, train, export, evaluate; returns the metrics that the manifest got."""
+def new_model(encoder: Encoder, recipe: Recipe, seed: int) -> SessionGRU:
+    torch.manual_seed(seed)
+    return SessionGRU(len(encoder.items), len(EVENT_TYPES), len(CONTEXT_FEATURES), recipe.hidden, recipe.dropout)
+
+
+def score_with(model: SessionGRU) -> Score:
+    """The model behind the signature of `Bundle.score`."""
+
+    def score(*arrays: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return torch_list(model, *arrays, k=min(k, model.item.shape[0]))
+
+    return score
+
+
+def choose_memory(
+    model: SessionGRU, numbers: list[list[int]], questions: list[Question], index: dict[str, int]
+) -> tuple[Memory, dict[str, dict[str, float]]]:
+    """The memory with the best MRR@20 on the choosing part, none among them; and what each one gave.
+
+    `numbers` are the sessions that the model has learned from.
+    """
+    made = {share: memory.learn(numbers, len(index), share) for share in SHARES}
+    found: dict[Memory, dict[str, float]] = {}
+    for chosen in [Memory(), *itertools.starmap(Memory, itertools.product(STRENGTHS, FADES, SHARES))]:
+        model.memory = ItemMemory(made[chosen.share], chosen.strength, chosen.fade) if chosen.strength else None
+        found[chosen] = metrics(answers_of_model(score_with(model), questions, index).ranks)
+    best = max(found, key=lambda each: found[each]["mrr@20"])
+    model.memory = ItemMemory(made[best.share], best.strength, best.fade) if best.strength else None
+    return best, {f"strength {each.strength:g}, fade {each.fade:g}, share {each.share:g}": found[each] for each in found}
+
+
+def train_bundle(
+    sessions: list[Session],
+    out: Path,
+    name: str,
+    source: dict[str, str],
+    *,
+    test: list[Session] | None = None,
+    seed: int = 1,
+    minutes: float = 40.0,
+    product: Product = "fast",
+    recipe: Recipe | None = None,
+    names: dict[str, str] | None = None,
+    tell: Tell = print,
+) -> dict[str, dict]:
+    """Train on `sessions`, oldest first, and write the bundle; the reports of the model and the baselines on a test part.
+
+    Args:
+        source: where the sessions came from, for the manifest.
+        test: later sessions to test with; then nothing of `sessions` is held back for it, and what ships is tested.
+            Without them the last 15 % are, by models that have learned from the first 70 %.
+        minutes: epochs are left out where the two trainings would take longer.
+        names: readable names by item, where there are any.
+
+    Raises DataError where there are too few sessions.
+    """
+    started = time.monotonic()
     torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
-    parts = read(dataset, data)
-    items = vocabulary(parts.ship)
-    index = {item: position for position, item in enumerate(items, start=1)}
-    started = time.perf_counter()
-    model = train(parts.fit, index, recipe, seed)
-    found = {"validation": evaluate(partial(torch_list, model, k=EVALUATED), parts.validate, index)}
-    if parts.ship is not parts.fit:
-        started = time.perf_counter()
-        model = train(parts.ship, index, recipe, seed)
+    parts = split_by_time(sessions, test)
+    recipe = recipe or Recipe.for_sessions(sessions)
+    tell(f"{len(sessions):,} sessions, {sum(map(len, sessions)):,} clicks; {len(parts.choose):,} questions to choose by")
+    encoder = Encoder(parts.teach)
+    model, recipe = _fit(parts, encoder, recipe, seed, started, minutes, tell)
+    alone = None if test else report_of(score_with(model), parts.test, encoder.index)
+    chosen, trials = choose_memory(model, encoder.numbers(parts.teach), _some(parts.choose, seed), encoder.index)
+    for tried, values in trials.items():
+        tell(f"memory with {tried}: recall@20 {values['recall@20']:.4f}  MRR@20 {values['mrr@20']:.4f}")
+    tell(f"chosen: {chosen}")
+    shipped, everything = _ship(sessions, recipe, chosen, seed, tell)
+    tested = (shipped, everything) if test else (model, encoder)
+    found = {"model": report_of(score_with(tested[0]), parts.test, tested[1].index)}
+    if test:
+        kept, shipped.memory = shipped.memory, None
+        alone = report_of(score_with(shipped), parts.test, everything.index)
+        shipped.memory = kept
+    found |= {"gru_alone": alone} | measure_baselines(sessions if test else parts.teach, parts.test, tell)
     training = {
-        "dataset": dataset,
-        "data_sha256": parts.fingerprint,
-        "sessions": len(parts.ship),
-        "events": sum(len(session) for session in parts.ship),
+        **source,
+        "sessions": len(sessions),
+        "events": sum(map(len, sessions)),
         "seed": seed,
         **recipe._asdict(),
+        **chosen._asdict(),
         "torch": str(torch.__version__),
-        "train_s": round(time.perf_counter() - started),
+        "train_s": round(time.monotonic() - started),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    export_onnx(model, out / "model.onnx", product)
-    write_vocabulary(out / "vocabulary.json", items, parts.names)
-    golden = pad([session[:8] for session in parts.ship[:GOLDEN_ROWS]], index, TYPE_INDEX)
-    write_manifest(out, model, dataset, product, golden, training, found)
-    found |= compare(load_bundle(out).score, parts, index)
-    write_manifest(out, model, dataset, product, golden, training, found)
+    _write(out, name, shipped, everything, sessions, names or {}, product, training, _flat(found))
+    tell(f"{out} holds the bundle, after {training['train_s']} s")
     return found
 
 
-def main() -> None:
-    """Parse the arguments, build, print the metrics."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", choices=sorted(RECIPES), required=True)
-    parser.add_argument("--data", type=Path, required=True, help="eshop: the csv.gz; serenade: the folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", type=int, help="default: the recipe's")
-    parser.add_argument("--product", choices=get_args(Product), default="fast", help="see models/head.py")
-    arguments = parser.parse_args()
-    recipe = RECIPES[arguments.dataset]
-    recipe = recipe._replace(epochs=arguments.epochs or recipe.epochs)
-    found = build(arguments.dataset, arguments.data, arguments.out, arguments.seed, recipe, arguments.product)
-    for name, values in found.items():
-        print(f"{name:12} recall@20 {values['recall@20']:.4f}  MRR@20 {values['mrr@20']:.4f}")
+def _flat(found: dict[str, dict]) -> dict[str, dict[str, float]]:
+    """Without intervals and slices."""
+    return {
+        scorer: {key: value for key, value in numbers.items() if isinstance(value, float | int)}
+        for scorer, numbers in found.items()
+    }
 
 
-if __name__ == "__main__":
-    main()
+def report_of(score: Score, questions: list[Question], index: dict[str, int]) -> dict:
+    started = time.perf_counter()
+    answers = answers_of_model(score, questions, index)
+    return report(answers, questions, index) | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def _some(questions: list[Question], seed: int) -> list[Question]:
+    """A sample of `ASKED`, the same for each epoch."""
+    if len(questions) <= ASKED:
+        return questions
+    return [questions[row] for row in np.random.default_rng(seed).choice(len(questions), ASKED, replace=False)]
+
+
+def _fit(
+    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, started: float, minutes: float, tell: Tell
+) -> tuple[SessionGRU, Recipe]:
+    """The model of the teaching part, and the recipe with as many epochs as fit into the time for both trainings."""
+    probe, begun = new_model(encoder, recipe, seed), time.monotonic()
+    next(epochs_of(probe, parts.teach[: max(1, len(parts.teach) // 10)], encoder, recipe, seed))
+    epoch_s = 10 * (time.monotonic() - begun)
+    left_s = minutes * 60 * 0.9 - (time.monotonic() - started)
+    recipe = recipe._replace(epochs=int(max(1, min(recipe.epochs, left_s / (epoch_s * (1 + 1 / TEACH))))))
+    asked, model = _some(parts.choose, seed), new_model(encoder, recipe, seed)
+    best, best_epoch = -1.0, 0
+    for epoch, loss in enumerate(epochs_of(model, parts.teach, encoder, recipe, seed), start=1):
+        model.eval()
+        found = metrics(answers_of_model(score_with(model), asked, encoder.index).ranks)
+        told = f"loss {loss:.4f}  recall@20 {found['recall@20']:.4f}  MRR@20 {found['mrr@20']:.4f}"
+        tell(f"epoch {epoch} of {recipe.epochs}: {told}")
+        if found["mrr@20"] > best:
+            best, best_epoch = found["mrr@20"], epoch
+        elif epoch - best_epoch == PATIENCE:
+            recipe = recipe._replace(epochs=epoch)
+            break
+    return model.eval(), recipe
+
+
+def _ship(sessions: list[Session], recipe: Recipe, chosen: Memory, seed: int, tell: Tell) -> tuple[SessionGRU, Encoder]:
+    """The model of all sessions."""
+    encoder = Encoder(sessions)
+    model = new_model(encoder, recipe, seed)
+    for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
+        tell(f"all sessions, epoch {epoch} of {recipe.epochs}: loss {loss:.4f}")
+    if chosen.strength:
+        followers = memory.learn(encoder.numbers(sessions), len(encoder.items), chosen.share)
+        model.memory = ItemMemory(followers, chosen.strength, chosen.fade)
+    return model.eval(), encoder
+
+
+def _write(
+    out: Path,
+    name: str,
+    model: SessionGRU,
+    encoder: Encoder,
+    sessions: list[Session],
+    names: dict[str, str],
+    product: Product,
+    training: dict,
+    table: dict,
+) -> None:
+    """The bundle's files, checked as a worker checks them."""
+    out.mkdir(parents=True, exist_ok=True)
+    export_onnx(model, out / "model.onnx", product)
+    known = {item: names[item] for item in encoder.items if item in names}
+    write_vocabulary(out / "vocabulary.json", encoder.items, known)
+    golden = pad([session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]], encoder.index, TYPE_INDEX)
+    write_manifest(out, model, name, product, golden, training, table)
+    load_bundle(out)

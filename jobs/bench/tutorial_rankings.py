@@ -10,10 +10,11 @@ from pyflink.common import Types, WatermarkStrategy
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
 from pyflink.datastream.state import ValueStateDescriptor
 
-from jobs.bench.tutorial_features import SESSION_GAP_MS, source
+from jobs.bench.tutorial_features import source
 from models.bundle import load_bundle
 
 KEPT_EVENTS = 50
+SESSION_GAP_MS = 300 * 1000  # as the other job is told, see workplace.SESSION_GAP_S
 
 
 class RankEvent(KeyedProcessFunction):

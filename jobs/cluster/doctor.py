@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import requests
@@ -13,6 +12,7 @@ import yaml
 from jobs.cluster import flink, jars, java, kafka, processes, redis, runtime
 from jobs.errors import ServiceError
 from jobs.settings import Settings
+from models.registry import Registry, is_registry, serving_folder
 
 GIB = 1024**3
 MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
@@ -159,6 +159,9 @@ def _registry(settings: Settings) -> Check:
 
 
 def _model(settings: Settings) -> Check:
-    manifest = Path(settings.model_dir) / "manifest.json"
+    name, wanted, fix = "model bundle", "manifest.json in the bundle", "set LIVESHELF_MODEL_DIR"
+    if is_registry(settings.model_dir) and (refused := Registry(settings.model_dir).refused()):
+        return Check(name, False, f"{refused.version} was refused: {refused.reason}", wanted, "liveshelf models rollback")
+    manifest = serving_folder(settings.model_dir) / "manifest.json"
     found = str(manifest) if manifest.is_file() else f"no {manifest}"
-    return Check("model bundle", manifest.is_file(), found, "manifest.json in the bundle", "set LIVESHELF_MODEL_DIR")
+    return Check(name, manifest.is_file(), found, wanted, fix)

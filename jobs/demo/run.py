@@ -17,7 +17,7 @@ from jobs.cluster.topics import end_offsets
 from jobs.demo.board import Board
 from jobs.demo.counts import counts, wait_processed
 from jobs.demo.stage import Stage
-from jobs.demo.system import LIST_SIZE, Say, demo_settings, system
+from jobs.demo.system import LIST_SIZE, Say, demo_settings, start_features, system
 from jobs.demo.visitors import Visitors
 from jobs.demo.watcher import Watcher
 from jobs.events import Event
@@ -25,6 +25,7 @@ from jobs.replay.produce import replay
 from jobs.replay.sources import read
 from jobs.settings import Settings
 from models.bundle import Bundle, load_bundle
+from models.registry import serving_folder
 
 SHOP, SINCE = "eshop2008", "2008-08-01"  # the packaged model was trained on April to July
 WATERMARK_DELAY_S = 1.0
@@ -60,7 +61,7 @@ def began_at_s() -> float:
 
 
 def _material(settings: Settings) -> tuple[list[Event], Bundle]:
-    return list(read(SHOP, since=SINCE)), load_bundle(settings.model_dir)
+    return list(read(SHOP, since=SINCE)), load_bundle(serving_folder(settings.model_dir))
 
 
 def _play(
@@ -68,7 +69,12 @@ def _play(
 ) -> dict[str, object]:
     visitors = Visitors(settings.session_gap_s * 1000, bundle.popular[:LIST_SIZE])
     with Watcher(running.redis_url, settings.channel) as watcher:
-        stage = Stage(running.redis_url, settings.channel, visitors, watcher)
+
+        def features() -> None:
+            say("the first click has its list")
+            start_features(settings, running, say)
+
+        stage = Stage(running.redis_url, settings.channel, visitors, watcher, features)
         say(f"replaying {len(events):,} clicks of {SHOP} since {SINCE}")
         board = Board(stage, watcher, bundle.names, len(events), _refused(settings, running))
         with _drawn(board) if watched else _told(stage, say):

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -35,10 +36,14 @@ class Snapshot(NamedTuple):
 class Stage:
     """`meet` is called just before each click is sent, by whoever sends; `snapshot` may be asked from any thread."""
 
-    def __init__(self, redis_url: str, channel: str, visitors: Visitors, watcher: Watcher) -> None:
+    def __init__(
+        self, redis_url: str, channel: str, visitors: Visitors, watcher: Watcher, when_first: Callable[[], None]
+    ) -> None:
+        """`when_first` is called once, when the first click has its list, and holds the second click back."""
         self.first_list_at_s: float | None = None  # seconds since 1970
         self._redis = redis.Redis.from_url(redis_url)
         self._channel, self._visitors, self._watcher = channel, visitors, watcher
+        self._when_first = when_first
         self._clicks, self._next_s, self._sent_s = 0, 0.0, deque[float]()
         self._lock = threading.Lock()
 
@@ -47,6 +52,7 @@ class Stage:
         visitor, item, time_ms = event["visitor_id"], event["item_id"], event["event_time_ms"]
         if self._clicks == 1:
             self._wait_for_first_list()
+            self._when_first()
         self._wait_turn()
         standing = self._standing_in_time(visitor)
         with self._lock:

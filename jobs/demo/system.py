@@ -41,7 +41,7 @@ def demo_settings(settings: Settings) -> Settings:
 
 @contextmanager
 def system(settings: Settings, say: Say) -> Iterator[Runtime]:
-    """The running system with both jobs; at the end, however it comes, everything is stopped."""
+    """The running system with the rankings job; at the end, however it comes, everything is stopped."""
     left = runtime.down(settings)
     if left:
         say(f"stopped {left} processes that an earlier demo had left")
@@ -54,17 +54,17 @@ def system(settings: Settings, say: Say) -> Iterator[Runtime]:
 
 
 def _start(settings: Settings, say: Say) -> Runtime:
-    jobs: list[str] = []
-
     def rankings(running: Runtime) -> None:
         say("services answer; submitting the rankings job while Feast applies the definitions")
-        jobs.append(submit(settings, running, "rankings"))
+        wait_running(running, submit(settings, running, "rankings"), RUNNING_LIMIT_S)
+        say("the rankings job runs")
 
     say("starting Kafka, Redis and Flink")
-    running = bring_up(settings, meanwhile=rankings)
-    say("definitions applied; submitting the features job")
-    jobs.append(submit(settings, running, "features"))
-    for job in jobs:
-        wait_running(running, job, RUNNING_LIMIT_S)
+    return bring_up(settings, meanwhile=rankings)
+
+
+def start_features(settings: Settings, running: Runtime, say: Say) -> None:
+    """Submit the features job and wait until it runs; it reads the topic from its beginning."""
+    say("submitting the features job")
+    wait_running(running, submit(settings, running, "features"), RUNNING_LIMIT_S)
     say("both jobs run")
-    return running

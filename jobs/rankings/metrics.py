@@ -26,6 +26,9 @@ class RankingMetrics:
         }
         self._written = group.counter("lists_written")
         self._stale = group.counter("stale_writes")
+        self._models_taken = group.counter("models_taken")
+        self._models_refused = group.counter("models_refused")
+        self._refusals = 0
         self._model_us = group.counter("model_us")
         self._redis_us = group.counter("redis_us")
         # Cumulative, as Prometheus means `le`: a list that took 7 ms counts in le_10 and in all above.
@@ -40,6 +43,15 @@ class RankingMetrics:
             self._lists[level].inc(lists)
         self._written.inc(counts.written)
         self._stale.inc(counts.stale)
+
+    def model_taken(self) -> None:
+        """Another version serves from here on."""
+        self._models_taken.inc()
+
+    def models_refused(self, refusals: int) -> None:
+        """Versions refused since the operator was opened."""
+        self._models_refused.inc(refusals - self._refusals)
+        self._refusals = refusals
 
     def spent(self, model_ns: int, redis_ns: int) -> None:
         """Time of a batch in the model (with encoding and rules), and in Redis (features read, lists written)."""

@@ -13,9 +13,10 @@ from pyflink.table.udf import FunctionContext, ScalarFunction
 from jobs.rankings.context import ContextReader
 from jobs.rankings.history import Session, current_session, newest_rows
 from jobs.rankings.metrics import RankingMetrics
+from jobs.rankings.model_source import ModelSource
 from jobs.rankings.publish import Encoder, Publication, Publisher
 from jobs.rankings.score import RankedList, Scorer
-from models.bundle import load_bundle
+from models.bundle import Bundle
 
 # The worker's gRPC threads hand over each bundle; Python's default of 5 ms is as long as a whole bundle takes.
 SWITCH_INTERVAL_S = 0.0005
@@ -51,17 +52,26 @@ class RankSessions(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         config = self._config
-        bundle = load_bundle(config.model_dir)
-        self._scorer = Scorer(bundle, config.list_size, config.model_threads)
-        self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
-        self._encoder = Encoder(config.channel, bundle.version, bundle.context_features)
+        self._models = ModelSource(Path(config.model_dir))
         self._publisher = Publisher(config.redis_url, config.channel, config.list_ttl_s)
         self._metrics = RankingMetrics(function_context.get_metric_group())
         self._gap_ms = config.session_gap_s * 1000
+        self._serve(self._models.bundle)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.
         gc.collect()
         gc.freeze()
+
+    def _serve(self, bundle: Bundle) -> None:
+        """From now on with this model: everything that depends on it is made anew, and the old closed."""
+        config = self._config
+        old = [getattr(self, name, None) for name in ("_scorer", "_context")]
+        self._scorer = Scorer(bundle, config.list_size, config.model_threads)
+        self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
+        self._encoder = Encoder(config.channel, bundle.version, bundle.context_features)
+        for each in old:
+            if each is not None:
+                each.close()
 
     def close(self) -> None:
         for name in ("_context", "_publisher", "_scorer"):
@@ -81,6 +91,9 @@ class RankSessions(ScalarFunction):
         `history` is packed as `history.current_session` reads it, `appended_at_ms` is the
         Kafka record's timestamp: the latency counters mean something where producers set it to the present.
         """
+        if self._models.poll():
+            self._serve(self._models.bundle)
+            self._metrics.model_taken()
         rows = newest_rows(visitor_id)
         visitors = visitor_id.take(rows).tolist()
         histories = history.take(rows).tolist()
@@ -99,6 +112,7 @@ class RankSessions(ScalarFunction):
         records = np.full(len(visitor_id), None, dtype=object)
         records[rows] = list(map(self._encoder.log_record, publications, values))
         self._metrics.batch(len(visitor_id), ranked, counts)
+        self._metrics.models_refused(self._models.refusals)
         self._metrics.spent(model_ns=scored - read, redis_ns=read - started + written - encoded)
         self._metrics.visible(appended_at_ms.to_numpy()[rows], time.time_ns() // 1_000_000)
         return pd.Series(records)

@@ -60,12 +60,13 @@ def verify(
     Raises ServiceError, DefinitionError, ModelError or DataError; differences are in the report, not raised.
     """
     from models.bundle import load_bundle
+    from models.registry import serving_folder
 
     store = store or open_store(settings)
     views = plain_views(store.list_stream_feature_views())
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
-    bundle = load_bundle(settings.model_dir)
+    bundle = load_bundle(serving_folder(settings.model_dir))
     with redis.Redis.from_url(addresses.redis_url) as client:
         checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, bundle, client)
         deadline_s = time.monotonic() + wait_s
@@ -144,20 +145,46 @@ def _verify_features(report: Report, checked: Checked, classified: Classified) -
     )
 
 
+def _bundles_by_visitor(
+    checked: Checked, sessions: Mapping[str, lists.Session], stored: Mapping[str, bytes]
+) -> "dict[str, Bundle]":
+    """The version that made each visitor's list, where a registry has it; else the one that serves."""
+    from models.bundle import load_bundle
+    from models.registry import Registry, is_registry
+
+    serving = checked.bundle
+    if not is_registry(checked.settings.model_dir):
+        return dict.fromkeys(sessions, serving)
+    known = {each.version for each in Registry(checked.settings.model_dir).versions()}
+    named = {visitor: shelf.model_of(stored.get(visitor, b"")) for visitor in sessions}
+    bundles = {
+        version: load_bundle(checked.settings.model_dir / version)
+        for version in set(named.values()) & known - {serving.version}
+    }
+    return {visitor: bundles.get(version, serving) for visitor, version in named.items()}
+
+
 def _verify_lists(report: Report, checked: Checked, classified: Classified) -> int:
     """Every visitor's list and its log record; how many lists have outlived their ttl."""
-    settings, bundle = checked.settings, checked.bundle
+    settings = checked.settings
     sessions = lists.current_sessions(classified.of_kind("counted", "late", "duplicate"), settings.session_gap_s * 1000)
     log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False)
     logged = shelf.newest_logged(log.records, settings.channel)
-    fitting = {
-        visitor: record.context for visitor, record in logged.items()
-        if record.context_features == bundle.context_features and len(record.context) == len(bundle.context_features)
-    }
-    rankings = lists.rank(sessions, fitting, bundle)
     stored = shelf.read_lists(checked.client, sessions, settings.channel)
-    shelf.compare_log(report, sessions, logged, bundle)
-    shelf.compare_lists(report, sessions, rankings, stored, model=bundle.version, list_size=settings.list_size)
+    made_by = _bundles_by_visitor(checked, sessions, stored)
+    for bundle in {id(each): each for each in [checked.bundle, *made_by.values()]}.values():
+        group = {visitor: session for visitor, session in sessions.items() if made_by[visitor] is bundle}
+        # A logged visitor without a session is one too many, whoever made its list.
+        theirs = {
+            visitor: record for visitor, record in logged.items() if made_by.get(visitor, checked.bundle) is bundle
+        }
+        fitting = {
+            visitor: record.context for visitor, record in theirs.items()
+            if record.context_features == bundle.context_features and len(record.context) == len(bundle.context_features)
+        }
+        rankings = lists.rank(group, fitting, bundle)
+        shelf.compare_log(report, group, theirs, bundle)
+        shelf.compare_lists(report, group, rankings, stored, model=bundle.version, list_size=settings.list_size)
     shelf.compare_list_keys(report, checked.client, sessions, settings.channel)
     now_ms = time.time_ns() // 1_000_000
     return sum(session.event_time_ms + settings.list_ttl_s * 1000 <= now_ms for session in sessions.values())

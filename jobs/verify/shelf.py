@@ -109,6 +109,11 @@ def compare_lists(
             _compare_ranking(report, visitor, ranked, found, list_size)
 
 
+def model_of(value: bytes) -> str:
+    """The version that a stored list names; "" for none."""
+    return str(_decode(value).get("model", ""))
+
+
 def compare_list_keys(report: Report, client: "redis.Redis", visitors: Iterable[str], channel: str) -> None:
     """Every list of this channel that stands in Redis belongs to a visitor of the slice (SCAN)."""
     expected = {shelf_key(visitor, channel) for visitor in visitors}

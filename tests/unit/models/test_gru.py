@@ -84,6 +84,17 @@ def test_the_fast_graph_survives_a_state_of_zeros_and_an_item_of_zeros(tmp_path)
     assert scores.tolist() == [[39.0, 38.0, 37.0]]
 
 
+def test_a_row_of_nan_gets_scores_that_arent_finite_and_leaves_the_others_alone(tmp_path):
+    export_onnx(model(1_000), tmp_path / "model.onnx", "fast")
+    batch = pad([[Event("a", "view", 0)], [Event("b", "view", 0)]], {"a": 1, "b": 2}, TYPE_INDEX)
+    context = np.zeros((2, 4), np.float32)
+    expected, _ = run_graph(tmp_path / "model.onnx", *batch, context, k=30)
+    context[1] = np.nan
+    scores, _ = run_graph(tmp_path / "model.onnx", *batch, context, k=30)
+    assert not np.isfinite(scores[1]).any()
+    np.testing.assert_allclose(scores[0], expected[0], atol=1e-5)
+
+
 def test_equal_scores_list_the_lower_item_first_in_onnx(tmp_path):
     made = model(9)
     with torch.no_grad():

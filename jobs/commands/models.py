@@ -1,0 +1,173 @@
+"""train, evaluate, models: from clicks to a bundle, what it is worth, and which version serves."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.errors import SettingsError
+
+if TYPE_CHECKING:
+    from models.registry import Registry
+
+
+app = typer.Typer(
+    help="Versions of the model: LIVESHELF_MODEL_DIR names a folder of them, and a running rankings job serves the one "
+    "that is activated, from its next batch on.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def register(app: typer.Typer) -> None:
+    for command in (train, evaluate):
+        app.command()(command)
+
+
+Sessions = Annotated[
+    Path,
+    typer.Option(
+        help="Clicks: text (a session a line, oldest item first, sessions in time order), .tsv with SessionId ItemId "
+        "Time, or events of the contract as .jsonl or .parquet; .gz of each."
+    ),
+]
+
+
+def train(
+    sessions: Sessions,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle; the folder's if empty.")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")] = 40.0,
+    seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
+    product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
+    as_json: AsJson = False,
+) -> None:
+    """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
+
+    Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The table
+    shows the model on both beside every baseline. What ships has then learned from all of them.
+
+    \b
+    Examples:
+      liveshelf train --sessions clicks.tsv.gz --out models/artifacts/mine
+      LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
+    """
+    try:
+        from models.sessions import fingerprint, read_sessions
+        from models.train import train_bundle
+    except ImportError as error:
+        raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error
+    clicks = read_sessions(sessions)
+    source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
+    found = train_bundle(clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, product=product, tell=note)
+    print_json(found) if as_json else print(table(found))
+
+
+def evaluate(
+    prefixes: Annotated[Path, typer.Option(help="Questions: `item item …<TAB>target` a line.")],
+    model: Annotated[Path | None, typer.Option(help="Folder of a bundle.")] = None,
+    lists: Annotated[Path | None, typer.Option(help="Ranked lists made elsewhere, `item item …` a line.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also what learns from --sessions by counting.")] = False,
+    sessions: Annotated[Path | None, typer.Option(help="What the baselines learn from; formats as for train.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """recall, MRR and nDCG at 5, 10 and 20 of a bundle, of baselines, or of lists made elsewhere.
+
+    Every item of the catalogue is a candidate, seen items aren't filtered, unknown targets are misses, and a target
+    ranks behind all items with its score.
+
+    \b
+    Examples:
+      liveshelf evaluate --model models/artifacts/mine --prefixes test.tsv --json
+      liveshelf evaluate --model DIR --prefixes test.tsv --baselines --sessions train.txt.gz
+      liveshelf evaluate --lists lists.tsv --prefixes test.tsv
+    """
+    from models.measure import measure
+
+    if baselines != (sessions is not None):
+        raise SettingsError("--baselines and --sessions belong together", "give both, or neither")
+    if not (model or lists or baselines):
+        raise SettingsError("nothing to evaluate", "give --model, --lists or --baselines with --sessions")
+    found = measure(prefixes, model, lists, sessions, note if sys.stderr.isatty() else lambda _: None)
+    if not as_json:
+        return print(table(found))
+    print_json(_document(found))
+
+
+def _document(found: dict[str, dict]) -> dict:
+    """The model's or else the lists' numbers at the top, the baselines' under their names."""
+    measured = {name: found[name] for name in ("model", "lists") if name in found}
+    counted = {name: values for name, values in found.items() if name not in measured}
+    (first, *others) = measured.items() or [("", {})]
+    return first[1] | dict(others) | ({"baselines": counted} if counted else {})
+
+
+def table(found: dict[str, dict]) -> str:
+    """A line for each scorer."""
+    columns = [f"{metric}@{cutoff}" for metric in ("recall", "mrr", "ndcg") for cutoff in (5, 10, 20)]
+    width = max(map(len, found))
+    lines = [" ".join([" " * width, *(f"{column:>9}" for column in columns), "    pairs  seconds"])]
+    for name, values in found.items():
+        numbers = [f"{values[column]:9.4f}" for column in columns]
+        lines.append(" ".join([f"{name:{width}}", *numbers, f"{values['pairs']:9,}", f"{values['seconds']:8.1f}"]))
+    return "\n".join(lines)
+
+
+def _registry() -> "Registry":
+    from models.registry import Registry
+
+    folder = load_settings().model_dir
+    if (folder / "manifest.json").is_file():
+        raise SettingsError(
+            f"{folder} is one bundle, not a folder of versions",
+            "set LIVESHELF_MODEL_DIR to a folder for versions, then: liveshelf models publish BUNDLE",
+        )
+    return Registry(folder)
+
+
+@app.command("list")
+def list_versions(as_json: AsJson = False) -> None:
+    """The published versions, oldest first; * serves, and a refusal by a running job is told."""
+    registry = _registry()
+    versions = registry.versions()
+    refused = registry.refused() if any(each.active for each in versions) else None
+    if as_json:
+        return print_json({"versions": versions, "refused": refused})
+    for each in versions:
+        quality = f"recall@20 {each.recall_20:.4f}  MRR@20 {each.mrr_20:.4f}" if each.recall_20 is not None else ""
+        print(f"{'*' if each.active else ' '} {each.version:40} {each.items:9,} items  {quality}".rstrip())
+    if refused:
+        note(f"{refused.version} was refused by a running job, which goes on with the version before: {refused.reason}")
+
+
+@app.command()
+def publish(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    and_activate: Annotated[bool, typer.Option("--activate", help="Also make it the one that serves.")] = False,
+) -> None:
+    """Check a bundle and copy it in; prints its version."""
+    registry = _registry()
+    version = registry.publish(bundle)
+    if and_activate:
+        registry.activate(version)
+    print(version)
+
+
+@app.command()
+def activate(version: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
+    """Check a version and make it the one that serves; running jobs take it within seconds."""
+    print(_registry().activate(version).version)
+
+
+@app.command()
+def rollback() -> None:
+    """Go back to the version that served before."""
+    print(_registry().rollback().version)
+
+
+@app.command()
+def diff(one: str, other: str) -> None:
+    """What differs between two versions: metrics, training, and the number of items that come and go (JSON)."""
+    print_json(_registry().diff(one, other))

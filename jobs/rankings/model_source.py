@@ -1,0 +1,85 @@
+"""The model that serves: one bundle, or whatever a registry's active version is, taken between two batches."""
+
+import threading
+import time
+from pathlib import Path
+
+from jobs.errors import ModelError
+from models.bundle import Bundle, load_bundle
+from models.registry import ACTIVE, Registry, is_registry
+
+LOOK_EVERY_S = 1.0
+
+
+class ModelSource:
+    """Loads beside the batches, so that a batch waits at most for the interpreter, never for a file."""
+
+    def __init__(self, folder: Path, look_every_s: float = LOOK_EVERY_S) -> None:
+        """Raises ModelError if the bundle, or the active version and all before it, are refused."""
+        self.refusals = 0
+        self._registry = Registry(folder) if is_registry(folder) else None
+        self._look_every_s, self._looked_s = look_every_s, time.monotonic()
+        self._seen = self._stamp()
+        self._loading: threading.Thread | None = None
+        self._coming: Bundle | None = None
+        self.bundle = self._first(folder)
+
+    def poll(self) -> bool:
+        """Called between two batches: whether `bundle` is another one than before."""
+        if self._registry is None:
+            return False
+        if self._coming is not None:
+            self.bundle, self._coming = self._coming, None
+            return True
+        now_s = time.monotonic()
+        idle = self._loading is None or not self._loading.is_alive()
+        if idle and now_s - self._looked_s >= self._look_every_s:
+            self._looked_s = now_s
+            stamp = self._stamp()
+            if stamp != self._seen:
+                self._seen = stamp
+                self._loading = threading.Thread(target=self._load, name="model-loader", daemon=True)
+                self._loading.start()
+        return False
+
+    def _first(self, folder: Path) -> Bundle:
+        """A restarted job whose active version is broken serves the one before, as it would have without a restart."""
+        if self._registry is None:
+            return load_bundle(folder)
+        active = self._registry.active()
+        reasons = []
+        for version in (active.version, *reversed(active.before)):
+            try:
+                return self._loaded(version)
+            except ModelError as error:
+                reasons.append(str(error))
+                self._refuse(version, error)
+        raise ModelError(f"no version in {folder} can be served: {reasons[0]}", "liveshelf models activate VERSION")
+
+    def _load(self) -> None:
+        version = "?"
+        try:
+            version = self._registry.active().version
+            if version != self.bundle.version:
+                self._coming = self._loaded(version)
+        except (ModelError, OSError) as error:
+            self._refuse(version, error)
+
+    def _loaded(self, version: str) -> Bundle:
+        bundle = load_bundle(self._registry.folder / version)
+        if bundle.version != version:
+            raise ModelError(f"{self._registry.folder / version} holds {bundle.version}", "publish the bundle again")
+        return bundle
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        self._registry.note_refusal(version, str(error))
+        self.refusals += 1
+
+    def _stamp(self) -> int:
+        """Changes whenever a version is activated."""
+        if self._registry is None:
+            return 0
+        try:
+            return (self._registry.folder / ACTIVE).stat().st_mtime_ns
+        except OSError:
+            return 0

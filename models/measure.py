@@ -1,0 +1,59 @@
+"""`liveshelf evaluate`: a bundle, baselines, or lists made elsewhere, on a file of questions."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jobs.errors import DataError
+from models.baselines import BASELINES, Encoded
+from models.bundle import load_bundle
+from models.dataset import Session, vocabulary
+from models.evaluate import answers_of_baseline, answers_of_lists, answers_of_model, report
+from models.sessions import Question, read_lists, read_prefixes, read_sessions
+
+
+def measure(
+    prefixes: Path, model: Path | None, lists: Path | None, sessions: Path | None, tell: Callable[[str], None]
+) -> dict[str, dict]:
+    """The report of each by name: `model`, `lists`, and each baseline where `sessions` are given.
+
+    Raises DataError for a file that can't be read or doesn't fit, ModelError for a bundle that is refused.
+    """
+    questions = read_prefixes(prefixes)
+    found: dict[str, dict] = {}
+    if model is not None:
+        started = time.perf_counter()
+        bundle = load_bundle(model)
+        answers = answers_of_model(bundle.score, questions, bundle.item_index)
+        found["model"] = report(answers, questions, bundle.item_index) | _seconds(started)
+    if lists is not None:
+        started = time.perf_counter()
+        made = read_lists(lists)
+        if len(made) != len(questions):
+            raise DataError(
+                f"{lists} has {len(made):,} lists, {prefixes} has {len(questions):,} questions",
+                "write one list a line, in the order of the questions",
+            )
+        ids = vocabulary([question.prefix for question in questions])
+        index = {item: number for number, item in enumerate(dict.fromkeys([*ids, *(i for row in made for i in row)]), 1)}
+        found["lists"] = report(answers_of_lists(made, questions, index), questions, index) | _seconds(started)
+    if sessions is not None:
+        found |= measure_baselines(read_sessions(sessions), questions, tell)
+    return found
+
+
+def measure_baselines(sessions: list[Session], questions: list[Question], tell: Callable[[str], None]) -> dict[str, dict]:
+    """The report of each baseline after learning from `sessions`."""
+    index = {item: number for number, item in enumerate(vocabulary(sessions), start=1)}
+    encoded: Encoded = [[index[event.item] for event in session] for session in sessions]
+    found = {}
+    for name, make in BASELINES.items():
+        started = time.perf_counter()
+        tell(f"{name} …")
+        answers = answers_of_baseline(make(encoded, len(index)), questions, index)
+        found[name] = report(answers, questions, index) | _seconds(started)
+    return found
+
+
+def _seconds(started: float) -> dict[str, float]:
+    return {"seconds": round(time.perf_counter() - started, 2)}

@@ -1,0 +1,40 @@
+"""The bundles that come with the repository, trained and tested on the parts that their sets name.
+
+python -m models.packaged eshop jobs/replay/datasets/eshop2008.csv.gz models/artifacts/eshop
+python -m models.packaged serenade FOLDER_WITH_train_valid_test models/artifacts/serenade
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from jobs.commands.models import table
+from models.dataset import read
+from models.train import train_bundle
+
+
+def main() -> None:
+    """Train, write the bundle, print the table of the set's own test part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", choices=["eshop", "serenade"])
+    parser.add_argument("data", type=Path, help="eshop: the csv.gz; serenade: the folder")
+    parser.add_argument("out", type=Path, help="folder of the bundle")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    parts = read(given.dataset, given.data)
+    source = {"dataset": given.dataset, "data_sha256": parts.fingerprint}
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    print(
+        table(
+            train_bundle(
+                parts.ship, given.out, given.dataset, source, test=parts.test, seed=given.seed, names=parts.names, tell=tell
+            )
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""From a file of clicks to a bundle, and the parts of a training that can be worked out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jobs.errors import DataError
+
+torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
+
+from jobs.cli import app  # noqa: E402
+from models.bundle import load_bundle  # noqa: E402
+from models.dataset import EVENT_TYPES, Event, pad  # noqa: E402
+from models.gru import SessionGRU  # noqa: E402
+from models.train import Encoder, Recipe, batches, choose_memory, negatives, new_model, split_by_time  # noqa: E402
+
+TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
+
+
+def session(*items: str) -> list[Event]:
+    return [Event(item, "view", 0.0) for item in items]
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+def test_the_parts_lie_behind_each_other_in_time():
+    sessions = [session(f"a{number}", "b") for number in range(20)]
+    parts = split_by_time(sessions)
+    assert [each[0].item for each in parts.teach] == [f"a{number}" for number in range(14)]
+    assert [question.prefix[0].item for question in parts.choose] == ["a14", "a15", "a16"]
+    assert [question.prefix[0].item for question in parts.test] == ["a17", "a18", "a19"]
+
+
+def test_nothing_is_held_back_for_a_test_part_that_is_given():
+    parts = split_by_time([session("a", "b")] * 20, test=[session("x", "y", "z")])
+    assert (len(parts.teach), len(parts.choose)) == (17, 3)
+    assert [question.target for question in parts.test] == ["y", "z"]
+
+
+def test_too_few_sessions_are_refused_with_their_number():
+    with pytest.raises(DataError, match=r"3 sessions, 1 of them with two clicks or more, are too few"):
+        split_by_time([session("a"), session("a", "b"), session("c")])
+
+
+def test_an_epoch_shows_every_session_of_two_clicks_once():
+    sessions = [session(*(f"{row}-{place}" for place in range(1 + row % 5))) for row in range(100)]
+    encoder = Encoder(sessions)
+    seen = []
+    for batch in batches(sessions, encoder.index, 8, np.random.default_rng(1)):
+        seen += [tuple(row[:length]) for row, length in zip(batch.items.tolist(), batch.lengths.tolist(), strict=True)]
+    expected = [tuple(numbers) for numbers in encoder.numbers(sessions) if len(numbers) > 1]
+    assert sorted(seen) == sorted(expected)
+
+
+def test_negatives_come_by_popularity_to_the_power_of_alpha():
+    # Items 1 and 2 of 8 were clicked 16 times and 4 times, the others once: roots 4, 2 and six times 1, of 12.
+    numbers = [[1] * 16, [2] * 4, [3, 4, 5, 6, 7, 8]]
+    sample = negatives(numbers, 8, Recipe(negatives=2, alpha=0.5), np.random.default_rng(3))
+    drawn = np.concatenate([sample()[0].numpy() for _ in range(6_000)])
+    assert np.bincount(drawn, minlength=8) / len(drawn) == pytest.approx(np.array([4, 2, 1, 1, 1, 1, 1, 1]) / 12, abs=0.01)
+    columns, log_expected = sample()
+    assert log_expected.tolist() == pytest.approx([math.log(2 * [4, 2, 1, 1, 1, 1, 1, 1][each] / 12) for each in columns])
+
+
+def test_a_small_catalogue_is_scored_whole():
+    assert negatives([[1, 2]], 100, Recipe(negatives=2048), np.random.default_rng(1)) is None
+
+
+def test_a_sample_that_is_the_catalogue_gives_the_loss_of_the_catalogue():
+    torch.manual_seed(1)
+    model = SessionGRU(40, len(EVENT_TYPES), 4, hidden=16, dropout=0.0)
+    items = {str(number): number for number in range(1, 41)}
+    batch = pad([session("3", "9", "4"), session("7", "1")], items, TYPE_INDEX)
+    arrays = [torch.from_numpy(each) for each in (*batch, np.zeros((2, 4), np.float32))]
+    everything = torch.arange(40), torch.zeros(40)  # each drawn once, as expected
+    assert float(model.loss(*arrays, sample=lambda: everything)) == pytest.approx(float(model.loss(*arrays)), abs=1e-5)
+
+
+def test_the_memory_that_answers_best_is_chosen():
+    # The untrained network knows nothing; every session goes from a letter to its own digit.
+    sessions = [session(letter, digit) for letter, digit in zip("abcdefgh", "12345678", strict=True)] * 10
+    encoder = Encoder(sessions)
+    parts = split_by_time(sessions)
+    chosen, trials = choose_memory(new_model(encoder, Recipe(), 1), encoder.numbers(sessions), parts.choose, encoder.index)
+    assert chosen.strength > 0
+    assert len(trials) == 17
+    assert max(values["mrr@20"] for values in trials.values()) == 1.0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A shop of 60 items where item n + 1 follows item n, trained from the command line."""
+    folder = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(5)
+    lines = [" ".join(f"sku-{(start + step) % 60}" for step in range(5)) for start in rng.integers(0, 60, 400)]
+    (folder / "clicks.txt").write_text("\n".join(lines))
+    (folder / "questions.tsv").write_text("\n".join(f"sku-{n}\tsku-{(n + 1) % 60}" for n in range(60)) + "\nsku-3\tsku-99\n")
+    answer = run("train", "--sessions", folder / "clicks.txt", "--out", folder / "shop", "--minutes", 1, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    return folder, json.loads(answer.stdout)
+
+
+def test_train_prints_the_model_beside_every_baseline(trained):
+    _, found = trained
+    assert list(found) == [
+        "model", "gru_alone", "popular", "popular_in_session", "markov", "co_visitation", "vmis_knn",
+    ]  # fmt: skip
+    assert found["model"]["mrr@20"] > 0.95
+    assert found["popular"]["mrr@20"] < 0.3
+
+
+def test_a_trained_bundle_loads_and_says_what_it_learned_from(trained):
+    bundle = load_bundle(trained[0] / "shop")
+    assert len(bundle.items) == 61
+    assert bundle.manifest["training"]["sessions"] == 400
+    assert len(bundle.manifest["training"]["file_sha256"]) == 64
+    assert bundle.manifest["metrics"]["model"]["pairs"] == 240  # 60 sessions of 5 clicks
+
+
+def test_evaluate_tells_fractions_and_counts_an_unknown_target_as_a_miss(trained):
+    folder, _ = trained
+    arguments = ["--model", folder / "shop", "--prefixes", folder / "questions.tsv", "--json"]
+    answer = run("evaluate", *arguments, "--baselines", "--sessions", folder / "clicks.txt")
+    assert answer.exit_code == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert found["pairs"] == 61
+    assert found["recall@20"] == pytest.approx(60 / 61)
+    assert found["mrr@5"] > 0.9
+    assert found["by_frequency"]["never seen"] == {"recall@20": 0.0, "mrr@20": 0.0, "ndcg@20": 0.0, "pairs": 1}
+    assert found["baselines"]["markov"]["mrr@20"] == pytest.approx(60 / 61)
+
+
+def test_evaluate_reads_lists_made_elsewhere(tmp_path):
+    (tmp_path / "q.tsv").write_text("a\tb\na\tc\n")
+    (tmp_path / "lists.tsv").write_text("x b\nx\n")
+    answer = run("evaluate", "--lists", tmp_path / "lists.tsv", "--prefixes", tmp_path / "q.tsv", "--json")
+    found = json.loads(answer.stdout)
+    assert (found["recall@5"], found["mrr@20"], found["pairs"]) == (0.5, 0.25, 2)
+
+
+def test_lists_and_questions_of_different_number_are_refused(tmp_path):
+    (tmp_path / "q.tsv").write_text("a\tb\na\tc\n")
+    (tmp_path / "lists.tsv").write_text("x b\n")
+    answer = run("evaluate", "--lists", tmp_path / "lists.tsv", "--prefixes", tmp_path / "q.tsv")
+    assert answer.exit_code == 6
+    assert "has 1 lists" in answer.stderr
+    assert "has 2 questions" in answer.stderr
+
+
+def test_evaluate_without_anything_to_evaluate_says_what_to_give(tmp_path):
+    (tmp_path / "q.tsv").write_text("a\tb\n")
+    answer = run("evaluate", "--prefixes", tmp_path / "q.tsv")
+    assert answer.exit_code == 2
+    assert "give --model, --lists or --baselines" in answer.stderr
