@@ -101,7 +101,7 @@ class SessionGRU(nn.Module):
         The memory has no part in it: it knows the answers of its own training sessions.
         """
         vectors = self.vectors()
-        states = self.dropout(self.states(vectors, items, types, gaps))[:-1]  # [T-1, B, H]
+        states = self.states(vectors, items, types, gaps)[:-1]  # [T-1, B, H]
         targets = items.T[1:]  # [T-1, B]
         real = targets > 0  # [T-1, B]
         rows = real.nonzero()[:, 1]  # [M]: the session of each real target

@@ -215,6 +215,7 @@ def train_bundle(
     name: str,
     source: dict[str, str],
     *,
+    choose: list[Session] | None = None,
     test: list[Session] | None = None,
     seed: int = 1,
     minutes: float = 40.0,
@@ -227,6 +228,8 @@ def train_bundle(
 
     Args:
         source: where the sessions came from, for the manifest.
+        choose: with `test`, other sessions to choose by; without them a part of `sessions` is used, and what ships
+            learns from that part too, in a second training.
         test: later sessions to test with; then nothing of `sessions` is held back for it, and what ships is tested.
             Without them the last 15 % are, by models that have learned from the first 70 %.
         minutes: epochs are left out where the two trainings would take longer.
@@ -237,6 +240,8 @@ def train_bundle(
     started = time.monotonic()
     torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
     parts = split_by_time(sessions, test)
+    if choose and test:
+        parts = Split(sessions, questions_of(choose), questions_of(test))
     recipe = recipe or Recipe.for_sessions(sessions)
     tell(f"{len(sessions):,} sessions, {sum(map(len, sessions)):,} clicks; {len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach)
@@ -246,7 +251,8 @@ def train_bundle(
     for tried, values in trials.items():
         tell(f"memory with {tried}: recall@20 {values['recall@20']:.4f}  MRR@20 {values['mrr@20']:.4f}")
     tell(f"chosen: {chosen}")
-    shipped, everything = _ship(sessions, recipe, chosen, seed, tell)
+    once = parts.teach is sessions
+    shipped, everything = (model, encoder) if once else _ship(sessions, recipe, chosen, seed, tell)
     tested = (shipped, everything) if test else (model, encoder)
     found = {"model": report_of(score_with(tested[0]), parts.test, tested[1].index)}
     if test:

@@ -30,7 +30,7 @@ def test_companions_count_both_directions_by_the_root_of_both_items_clicks():
 
 
 def test_shares_count_what_came_after_by_the_items_own_clicks():
-    # a came 4 times and led to b twice and to c once, both next to it; b and c come once each in abac… : see the lines.
+    # a was clicked 4 times; twice b came right after it, once c.
     with_shares, without = (followers_of("a", learn(encoded("ab", "ab", "ac", "a"), 3, share)) for share in (1.0, 0.0))
     assert {item: with_shares[item] - without[item] for item in with_shares} == {
         "b": pytest.approx(2 / 4),
