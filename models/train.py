@@ -33,6 +33,8 @@ BUCKET_BATCHES = 40  # batches whose sessions are sorted by length together: les
 # Epochs without a better MRR@20 before training stops. The model isn't set back to its best epoch: what ships learns for
 # as many epochs, and the memory is weighed against that. Set back, the memory was weighed against a less certain network.
 PATIENCE = 5
+SEARCHED = ("learning_rate", "dropout", "alpha")
+SEARCH_TIME = 0.5
 WARM_UP = 0.03  # of the steps
 GOLDEN_ROWS, GOLDEN_EVENTS = 4, 8
 STRENGTHS, FADES, SHARES = (6.0, 12.0, 20.0, 30.0), (0.37, 0.72), (0.0, 1.0)
@@ -219,6 +221,7 @@ def train_bundle(
     test: list[Session] | None = None,
     seed: int = 1,
     minutes: float = 40.0,
+    trials: int = 0,
     product: Product = "fast",
     recipe: Recipe | None = None,
     names: dict[str, str] | None = None,
@@ -233,6 +236,7 @@ def train_bundle(
         test: later sessions to test with; then nothing of `sessions` is held back for it, and what ships is tested.
             Without them the last 15 % are, by models that have learned from the first 70 %.
         minutes: epochs are left out where the two trainings would take longer.
+        trials: so many recipes are tried on the choosing part before, in half of the time at most (see `search`).
         names: readable names by item, where there are any.
 
     Raises DataError where there are too few sessions.
@@ -245,6 +249,8 @@ def train_bundle(
     recipe = recipe or Recipe.for_sessions(sessions)
     tell(f"{len(sessions):,} sessions, {sum(map(len, sessions)):,} clicks; {len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach)
+    if trials:
+        recipe = search(parts, encoder, recipe, trials, seed, minutes * SEARCH_TIME, out, tell)
     model, recipe = _fit(parts, encoder, recipe, seed, started, minutes, tell)
     alone = None if test else report_of(score_with(model), parts.test, encoder.index)
     chosen, trials = choose_memory(model, encoder.numbers(parts.teach), _some(parts.choose, seed), encoder.index)
@@ -273,6 +279,50 @@ def train_bundle(
     _write(out, name, shipped, everything, sessions, names or {}, product, training, _flat(found))
     tell(f"{out} holds the bundle, after {training['train_s']} s")
     return found
+
+
+def search(
+    parts: Split, encoder: Encoder, recipe: Recipe, trials: int, seed: int, minutes: float, out: Path, tell: Tell
+) -> Recipe:
+    """The recipe with the best MRR@20 on the choosing part, `recipe` itself among them.
+
+    Trials that fall behind the median are ended early. They are kept in `out`/trials.db: a search that was interrupted
+    goes on there.
+    """
+    import optuna  # a second to import, and only a search needs it
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    out.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name="recipe",
+        storage=f"sqlite:///{(out / 'trials.db').resolve()}",
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=2),
+    )
+    if not study.trials:
+        study.enqueue_trial({name: getattr(recipe, name) for name in SEARCHED})
+    asked = _some(parts.choose, seed)
+
+    def tried(trial: optuna.Trial) -> float:
+        own = recipe._replace(
+            learning_rate=trial.suggest_float("learning_rate", 1e-3, 1e-2, log=True),
+            dropout=trial.suggest_float("dropout", 0.0, 0.6),
+            alpha=trial.suggest_float("alpha", 0.0, 1.0),
+        )
+        model, value = new_model(encoder, own, seed), 0.0
+        for epoch, _ in enumerate(epochs_of(model, parts.teach, encoder, own, seed)):
+            value = metrics(answers_of_model(score_with(model.eval()), asked, encoder.index).ranks)["mrr@20"]
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        tell(f"trial {trial.number}: MRR@20 {value:.4f} with {trial.params}")
+        return value
+
+    study.optimize(tried, n_trials=trials, timeout=minutes * 60)
+    finished = [trial for trial in study.trials if trial.value is not None]
+    return recipe._replace(**study.best_params) if finished else recipe
 
 
 def _flat(found: dict[str, dict]) -> dict[str, dict[str, float]]:

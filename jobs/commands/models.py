@@ -39,6 +39,7 @@ def train(
     sessions: Sessions,
     out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
     name: Annotated[str, typer.Option(help="Name of the bundle; the folder's if empty.")] = "",
+    trials: Annotated[int, typer.Option(min=0, help="Recipes to try first (Optuna), in half of the time at most.")] = 0,
     minutes: Annotated[float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")] = 40.0,
     seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
     product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
@@ -61,7 +62,9 @@ def train(
         raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error
     clicks = read_sessions(sessions)
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
-    found = train_bundle(clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, product=product, tell=note)
+    found = train_bundle(
+        clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, trials=trials, product=product, tell=note
+    )
     print_json(found) if as_json else print(table(found))
 
 

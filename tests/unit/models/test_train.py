@@ -15,7 +15,7 @@ from jobs.cli import app  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
 from models.dataset import EVENT_TYPES, Event, pad  # noqa: E402
 from models.gru import SessionGRU  # noqa: E402
-from models.train import Encoder, Recipe, batches, choose_memory, negatives, new_model, split_by_time  # noqa: E402
+from models.train import Encoder, Recipe, batches, choose_memory, negatives, new_model, search, split_by_time  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 
@@ -157,3 +157,15 @@ def test_evaluate_without_anything_to_evaluate_says_what_to_give(tmp_path):
     answer = run("evaluate", "--prefixes", tmp_path / "q.tsv")
     assert answer.exit_code == 2
     assert "give --model, --lists or --baselines" in answer.stderr
+
+
+def test_a_search_tries_the_defaults_first_keeps_its_trials_and_goes_on_there(tmp_path):
+    sessions = [session(letter, digit) for letter, digit in zip("abcdefgh", "12345678", strict=True)] * 5
+    parts, recipe = split_by_time(sessions), Recipe(epochs=1, batch_rows=8)
+    told: list[str] = []
+    found = search(parts, Encoder(parts.teach), recipe, 2, 1, 1.0, tmp_path, told.append)
+    assert "'dropout': 0.35" in told[0]
+    assert found.epochs == 1
+    assert (found.learning_rate, found.dropout, found.alpha) != (0, 0, 0)
+    search(parts, Encoder(parts.teach), recipe, 1, 1, 1.0, tmp_path, told.append)
+    assert [line.split(":")[0] for line in told] == ["trial 0", "trial 1", "trial 2"]
