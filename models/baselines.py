@@ -4,7 +4,7 @@ Each learns from encoded sessions (item numbers 1..N, oldest first, sessions in 
 with scores, as `Bundle.score` does. Where counts are equal the more popular item goes first; otherwise the conservative
 tie rule of `evaluate` would rank all of them behind each other, and the baseline would be weaker than it is.
 
-Shapes: B sessions, N items, L listed items.
+Shapes: N items, L listed items.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
-Encoded = Sequence[Sequence[int]]
+from models.dataset import Encoded
 
 
 class Recommender(Protocol):
@@ -28,8 +28,8 @@ class Popular:
     """The items seen most often, whatever the session."""
 
     def __init__(self, sessions: Encoded, n_items: int) -> None:
-        self.counts = np.bincount(np.concatenate([[0], *sessions]).astype(np.int64), minlength=n_items + 1)[1:]
-        self.share = self.counts / (self.counts.sum() + 1)  # below 1: breaks ties, and never more than that
+        counts = np.bincount(np.concatenate([[0], *sessions]).astype(np.int64), minlength=n_items + 1)[1:]
+        self.share = counts / (counts.sum() + 1)  # below 1: breaks ties, and never more than that
         self._items = np.arange(1, n_items + 1)
 
     def list(self, session: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

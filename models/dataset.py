@@ -1,7 +1,7 @@
 """The committed click sets as sessions, and sessions as the arrays that the model reads."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ class Event(NamedTuple):
 
 
 Session = list[Event]  # in event-time order
+Encoded = Sequence[Sequence[int]]  # sessions of items 1..N, oldest first (see `Encoder.numbers`)
 
 
 class Parts(NamedTuple):
@@ -126,13 +127,26 @@ def read_serenade(folder: Path) -> Parts:
 
 def fingerprint(path: Path) -> str:
     """sha256 of the file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def vocabulary(sessions: Iterable[Session]) -> list[str]:
     """Item ids, most frequent first; equally frequent ones by id, so that the same data gives the same index."""
     counts = pd.Series([event.item for session in sessions for event in session]).value_counts()
     return sorted(counts.index, key=lambda item: (-counts[item], item))
+
+
+class Encoder:
+    """Sessions as the model's numbers, for one vocabulary."""
+
+    def __init__(self, sessions: list[Session]) -> None:
+        self.items = vocabulary(sessions)
+        self.index = {item: number for number, item in enumerate(self.items, start=1)}
+
+    def numbers(self, sessions: list[Session]) -> list[list[int]]:
+        """Each session's known items in 1..N, oldest first."""
+        return [[self.index[event.item] for event in session if event.item in self.index] for session in sessions]
 
 
 def _read_table(path: Path, separator: str, columns: list[str]) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def intervals(ranks: np.ndarray, cutoff: int = 20) -> dict[str, list[float]]:
 def answers_of_model(score: Score, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
     """Ask a model; a prefix without a known item has no answer, and counts as a miss for everyone alike."""
     order = sorted(range(len(questions)), key=lambda row: len(questions[row].prefix))  # batches pad little
-    ranks, listed = np.full(len(questions), np.inf), np.zeros((len(questions), max(CUTOFFS)), np.int64)
+    ranks, listed = answers = _misses(len(questions))
     for start in range(0, len(order), BATCH_ROWS):
         rows = np.array(order[start : start + BATCH_ROWS])
         batch = pad([questions[row].prefix for row in rows], item_index, TYPE_INDEX)
@@ -88,12 +88,12 @@ def answers_of_model(score: Score, questions: Sequence[Question], item_index: di
         ranks[rows] = target_ranks(scores, items, _targets(questions, rows, item_index))
         first = items[:, : listed.shape[1]]
         listed[rows[:, None], np.arange(first.shape[1])] = first
-    return Answers(ranks, listed)
+    return answers
 
 
 def answers_of_baseline(baseline: Recommender, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
     """Ask a baseline, one question at a time."""
-    ranks, listed = np.full(len(questions), np.inf), np.zeros((len(questions), max(CUTOFFS)), np.int64)
+    ranks, listed = answers = _misses(len(questions))
     for row, question in enumerate(questions):
         session = [item_index[event.item] for event in question.prefix if event.item in item_index]
         if session:
@@ -103,18 +103,18 @@ def answers_of_baseline(baseline: Recommender, questions: Sequence[Question], it
             ranks[row] = target_ranks(scores[None], items[None], _targets(questions, [row], item_index))[0]
             best = items[np.argsort(-scores, kind="stable")[: listed.shape[1]]]
             listed[row, : len(best)] = best
-    return Answers(ranks, listed)
+    return answers
 
 
 def answers_of_lists(lists: Sequence[Sequence[str]], questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
     """Ranks in lists made elsewhere, which have no ties; `lists` and `questions` are parallel."""
-    ranks, listed = np.full(len(questions), np.inf), np.zeros((len(questions), max(CUTOFFS)), np.int64)
+    ranks, listed = answers = _misses(len(questions))
     for row, (ids, question) in enumerate(zip(lists, questions, strict=True)):
         if question.target in ids:
             ranks[row] = list(ids).index(question.target) + 1
         first = [item_index.get(item, 0) for item in ids[: listed.shape[1]]]
         listed[row, : len(first)] = first
-    return Answers(ranks, listed)
+    return answers
 
 
 def report(answers: Answers, questions: Sequence[Question], item_index: dict[str, int]) -> dict:
@@ -143,6 +143,11 @@ def report(answers: Answers, questions: Sequence[Question], item_index: dict[str
 
 def _slice(ranks: np.ndarray) -> dict[str, float]:
     return {**metrics(ranks, (20,)), "pairs": len(ranks)}
+
+
+def _misses(count: int) -> Answers:
+    """Nothing listed for any question: to be filled in."""
+    return Answers(np.full(count, np.inf), np.zeros((count, max(CUTOFFS)), np.int64))
 
 
 def _targets(questions: Sequence[Question], rows: Sequence[int], item_index: dict[str, int]) -> np.ndarray:

@@ -1,7 +1,6 @@
 """A trained model as a bundle: one ONNX file, its vocabulary, and a manifest that a worker can check."""
 
 import copy
-import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -12,7 +11,7 @@ import onnx
 import torch
 
 from models.bundle import CONTEXT_FEATURES, INPUTS, OUTPUTS
-from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, fingerprint
 from models.gru import SessionGRU
 from models.head import ALL_SCORES, Product, with_list
 
@@ -85,7 +84,7 @@ def write_manifest(
     manifest = {
         "format": 1,
         "name": name,
-        "files": {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in ("model.onnx", "vocabulary.json")},
+        "files": {file: fingerprint(folder / file) for file in ("model.onnx", "vocabulary.json")},
         "inputs": tensors(INPUTS),
         "outputs": tensors(OUTPUTS),
         "n_items": model.item.shape[0],

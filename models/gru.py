@@ -20,6 +20,9 @@ from models.memory import Followers
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
 
+# Draws S negatives: their columns int64 [S], and the log of how often each was to be expected among them, float32 [S].
+Sample = Callable[[], tuple[Tensor, Tensor]]
+
 
 class ItemMemory(nn.Module):
     """Adds the followers of a session's latest items to its scores; an event before counts `fade` times as much."""
@@ -94,7 +97,7 @@ class SessionGRU(nn.Module):
         return scores if self.memory is None else self.memory(scores, items, lengths)
 
     def loss(
-        self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor, sample: "Sample | None" = None
+        self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor, sample: Sample | None = None
     ) -> Tensor:
         """Mean cross-entropy of the next item at every event but the last, over the catalogue or a sample of it.
 
@@ -116,7 +119,3 @@ class SessionGRU(nn.Module):
         positive = (queries * vectors[wanted]).sum(1, keepdim=True) + self.bias[wanted].unsqueeze(1)  # [M, 1]
         scores = torch.cat([positive, negative], dim=1)
         return functional.cross_entropy(scores, torch.zeros(len(wanted), dtype=torch.int64, device=scores.device))
-
-
-# Draws S negatives: their columns int64 [S], and the log of how often each was to be expected among them, float32 [S].
-Sample = Callable[[], tuple[Tensor, Tensor]]

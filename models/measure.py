@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jobs.errors import DataError
-from models.baselines import BASELINES, Encoded
+from models.baselines import BASELINES
 from models.bundle import load_bundle
-from models.dataset import Session, vocabulary
-from models.evaluate import answers_of_baseline, answers_of_lists, answers_of_model, report
+from models.dataset import Encoder, Session, vocabulary
+from models.evaluate import Score, answers_of_baseline, answers_of_lists, answers_of_model, report
 from models.sessions import Question, read_lists, read_prefixes, read_sessions
 
 
@@ -22,10 +22,8 @@ def measure(
     questions = read_prefixes(prefixes)
     found: dict[str, dict] = {}
     if model is not None:
-        started = time.perf_counter()
         bundle = load_bundle(model)
-        answers = answers_of_model(bundle.score, questions, bundle.item_index)
-        found["model"] = report(answers, questions, bundle.item_index) | _seconds(started)
+        found["model"] = measure_model(bundle.score, questions, bundle.item_index)
     if lists is not None:
         started = time.perf_counter()
         made = read_lists(lists)
@@ -42,10 +40,16 @@ def measure(
     return found
 
 
+def measure_model(score: Score, questions: list[Question], index: dict[str, int]) -> dict:
+    """The report of a model."""
+    started = time.perf_counter()
+    return report(answers_of_model(score, questions, index), questions, index) | _seconds(started)
+
+
 def measure_baselines(sessions: list[Session], questions: list[Question], tell: Callable[[str], None]) -> dict[str, dict]:
     """The report of each baseline after learning from `sessions`."""
-    index = {item: number for number, item in enumerate(vocabulary(sessions), start=1)}
-    encoded: Encoded = [[index[event.item] for event in session] for session in sessions]
+    encoder = Encoder(sessions)
+    encoded, index = encoder.numbers(sessions), encoder.index
     found = {}
     for name, make in BASELINES.items():
         started = time.perf_counter()

@@ -4,13 +4,12 @@ A network is good at what sessions have in common, a count at the pairs that are
 M kept followers of an item.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-Encoded = Sequence[Sequence[int]]
+from models.dataset import Encoded
 
 REACH = 8  # clicks apart at most
 FADE = 0.5  # each click apart counts half as much

@@ -5,10 +5,10 @@ python -m models.packaged serenade FOLDER_WITH_train_valid_test models/artifacts
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from jobs.commands.models import table
+from jobs.commands.shared import note
 from models.dataset import read
 from models.train import train_bundle
 
@@ -26,9 +26,6 @@ def main() -> None:
     choose = None if parts.fit is not parts.ship else parts.validate
     source = {"dataset": given.dataset, "data_sha256": parts.fingerprint}
 
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     found = train_bundle(
         parts.ship,
         given.out,
@@ -38,7 +35,7 @@ def main() -> None:
         test=parts.test,
         seed=given.seed,
         names=parts.names,
-        tell=tell,
+        tell=note,
     )
     print(table(found))
 

@@ -75,8 +75,7 @@ class Registry:
     def versions(self) -> list[Version]:
         """What is published, oldest first."""
         serving = self.active().version if (self.folder / ACTIVE).is_file() else ""
-        files = sorted(self.folder.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime_ns)
-        return [_version(file, serving) for file in files]
+        return [_version(file, serving) for file in self._manifests()]
 
     def publish(self, source: Path) -> str:
         """Copy a bundle in under its version; publishing it again changes nothing. Raises ModelError if it is broken."""
@@ -92,7 +91,7 @@ class Registry:
 
     def activate(self, version: str) -> Active:
         """Make a version the one that serves. Raises ModelError, and changes nothing, if it is unknown or broken."""
-        self._check(version)
+        self.bundle(version)
         before: list[str] = []
         if (self.folder / ACTIVE).is_file():
             now = self.active()
@@ -107,13 +106,14 @@ class Registry:
         if not now.before:
             raise ModelError(f"{now.version} is the first version that was activated", "liveshelf models activate VERSION")
         *before, version = now.before
-        self._check(version)
+        self.bundle(version)
         return self._write(version, before)
 
     def diff(self, one: str, other: str) -> dict[str, Any]:
         """What differs: metrics, how they were trained, and the items that come and go."""
-        manifests = [self._manifest(version) for version in (one, other)]
-        vocabularies = [set(self._bundle(version).item_index) for version in (one, other)]
+        bundles = [self.bundle(version) for version in (one, other)]
+        manifests = [bundle.manifest for bundle in bundles]
+        items = [bundle.item_index.keys() for bundle in bundles]
         return {
             "metrics": {
                 scorer: {name: [values.get(name) for values in pair] for name in pair[0] | pair[1]}
@@ -126,11 +126,22 @@ class Registry:
                 if (values := [manifest["training"].get(name) for manifest in manifests])[0] != values[1]
             },
             "items": {
-                "added": len(vocabularies[1] - vocabularies[0]),
-                "removed": len(vocabularies[0] - vocabularies[1]),
-                "kept": len(vocabularies[0] & vocabularies[1]),
+                "added": len(items[1] - items[0]),
+                "removed": len(items[0] - items[1]),
+                "kept": len(items[0] & items[1]),
             },
         }
+
+    def bundle(self, version: str) -> Bundle:
+        """A version, checked as a worker checks it. Raises ModelError if it is unknown, broken or another one."""
+        # A version is a plain name: nothing outside the folder can be named.
+        if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
+            known = ", ".join(file.parent.name for file in self._manifests())
+            raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {known or 'none'}")
+        bundle = load_bundle(self.folder / version)
+        if bundle.version != version:
+            raise ModelError(f"{self.folder / version} holds {bundle.version}", "publish the bundle again")
+        return bundle
 
     def refused(self) -> Refused | None:
         """The last refusal of a running job, if the version that it refused is still the active one."""
@@ -147,22 +158,9 @@ class Registry:
         except OSError:
             return
 
-    def _check(self, version: str) -> None:
-        found = self._bundle(version)
-        if found.version != version:
-            raise ModelError(f"{self.folder / version} holds {found.version}", "publish the bundle again")
-
-    def _bundle(self, version: str) -> Bundle:
-        self._manifest(version)
-        return load_bundle(self.folder / version)
-
-    def _manifest(self, version: str) -> Manifest:
-        file = self.folder / version / "manifest.json"
-        # A version is a plain name: nothing outside the folder can be named.
-        if Path(version).name != version or not file.is_file():
-            known = [each.version for each in self.versions()]
-            raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {', '.join(known) or 'none'}")
-        return msgspec.json.decode(file.read_bytes(), type=Manifest)
+    def _manifests(self) -> list[Path]:
+        """Of the published versions, oldest first."""
+        return sorted(self.folder.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime_ns)
 
     def _write(self, version: str, before: list[str]) -> Active:
         active = Active(version, time.time_ns() // 1_000_000, before)

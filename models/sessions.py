@@ -12,7 +12,7 @@ Each may be gzipped (`.gz`). Ids are kept as text, whatever they look like.
 """
 
 import gzip
-import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -91,12 +91,6 @@ def questions_of(sessions: Iterable[Session]) -> list[Question]:
     return [Question(session[:end], session[end].item) for session in sessions for end in range(1, len(session))]
 
 
-def fingerprint(path: Path) -> str:
-    """sha256 of the file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _clicks(ids: Iterable[str]) -> Session:
     """Events of which only the order is known: no time passes between them."""
     return [Event(item, DEFAULT_TYPE, 0.0) for item in ids]
@@ -160,7 +154,7 @@ def _from_tsv(path: Path) -> list[Session]:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if number - number != 0:  # NaN or infinite
+    if not math.isfinite(number):
         raise ValueError(text)
     return number
 

@@ -17,12 +17,12 @@ import torch
 from jobs.errors import DataError
 from models import memory
 from models.bundle import CONTEXT_FEATURES, load_bundle
-from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Session, pad, vocabulary
-from models.evaluate import TYPE_INDEX, Score, answers_of_model, metrics, report
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, pad
+from models.evaluate import TYPE_INDEX, Score, answers_of_model, metrics
 from models.export import export_onnx, torch_list, write_manifest, write_vocabulary
 from models.gru import ItemMemory, Sample, SessionGRU
 from models.head import Product
-from models.measure import measure_baselines
+from models.measure import measure_baselines, measure_model
 from models.sessions import Question, questions_of
 
 TEACH, CHOOSE = 0.70, 0.15
@@ -79,27 +79,19 @@ class Split(NamedTuple):
     test: list[Question]
 
 
-class Encoder:
-    """Sessions as the model's numbers, for one vocabulary."""
-
-    def __init__(self, sessions: list[Session]) -> None:
-        self.items = vocabulary(sessions)
-        self.index = {item: number for number, item in enumerate(self.items, start=1)}
-
-    def numbers(self, sessions: list[Session]) -> list[list[int]]:
-        return [[self.index[event.item] for event in session if event.item in self.index] for session in sessions]
-
-
-def split_by_time(sessions: list[Session], test: list[Session] | None = None) -> Split:
+def split_by_time(sessions: list[Session], choose: list[Session] | None = None, test: list[Session] | None = None) -> Split:
     """70 / 15 / 15 % of the sessions in their order; 85 / 15 % where the sessions to test with are given.
 
-    Raises DataError if a part has no question to ask.
+    Where those to choose by are given too, all of `sessions` teach. Raises DataError if a part has no question to ask.
     """
-    taught = TEACH if test is None else 1 - CHOOSE
-    first, second = round(len(sessions) * taught), round(len(sessions) * (taught + CHOOSE))
-    last = questions_of(sessions[second:] if test is None else test)
-    parts = Split(sessions[:first], questions_of(sessions[first:second]), last)
-    if not (questions_of(parts.teach) and parts.choose and parts.test):
+    if choose and test:
+        parts = Split(sessions, questions_of(choose), questions_of(test))
+    else:
+        taught = TEACH if test is None else 1 - CHOOSE
+        first, second = round(len(sessions) * taught), round(len(sessions) * (taught + CHOOSE))
+        last = questions_of(sessions[second:] if test is None else test)
+        parts = Split(sessions[:first], questions_of(sessions[first:second]), last)
+    if not (any(len(session) > 1 for session in parts.teach) and parts.choose and parts.test):
         raise DataError(
             f"{len(sessions):,} sessions, {sum(len(s) > 1 for s in sessions):,} of them with two clicks or more, are "
             "too few to teach, choose and test with",
@@ -205,7 +197,7 @@ def choose_memory(
     found: dict[Memory, dict[str, float]] = {}
     for chosen in [Memory(), *itertools.starmap(Memory, itertools.product(STRENGTHS, FADES, SHARES))]:
         model.memory = ItemMemory(made[chosen.share], chosen.strength, chosen.fade) if chosen.strength else None
-        found[chosen] = metrics(answers_of_model(score_with(model), questions, index).ranks)
+        found[chosen] = _judged(model, questions, index)
     best = max(found, key=lambda each: found[each]["mrr@20"])
     model.memory = ItemMemory(made[best.share], best.strength, best.fade) if best.strength else None
     return best, {f"strength {each.strength:g}, fade {each.fade:g}, share {each.share:g}": found[each] for each in found}
@@ -243,29 +235,21 @@ def train_bundle(
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
-    parts = split_by_time(sessions, test)
-    if choose and test:
-        parts = Split(sessions, questions_of(choose), questions_of(test))
+    parts = split_by_time(sessions, choose, test)
     recipe = recipe or Recipe.for_sessions(sessions)
     tell(f"{len(sessions):,} sessions, {sum(map(len, sessions)):,} clicks; {len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach)
     if trials:
         recipe = search(parts, encoder, recipe, trials, seed, minutes * SEARCH_TIME, out, tell)
     model, recipe = _fit(parts, encoder, recipe, seed, started, minutes, tell)
-    alone = None if test else report_of(score_with(model), parts.test, encoder.index)
-    chosen, trials = choose_memory(model, encoder.numbers(parts.teach), _some(parts.choose, seed), encoder.index)
-    for tried, values in trials.items():
+    chosen, weighed = choose_memory(model, encoder.numbers(parts.teach), _some(parts.choose, seed), encoder.index)
+    for tried, values in weighed.items():
         tell(f"memory with {tried}: recall@20 {values['recall@20']:.4f}  MRR@20 {values['mrr@20']:.4f}")
     tell(f"chosen: {chosen}")
     once = parts.teach is sessions
     shipped, everything = (model, encoder) if once else _ship(sessions, recipe, chosen, seed, tell)
-    tested = (shipped, everything) if test else (model, encoder)
-    found = {"model": report_of(score_with(tested[0]), parts.test, tested[1].index)}
-    if test:
-        kept, shipped.memory = shipped.memory, None
-        alone = report_of(score_with(shipped), parts.test, everything.index)
-        shipped.memory = kept
-    found |= {"gru_alone": alone} | measure_baselines(sessions if test else parts.teach, parts.test, tell)
+    found = _tested(*((shipped, everything) if test else (model, encoder)), parts.test)
+    found |= measure_baselines(sessions if test else parts.teach, parts.test, tell)
     training = {
         **source,
         "sessions": len(sessions),
@@ -278,6 +262,15 @@ def train_bundle(
     }
     _write(out, name, shipped, everything, sessions, names or {}, product, training, _flat(found))
     tell(f"{out} holds the bundle, after {training['train_s']} s")
+    return found
+
+
+def _tested(model: SessionGRU, encoder: Encoder, questions: list[Question]) -> dict[str, dict]:
+    """The reports of the model, and of its network without the memory."""
+    found = {"model": measure_model(score_with(model), questions, encoder.index)}
+    memory_of_it, model.memory = model.memory, None
+    found["gru_alone"] = measure_model(score_with(model), questions, encoder.index)
+    model.memory = memory_of_it
     return found
 
 
@@ -313,7 +306,7 @@ def search(
         )
         model, value = new_model(encoder, own, seed), 0.0
         for epoch, _ in enumerate(epochs_of(model, parts.teach, encoder, own, seed)):
-            value = metrics(answers_of_model(score_with(model.eval()), asked, encoder.index).ranks)["mrr@20"]
+            value = _judged(model, asked, encoder.index)["mrr@20"]
             trial.report(value, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -333,10 +326,9 @@ def _flat(found: dict[str, dict]) -> dict[str, dict[str, float]]:
     }
 
 
-def report_of(score: Score, questions: list[Question], index: dict[str, int]) -> dict:
-    started = time.perf_counter()
-    answers = answers_of_model(score, questions, index)
-    return report(answers, questions, index) | {"seconds": round(time.perf_counter() - started, 2)}
+def _judged(model: SessionGRU, questions: list[Question], index: dict[str, int]) -> dict[str, float]:
+    """What the model is chosen by."""
+    return metrics(answers_of_model(score_with(model.eval()), questions, index).ranks)
 
 
 def _some(questions: list[Question], seed: int) -> list[Question]:
@@ -358,8 +350,7 @@ def _fit(
     asked, model = _some(parts.choose, seed), new_model(encoder, recipe, seed)
     best, best_epoch = -1.0, 0
     for epoch, loss in enumerate(epochs_of(model, parts.teach, encoder, recipe, seed), start=1):
-        model.eval()
-        found = metrics(answers_of_model(score_with(model), asked, encoder.index).ranks)
+        found = _judged(model, asked, encoder.index)
         told = f"loss {loss:.4f}  recall@20 {found['recall@20']:.4f}  MRR@20 {found['mrr@20']:.4f}"
         tell(f"epoch {epoch} of {recipe.epochs}: {told}")
         if found["mrr@20"] > best:

@@ -17,8 +17,6 @@ from confluent_kafka import Producer
 from jobs.bench import clicks
 from jobs.bench.latency import Schedule, live_clicks, sent_times
 
-CLOSE_S = 0.0
-
 
 def main(folder: Path) -> None:
     """Send the schedule's events; raises if Kafka doesn't take one. Prints how late the latest one left, in ms."""
@@ -51,7 +49,7 @@ def _send(
     for number, (event, place) in enumerate(stream):
         due_s = started_s + number / schedule.events_per_s
         while (early_s := due_s - time.monotonic()) > 0:
-            time.sleep(max(early_s - CLOSE_S, 0.0))
+            time.sleep(early_s)
             producer.poll(0)
         latest_s = max(latest_s, -early_s)
         event["event_time_ms"] = time.time_ns() // 1_000_000

@@ -56,7 +56,8 @@ def train(
       LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
     """
     try:
-        from models.sessions import fingerprint, read_sessions
+        from models.dataset import fingerprint
+        from models.sessions import read_sessions
         from models.train import train_bundle
     except ImportError as error:
         raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error

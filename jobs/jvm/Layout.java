@@ -62,17 +62,23 @@ final class Layout {
         long longest = 0;
         for (int i = 0; i < features.size(); i++) {
             Feature feature = features.get(i);
-            if (!columns.contains(feature.column())) {
-                columns.add(feature.column());
-            }
+            int column = placeIn(columns, feature.column());
             frameOf[i] = known.computeIfAbsent(feature.frame() + feature.ms(), name -> {
                 frames.add(new Frame(feature.frame().equals("session"), feature.ms()));
                 return frames.size() - 1;
             });
-            partOf[i] = frames.get(frameOf[i]).part(feature, columns.indexOf(feature.column()));
+            partOf[i] = frames.get(frameOf[i]).part(feature, column);
             longest = Math.max(longest, feature.ms());
         }
         horizonMs = longest;
+    }
+
+    /** Where the list holds the value, which is added if it isn't there. */
+    static <T> int placeIn(List<T> list, T value) {
+        if (!list.contains(value)) {
+            list.add(value);
+        }
+        return list.indexOf(value);
     }
 
     Part[][] fresh() {

@@ -6,14 +6,13 @@ import java.io.IOException;
 import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
-import java.util.function.Consumer;
 
 /** What a frame keeps of one column: values are added as events enter it and taken away as they leave. Nulls don't count. */
 abstract class Part {
 
     abstract void add(Object value);
 
-    /** Take a value away; false if that can't be done exactly: then the frame is read again (see {@link #again}). */
+    /** Take a value away; false if that can't be done exactly: then the frame is added up again. */
     boolean remove(Object value) {
         return false;
     }
@@ -65,13 +64,6 @@ abstract class Part {
             case 'r' -> new Rows();
             default -> throw new IOException("state is broken: no part is of kind '" + kind + "'");
         };
-    }
-
-    /** The part of the values that {@code each} hands over. */
-    Part again(Consumer<Consumer<Object>> each) {
-        Part fresh = empty();
-        each.accept(fresh::add);
-        return fresh;
     }
 
     /** Count, sum and sum of squares. Whole numbers are exact; others are added up again when one leaves. */

@@ -30,15 +30,12 @@ final class SlidingLayout {
         placeOf = new int[features.size()];
         for (int i = 0; i < features.size(); i++) {
             Feature feature = features.get(i);
-            if (!columns.contains(feature.column())) {
-                columns.add(feature.column());
-            }
-            int column = columns.indexOf(feature.column());
+            int column = Layout.placeIn(columns, feature.column());
             windowOf[i] = windows.headSet(feature.ms()).size();
             if (feature.function().equals("count_distinct")) {
-                placeOf[i] = placeIn(distinctColumns, column);
+                placeOf[i] = Layout.placeIn(distinctColumns, column);
             } else if (feature.newPart() instanceof Part.Sums sums) {
-                placeOf[i] = placeIn(sumNames, feature.part());
+                placeOf[i] = Layout.placeIn(sumNames, feature.part());
                 if (placeOf[i] == emptySums.size()) {
                     emptySums.add(sums);
                     sumColumns.add(column);
@@ -49,13 +46,6 @@ final class SlidingLayout {
         }
         summed = sumColumns.stream().mapToInt(Integer::intValue).toArray();
         distinct = distinctColumns.stream().mapToInt(Integer::intValue).toArray();
-    }
-
-    private static <T> int placeIn(List<T> list, T value) {
-        if (!list.contains(value)) {
-            list.add(value);
-        }
-        return list.indexOf(value);
     }
 
     Part.Sums[] freshSums() {

@@ -50,7 +50,7 @@ class ModelSource:
         reasons = []
         for version in (active.version, *reversed(active.before)):
             try:
-                return self._loaded(version)
+                return self._registry.bundle(version)
             except ModelError as error:
                 reasons.append(str(error))
                 self._refuse(version, error)
@@ -61,15 +61,9 @@ class ModelSource:
         try:
             version = self._registry.active().version
             if version != self.bundle.version:
-                self._coming = self._loaded(version)
+                self._coming = self._registry.bundle(version)
         except (ModelError, OSError) as error:
             self._refuse(version, error)
-
-    def _loaded(self, version: str) -> Bundle:
-        bundle = load_bundle(self._registry.folder / version)
-        if bundle.version != version:
-            raise ModelError(f"{self._registry.folder / version} holds {bundle.version}", "publish the bundle again")
-        return bundle
 
     def _refuse(self, version: str, error: Exception) -> None:
         self._registry.note_refusal(version, str(error))

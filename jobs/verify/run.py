@@ -149,18 +149,15 @@ def _bundles_by_visitor(
     checked: Checked, sessions: Mapping[str, lists.Session], stored: Mapping[str, bytes]
 ) -> "dict[str, Bundle]":
     """The version that made each visitor's list, where a registry has it; else the one that serves."""
-    from models.bundle import load_bundle
     from models.registry import Registry, is_registry
 
     serving = checked.bundle
     if not is_registry(checked.settings.model_dir):
         return dict.fromkeys(sessions, serving)
-    known = {each.version for each in Registry(checked.settings.model_dir).versions()}
+    registry = Registry(checked.settings.model_dir)
+    known = {each.version for each in registry.versions()}
     named = {visitor: shelf.model_of(stored.get(visitor, b"")) for visitor in sessions}
-    bundles = {
-        version: load_bundle(checked.settings.model_dir / version)
-        for version in set(named.values()) & known - {serving.version}
-    }
+    bundles = {version: registry.bundle(version) for version in set(named.values()) & known - {serving.version}}
     return {visitor: bundles.get(version, serving) for visitor, version in named.items()}
 
 
@@ -172,7 +169,7 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified) -> i
     logged = shelf.newest_logged(log.records, settings.channel)
     stored = shelf.read_lists(checked.client, sessions, settings.channel)
     made_by = _bundles_by_visitor(checked, sessions, stored)
-    for bundle in {id(each): each for each in [checked.bundle, *made_by.values()]}.values():
+    for bundle in {each.version: each for each in (checked.bundle, *made_by.values())}.values():
         group = {visitor: session for visitor, session in sessions.items() if made_by[visitor] is bundle}
         # A logged visitor without a session is one too many, whoever made its list.
         theirs = {

@@ -19,25 +19,12 @@ ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
 NOW_MS = time.time_ns() // 1_000_000
 
 
-class Counters(dict):
-    """Stands in for Flink's metric group, whose worker isn't here."""
-
-    def get_metric_group(self) -> "Counters":
-        return self
-
-    def counter(self, name: str) -> "Counters":
-        self.setdefault(name, 0)
-        counter = Counters()
-        counter.inc = lambda n=1: self.update({name: self[name] + n})
-        return counter
-
-
 class Shop:
     """An operator on a registry, and visitors who click all the time."""
 
-    def __init__(self, registry: Registry, redis_url: str) -> None:
+    def __init__(self, registry: Registry, redis_url: str, counters: dict) -> None:
         config = udf.RankConfig(str(registry.folder), redis_url, "home", 3600, 20, 2, 1800, "liveshelf")
-        self.operator, self.counters, self.offset = udf.RankSessions(config), Counters(), 0
+        self.operator, self.counters, self.offset = udf.RankSessions(config), counters, 0
         self.operator.open(self.counters)
 
     def click(self) -> list[dict]:
@@ -82,11 +69,11 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def test_ten_activations_and_two_rollbacks_change_the_lists_between_two_batches(
-    registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis
+    registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis, counters: dict
 ) -> None:
     versions = [publish_renamed(registry, tmp_path, f"shop{number}") for number in range(3)]
     registry.activate(versions[0])
-    shop = Shop(registry, redis_url)
+    shop = Shop(registry, redis_url, counters)
     served = [versions[0]]
     for number in range(1, 11):
         served.append(registry.activate(versions[number % 3]).version)
@@ -131,11 +118,11 @@ BREAKAGES = {
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
 def test_a_broken_version_is_refused_and_the_old_one_goes_on(
-    registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis, breakage: str
+    registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis, counters: dict, breakage: str
 ) -> None:
     good, bad = (publish_renamed(registry, tmp_path, name) for name in ("good", "bad"))
     registry.activate(good)
-    shop = Shop(registry, redis_url)
+    shop = Shop(registry, redis_url, counters)
     BREAKAGES[breakage](registry.folder / bad)
     # Past `activate`, which would refuse it: as if the files had broken afterwards.
     (registry.folder / ACTIVE).write_text(json.dumps({"version": bad, "activated_at_ms": 1, "before": [good]}))
@@ -147,15 +134,15 @@ def test_a_broken_version_is_refused_and_the_old_one_goes_on(
 
 
 def test_loading_a_version_doesnt_hold_a_batch_up(
-    registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis
+    registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis, counters: dict
 ) -> None:
     first, second = (publish_renamed(registry, tmp_path, name) for name in ("first", "second"))
     registry.activate(first)
-    shop = Shop(registry, redis_url)
+    shop = Shop(registry, redis_url, counters)
     shop.click()
     release = threading.Event()
-    load = shop.operator._models._loaded
-    shop.operator._models._loaded = lambda version: release.wait(10) and load(version)
+    load = shop.operator._models._registry.bundle
+    shop.operator._models._registry.bundle = lambda version: release.wait(10) and load(version)
     registry.activate(second)
     loading = lambda _: shop.operator._models._loading is not None  # noqa: E731
     shop.click_until(loading)

@@ -211,25 +211,13 @@ def test_a_feature_that_isnt_a_number_is_an_error_that_names_it(redis_url: str, 
         ContextReader(redis_url, "liveshelf", FEATURES).read(["v1"])
 
 
-class Counters(dict):
-    """Stands in for Flink's metric group, whose worker isn't here."""
-
-    def get_metric_group(self) -> "Counters":
-        return self
-
-    def counter(self, name: str) -> "Counters":
-        self.setdefault(name, 0)
-        counter = Counters()
-        counter.inc = lambda n=1: self.update({name: self[name] + n})
-        return counter
-
-
 @pytest.mark.skipif(not (ESHOP / "manifest.json").is_file(), reason="the eshop bundle isn't there")
-def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(redis_url: str, client: redis.Redis) -> None:
+def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
+    redis_url: str, client: redis.Redis, counters: dict
+) -> None:
     udf = pytest.importorskip("jobs.rankings.udf")
     known = json.loads((ESHOP / "vocabulary.json").read_text())["items"]
     operator = udf.RankSessions(udf.RankConfig(str(ESHOP), redis_url, "home", HOUR_S, 20, 2, 1800, "liveshelf"))
-    counters = Counters()
     operator.open(counters)
 
     def history(*items: str) -> str:

@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 
 from jobs.cli import app  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
-from models.dataset import EVENT_TYPES, Event, pad  # noqa: E402
+from models.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
 from models.gru import SessionGRU  # noqa: E402
-from models.train import Encoder, Recipe, batches, choose_memory, negatives, new_model, search, split_by_time  # noqa: E402
+from models.train import Recipe, batches, choose_memory, negatives, new_model, search, split_by_time  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 
