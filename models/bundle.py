@@ -7,7 +7,7 @@ msgspec, never torch: it runs inside the Flink workers.
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -48,6 +48,7 @@ class Vocabulary(TypedDict):
     """items[i] is model item i + 1; `popular` starts with the most popular."""
 
     items: list[str]
+    clicks: NotRequired[list[int]]  # of each item in training; what `train --from` weighs new clicks against
     event_types: list[str]
     names: dict[str, str]
     popular: list[str]

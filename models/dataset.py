@@ -1,7 +1,8 @@
 """The committed click sets as sessions, and sessions as the arrays that the model reads."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,17 +132,19 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def vocabulary(sessions: Iterable[Session]) -> list[str]:
-    """Item ids, most frequent first; equally frequent ones by id, so that the same data gives the same index."""
-    counts = pd.Series([event.item for session in sessions for event in session]).value_counts()
-    return sorted(counts.index, key=lambda item: (-counts[item], item))
+def clicks_by_item(sessions: Iterable[Session], before: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Clicks of each item, with those of `before`, most first; equally frequent items by id: a fixed order."""
+    counts = Counter(before or {})
+    counts.update(event.item for session in sessions for event in session)
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 class Encoder:
-    """Sessions as the model's numbers, for one vocabulary."""
+    """Sessions as the model's numbers, for one vocabulary: item 1 is the most frequent one."""
 
-    def __init__(self, sessions: list[Session]) -> None:
-        self.items = vocabulary(sessions)
+    def __init__(self, sessions: Iterable[Session], before: Mapping[str, int] | None = None) -> None:
+        self.clicks = clicks_by_item(sessions, before)
+        self.items = list(self.clicks)
         self.index = {item: number for number, item in enumerate(self.items, start=1)}
 
     def numbers(self, sessions: list[Session]) -> list[list[int]]:

@@ -54,9 +54,16 @@ def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
     onnx.save(with_list(onnx.load_from_string(traced.getvalue()), product), file)
 
 
-def write_vocabulary(file: Path, items: list[str], names: dict[str, str]) -> None:
-    """`items` are in order of popularity already (see dataset.vocabulary)."""
-    vocabulary = {"items": items, "event_types": EVENT_TYPES, "names": names, "popular": items[:POPULAR_ITEMS]}
+def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) -> None:
+    """`clicks` by item are in order already (see dataset.clicks_by_item)."""
+    items = list(clicks)
+    vocabulary = {
+        "items": items,
+        "clicks": list(clicks.values()),
+        "event_types": EVENT_TYPES,
+        "names": names,
+        "popular": items[:POPULAR_ITEMS],
+    }
     file.write_bytes(msgspec.json.encode(vocabulary))
 
 

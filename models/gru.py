@@ -11,6 +11,7 @@ Shapes: B sessions, T events, N items, H hidden units, C context features, L lat
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,23 +26,30 @@ Sample = Callable[[], tuple[Tensor, Tensor]]
 
 
 class ItemMemory(nn.Module):
-    """Adds the followers of a session's latest items to its scores; an event before counts `fade` times as much."""
+    """Adds to a session's scores what its latest items are followed by, and a bias for these items themselves.
 
-    def __init__(self, followers: Followers, strength: float, fade: float) -> None:
+    An event before counts `fade` times as much. `repeats` float32 [L]: the bias of the last item, the one before, …; an
+    item that occurs twice gets both.
+    """
+
+    def __init__(self, followers: Followers, strength: float, fade: float, repeats: np.ndarray) -> None:
         super().__init__()
         self.register_buffer("columns", torch.from_numpy(followers.columns).int())  # [N + 1, M]
         self.register_buffer("weights", torch.from_numpy(followers.weights) * strength)  # [N + 1, M]
         self.register_buffer("back", torch.arange(LATEST))  # [L]
         self.register_buffer("decay", fade ** torch.arange(LATEST))  # [L]
+        self.register_buffer("repeats", torch.from_numpy(repeats))  # [L]
 
     def forward(self, scores: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
         """Scores [B, N] of sessions `items` int64 [B, T] with `lengths` [B] → the same with memory."""
         place = lengths.unsqueeze(1) - 1 - self.back  # [B, L]
-        there = (place >= 0).to(scores.dtype) * self.decay  # [B, L]
         latest = items.gather(1, place.clamp(min=0))  # [B, L]
-        columns = self.columns[latest].flatten(1).long()  # [B, L * M]; kept as int32, which halves the file
-        added = (self.weights[latest] * there.unsqueeze(-1)).flatten(1)  # [B, L * M]
-        return scores.scatter_add(1, columns, added)
+        there = ((place >= 0) & (latest > 0)).to(scores.dtype)  # [B, L]
+        themselves = (latest - 1).clamp(min=0).unsqueeze(-1)  # [B, L, 1]
+        columns = torch.cat([self.columns[latest].long(), themselves], -1)  # [B, L, M + 1]; int32 halves the file
+        followed = self.weights[latest] * (there * self.decay).unsqueeze(-1)  # [B, L, M]
+        added = torch.cat([followed, (there * self.repeats).unsqueeze(-1)], -1)  # [B, L, M + 1]
+        return scores.scatter_add(1, columns.flatten(1), added.flatten(1))
 
 
 class SessionGRU(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 from jobs.errors import DataError
 from models.baselines import BASELINES
 from models.bundle import load_bundle
-from models.dataset import Encoder, Session, vocabulary
+from models.dataset import Encoder, Session
 from models.evaluate import Score, answers_of_baseline, answers_of_lists, answers_of_model, report
 from models.sessions import Question, read_lists, read_prefixes, read_sessions
 
@@ -32,7 +32,7 @@ def measure(
                 f"{lists} has {len(made):,} lists, {prefixes} has {len(questions):,} questions",
                 "write one list a line, in the order of the questions",
             )
-        ids = vocabulary([question.prefix for question in questions])
+        ids = Encoder([question.prefix for question in questions]).items
         index = {item: number for number, item in enumerate(dict.fromkeys([*ids, *(i for row in made for i in row)]), 1)}
         found["lists"] = report(answers_of_lists(made, questions, index), questions, index) | _seconds(started)
     if sessions is not None:

@@ -25,7 +25,12 @@ class Followers(NamedTuple):
 
 
 def learn(sessions: Encoded, n_items: int, share: float, kept: int = KEPT) -> Followers:
-    """The followers in sessions of items 1..N, oldest first: two views of the same counts, added.
+    """The strongest followers in sessions of items 1..N, oldest first (see `weigh`)."""
+    return strongest(weigh(sessions, n_items, share), kept)
+
+
+def weigh(sessions: Encoded, n_items: int, share: float) -> sparse.csr_array:
+    """[N, N]: how strongly the column's item follows the row's; two views of the same counts, added.
 
     `share` times the share of an item's clicks that led to another one, nearer ones counting more; and counts in both
     directions, divided by the root of both items' clicks, which favours rare companions.
@@ -35,7 +40,7 @@ def learn(sessions: Encoded, n_items: int, share: float, kept: int = KEPT) -> Fo
     led_to = sparse.diags_array(share / clicks) @ forward
     root = sparse.diags_array(clicks**-0.5)
     companions = root @ (forward + BACKWARD * forward.T) @ root
-    return _strongest(sparse.csr_array(led_to + companions), kept)
+    return sparse.csr_array(led_to + companions)
 
 
 def _flat(sessions: Encoded) -> np.ndarray:
@@ -56,7 +61,8 @@ def _counts(sessions: Encoded, n_items: int) -> sparse.csr_array:
     return counts
 
 
-def _strongest(scores: sparse.csr_array, kept: int) -> Followers:
+def strongest(scores: sparse.csr_array, kept: int = KEPT) -> Followers:
+    """The `kept` best columns of each row."""
     n_items = scores.shape[0]
     kept = min(kept, n_items)
     columns = np.zeros((n_items + 1, kept), np.int64)

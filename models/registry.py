@@ -132,15 +132,20 @@ class Registry:
             },
         }
 
-    def bundle(self, version: str) -> Bundle:
-        """A version, checked as a worker checks it. Raises ModelError if it is unknown, broken or another one."""
+    def place(self, version: str) -> Path:
+        """The folder of a version. Raises ModelError if it is unknown."""
         # A version is a plain name: nothing outside the folder can be named.
         if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
             known = ", ".join(file.parent.name for file in self._manifests())
             raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {known or 'none'}")
-        bundle = load_bundle(self.folder / version)
+        return self.folder / version
+
+    def bundle(self, version: str) -> Bundle:
+        """A version, checked as a worker checks it. Raises ModelError if it is unknown, broken or another one."""
+        place = self.place(version)
+        bundle = load_bundle(place)
         if bundle.version != version:
-            raise ModelError(f"{self.folder / version} holds {bundle.version}", "publish the bundle again")
+            raise ModelError(f"{place} holds {bundle.version}", "publish the bundle again")
         return bundle
 
     def refused(self) -> Refused | None:

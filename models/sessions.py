@@ -194,17 +194,18 @@ def _sessionize(events: Iterable[ClickEvent]) -> list[Session]:
         if event.item_id:
             made = Event(event.item_id, event.event_type, event.event_time_ms / 1000)
             by_visitor.setdefault(event.visitor_id, []).append(made)
-    return _in_time_order(part for clicks in by_visitor.values() for part in _cut(clicks))
+    return _in_time_order(part for clicks in by_visitor.values() for part in cut(clicks, SESSION_GAP_S))
 
 
-def _cut(clicks: Session) -> Iterator[Session]:
-    clicks = sorted(clicks, key=lambda event: event.time_s)
+def cut(events: Iterable[Event], gap_s: float) -> Iterator[Session]:
+    """One visitor's events, in any order, as sessions: a pause of more than `gap_s` ends one."""
+    ordered = sorted(events, key=lambda event: event.time_s)
     begin = 0
-    for place in range(1, len(clicks)):
-        if clicks[place].time_s - clicks[place - 1].time_s > SESSION_GAP_S:
-            yield clicks[begin:place]
+    for place in range(1, len(ordered)):
+        if ordered[place].time_s - ordered[place - 1].time_s > gap_s:
+            yield ordered[begin:place]
             begin = place
-    yield clicks[begin:]
+    yield ordered[begin:]
 
 
 def _in_time_order(sessions: Iterable[Session]) -> list[Session]:

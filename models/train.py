@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from jobs.errors import DataError
-from models import memory
 from models.bundle import CONTEXT_FEATURES, load_bundle
+from models.choose import Memory, choose_memory, item_memory
 from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, pad
 from models.evaluate import TYPE_INDEX, Score, answers_of_model, metrics
 from models.export import export_onnx, torch_list, write_manifest, write_vocabulary
-from models.gru import ItemMemory, Sample, SessionGRU
+from models.gru import Sample, SessionGRU
 from models.head import Product
 from models.measure import measure_baselines, measure_model
 from models.sessions import Question, questions_of
@@ -37,7 +37,6 @@ SEARCHED = ("learning_rate", "dropout", "alpha")
 SEARCH_TIME = 0.5
 WARM_UP = 0.03  # of the steps
 GOLDEN_ROWS, GOLDEN_EVENTS = 4, 8
-STRENGTHS, FADES, SHARES = (6.0, 12.0, 20.0, 30.0), (0.37, 0.72), (0.0, 1.0)
 DROPOUT = ((100.0, 0.2), (15.0, 0.35), (0.0, 0.45))  # from so many clicks an item on
 SMALL_CATALOGUE = 4  # times the negatives: below it the whole catalogue is scored
 
@@ -61,14 +60,6 @@ class Recipe(NamedTuple):
         clicks = sum(map(len, sessions)) / len({event.item for session in sessions for event in session})
         dropout = next(dropout for least, dropout in DROPOUT if clicks >= least)
         return cls(dropout=dropout) if len(sessions) >= 50_000 else cls(epochs=12, batch_rows=64, dropout=dropout)
-
-
-class Memory(NamedTuple):
-    """How much the memory adds (`strength`, 0: the network alone), and what it is made of (see memory.py, gru.py)."""
-
-    strength: float = 0.0
-    fade: float = 1.0
-    share: float = 0.0
 
 
 class Split(NamedTuple):
@@ -186,23 +177,6 @@ def score_with(model: SessionGRU) -> Score:
     return score
 
 
-def choose_memory(
-    model: SessionGRU, numbers: list[list[int]], questions: list[Question], index: dict[str, int]
-) -> tuple[Memory, dict[str, dict[str, float]]]:
-    """The memory with the best MRR@20 on the choosing part, none among them; and what each one gave.
-
-    `numbers` are the sessions that the model has learned from.
-    """
-    made = {share: memory.learn(numbers, len(index), share) for share in SHARES}
-    found: dict[Memory, dict[str, float]] = {}
-    for chosen in [Memory(), *itertools.starmap(Memory, itertools.product(STRENGTHS, FADES, SHARES))]:
-        model.memory = ItemMemory(made[chosen.share], chosen.strength, chosen.fade) if chosen.strength else None
-        found[chosen] = _judged(model, questions, index)
-    best = max(found, key=lambda each: found[each]["mrr@20"])
-    model.memory = ItemMemory(made[best.share], best.strength, best.fade) if best.strength else None
-    return best, {f"strength {each.strength:g}, fade {each.fade:g}, share {each.share:g}": found[each] for each in found}
-
-
 def train_bundle(
     sessions: list[Session],
     out: Path,
@@ -243,9 +217,8 @@ def train_bundle(
         recipe = search(parts, encoder, recipe, trials, seed, minutes * SEARCH_TIME, out, tell)
     model, recipe = _fit(parts, encoder, recipe, seed, started, minutes, tell)
     chosen, weighed = choose_memory(model, encoder.numbers(parts.teach), _some(parts.choose, seed), encoder.index)
-    for tried, values in weighed.items():
-        tell(f"memory with {tried}: recall@20 {values['recall@20']:.4f}  MRR@20 {values['mrr@20']:.4f}")
-    tell(f"chosen: {chosen}")
+    for tried in (Memory(), chosen):
+        tell(f"{tried}: recall@20 {weighed[tried]['recall@20']:.4f}  MRR@20 {weighed[tried]['mrr@20']:.4f}")
     once = parts.teach is sessions
     shipped, everything = (model, encoder) if once else _ship(sessions, recipe, chosen, seed, tell)
     found = _tested(*((shipped, everything) if test else (model, encoder)), parts.test)
@@ -260,7 +233,7 @@ def train_bundle(
         "torch": str(torch.__version__),
         "train_s": round(time.monotonic() - started),
     }
-    _write(out, name, shipped, everything, sessions, names or {}, product, training, _flat(found))
+    write_bundle(out, name, shipped, everything, sessions, names or {}, product, training, flat(found))
     tell(f"{out} holds the bundle, after {training['train_s']} s")
     return found
 
@@ -318,7 +291,7 @@ def search(
     return recipe._replace(**study.best_params) if finished else recipe
 
 
-def _flat(found: dict[str, dict]) -> dict[str, dict[str, float]]:
+def flat(found: dict[str, dict]) -> dict[str, dict[str, float]]:
     """Without intervals and slices."""
     return {
         scorer: {key: value for key, value in numbers.items() if isinstance(value, float | int)}
@@ -367,13 +340,11 @@ def _ship(sessions: list[Session], recipe: Recipe, chosen: Memory, seed: int, te
     model = new_model(encoder, recipe, seed)
     for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
         tell(f"all sessions, epoch {epoch} of {recipe.epochs}: loss {loss:.4f}")
-    if chosen.strength:
-        followers = memory.learn(encoder.numbers(sessions), len(encoder.items), chosen.share)
-        model.memory = ItemMemory(followers, chosen.strength, chosen.fade)
+    model.memory = item_memory(encoder.numbers(sessions), len(encoder.items), chosen)
     return model.eval(), encoder
 
 
-def _write(
+def write_bundle(
     out: Path,
     name: str,
     model: SessionGRU,
@@ -388,7 +359,7 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     export_onnx(model, out / "model.onnx", product)
     known = {item: names[item] for item in encoder.items if item in names}
-    write_vocabulary(out / "vocabulary.json", encoder.items, known)
+    write_vocabulary(out / "vocabulary.json", encoder.clicks, known)
     golden = pad([session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]], encoder.index, TYPE_INDEX)
     write_manifest(out, model, name, product, golden, training, table)
     load_bundle(out)

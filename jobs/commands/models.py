@@ -1,13 +1,15 @@
 """train, evaluate, models: from clicks to a bundle, what it is worth, and which version serves."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json
-from jobs.errors import SettingsError
+from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json
+from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
     from models.registry import Registry
@@ -22,7 +24,7 @@ app = typer.Typer(
 
 
 def register(app: typer.Typer) -> None:
-    for command in (train, evaluate):
+    for command in (train, evaluate, learn):
         app.command()(command)
 
 
@@ -35,6 +37,14 @@ Sessions = Annotated[
 ]
 
 
+@contextlib.contextmanager
+def _what_training_needs() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error
+
+
 def train(
     sessions: Sessions,
     out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
@@ -43,6 +53,8 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")] = 40.0,
     seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
     product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
+    base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
+    publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
@@ -50,23 +62,92 @@ def train(
     Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The table
     shows the model on both beside every baseline. What ships has then learned from all of them.
 
+    With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
+    and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
+
     \b
     Examples:
       liveshelf train --sessions clicks.tsv.gz --out models/artifacts/mine
+      liveshelf train --from mine-0123456789ab --sessions today.tsv --out next --publish
       LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
     """
-    try:
+    with _what_training_needs():
         from models.dataset import fingerprint
         from models.sessions import read_sessions
         from models.train import train_bundle
-    except ImportError as error:
-        raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error
     clicks = read_sessions(sessions)
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
+    if base:
+        found = _train_on(base, clicks, out, source, seed, publish)
+        return print_json(found) if as_json else print(table(found))
     found = train_bundle(
         clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, trials=trials, product=product, tell=note
     )
     print_json(found) if as_json else print(table(found))
+
+
+def _train_on(base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool) -> dict[str, dict]:
+    """`train --from`; raises ModelError where what should be published is worse than what serves."""
+    from models.learn import train_on
+    from models.registry import is_registry, serving_folder
+
+    folder = load_settings().model_dir
+    start = Path(base) if (Path(base) / "manifest.json").is_file() else _registry().place(base)
+    against = serving_folder(folder) if publish or is_registry(folder) else start
+    judged = train_on(start, clicks, out, source, against=against, seed=seed, tell=note)
+    if publish and judged.worse:
+        fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
+        raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
+    if publish:
+        registry = _registry()
+        note(f"{registry.activate(registry.publish(out)).version} serves")
+    return judged._asdict()
+
+
+def learn(
+    sessions: Annotated[int, typer.Option(min=0, help="Learn after so many new sessions (0: not by number).")] = 5_000,
+    minutes: Annotated[float, typer.Option(min=0, help="Learn after so many minutes (0: not by time).")] = 60.0,
+    recall: Annotated[
+        float, typer.Option(min=0, max=1, help="Learn when the last hour's recall@20 is below this share of the published.")
+    ] = 0.8,
+    psi: Annotated[float, typer.Option(min=0, help="Learn when the items' PSI is above this (0: never).")] = 0.25,
+    once: Annotated[bool, typer.Option("--once", help="Learn once from what the topic holds, and end.")] = False,
+) -> None:
+    """Learn on from the events topic, and activate each new version that isn't worse than the one that serves.
+
+    A session counts when it is over. What was learned is noted in the version, so this can be ended and started again at
+    any time. Prints a line of JSON for each try.
+
+    \b
+    Examples:
+      LIVESHELF_MODEL_DIR=versions liveshelf learn
+      LIVESHELF_MODEL_DIR=versions liveshelf learn --sessions 20000 --minutes 0 --psi 0
+      LIVESHELF_MODEL_DIR=versions liveshelf learn --once
+    """
+    import msgspec
+
+    with _what_training_needs():
+        from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
+    from jobs.cluster import runtime
+    from jobs.learn.triggers import Triggers
+    from jobs.learn.visits import Tail, Visits
+
+    settings, registry = load_settings(), _registry()
+    end_on_signals()
+    until_s = learned_until_s(registry)
+    since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
+    tail = Tail(runtime.attach(settings, ("kafka",)).kafka_bootstrap, settings.events_topic, since_ms)
+    loop = Loop(registry, tail, Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi), note)
+    try:
+        loop.catch_up()
+        while True:
+            outcome = loop.learn("asked to") if once else loop.step()
+            if outcome:
+                print(msgspec.json.encode(outcome).decode(), flush=True)
+            if once:
+                return
+    finally:
+        tail.close()
 
 
 def evaluate(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import DataError
-from models.dataset import EVENT_TYPES, MAX_EVENTS, Event, pad, read, vocabulary
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, pad, read
 
 ITEMS = {"a": 1, "b": 2}
 TYPES = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -41,7 +41,7 @@ def test_a_long_session_keeps_its_last_events():
 
 def test_the_vocabulary_starts_with_the_most_frequent_item_and_breaks_ties_by_id():
     sessions = [[Event(item, "view", 0) for item in "cbbac"]]
-    assert vocabulary(sessions) == ["b", "c", "a"]
+    assert Encoder(sessions).items == ["b", "c", "a"]
 
 
 def test_eshop_has_the_published_rows_months_and_names(eshop_file):
@@ -50,7 +50,7 @@ def test_eshop_has_the_published_rows_months_and_names(eshop_file):
     assert len(parts.ship) + len(parts.test) == 24_026
     assert sum(len(session) for session in parts.test) == 14_148  # August
     assert sum(len(session) for session in parts.validate) == 35_231  # July
-    assert len(vocabulary(parts.ship)) == 217
+    assert len(Encoder(parts.ship).items) == 217
     # The file's first two lines: 1 April 2008, session 1, A13 (category 1, colour 1, $28), then A16.
     assert parts.names["A13"] == "trousers A13, beige, $28"
     first = parts.ship[0]

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.dataset import EVENT_TYPES, Event, pad, read, vocabulary
+from models.dataset import EVENT_TYPES, Encoder, Event, pad, read
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
@@ -43,7 +43,7 @@ def eshop(eshop_file):
 
 @pytest.mark.parametrize("product", ["exact", "fast"])
 def test_torch_and_onnx_agree_on_real_prefixes(eshop, tmp_path, product):
-    items = {item: index for index, item in enumerate(vocabulary(eshop.ship), start=1)}
+    items = Encoder(eshop.ship).index
     made = model(len(items))
     export_onnx(made, tmp_path / "model.onnx", product)
     prefixes = [session[:end] for session in eshop.test[:60] for end in range(1, len(session) + 1)]

@@ -7,8 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.gru import ItemMemory  # noqa: E402
+from models.choose import Memory  # noqa: E402
+from models.gru import LATEST, ItemMemory  # noqa: E402
 from models.memory import Followers, learn  # noqa: E402
+
+NO_REPEATS = np.zeros(LATEST, np.float32)
 
 
 def encoded(*lines: str) -> list[list[int]]:
@@ -50,7 +53,7 @@ def test_the_strongest_are_kept_and_the_best_comes_first():
 
 def test_the_memory_adds_the_followers_of_the_latest_items_and_fades_with_each_event_before():
     followers = Followers(np.array([[0, 0], [1, 2], [2, 0]]), np.array([[0, 0], [3, 1], [5, 0]], np.float32))
-    memory = ItemMemory(followers, strength=2.0, fade=0.5)
+    memory = ItemMemory(followers, strength=2.0, fade=0.5, repeats=NO_REPEATS)
     items, lengths = torch.tensor([[1, 2, 0], [2, 0, 0]]), torch.tensor([2, 1])
     # Row 0: item 2 is the last one (5 to column 2), item 1 before it counts half (3 and 1 to columns 1 and 2): doubled.
     assert memory(torch.zeros(2, 3), items, lengths).tolist() == [[0, 3, 11], [0, 0, 10]]
@@ -58,5 +61,14 @@ def test_the_memory_adds_the_followers_of_the_latest_items_and_fades_with_each_e
 
 def test_padding_and_an_empty_session_add_nothing():
     followers = Followers(np.array([[0], [1]]), np.array([[0], [3]], np.float32))
-    memory = ItemMemory(followers, strength=1.0, fade=1.0)
+    memory = ItemMemory(followers, strength=1.0, fade=1.0, repeats=np.full(LATEST, 7, np.float32))
     assert memory(torch.ones(1, 2), torch.tensor([[0, 0]]), torch.tensor([1])).tolist() == [[1, 1]]
+
+
+def test_the_sessions_own_items_get_the_bias_of_their_place_from_the_end():
+    followers = Followers(np.zeros((5, 1), np.int64), np.zeros((5, 1), np.float32))
+    bias = Memory(last=-24.0, earlier=4.0, earlier_fade=0.5).repeats  # -24, 4, 2, 1, 0.5, 0.25
+    memory = ItemMemory(followers, strength=1.0, fade=1.0, repeats=bias)
+    # Oldest first: item 3, then 1, 1, 2. The last is 2; 1 is there twice (4 and 2), 3 is three places back (1).
+    items, lengths = torch.tensor([[3, 1, 1, 2]]), torch.tensor([4])
+    assert memory(torch.zeros(1, 4), items, lengths).tolist() == [[6, -24, 1, 0]]

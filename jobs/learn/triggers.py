@@ -1,0 +1,81 @@
+"""When to learn: enough new sessions, enough time, or clicks that the model no longer expects (pure)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import rel_entr
+
+from models.bundle import Bundle
+from models.dataset import Session
+from models.evaluate import answers_of_model, metrics
+from models.sessions import Question
+
+BINS = 20  # of items with as many clicks in training
+ASKED = 2_000  # questions by which recall is estimated: its standard error is 1 % then
+LEAST_CLICKS = 500  # below it, PSI and recall say more about chance than about drift
+LEAST_SESSIONS = 200  # since the last try, before drift is a reason: one that was refused isn't tried again at once
+LEAST_SHARE = 0.001  # an empty bin would make PSI infinite
+
+
+class Triggers(NamedTuple):
+    """Bounds; 0 switches one off."""
+
+    sessions: int = 5_000  # that are over and new
+    minutes: float = 60.0  # since the last time
+    recall: float = 0.8  # of the recall@20 that the active version was published with, on the last hour's clicks
+    psi: float = 0.25  # of the last hour's items against those of training; 0.25 is the usual "has shifted"
+
+
+class Seen(NamedTuple):
+    """What the triggers look at; `recall` and `psi` are None where there are too few clicks to tell."""
+
+    sessions: int  # over, and new since the last try
+    minutes: float  # since the last try
+    recall: float | None
+    psi: float | None
+
+
+def due(bounds: Triggers, seen: Seen, published_recall: float | None) -> str:
+    """Why to learn now; "" if there is no reason."""
+    if bounds.sessions and seen.sessions >= bounds.sessions:
+        return f"{seen.sessions:,} new sessions"
+    if bounds.minutes and seen.sessions and seen.minutes >= bounds.minutes:
+        return f"{seen.minutes:.0f} minutes, {seen.sessions:,} new sessions"
+    if seen.sessions < LEAST_SESSIONS:
+        return ""
+    if published_recall is not None and seen.recall is not None and seen.recall < bounds.recall * published_recall:
+        return f"recall@20 of the last hour is {seen.recall:.3f}, it was published with {published_recall:.3f}"
+    if bounds.psi and seen.psi is not None and seen.psi > bounds.psi:
+        return f"PSI of the last hour's items is {seen.psi:.3f}"
+    return ""
+
+
+def population_stability(expected: np.ndarray, found: np.ndarray) -> float:
+    """PSI of two vectors of counts over the same bins."""
+    one, other = (np.maximum(counts / counts.sum(), LEAST_SHARE) for counts in (expected, found))
+    return float(rel_entr(one, other).sum() + rel_entr(other, one).sum())
+
+
+def item_drift(clicks: dict[str, int], sessions: list[Session]) -> float | None:
+    """PSI of the sessions' items against training's, in `BINS` bins of as many clicks each and one for unknown items."""
+    items = [event.item for session in sessions for event in session]
+    if len(items) < LEAST_CLICKS or not clicks:
+        return None
+    upto = np.cumsum(list(clicks.values()))
+    bins = dict(zip(clicks, np.minimum((upto - 1) * BINS // upto[-1], BINS - 1).tolist(), strict=True))
+    expected = np.bincount(list(bins.values()), weights=list(clicks.values()), minlength=BINS + 1)
+    found = np.bincount([bins.get(item, BINS) for item in items], minlength=BINS + 1)
+    return population_stability(expected, found)
+
+
+def recall_of(bundle: Bundle, sessions: list[Session], since_s: float) -> float | None:
+    """recall@20 on the clicks after `since_s`; of the latest 2,000 where there are more."""
+    asked = [
+        Question(session[:end], session[end].item)
+        for session in sessions
+        for end in range(1, len(session))
+        if session[end].time_s > since_s
+    ]
+    if len(asked) < LEAST_CLICKS:
+        return None
+    return metrics(answers_of_model(bundle.score, asked[-ASKED:], bundle.item_index).ranks, (20,))["recall@20"]

@@ -1,0 +1,89 @@
+"""The topic's events as the sessions that a model learns from."""
+
+from collections.abc import Iterable
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from jobs.errors import ServiceError
+from jobs.events import HEARTBEAT, Refusal, parse
+from models.dataset import Event, Session
+from models.sessions import cut
+
+POLL_MS = 1000
+KEPT_SESSIONS = 500_000  # a refused version leaves its sessions to the next try; the oldest give way, about 1 GB
+
+
+class Visits:
+    """Sessions in event time, cut as the rankings job cuts them; holds what hasn't been learned from yet."""
+
+    def __init__(self, gap_s: float, learned_until_s: float = 0.0) -> None:
+        self._gap_s, self._learned_until_s = gap_s, learned_until_s
+        self._open: dict[str, dict[str, Event]] = {}  # visitor → event id → event
+        self._over: list[Session] = []
+        self.newest_s = 0.0
+
+    def add(self, values: Iterable[bytes | None]) -> None:
+        """Records of the events topic; refused ones, heartbeats and events without an item teach nothing."""
+        for value in values:
+            event = parse(value)
+            if isinstance(event, Refusal):
+                continue
+            time_s = event["event_time_ms"] / 1000
+            self.newest_s = max(self.newest_s, time_s)
+            if event["event_type"] != HEARTBEAT and "item_id" in event:
+                made = Event(event["item_id"], event["event_type"], time_s)
+                self._open.setdefault(event["visitor_id"], {})[event["event_id"]] = made
+        self._close()
+
+    def over(self) -> list[Session]:
+        """The sessions that are over and not yet learned from, oldest first."""
+        return sorted(self._over, key=lambda session: session[-1].time_s)
+
+    def since(self, time_s: float) -> list[Session]:
+        """Sessions with an event after `time_s`, those that go on among them."""
+        held = [*self._over, *(part for events in self._open.values() for part in cut(events.values(), self._gap_s))]
+        return [session for session in held if session[-1].time_s > time_s]
+
+    def learned(self, until_s: float) -> None:
+        """Forget the sessions that ended up to then."""
+        self._learned_until_s = until_s
+        self._over = [session for session in self._over if session[-1].time_s > until_s]
+
+    def _close(self) -> None:
+        for visitor, events in list(self._open.items()):
+            *ended, last = cut(events.values(), self._gap_s)
+            if last[-1].time_s + self._gap_s < self.newest_s:
+                ended.append(last)
+                del self._open[visitor]
+            elif ended:
+                self._open[visitor] = {each: event for each, event in events.items() if event.time_s >= last[0].time_s}
+            self._over += [session for session in ended if session[-1].time_s > self._learned_until_s]
+        self._over = self._over[-KEPT_SESSIONS:]
+
+
+class Tail:
+    """What comes into a topic, from a moment on. No group: where it stands is told by what was learned."""
+
+    def __init__(self, bootstrap: str, topic: str, since_ms: int) -> None:
+        """Raises ServiceError if the broker doesn't answer or there is no such topic."""
+        try:
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, allow_auto_create_topics=False
+            )
+            partitions = [TopicPartition(topic, each) for each in self._consumer.partitions_for_topic(topic) or ()]
+            if not partitions:
+                raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
+            self._consumer.assign(partitions)
+            for partition, found in self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)).items():
+                self._consumer.seek(partition, found.offset) if found else self._consumer.seek_to_end(partition)
+        except (KafkaError, ValueError) as error:
+            raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
+
+    def read(self) -> list[bytes | None]:
+        """The values of up to 10,000 new records; empty after a second without one."""
+        batches = self._consumer.poll(timeout_ms=POLL_MS, max_records=10_000)
+        return [record.value for batch in batches.values() for record in batch]
+
+    def close(self) -> None:
+        self._consumer.close()
