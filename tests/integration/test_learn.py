@@ -1,0 +1,91 @@
+"""`liveshelf learn` on a real topic: what is new there becomes the version that serves, once."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
+
+from jobs.cli import app
+from jobs.cluster import runtime, topics
+from jobs.replay import senders
+from jobs.settings import Settings
+from models.dataset import Event
+from models.registry import Registry
+from models.train import Recipe, train_bundle
+
+START_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+RING = 30
+
+
+def walk(start: int, step: int) -> list[str]:
+    return [f"sku-{(start + step * place) % RING}" for place in range(5)]
+
+
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker, and a registry whose model knows that item n + 1 follows item n."""
+    folder = tmp_path_factory.mktemp("learn")
+    settings = Settings(state_dir=folder / "state", kafka_port=0)
+    sessions = [[Event(item, "view", 0.0) for item in walk(row, 1)] for row in range(200)]
+    train_bundle(sessions, folder / "shop", "shop", {}, recipe=Recipe(epochs=5, batch_rows=16), tell=lambda _: None)
+    registry = Registry(folder / "versions")
+    registry.activate(registry.publish(folder / "shop"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
+        patch.setenv("LIVESHELF_MODEL_DIR", str(registry.folder))
+        try:
+            address = runtime.up(settings, ["kafka"]).kafka_bootstrap
+            topics.create_topics(address, {"events": 2})
+            yield address
+        finally:
+            runtime.down(settings)
+
+
+def send(bootstrap: str, step: int, begin_ms: int, count: int = 300) -> None:
+    """Visitors of five clicks each, and a heartbeat that ends the sessions."""
+    sender = senders.connect(bootstrap, "events", fast=False)
+    for row in range(count):
+        for place, item in enumerate(walk(row * 7, step)):
+            at_ms = begin_ms + row * 1000 + place * 100
+            event = {
+                "schema_version": 1, "event_id": f"{begin_ms}-{row}-{place}", "event_type": "view",
+                "event_time_ms": at_ms, "visitor_id": f"v{begin_ms}-{row}", "item_id": item,
+            }  # fmt: skip
+            sender.send(event["visitor_id"].encode(), json.dumps(event).encode(), at_ms)
+    beat = {"schema_version": 1, "event_type": "heartbeat", "event_time_ms": begin_ms + HOUR_MS}
+    sender.send(None, json.dumps(beat).encode(), begin_ms + HOUR_MS)
+    sender.flush()
+    sender.close()
+
+
+def learn() -> dict:
+    result = CliRunner().invoke(app, ("learn", "--once"))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def serving(registry: Path) -> str:
+    return Registry(registry).active().version
+
+
+def test_new_sessions_are_learned_from_once(bootstrap: str) -> None:
+    folder = Settings().model_dir
+    send(bootstrap, step=7, begin_ms=START_MS)
+    first = learn()
+    assert (first["sessions"], first["problem"]) == (300, "")
+    assert first["after"]["mrr@20"] > first["before"]["mrr@20"] + 0.2
+    assert serving(folder) == first["version"] != first["began_from"]
+
+    again = learn()  # as a new process: where it stands is told by the version
+    assert (again["sessions"], again["version"]) == (0, "")
+    assert "0 sessions" in again["problem"]
+
+    send(bootstrap, step=11, begin_ms=START_MS + 2 * HOUR_MS)
+    second = learn()
+    assert (second["sessions"], second["began_from"]) == (300, first["version"])
+    assert serving(folder) == second["version"] != ""

@@ -1,0 +1,146 @@
+"""Learning on from a bundle: what is known stays, what is new joins, what is worse doesn't serve."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jobs.errors import DataError, ModelError
+
+torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
+
+from jobs.learn.loop import learn_once, learned_until_s  # noqa: E402
+from models import learn  # noqa: E402
+from models.bundle import load_bundle  # noqa: E402
+from models.choose import Memory, item_memory  # noqa: E402
+from models.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
+from models.registry import Registry  # noqa: E402
+from models.restore import restore  # noqa: E402
+from models.train import Recipe, score_with, train_bundle  # noqa: E402
+
+TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
+DAY_S = 86_400.0
+
+
+def walks(step: int, count: int, items: int = 40, seed: int = 1, at_s: float = 0.0) -> list[list[Event]]:
+    """Sessions of 5 clicks in a ring of items, each `step` further."""
+    starts = np.random.default_rng(seed).integers(0, items, count)
+    return [
+        [Event(f"sku-{(start + step * place) % items}", "view", at_s + row + place / 10) for place in range(5)]
+        for row, start in enumerate(starts)
+    ]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A bundle that knows that item n + 1 follows item n, of 40."""
+    out = tmp_path_factory.mktemp("learn") / "shop"
+    train_bundle(walks(1, 300), out, "shop", {}, recipe=Recipe(epochs=6, batch_rows=16, dropout=0.0), tell=lambda _: None)
+    return out
+
+
+@pytest.fixture
+def registry(shop, tmp_path) -> Registry:
+    found = Registry(tmp_path / "versions")
+    found.activate(found.publish(shop))
+    return found
+
+
+def test_a_restored_model_scores_as_its_bundle_does(shop):
+    known, bundle = restore(shop), load_bundle(shop)
+    batch = pad([session[:3] for session in walks(1, 20, seed=9)], bundle.item_index, TYPE_INDEX)
+    arrays = (*batch, np.full((20, 4), 7, np.float32))
+    ours, theirs = score_with(known.model)(*arrays, k=40), bundle.score(*arrays, k=40)
+    assert ours[0] == pytest.approx(theirs[0], abs=1e-4)
+    assert (ours[1][:, :5] == theirs[1][:, :5]).all()
+    assert sum(known.clicks.values()) == 300 * 5
+
+
+def test_a_new_item_starts_between_the_known_items_of_its_sessions(shop):
+    known = restore(shop)
+    sessions = [[Event(item, "view", 0.0) for item in ("sku-1", "new", "sku-2")], [Event("alone", "view", 0.0)]]
+    encoder = Encoder(sessions, known.clicks)
+    grown = learn._grown(known, encoder, sessions, Recipe(), seed=1)
+    before = dict(zip(known.clicks, known.model.item.detach(), strict=True))
+    after = dict(zip(encoder.items, grown.item.detach(), strict=True))
+    assert torch.equal(after["sku-7"], before["sku-7"])
+    assert torch.allclose(after["new"], (before["sku-1"] + before["sku-2"]) / 2)
+    assert torch.isfinite(after["alone"]).all()
+
+
+def test_what_a_version_learns_on_from_is_in_the_next_one_and_what_it_knew_too(shop, tmp_path):
+    # From every item of the ring one now goes on to an item that nobody had seen before.
+    sessions = [[*walk[:2], Event(f"new-{int(walk[1].item[4:])}", "view", walk[2].time_s)] for walk in walks(1, 400, seed=3)]
+    judged = learn.train_on(shop, sessions, tmp_path / "next", {}, tell=lambda _: None)
+    assert judged.before["recall@20"] == pytest.approx(0.5, abs=0.05)  # each second question asks for an unknown item
+    assert judged.after["mrr@20"] > 0.8
+    assert judged.worse == []
+    bundle = load_bundle(tmp_path / "next")
+    assert len(bundle.items) == 1 + 40 + 40
+    assert bundle.manifest["training"]["from"] == load_bundle(shop).version
+    ring = [session[:1] for session in walks(1, 40)]
+    _, items = bundle.score(*pad(ring, bundle.item_index, TYPE_INDEX), np.zeros((40, 4), np.float32), k=5)
+    known = [bundle.item_index[f"sku-{(int(session[0].item[4:]) + 1) % 40}"] for session in ring]
+    assert np.mean([target in row for target, row in zip(known, items, strict=True)]) > 0.9
+
+
+def test_the_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
+    known, chosen = restore(shop), Memory(strength=6.0, fade=0.5, share=1.0)
+    numbers = [[list(known.clicks).index(event.item) + 1 for event in walk] for walk in walks(1, 300)]
+    known.model.memory = item_memory(numbers, 40, chosen)
+    sessions = [[Event("sku-1", "view", 0.0), Event("sku-9", "view", 1.0)]] * known.clicks["sku-1"]  # as often as before
+    encoder = Encoder(sessions, known.clicks)
+    before = row_of(known.model.memory, known.clicks, "sku-1")
+    after = row_of(learn._joined(known, encoder, sessions, chosen), encoder.clicks, "sku-1")
+    assert after["sku-2"] == pytest.approx(before["sku-2"] / 2, rel=1e-5)
+    # All of sku-1's new clicks led to sku-9 (1), and as companions they have n / sqrt(n * n) = 1: half of 6 * (1 + 1).
+    assert after["sku-9"] == pytest.approx(before.get("sku-9", 0) / 2 + 6)
+
+
+def row_of(memory, clicks, item):
+    """An item's followers and their weights; `clicks` in the model's order."""
+    ids = list(clicks)
+    row = ids.index(item) + 1
+    pairs = zip(memory.columns[row].tolist(), memory.weights[row].tolist(), strict=True)
+    return {ids[column]: weight for column, weight in pairs if weight}
+
+
+def test_too_few_sessions_are_refused(shop, tmp_path):
+    with pytest.raises(DataError, match=r"2 sessions, 2 of them .* too few"):
+        learn.train_on(shop, walks(1, 2), tmp_path / "next", {}, tell=lambda _: None)
+
+
+def test_a_bundle_that_doesnt_know_its_clicks_cant_be_learned_on_from(shop, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(shop, old)
+    vocabulary = json.loads((old / "vocabulary.json").read_text())
+    del vocabulary["clicks"]
+    data = json.dumps(vocabulary).encode()
+    (old / "vocabulary.json").write_bytes(data)
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["files"]["vocabulary.json"] = hashlib.sha256(data).hexdigest()
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match="has no clicks"):
+        restore(old)
+
+
+def test_a_better_version_serves_and_says_until_when_it_learned(registry):
+    sessions = walks(7, 400, seed=2, at_s=10 * DAY_S)
+    outcome = learn_once(registry, sessions, "asked to", lambda _: None)
+    assert outcome.problem == ""
+    assert outcome.after["mrr@20"] > outcome.before["mrr@20"] + 0.2
+    assert registry.active().version == outcome.version
+    assert learned_until_s(registry) == pytest.approx(sessions[-1][-1].time_s, abs=0.001)
+
+
+def test_a_version_that_is_worse_on_the_newest_sessions_doesnt_serve(registry):
+    before = registry.active()
+    # The older sessions go a way that the newest, which judge, don't go any more.
+    sessions = [*walks(7, 340, seed=2), *walks(1, 60, seed=3, at_s=DAY_S)]
+    outcome = learn_once(registry, sessions, "asked to", lambda _: None)
+    assert outcome.version == ""
+    assert outcome.problem.startswith("worse on the newest sessions")
+    assert registry.active() == before
+    assert len(registry.versions()) == 1
