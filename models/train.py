@@ -33,6 +33,7 @@ BUCKET_BATCHES = 40  # batches whose sessions are sorted by length together: les
 # Epochs without a better MRR@20 before training stops. The model isn't set back to its best epoch: what ships learns for
 # as many epochs, and the memory is weighed against that. Set back, the memory was weighed against a less certain network.
 PATIENCE = 5
+PROBE = 10  # a tenth of the sessions tells how long an epoch takes
 SEARCHED = ("learning_rate", "dropout", "alpha")
 SEARCH_TIME = 0.5
 WARM_UP = 0.03  # of the steps
@@ -315,9 +316,11 @@ def _fit(
     parts: Split, encoder: Encoder, recipe: Recipe, seed: int, started: float, minutes: float, tell: Tell
 ) -> tuple[SessionGRU, Recipe]:
     """The model of the teaching part, and the recipe with as many epochs as fit into the time for both trainings."""
-    probe, begun = new_model(encoder, recipe, seed), time.monotonic()
-    next(epochs_of(probe, parts.teach[: max(1, len(parts.teach) // 10)], encoder, recipe, seed))
-    epoch_s = 10 * (time.monotonic() - begun)
+    probe, begun = new_model(encoder, recipe, seed), 0.0
+    for share in (100, PROBE):  # the first one only warms torch up, which takes as long as an epoch of a small shop
+        begun = time.monotonic()
+        next(epochs_of(probe, parts.teach[: max(1, len(parts.teach) // share)], encoder, recipe, seed))
+    epoch_s = PROBE * (time.monotonic() - begun)
     left_s = minutes * 60 * 0.9 - (time.monotonic() - started)
     recipe = recipe._replace(epochs=int(max(1, min(recipe.epochs, left_s / (epoch_s * (1 + 1 / TEACH))))))
     asked, model = _some(parts.choose, seed), new_model(encoder, recipe, seed)

@@ -42,7 +42,7 @@ def run(folder: Path, out: Path) -> list[dict]:
     test = questions_of(read_sessions(folder / "test.tsv.gz"))
     registry = Registry(out / "versions")
     first = [session for _, sessions in days[:FIRST_DAYS] for session in sessions]
-    train_bundle(first, out / "first", "days", {"file": "train_full.tsv.gz"})
+    train_bundle(first, out / "first", "days", {"file": "train_full.tsv.gz"}, minutes=600)
     frozen = registry.bundle(registry.activate(registry.publish(out / "first")).version)
     asked = [*((day, questions_of(sessions)) for day, sessions in days[FIRST_DAYS + 1 :]), ("test", test)]
     rows = []
