@@ -1,0 +1,33 @@
+"""The bar of a training: on a terminal, and nowhere else."""
+
+import io
+import re
+import sys
+
+from models.watch import bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_the_part_at_work_its_time_left_and_the_lines_above_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with bar() as step:
+        step("teaching part", 1, 4)
+        print("epoch 1 of 2", file=sys.stderr)
+        step("all sessions", 2, 4)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    assert re.search(r"all sessions .* left: +-?[\d:-]+", shown)
+    assert "epoch 1 of 2\n" in shown
+    assert "teaching part" not in shown.rpartition("all sessions")[2]
+
+
+def test_a_file_sees_no_bar(capsys):
+    with bar() as step:
+        step("teaching part", 1, 4)
+    assert capsys.readouterr().err == ""
