@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ Sessions = Annotated[
     Path,
     typer.Option(
         help="Clicks: text (a session a line, oldest item first, sessions in time order), .tsv with SessionId ItemId "
-        "Time, or events of the contract as .jsonl or .parquet; .gz of each."
+        "Time, or events of the contract as .jsonl or .parquet; .gz of each. Parquet may hold the features' values at "
+        "each event (view:feature or view__feature), as Feast's get_historical_features gives them."
     ),
 ]
 
@@ -43,29 +44,38 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")] = 40.0,
     seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
     product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
+    loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",
+    min_session: Annotated[int, typer.Option(min=1, help="Clicks of a session at least, to be learned from.")] = 1,
+    min_item_support: Annotated[int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
 
     Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The table
-    shows the model on both beside every baseline. What ships has then learned from all of them.
+    shows the model on both beside every baseline. What ships has then learned from all of them. The run, its pictures and
+    the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`.
 
     \b
     Examples:
       liveshelf train --sessions clicks.tsv.gz --out models/artifacts/mine
       LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
     """
+    end_on_signals()
     try:
         from models.dataset import fingerprint
+        from models.losses import NAMES
         from models.sessions import read_sessions
-        from models.train import train_bundle
+        from models.tracking import train_recorded
+        from models.train import Recipe
     except ImportError as error:
         raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error
-    clicks = read_sessions(sessions)
+    if loss not in NAMES:
+        raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
+    clicks, name = read_sessions(sessions), name or out.resolve().name
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
-    found = train_bundle(
-        clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, trials=trials, product=product, tell=note
-    )
+    recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
+    how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
+    found, _ = train_recorded(load_settings().tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else print(table(found))
 
 
