@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 help:
 	@echo "make demo       start everything, replay real clicks, show what happens, stop everything"
 	@echo "make test       install what tests and training need, run every test"
-	@echo "make train-env  install what training needs (torch, Optuna)"
+	@echo "make train-env  install what training needs (torch, Optuna, MLflow)"
 	@echo "make bench      measure: jobs, latency, reads, memory (writes bench.json)"
 	@echo "make lint       check the style"
 	@echo "make clean      stop what runs here, remove the environment and all state"
@@ -50,7 +50,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-train: $(VENV)/.installed
-	@echo "installing torch and Optuna" >&2
+	@echo "installing torch, Optuna and MLflow" >&2
 	@$(PIP) --editable '.[train]' >&2
 	@touch $@
 

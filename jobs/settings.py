@@ -23,6 +23,9 @@ class Settings(BaseSettings):
         REPOSITORY / "models" / "artifacts" / "eshop",
         description="model bundle that the ranker serves, or a registry of versions",
     )
+    tracking_dir: Path = Field(
+        Path(".liveshelf/mlflow"), description="MLflow's store of trainings, and the recipes that were tried"
+    )
 
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
     redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")

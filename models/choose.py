@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from models import memory
-from models.bundle import CONTEXT_FEATURES
-from models.dataset import Encoded, pad
+from models.dataset import Encoded, context_at, pad
 from models.evaluate import BATCH_ROWS, TYPE_INDEX, metrics
 from models.gru import LATEST, ItemMemory, SessionGRU
 from models.sessions import Question
+from models.watch import Step, nobody
 
 STRENGTHS, FADES, SHARES = (3.0, 6.0, 12.0, 20.0, 30.0), (0.2, 0.37, 0.72), (0.0, 1.0)
 # -24 is never: the network's scores lie between -12 and 12.
@@ -39,16 +39,16 @@ class Memory(NamedTuple):
         return np.array([self.last, *(self.earlier * self.earlier_fade**back for back in range(LATEST - 1))], np.float32)
 
 
-def item_memory(numbers: Encoded, n_items: int, chosen: Memory) -> ItemMemory | None:
+def item_memory(numbers: Encoded, n_items: int, chosen: Memory, device: torch.device) -> ItemMemory | None:
     """The memory of sessions of items 1..N; None where nothing is added."""
     if not (chosen.strength or chosen.repeats.any()):
         return None
     followers = memory.learn(numbers, n_items, chosen.share, memory.KEPT if chosen.strength else 1)
-    return ItemMemory(followers, chosen.strength, chosen.fade, chosen.repeats)
+    return ItemMemory(followers, chosen.strength, chosen.fade, chosen.repeats).to(device)
 
 
 def choose_memory(
-    model: SessionGRU, numbers: Encoded, questions: list[Question], index: dict[str, int]
+    model: SessionGRU, numbers: Encoded, questions: list[Question], index: dict[str, int], step: Step = nobody
 ) -> tuple[Memory, dict[Memory, dict[str, float]]]:
     """The memory with the best MRR@20 on `questions`, none among them; and what each one gave. The model gets it.
 
@@ -58,10 +58,11 @@ def choose_memory(
     found: dict[Memory, dict[str, float]] = {}
     asked = _Asked(model, numbers, questions, index)
     best = Memory()
-    for grid in (_followers, _repeats, _followers):
+    for round_, grid in enumerate((_followers, _repeats, _followers)):
+        step("memory", round_, 3)
         found |= asked.judged([each for each in {best: 0, **dict.fromkeys(grid(best))} if each not in found])
         best = max(found, key=lambda each: found[each]["mrr@20"])
-    model.memory = item_memory(numbers, len(index), best)
+    model.memory = item_memory(numbers, len(index), best, model.item.device)
     return best, found
 
 
@@ -95,15 +96,17 @@ class _Asked:
     @torch.no_grad()
     def _rank(self, rows: np.ndarray, modules: dict[Memory, ItemMemory], ranks: dict[Memory, np.ndarray]) -> None:
         """Fill in the targets' ranks in these rows; a target ranks behind all items with its score."""
-        batch = pad([self._questions[row].prefix for row in rows], self._index, TYPE_INDEX)
+        prefixes = [self._questions[row].prefix for row in rows]
+        batch = pad(prefixes, self._index, TYPE_INDEX)
         targets = np.array([self._index.get(self._questions[row].target, 0) for row in rows])
         real = (batch.items[:, 0] > 0) & (targets > 0)
         if not real.any():
             return
-        items, types, gaps, lengths = (torch.from_numpy(part[real]) for part in batch)
-        context = torch.zeros(len(items), len(CONTEXT_FEATURES))
-        alone = self._model.eval()(items, types, gaps, lengths, context)  # [B, N]
-        wanted = torch.from_numpy(targets[real]).unsqueeze(1) - 1  # [B, 1]
+        arrays = (*batch, context_at([prefix[-1] for prefix in prefixes]))
+        inputs = [torch.from_numpy(part[real]).to(self._model.item.device) for part in arrays]
+        items, lengths = inputs[0], inputs[3]
+        alone = self._model.eval()(*inputs)  # [B, N]
+        wanted = torch.from_numpy(targets[real]).to(items.device).unsqueeze(1) - 1  # [B, 1]
         for each, module in modules.items():
             scores = module(alone, items, lengths)
-            ranks[each][rows[real]] = (scores >= scores.gather(1, wanted)).sum(1).numpy()
+            ranks[each][rows[real]] = (scores >= scores.gather(1, wanted)).sum(1).cpu().numpy()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from jobs.errors import DataError
+from models.bundle import CONTEXT_FEATURES
 
 EVENT_TYPES = ["view", "search", "add_to_cart", "remove_from_cart", "purchase", "rating", "click"]
 
@@ -39,11 +40,15 @@ ESHOP_GAP_S = 1200.0
 
 
 class Event(NamedTuple):
-    """One thing a visitor did; `time_s` is event time in seconds since 1970."""
+    """One thing a visitor did; `time_s` is event time in seconds since 1970.
+
+    `context` holds the values of CONTEXT_FEATURES at that time, or nothing where they aren't known.
+    """
 
     item: str
     type: str
     time_s: float
+    context: tuple[float, ...] = ()
 
 
 Session = list[Event]  # in event-time order
@@ -89,6 +94,22 @@ def pad(sessions: list[Session], item_index: dict[str, int], type_index: dict[st
             types[row, : len(events)] = [type_index.get(event.type, 0) for event in events]
             gaps[row, 1 : len(events)] = np.log1p(np.maximum(0, np.diff([event.time_s for event in events])))
     return Batch(items, types, gaps, lengths)
+
+
+def context_at(events: Sequence[Event]) -> np.ndarray:
+    """float32 [E, C]: the features' values at each event, 0 where they aren't known, as in serving."""
+    unknown = (0.0,) * len(CONTEXT_FEATURES)
+    return np.array([event.context or unknown for event in events], np.float32).reshape(-1, len(CONTEXT_FEATURES))
+
+
+def pad_context(sessions: list[Session], item_index: dict[str, int], events: int) -> np.ndarray:
+    """float32 [B, T, C]: `context_at` for the events that `pad` keeps, T being `events`."""
+    context = np.zeros((len(sessions), events, len(CONTEXT_FEATURES)), np.float32)
+    for row, session in enumerate(sessions):
+        if any(event.context for event in session[:1]):  # a file has them for all events or for none
+            kept = [event for event in session if event.item in item_index][-MAX_EVENTS:]
+            context[row, : len(kept)] = context_at(kept)
+    return context
 
 
 def read(dataset: str, path: Path) -> Parts:
@@ -137,6 +158,25 @@ def clicks_by_item(sessions: Iterable[Session], before: Mapping[str, int] | None
     counts = Counter(before or {})
     counts.update(event.item for session in sessions for event in session)
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def kept(sessions: list[Session], min_session: int, min_item_support: int) -> list[Session]:
+    """Without the clicks on items that have fewer than `min_item_support`, then without sessions of fewer clicks.
+
+    In that order and once, so that an item may end below its support. Raises DataError if nothing is left to teach with.
+    """
+    if min_session <= 1 and min_item_support <= 1:
+        return sessions
+    clicks = Counter(event.item for session in sessions for event in session)
+    supported = ([event for event in session if clicks[event.item] >= min_item_support] for session in sessions)
+    left = [session for session in supported if len(session) >= max(1, min_session)]
+    if not any(len(session) > 1 for session in left):
+        raise DataError(
+            f"of {len(sessions):,} sessions none has {max(2, min_session)} clicks on items that were clicked "
+            f"{min_item_support} times",
+            "lower --min-session or --min-item-support",
+        )
+    return left
 
 
 class Encoder:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.baselines import Recommender
-from models.bundle import CONTEXT_FEATURES
-from models.dataset import EVENT_TYPES, pad
+from models.dataset import EVENT_TYPES, context_at, pad
 from models.sessions import Question
 
 Score = Callable[..., tuple[np.ndarray, np.ndarray]]  # items, types, gaps, lengths, context, k → scores, listed items
@@ -79,11 +78,11 @@ def answers_of_model(score: Score, questions: Sequence[Question], item_index: di
     for start in range(0, len(order), BATCH_ROWS):
         rows = np.array(order[start : start + BATCH_ROWS])
         batch = pad([questions[row].prefix for row in rows], item_index, TYPE_INDEX)
+        context = context_at([questions[row].prefix[-1] for row in rows])
         known = batch.items[:, 0] > 0
         if not known.any():
             continue
-        batch, rows = type(batch)(*(part[known] for part in batch)), rows[known]
-        context = np.zeros((len(rows), len(CONTEXT_FEATURES)), np.float32)
+        batch, rows, context = type(batch)(*(part[known] for part in batch)), rows[known], context[known]
         scores, items = score(*batch, context, k=LISTED)
         ranks[rows] = target_ranks(scores, items, _targets(questions, rows, item_index))
         first = items[:, : listed.shape[1]]

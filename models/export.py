@@ -118,5 +118,6 @@ def golden_case(batch: Batch) -> dict[str, np.ndarray]:
 def torch_list(model: SessionGRU, *arrays: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The model's answer as `Bundle.score` gives it, without ONNX."""
     with torch.no_grad():
-        scores, columns = model.eval()(*map(torch.from_numpy, arrays)).topk(k)
-    return scores.numpy(), columns.numpy() + 1
+        tensors = (torch.from_numpy(each).to(model.item.device) for each in arrays)
+        scores, columns = model.eval()(*tensors).topk(k)
+    return scores.cpu().numpy(), columns.cpu().numpy() + 1

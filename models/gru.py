@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.losses import Loss
 from models.memory import Followers
 
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
 
-# Draws S negatives: their columns int64 [S], and the log of how often each was to be expected among them, float32 [S].
+# Draws S negatives: their columns int64 [S], and what is taken from the score of each, float32 [S].
 Sample = Callable[[], tuple[Tensor, Tensor]]
 
 
@@ -105,25 +106,31 @@ class SessionGRU(nn.Module):
         return scores if self.memory is None else self.memory(scores, items, lengths)
 
     def loss(
-        self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor, sample: Sample | None = None
+        self,
+        items: Tensor,
+        types: Tensor,
+        gaps: Tensor,
+        lengths: Tensor,
+        context: Tensor,
+        sample: Sample | None = None,
+        of: Loss = functional.cross_entropy,
     ) -> Tensor:
-        """Mean cross-entropy of the next item at every event but the last, over the catalogue or a sample of it.
+        """Mean loss of the next item at every event but the last, over the catalogue or a sample of it.
 
-        The memory has no part in it: it knows the answers of its own training sessions.
+        Inputs as `forward`, but context is [B, T, C]: what was known at each event. The memory has no part in it: it knows
+        the answers of its own training sessions.
         """
         vectors = self.vectors()
         states = self.states(vectors, items, types, gaps)[:-1]  # [T-1, B, H]
         targets = items.T[1:]  # [T-1, B]
         real = targets > 0  # [T-1, B]
-        rows = real.nonzero()[:, 1]  # [M]: the session of each real target
-        queries = self.queries(states[real], context[rows])  # [M, H]
+        queries = self.queries(states[real], context.transpose(0, 1)[:-1][real])  # [M, H]
         wanted = targets[real] - 1  # [M]
         if sample is None:
-            return functional.cross_entropy(functional.linear(queries, vectors, self.bias), wanted)
-        drawn, log_expected = sample()
-        # logQ: a negative that is drawn often stands for fewer others, so its score is lowered by the log of how often.
-        negative = functional.linear(queries, vectors[drawn], self.bias[drawn] - log_expected)  # [M, S]
+            return of(functional.linear(queries, vectors, self.bias), wanted)
+        drawn, taken = (each.to(queries.device) for each in sample())
+        negative = functional.linear(queries, vectors[drawn], self.bias[drawn] - taken)  # [M, S]
         negative = negative.masked_fill(drawn == wanted.unsqueeze(1), -torch.inf)
         positive = (queries * vectors[wanted]).sum(1, keepdim=True) + self.bias[wanted].unsqueeze(1)  # [M, 1]
         scores = torch.cat([positive, negative], dim=1)
-        return functional.cross_entropy(scores, torch.zeros(len(wanted), dtype=torch.int64, device=scores.device))
+        return of(scores, torch.zeros(len(wanted), dtype=torch.int64, device=scores.device))

@@ -115,7 +115,7 @@ def _continued(known: Restored, sessions: list[Session], seed: int, tell: Tell) 
         tell(f"epoch {epoch} of {recipe.epochs}: loss {loss:.4f}")
     chosen = Memory(**{name: training[name] for name in Memory._fields})
     if known.model.memory is not None:
-        model.memory = _joined(known, encoder, sessions, chosen)
+        model.memory = _joined(known, encoder, sessions, chosen).to(model.item.device)
     return model.eval(), encoder
 
 
@@ -123,7 +123,7 @@ def _grown(known: Restored, encoder: Encoder, sessions: list[Session], recipe: R
     """The known weights, and for a new item the mean of the known items in its sessions."""
     model = new_model(encoder, recipe, seed)
     places = _places(known, encoder)
-    rows = model.item.detach().numpy().copy()  # [N, H]; what stays random is a new item among new ones only
+    rows = model.item.detach().cpu().numpy().copy()  # [N, H]; what stays random is a new item among new ones only
     bias = np.zeros(len(rows), np.float32)
     rows[places], bias[places] = known.model.item.detach().numpy(), known.model.bias.detach().numpy()
     for number, neighbours in _neighbours(sessions, encoder, known).items():

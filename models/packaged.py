@@ -8,9 +8,10 @@ import argparse
 from pathlib import Path
 
 from jobs.commands.models import table
-from jobs.commands.shared import note
+from jobs.commands.shared import load_settings, note
 from models.dataset import read
-from models.train import train_bundle
+from models.pictures import draw
+from models.tracking import train_recorded
 
 
 def main() -> None:
@@ -19,6 +20,7 @@ def main() -> None:
     parser.add_argument("dataset", choices=["eshop", "serenade"])
     parser.add_argument("data", type=Path, help="eshop: the csv.gz; serenade: the folder")
     parser.add_argument("out", type=Path, help="folder of the bundle")
+    parser.add_argument("--pictures", type=Path, default=Path("models/pictures"), help="folder of the model card's pictures")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     parts = read(given.dataset, given.data)
@@ -26,7 +28,8 @@ def main() -> None:
     choose = None if parts.fit is not parts.ship else parts.validate
     source = {"dataset": given.dataset, "data_sha256": parts.fingerprint}
 
-    found = train_bundle(
+    found, curve = train_recorded(
+        load_settings().tracking_dir,
         parts.ship,
         given.out,
         given.dataset,
@@ -37,6 +40,7 @@ def main() -> None:
         names=parts.names,
         tell=note,
     )
+    draw(given.pictures, given.dataset, curve, found)
     print(table(found))
 
 

@@ -4,7 +4,8 @@
 |-------------------------------|---------------------------------------------------------------------------------------|
 | text (any other name)         | a session: item ids with blanks between, oldest first; sessions in time order         |
 | `.tsv`                        | a click: `SessionId ItemId Time` under a header, in any order, Time in seconds        |
-| `.jsonl`, `.parquet`          | an event of the contract; a visitor's pause of over 30 minutes starts a session       |
+| `.jsonl`, `.parquet`          | an event of the contract; a visitor's pause of over 30 minutes starts a session.      |
+|                               | Parquet may also hold the features' values at the event, as Feast's training sets do  |
 | prefixes (`read_prefixes`)    | a question: items seen, oldest first, a tab, the item that came next                  |
 | lists (`read_lists`)          | a ranked list made elsewhere: item ids, best first                                    |
 
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from jobs.errors import DataError
+from models.bundle import CONTEXT_FEATURES
 from models.dataset import Event, Session
 
 SESSION_GAP_S = 1800.0
@@ -166,7 +170,7 @@ def _from_jsonl(path: Path) -> list[Session]:
         if not line.strip():
             continue
         try:
-            events.append(decoder.decode(line))
+            events.append((decoder.decode(line), ()))
         except msgspec.DecodeError as error:
             raise DataError(f"{path}, line {number}: {error}", "give one event of the contract a line") from error
     return _sessionize(events)
@@ -174,25 +178,47 @@ def _from_jsonl(path: Path) -> list[Session]:
 
 def _from_parquet(path: Path) -> list[Session]:
     try:
-        table = pd.read_parquet(path, columns=list(EVENT_COLUMNS))
+        there = pq.read_schema(path).names
+        features = [_column(feature, there) for feature in CONTEXT_FEATURES]
+        table = pd.read_parquet(path, columns=[*EVENT_COLUMNS, *filter(None, features)])
     except (OSError, ValueError) as error:
         raise DataError(f"{path} can't be read as events: {error}", f"give columns {', '.join(EVENT_COLUMNS)}") from error
-    rows = table.astype(object).where(table.notna(), None).itertuples(index=False, name=None)
-    events = []
-    for number, row in enumerate(rows, start=1):
+    events = table[list(EVENT_COLUMNS)]
+    rows = events.astype(object).where(events.notna(), None).itertuples(index=False, name=None)
+    made = []
+    for number, (row, context) in enumerate(zip(rows, _contexts(path, table, features), strict=True), start=1):
         try:
-            events.append(msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent))
+            made.append((msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent), context))
         except msgspec.ValidationError as error:
             raise DataError(f"{path}, row {number}: {error}", "give one event of the contract a row") from error
-    return _sessionize(events)
+    return _sessionize(made)
 
 
-def _sessionize(events: Iterable[ClickEvent]) -> list[Session]:
+def _column(feature: str, there: list[str]) -> str | None:
+    """The column of `view:feature`, which Feast names `view__feature`; None if there is none."""
+    return next((name for name in (feature, feature.replace(":", "__")) if name in there), None)
+
+
+def _contexts(path: Path, table: pd.DataFrame, features: list[str | None]) -> list[tuple[float, ...]]:
+    """Each row's values of CONTEXT_FEATURES, 0 for missing ones; nothing where the table has none of the features."""
+    if not any(features):
+        return [()] * len(table)
+    values = np.zeros((len(table), len(features)), np.float32)
+    for place, name in enumerate(features):
+        if name is not None:
+            try:
+                values[:, place] = pd.to_numeric(table[name]).fillna(0)
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{path}, column {name}: {error}", "the model's features are numbers") from error
+    return list(map(tuple, values.tolist()))
+
+
+def _sessionize(events: Iterable[tuple[ClickEvent, tuple[float, ...]]]) -> list[Session]:
     """As the rankings job cuts them: by visitor, in event time, at pauses of more than 30 minutes; events with items."""
     by_visitor: dict[str, Session] = {}
-    for event in events:
+    for event, context in events:
         if event.item_id:
-            made = Event(event.item_id, event.event_type, event.event_time_ms / 1000)
+            made = Event(event.item_id, event.event_type, event.event_time_ms / 1000, context)
             by_visitor.setdefault(event.visitor_id, []).append(made)
     return _in_time_order(part for clicks in by_visitor.values() for part in cut(clicks, SESSION_GAP_S))
 

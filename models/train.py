@@ -4,6 +4,7 @@ Sessions are split by time: the oldest 70 % teach, the next 15 % choose (the epo
 last 15 % are looked at once. What ships has then learned from all of them with what was chosen.
 """
 
+import functools
 import itertools
 import math
 import time
@@ -17,13 +18,16 @@ import torch
 from jobs.errors import DataError
 from models.bundle import CONTEXT_FEATURES, load_bundle
 from models.choose import Memory, choose_memory, item_memory
-from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, pad
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, kept, pad, pad_context
 from models.evaluate import TYPE_INDEX, Score, answers_of_model, metrics
 from models.export import export_onnx, torch_list, write_manifest, write_vocabulary
 from models.gru import Sample, SessionGRU
 from models.head import Product
+from models.losses import loss_named
 from models.measure import measure_baselines, measure_model
+from models.search import best_recipe
 from models.sessions import Question, questions_of
+from models.watch import NOBODY, Watch, nobody
 
 TEACH, CHOOSE = 0.70, 0.15
 ASKED = 5_000  # questions of the choosing part that an epoch is judged by; all are asked for the table
@@ -34,7 +38,6 @@ BUCKET_BATCHES = 40  # batches whose sessions are sorted by length together: les
 # as many epochs, and the memory is weighed against that. Set back, the memory was weighed against a less certain network.
 PATIENCE = 5
 PROBE = 10  # a tenth of the sessions tells how long an epoch takes
-SEARCHED = ("learning_rate", "dropout", "alpha")
 SEARCH_TIME = 0.5
 WARM_UP = 0.03  # of the steps
 GOLDEN_ROWS, GOLDEN_EVENTS = 4, 8
@@ -54,6 +57,10 @@ class Recipe(NamedTuple):
     hidden: int = 128
     negatives: int = 2048
     alpha: float = 0.5  # negatives are drawn by popularity ** alpha
+    loss: str = "cross_entropy"  # or bpr_max, with `penalty` on the scores of the negatives (losses.py)
+    penalty: float = 0.01
+    min_session: int = 1  # clicks; shorter sessions teach nothing (see dataset.kept)
+    min_item_support: int = 1  # clicks; rarer items aren't in the catalogue
 
     @classmethod
     def for_sessions(cls, sessions: list[Session]) -> "Recipe":
@@ -92,8 +99,10 @@ def split_by_time(sessions: list[Session], choose: list[Session] | None = None, 
     return parts
 
 
-def batches(sessions: list[Session], index: dict[str, int], rows: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Shuffled batches of sessions of like length; one event alone has nothing to predict.
+def batches(
+    sessions: list[Session], index: dict[str, int], rows: int, rng: np.random.Generator
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Shuffled batches of sessions of like length, with their context [B, T, C]; one event alone has nothing to predict.
 
     Sorting all of them by length would pad still less, and cost 0.027 of MRR@20 on eshop's July.
     """
@@ -106,38 +115,51 @@ def batches(sessions: list[Session], index: dict[str, int], rows: int, rng: np.r
         bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
         made += [bucket[place : place + rows] for place in range(0, len(bucket), rows)]
     for place in rng.permutation(len(made)):
-        yield pad([usable[row] for row in made[place]], index, TYPE_INDEX)
+        shown = [usable[row] for row in made[place]]
+        batch = pad(shown, index, TYPE_INDEX)
+        yield batch, pad_context(shown, index, batch.items.shape[1])
 
 
-def side_inputs(batch: Batch, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Types [B, T], gaps [B, T] and context [B, C] of a training batch, zeroed in `SIDE_INPUT_DROPOUT` of its rows.
-
-    Seam: the committed sets have no context yet; with it, this is where the features' values at event time enter.
-    """
+def side_inputs(batch: Batch, context: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Types [B, T], gaps [B, T] and context [B, T, C] of a training batch, zeroed in `SIDE_INPUT_DROPOUT` of its rows."""
     shown = rng.random((len(batch.items), 1)) >= SIDE_INPUT_DROPOUT
-    context = np.zeros((len(batch.items), len(CONTEXT_FEATURES)), np.float32)
-    return batch.types * shown, batch.gaps * shown.astype(np.float32), context * shown.astype(np.float32)
+    return batch.types * shown, batch.gaps * shown.astype(np.float32), context * shown[:, :, None].astype(np.float32)
 
 
 def negatives(numbers: list[list[int]], n_items: int, recipe: Recipe, rng: np.random.Generator) -> Sample | None:
-    """Draws columns by popularity ** alpha; None where the catalogue is so small that all of it is scored."""
+    """Draws columns by popularity ** alpha; None where the catalogue is so small that all of it is scored.
+
+    Cross-entropy takes from a score the log of how often its item was to be expected (logQ): one that is drawn often
+    stands for fewer others. BPR-max as it was published takes nothing.
+    """
     if n_items < SMALL_CATALOGUE * recipe.negatives:
         return None
     counts = np.bincount(np.fromiter(itertools.chain.from_iterable(numbers), np.int64), minlength=n_items + 1)[1:]
     chance = np.maximum(counts, 1) ** recipe.alpha
     chance = chance / chance.sum()
-    upper, log_expected = chance.cumsum(), torch.from_numpy(np.log(chance * recipe.negatives)).float()
+    log_expected = np.log(chance * recipe.negatives) if recipe.loss == "cross_entropy" else np.zeros(n_items)
+    upper, taken = chance.cumsum(), torch.from_numpy(log_expected).float()
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
         found = np.searchsorted(upper, rng.random(recipe.negatives)).clip(max=n_items - 1)
         drawn = torch.from_numpy(found)
-        return drawn, log_expected[drawn]
+        return drawn, taken[drawn]
 
     return draw
 
 
-def epochs_of(model: SessionGRU, sessions: list[Session], encoder: Encoder, recipe: Recipe, seed: int) -> Iterator[float]:
-    """Train with Adam, an epoch each time the iterator is asked; gives its mean loss. The rate falls to 0 in a line."""
+def epochs_of(
+    model: SessionGRU,
+    sessions: list[Session],
+    encoder: Encoder,
+    recipe: Recipe,
+    seed: int,
+    step: Callable[[int, int], None] = nobody,
+) -> Iterator[float]:
+    """Train with Adam, an epoch each time the iterator is asked; gives its mean loss. The rate falls to 0 in a line.
+
+    `step` is told the batches done and their number in all epochs.
+    """
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
     sample = negatives(encoder.numbers(sessions), len(encoder.items), recipe, rng)
@@ -147,26 +169,31 @@ def epochs_of(model: SessionGRU, sessions: list[Session], encoder: Encoder, reci
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / (WARM_UP * steps), max(0.01, 1 - step / steps))
     )
-    for _ in range(recipe.epochs):
+    loss_of = loss_named(recipe.loss, recipe.penalty)
+    for epoch in range(recipe.epochs):
         model.train()
         losses = []
-        for batch in batches(sessions, encoder.index, recipe.batch_rows, rng):
-            types, gaps, context = side_inputs(batch, rng)
+        for batch, known in batches(sessions, encoder.index, recipe.batch_rows, rng):
+            types, gaps, context = side_inputs(batch, known, rng)
             arrays = (batch.items, types, gaps, batch.lengths, context)
             optimizer.zero_grad()
-            loss = model.loss(*map(torch.from_numpy, arrays), sample=sample)
+            tensors = (torch.from_numpy(each).to(model.item.device) for each in arrays)
+            loss = model.loss(*tensors, sample=sample, of=loss_of)
             # A batch holds sessions of like length: each target counts the same, not each batch.
             share = float((batch.lengths - 1).sum()) / usual
             (loss * share).backward()
             optimizer.step()
             rate.step()
             losses.append(loss.item() * share)
+            step(epoch * steps // recipe.epochs + len(losses), steps)
         yield float(np.mean(losses))
 
 
 def new_model(encoder: Encoder, recipe: Recipe, seed: int) -> SessionGRU:
+    """Untrained, on the GPU where there is one: everything else follows the model's device."""
     torch.manual_seed(seed)
-    return SessionGRU(len(encoder.items), len(EVENT_TYPES), len(CONTEXT_FEATURES), recipe.hidden, recipe.dropout)
+    model = SessionGRU(len(encoder.items), len(EVENT_TYPES), len(CONTEXT_FEATURES), recipe.hidden, recipe.dropout)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def score_with(model: SessionGRU) -> Score:
@@ -193,6 +220,8 @@ def train_bundle(
     recipe: Recipe | None = None,
     names: dict[str, str] | None = None,
     tell: Tell = print,
+    watch: Watch = NOBODY,
+    store: Path | None = None,
 ) -> dict[str, dict]:
     """Train on `sessions`, oldest first, and write the bundle; the reports of the model and the baselines on a test part.
 
@@ -205,28 +234,37 @@ def train_bundle(
         minutes: epochs are left out where the two trainings would take longer.
         trials: so many recipes are tried on the choosing part before, in half of the time at most (see `search`).
         names: readable names by item, where there are any.
+        store: folder that keeps what was tried (see search.best_recipe); the bundle's own lies in it if None.
 
     Raises DataError where there are too few sessions.
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
     parts = split_by_time(sessions, choose, test)
+    once = parts.teach is sessions
     recipe = recipe or Recipe.for_sessions(sessions)
-    tell(f"{len(sessions):,} sessions, {sum(map(len, sessions)):,} clicks; {len(parts.choose):,} questions to choose by")
+    parts = parts._replace(teach=kept(parts.teach, recipe.min_session, recipe.min_item_support))
+    sessions = parts.teach if once else kept(sessions, recipe.min_session, recipe.min_item_support)
+    known = sum(bool(session[0].context) for session in sessions)
+    tell(f"{len(sessions):,} sessions, {known:,} of them with context, {sum(map(len, sessions)):,} clicks")
+    tell(f"{len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach)
     if trials:
-        recipe = search(parts, encoder, recipe, trials, seed, minutes * SEARCH_TIME, out, tell)
-    model, recipe = _fit(parts, encoder, recipe, seed, started, minutes, tell)
-    chosen, weighed = choose_memory(model, encoder.numbers(parts.teach), _some(parts.choose, seed), encoder.index)
+        study = " ".join(map(str, (name, *source.values(), seed, recipe.min_session, recipe.min_item_support)))
+        recipe = search(parts, encoder, recipe, trials, seed, minutes * SEARCH_TIME, store or out.parent, tell, study, watch)
+    watch.recipe({**source, "seed": seed, **recipe._asdict()})
+    model, recipe = _fit(parts, encoder, recipe, seed, started, minutes, tell, watch)
+    asked = _some(parts.choose, seed)
+    chosen, weighed = choose_memory(model, encoder.numbers(parts.teach), asked, encoder.index, watch.step)
     for tried in (Memory(), chosen):
         tell(f"{tried}: recall@20 {weighed[tried]['recall@20']:.4f}  MRR@20 {weighed[tried]['mrr@20']:.4f}")
-    once = parts.teach is sessions
-    shipped, everything = (model, encoder) if once else _ship(sessions, recipe, chosen, seed, tell)
+    shipped, everything = (model, encoder) if once else _ship(sessions, recipe, chosen, seed, tell, watch)
     found = _tested(*((shipped, everything) if test else (model, encoder)), parts.test)
     found |= measure_baselines(sessions if test else parts.teach, parts.test, tell)
     training = {
         **source,
         "sessions": len(sessions),
+        "sessions_with_context": known,
         "events": sum(map(len, sessions)),
         "seed": seed,
         **recipe._asdict(),
@@ -249,47 +287,27 @@ def _tested(model: SessionGRU, encoder: Encoder, questions: list[Question]) -> d
 
 
 def search(
-    parts: Split, encoder: Encoder, recipe: Recipe, trials: int, seed: int, minutes: float, out: Path, tell: Tell
+    parts: Split,
+    encoder: Encoder,
+    recipe: Recipe,
+    trials: int,
+    seed: int,
+    minutes: float,
+    folder: Path,
+    tell: Tell,
+    study: str = "recipe",
+    watch: Watch = NOBODY,
 ) -> Recipe:
-    """The recipe with the best MRR@20 on the choosing part, `recipe` itself among them.
+    """The recipe with the best MRR@20 on the choosing part, `recipe` itself among them (see search.best_recipe)."""
+    asked, number = _some(parts.choose, seed), itertools.count(1)
 
-    Trials that fall behind the median are ended early. They are kept in `out`/trials.db: a search that was interrupted
-    goes on there.
-    """
-    import optuna  # a second to import, and only a search needs it
+    def values_of(own: Recipe) -> Iterator[float]:
+        model = new_model(encoder, own, seed)
+        step = functools.partial(watch.step, f"recipe {next(number)} of {trials}")
+        for _ in epochs_of(model, parts.teach, encoder, own, seed, step):
+            yield _judged(model, asked, encoder.index)["mrr@20"]
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    out.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name="recipe",
-        storage=f"sqlite:///{(out / 'trials.db').resolve()}",
-        load_if_exists=True,
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=2),
-    )
-    if not study.trials:
-        study.enqueue_trial({name: getattr(recipe, name) for name in SEARCHED})
-    asked = _some(parts.choose, seed)
-
-    def tried(trial: optuna.Trial) -> float:
-        own = recipe._replace(
-            learning_rate=trial.suggest_float("learning_rate", 1e-3, 1e-2, log=True),
-            dropout=trial.suggest_float("dropout", 0.0, 0.6),
-            alpha=trial.suggest_float("alpha", 0.0, 1.0),
-        )
-        model, value = new_model(encoder, own, seed), 0.0
-        for epoch, _ in enumerate(epochs_of(model, parts.teach, encoder, own, seed)):
-            value = _judged(model, asked, encoder.index)["mrr@20"]
-            trial.report(value, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        tell(f"trial {trial.number}: MRR@20 {value:.4f} with {trial.params}")
-        return value
-
-    study.optimize(tried, n_trials=trials, timeout=minutes * 60)
-    finished = [trial for trial in study.trials if trial.value is not None]
-    return recipe._replace(**study.best_params) if finished else recipe
+    return best_recipe(recipe, values_of, study, folder, trials=trials, minutes=minutes, seed=seed, tell=tell)
 
 
 def flat(found: dict[str, dict]) -> dict[str, dict[str, float]]:
@@ -313,7 +331,7 @@ def _some(questions: list[Question], seed: int) -> list[Question]:
 
 
 def _fit(
-    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, started: float, minutes: float, tell: Tell
+    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, started: float, minutes: float, tell: Tell, watch: Watch
 ) -> tuple[SessionGRU, Recipe]:
     """The model of the teaching part, and the recipe with as many epochs as fit into the time for both trainings."""
     probe, begun = new_model(encoder, recipe, seed), 0.0
@@ -325,10 +343,12 @@ def _fit(
     recipe = recipe._replace(epochs=int(max(1, min(recipe.epochs, left_s / (epoch_s * (1 + 1 / TEACH))))))
     asked, model = _some(parts.choose, seed), new_model(encoder, recipe, seed)
     best, best_epoch = -1.0, 0
-    for epoch, loss in enumerate(epochs_of(model, parts.teach, encoder, recipe, seed), start=1):
+    step = functools.partial(watch.step, "teaching part")
+    for epoch, loss in enumerate(epochs_of(model, parts.teach, encoder, recipe, seed, step), start=1):
         found = _judged(model, asked, encoder.index)
         told = f"loss {loss:.4f}  recall@20 {found['recall@20']:.4f}  MRR@20 {found['mrr@20']:.4f}"
         tell(f"epoch {epoch} of {recipe.epochs}: {told}")
+        watch.epoch("teaching part", epoch, {"loss": loss, "recall@20": found["recall@20"], "mrr@20": found["mrr@20"]})
         if found["mrr@20"] > best:
             best, best_epoch = found["mrr@20"], epoch
         elif epoch - best_epoch == PATIENCE:
@@ -337,13 +357,17 @@ def _fit(
     return model.eval(), recipe
 
 
-def _ship(sessions: list[Session], recipe: Recipe, chosen: Memory, seed: int, tell: Tell) -> tuple[SessionGRU, Encoder]:
+def _ship(
+    sessions: list[Session], recipe: Recipe, chosen: Memory, seed: int, tell: Tell, watch: Watch
+) -> tuple[SessionGRU, Encoder]:
     """The model of all sessions."""
     encoder = Encoder(sessions)
     model = new_model(encoder, recipe, seed)
-    for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
+    step = functools.partial(watch.step, "all sessions")
+    for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed, step), start=1):
         tell(f"all sessions, epoch {epoch} of {recipe.epochs}: loss {loss:.4f}")
-    model.memory = item_memory(encoder.numbers(sessions), len(encoder.items), chosen)
+        watch.epoch("all sessions", epoch, {"loss": loss})
+    model.memory = item_memory(encoder.numbers(sessions), len(encoder.items), chosen, model.item.device)
     return model.eval(), encoder
 
 
@@ -360,6 +384,7 @@ def write_bundle(
 ) -> None:
     """The bundle's files, checked as a worker checks them."""
     out.mkdir(parents=True, exist_ok=True)
+    model = model.cpu()  # the graph is traced, and its golden outputs are computed, where it will be served
     export_onnx(model, out / "model.onnx", product)
     known = {item: names[item] for item in encoder.items if item in names}
     write_vocabulary(out / "vocabulary.json", encoder.clicks, known)

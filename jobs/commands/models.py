@@ -32,7 +32,8 @@ Sessions = Annotated[
     Path,
     typer.Option(
         help="Clicks: text (a session a line, oldest item first, sessions in time order), .tsv with SessionId ItemId "
-        "Time, or events of the contract as .jsonl or .parquet; .gz of each."
+        "Time, or events of the contract as .jsonl or .parquet; .gz of each. Parquet may hold the features' values at "
+        "each event (view:feature or view__feature), as Feast's get_historical_features gives them."
     ),
 ]
 
@@ -55,12 +56,16 @@ def train(
     product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
     base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
     publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
+    loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",
+    min_session: Annotated[int, typer.Option(min=1, help="Clicks of a session at least, to be learned from.")] = 1,
+    min_item_support: Annotated[int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
 
     Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The table
-    shows the model on both beside every baseline. What ships has then learned from all of them.
+    shows the model on both beside every baseline. What ships has then learned from all of them. The run, its pictures and
+    the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`.
 
     With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
     and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
@@ -71,18 +76,23 @@ def train(
       liveshelf train --from mine-0123456789ab --sessions today.tsv --out next --publish
       LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
     """
+    end_on_signals()
     with _what_training_needs():
         from models.dataset import fingerprint
+        from models.losses import NAMES
         from models.sessions import read_sessions
-        from models.train import train_bundle
-    clicks = read_sessions(sessions)
+        from models.tracking import train_recorded
+        from models.train import Recipe
+    if loss not in NAMES:
+        raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
+    clicks, name = read_sessions(sessions), name or out.resolve().name
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
     if base:
         found = _train_on(base, clicks, out, source, seed, publish)
         return print_json(found) if as_json else print(table(found))
-    found = train_bundle(
-        clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, trials=trials, product=product, tell=note
-    )
+    recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
+    how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
+    found, _ = train_recorded(load_settings().tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else print(table(found))
 
 

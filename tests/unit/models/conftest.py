@@ -1,11 +1,21 @@
 """The committed bundle, and the set that it learned from."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracking_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Trainings of tests are recorded in a folder of their own."""
+    folder = tmp_path_factory.mktemp("tracking") / "mlflow"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("LIVESHELF_TRACKING_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

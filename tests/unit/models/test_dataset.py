@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import DataError
-from models.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, pad, read
+from models.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, kept, pad, read
 
 ITEMS = {"a": 1, "b": 2}
 TYPES = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -68,3 +68,27 @@ def test_a_file_of_another_set_is_refused(tmp_path):
     (tmp_path / "other.csv").write_text("SessionId,ItemId\n1,2\n")
     with pytest.raises(DataError, match="has no column 'month'"):
         read("eshop", tmp_path / "other.csv")
+
+
+def clicks(*lines: str) -> list[list[Event]]:
+    return [[Event(item, "view", 0.0) for item in line.split()] for line in lines]
+
+
+def test_rare_items_go_first_and_then_the_sessions_that_became_short():
+    # b has one click; without it the second session has one left. c keeps its place, though only one click of it is left.
+    sessions = clicks("a c a", "b c", "a")
+    assert kept(sessions, 2, 2) == clicks("a c a")
+    assert kept(sessions, 1, 2) == clicks("a c a", "c", "a")
+    assert kept(sessions, 3, 1) == clicks("a c a")
+
+
+def test_nothing_is_taken_away_by_default():
+    sessions = clicks("a", "b b")
+    assert kept(sessions, 1, 1) is sessions
+
+
+def test_a_filter_that_leaves_nothing_says_so():
+    with pytest.raises(DataError, match=r"of 2 sessions none has 3 clicks on items that were clicked 1 times"):
+        kept(clicks("a", "b b"), 3, 1)
+    with pytest.raises(DataError, match=r"of 2 sessions none has 2 clicks on items that were clicked 2 times"):
+        kept(clicks("a b", "a c"), 1, 2)

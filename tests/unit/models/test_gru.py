@@ -148,7 +148,7 @@ def test_types_gaps_and_context_have_no_effect_before_training():
 def test_the_loss_is_the_cross_entropy_of_every_next_item_and_ignores_padding():
     made, items = model(5), {str(index): index for index in range(1, 6)}
     sessions = [[Event(str(item), "view", float(at)) for at, item in enumerate(row)] for row in ([1, 2, 3], [4, 5])]
-    arrays = [torch.from_numpy(array) for array in (*pad(sessions, items, TYPE_INDEX), np.zeros((2, 4), np.float32))]
+    arrays = [torch.from_numpy(array) for array in (*pad(sessions, items, TYPE_INDEX), np.zeros((2, 3, 4), np.float32))]
     losses = []
     for session in sessions:  # by the served path: all 5 items at each prefix, softmax, -log p(next)
         for end in range(1, len(session)):

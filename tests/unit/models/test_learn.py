@@ -89,7 +89,7 @@ def test_what_a_version_learns_on_from_is_in_the_next_one_and_what_it_knew_too(s
 def test_the_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
     known, chosen = restore(shop), Memory(strength=6.0, fade=0.5, share=1.0)
     numbers = [[list(known.clicks).index(event.item) + 1 for event in walk] for walk in walks(1, 300)]
-    known.model.memory = item_memory(numbers, 40, chosen)
+    known.model.memory = item_memory(numbers, 40, chosen, torch.device("cpu"))
     sessions = [[Event("sku-1", "view", 0.0), Event("sku-9", "view", 1.0)]] * known.clicks["sku-1"]  # as often as before
     encoder = Encoder(sessions, known.clicks)
     before = row_of(known.model.memory, known.clicks, "sku-1")

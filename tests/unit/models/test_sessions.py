@@ -111,3 +111,24 @@ def test_every_prefix_is_a_question_and_a_single_event_asks_none(tmp_path):
         ("a", "b"),
         ("ab", "c"),
     ]
+
+
+def test_parquet_may_hold_the_features_at_each_event_under_both_of_feasts_names(tmp_path):
+    columns = {
+        "visitor_id": ["v", "v"], "event_type": ["view", "view"], "event_time_ms": [1, 2], "item_id": ["a", "b"],
+        "visitor_session:view_count": [1, 2], "visitor_activity__views_1h": [None, 7.5], "view_count": [8, 9],
+    }  # fmt: skip
+    pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
+    (session,) = read_sessions(tmp_path / "events.parquet")
+    # In the order of CONTEXT_FEATURES: views and seconds of the session, mean price, views of the hour.
+    assert [event.context for event in session] == [(1, 0, 0, 0), (2, 0, 0, 7.5)]
+
+
+def test_a_feature_that_is_no_number_is_named(tmp_path):
+    columns = {
+        "visitor_id": ["v"], "event_type": ["view"], "event_time_ms": [1], "item_id": ["a"],
+        "visitor_session__view_count": ["many"],
+    }  # fmt: skip
+    pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
+    with pytest.raises(DataError, match=r"events.parquet, column visitor_session__view_count: .*many"):
+        read_sessions(tmp_path / "events.parquet")

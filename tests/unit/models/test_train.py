@@ -4,6 +4,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -14,12 +15,23 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 from jobs.cli import app  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
 from models.choose import Memory, choose_memory  # noqa: E402
-from models.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
+from models.dataset import EVENT_TYPES, Encoder, Event, pad, pad_context  # noqa: E402
 from models.evaluate import answers_of_model, metrics  # noqa: E402
 from models.gru import SessionGRU  # noqa: E402
-from models.sessions import questions_of  # noqa: E402
-from models.train import Recipe, batches, negatives, new_model, score_with, search, split_by_time  # noqa: E402
+from models.registry import PARTS  # noqa: E402
+from models.sessions import questions_of, read_sessions  # noqa: E402
+from models.train import (  # noqa: E402
+    Recipe,
+    batches,
+    epochs_of,
+    negatives,
+    new_model,
+    score_with,
+    search,
+    split_by_time,
+)
 
+RNG = np.random.default_rng(1)
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 
 
@@ -54,7 +66,7 @@ def test_an_epoch_shows_every_session_of_two_clicks_once():
     sessions = [session(*(f"{row}-{place}" for place in range(1 + row % 5))) for row in range(100)]
     encoder = Encoder(sessions)
     seen = []
-    for batch in batches(sessions, encoder.index, 8, np.random.default_rng(1)):
+    for batch, _ in batches(sessions, encoder.index, 8, np.random.default_rng(1)):
         seen += [tuple(row[:length]) for row, length in zip(batch.items.tolist(), batch.lengths.tolist(), strict=True)]
     expected = [tuple(numbers) for numbers in encoder.numbers(sessions) if len(numbers) > 1]
     assert sorted(seen) == sorted(expected)
@@ -70,6 +82,11 @@ def test_negatives_come_by_popularity_to_the_power_of_alpha():
     assert log_expected.tolist() == pytest.approx([math.log(2 * [4, 2, 1, 1, 1, 1, 1, 1][each] / 12) for each in columns])
 
 
+def test_nothing_is_taken_from_the_scores_of_negatives_for_bpr_max():
+    sample = negatives([[1, 2, 2]], 8, Recipe(negatives=2, loss="bpr_max"), np.random.default_rng(3))
+    assert sample()[1].tolist() == [0.0, 0.0]
+
+
 def test_a_small_catalogue_is_scored_whole():
     assert negatives([[1, 2]], 100, Recipe(negatives=2048), np.random.default_rng(1)) is None
 
@@ -79,9 +96,37 @@ def test_a_sample_that_is_the_catalogue_gives_the_loss_of_the_catalogue():
     model = SessionGRU(40, len(EVENT_TYPES), 4, hidden=16, dropout=0.0)
     items = {str(number): number for number in range(1, 41)}
     batch = pad([session("3", "9", "4"), session("7", "1")], items, TYPE_INDEX)
-    arrays = [torch.from_numpy(each) for each in (*batch, np.zeros((2, 4), np.float32))]
+    arrays = [torch.from_numpy(each) for each in (*batch, np.zeros((2, 3, 4), np.float32))]
     everything = torch.arange(40), torch.zeros(40)  # each drawn once, as expected
     assert float(model.loss(*arrays, sample=lambda: everything)) == pytest.approx(float(model.loss(*arrays)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("known", "expected"), [(True, 1.0), (False, 0.75)])
+def test_a_next_item_that_depends_on_the_context_is_learned_from_a_feast_training_set(tmp_path, known, expected):
+    # Half of the visitors go from `start` to `dear`, half to `cheap`, and only the mean price says which. Who can't
+    # know lists the two in one order for all: ranks 1 and 2 in equal parts, (1 + 1 / 2) / 2.
+    rows = [
+        {"visitor_id": f"v{row}", "event_type": "view", "event_time_ms": row * 10 + place, "item_id": item, "price": price}
+        for row in range(200)
+        for price, goal in [((90_000.0, "dear"), (300.0, "cheap"))[row % 2]]
+        for place, item in enumerate(("start", goal))
+    ]
+    column = "visitor_session__mean_price_minor" if known else "price"
+    pd.DataFrame(rows).rename(columns={"price": column}).to_parquet(tmp_path / "set.parquet")
+    sessions = read_sessions(tmp_path / "set.parquet")
+    encoder, recipe = Encoder(sessions), Recipe(epochs=20, batch_rows=16, hidden=16, dropout=0.0)
+    model = new_model(encoder, recipe, 1)
+    assert len(list(epochs_of(model, sessions, encoder, recipe, 1))) == 20
+    answers = answers_of_model(score_with(model), questions_of(sessions), encoder.index)
+    assert metrics(answers.ranks)["mrr@20"] == expected
+
+
+def test_the_context_of_an_event_stands_at_its_place_and_of_unknown_items_nowhere():
+    sessions = [[Event("a", "view", 0, (1, 2, 3, 4)), Event("b", "view", 0, (5, 6, 7, 8))], session("a", "b", "a")]
+    shown = {batch.lengths.tolist()[0]: context for batch, context in batches(sessions, {"a": 1, "b": 2}, 1, RNG)}
+    assert shown[2].tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
+    assert shown[3].tolist() == [[[0, 0, 0, 0]] * 3]
+    assert pad_context([[*sessions[0]]], {"b": 1}, 2).tolist() == [[[5, 6, 7, 8], [0, 0, 0, 0]]]
 
 
 def test_the_memory_that_answers_best_is_chosen():
@@ -118,7 +163,7 @@ def trained(tmp_path_factory):
     lines = [" ".join(f"sku-{(start + step) % 60}" for step in range(5)) for start in rng.integers(0, 60, 400)]
     (folder / "clicks.txt").write_text("\n".join(lines))
     (folder / "questions.tsv").write_text("\n".join(f"sku-{n}\tsku-{(n + 1) % 60}" for n in range(60)) + "\nsku-3\tsku-99\n")
-    answer = run("train", "--sessions", folder / "clicks.txt", "--out", folder / "shop", "--minutes", 1, "--json")
+    answer = run("train", "--sessions", folder / "clicks.txt", "--out", folder / "shop", "--minutes", 1, "--trials", 1, "--json")
     assert answer.exit_code == 0, answer.stderr
     return folder, json.loads(answer.stdout)
 
@@ -138,6 +183,11 @@ def test_a_trained_bundle_loads_and_says_what_it_learned_from(trained):
     assert bundle.manifest["training"]["sessions"] == 400
     assert len(bundle.manifest["training"]["file_sha256"]) == 64
     assert bundle.manifest["metrics"]["model"]["pairs"] == 240  # 60 sessions of 5 clicks
+
+
+def test_a_bundle_folder_holds_the_bundle_alone_and_the_trials_lie_in_the_store(trained, tracking_dir):
+    assert sorted(file.name for file in (trained[0] / "shop").iterdir()) == sorted(PARTS)
+    assert (tracking_dir / "trials.db").is_file()
 
 
 def test_evaluate_tells_fractions_and_counts_an_unknown_target_as_a_miss(trained):
@@ -187,3 +237,5 @@ def test_a_search_tries_the_defaults_first_keeps_its_trials_and_goes_on_there(tm
     assert (found.learning_rate, found.dropout, found.alpha) != (0, 0, 0)
     search(parts, Encoder(parts.teach), recipe, 1, 1, 1.0, tmp_path, told.append)
     assert [line.split(":")[0] for line in told] == ["trial 0", "trial 1", "trial 2"]
+    search(parts, Encoder(parts.teach), recipe, 1, 1, 1.0, tmp_path, told.append, "of other sessions")
+    assert told[-1].startswith("trial 0")

@@ -1,0 +1,52 @@
+"""A training set that Feast itself makes: what was known at each event reaches the sessions."""
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.types import Float64, Int64
+
+from models.sessions import read_sessions
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    """A view that has rows of visitor v, at second 10 (1 view, 500) and at second 20 (2 views, no price)."""
+    rows = {"visitor_id": ["v", "v"], "time": pd.to_datetime([10, 20], unit="s", utc=True), "view_count": [1, 2]}
+    pd.DataFrame(rows | {"mean_price_minor": [500.0, None]}).to_parquet(tmp_path / "rows.parquet")
+    visitor = Entity(name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="visitor_session",
+        entities=[visitor],
+        ttl=timedelta(hours=1),
+        schema=[Field(name="view_count", dtype=Int64), Field(name="mean_price_minor", dtype=Float64)],
+        source=FileSource(path=str(tmp_path / "rows.parquet"), timestamp_field="time"),
+    )
+    config = RepoConfig(
+        project="shop",
+        provider="local",
+        registry=str(tmp_path / "registry.db"),
+        online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
+        entity_key_serialization_version=3,
+    )
+    made = FeatureStore(config=config)
+    made.apply([visitor, view])
+    return made
+
+
+def test_each_event_has_the_values_of_its_time_and_zero_for_what_was_not_known(store, tmp_path):
+    columns = {"visitor_id": list("wvvv"), "event_type": "view", "event_time_ms": [5000, 10_000, 15_000, 20_000]}
+    events = pd.DataFrame(columns | {"item_id": list("abcd")})
+    events["event_timestamp"] = pd.to_datetime(events["event_time_ms"], unit="ms", utc=True)
+    features = ["visitor_session:view_count", "visitor_session:mean_price_minor"]
+    found = store.get_historical_features(events, features, full_feature_names=True).to_df()
+    found.to_parquet(tmp_path / "set.parquet")
+    sessions = read_sessions(tmp_path / "set.parquet")
+    # In the order of CONTEXT_FEATURES: views and seconds of the session, mean price, views of the hour.
+    assert [(event.item, event.context) for session in sessions for event in session] == [
+        ("a", (0, 0, 0, 0)),
+        ("b", (1, 0, 500, 0)),
+        ("c", (1, 0, 500, 0)),
+        ("d", (2, 0, 0, 0)),
+    ]
