@@ -36,6 +36,7 @@ def main() -> None:
         source,
         choose=choose,
         test=parts.test,
+        minutes=600,  # all epochs, however busy the machine is
         seed=given.seed,
         names=parts.names,
         tell=note,
