@@ -54,7 +54,7 @@ def follower_scores(memory: ItemMemory) -> sparse.csr_array:
 
 def _model(file: Path, n_context: int) -> SessionGRU:
     graph = onnx.load(file).graph
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    tensors = {tensor.name: numpy_helper.to_array(tensor).copy() for tensor in graph.initializer}  # torch wants to write
     (gru,) = [node for node in graph.node if node.op_type == "GRU"]
     context = [node.input[1] for node in graph.node if node.op_type == "MatMul" and node.name.startswith("/context_effect")]
     if ITEM_MATRIX not in tensors or len(context) != 1:
@@ -73,7 +73,7 @@ def _model(file: Path, n_context: int) -> SessionGRU:
         "gru.bias_ih_l0": _reset_first(biases[: 3 * hidden]),
         "gru.bias_hh_l0": _reset_first(biases[3 * hidden :]),
     }
-    model.load_state_dict({name: torch.tensor(np.ascontiguousarray(value)) for name, value in state.items()})
+    model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
     if "memory.columns" in tensors:
         followers = Followers(tensors["memory.columns"].astype(np.int64), tensors["memory.weights"])
         model.memory = ItemMemory(followers, 1.0, float(tensors["memory.decay"][1]), tensors["memory.repeats"])
