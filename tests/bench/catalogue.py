@@ -1,0 +1,213 @@
+"""What a list costs by size of the catalogue: the exact graph and the fast one, in turn in one run.
+
+    python -m tests.bench.catalogue --items 10000 18009 100000 1000000
+    python -m tests.bench.catalogue --vectors gaussian --items 1000000
+    python -m tests.bench.catalogue --questions test.tsv            # recall of both at the bundle's own size
+
+The graph is the whole one: the GRU and the memory's strengths of a real bundle. Catalogues larger than its own get
+`families`: each further item has a real item for a parent, its bias and its memory's strengths, and a vector at a
+cosine of 0.85 to the parent's, in a random direction; the memory's followers are random items. What a question's best
+20 have in common with it, as a cosine, goes on growing as it does from a quarter to the whole of the real catalogue:
+.25, .35, .51 with 1,125, 4,502 and 18,009 items of serenade, .69 with 200,000 made ones; of yoochoose1_64 .25, .40,
+.55, and .66. `gaussian` vectors have nothing in common (.33): a worst case.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper, numpy_helper
+
+from jobs.commands.models import table
+from models.bundle import load_bundle
+from models.head import ALL_SCORES, ITEM_MATRIX, with_list
+from models.measure import measure_model
+from models.sessions import read_prefixes
+
+BUNDLE = Path("models/artifacts/serenade")
+COSINE = 0.85  # of a made item and its parent
+BATCHES = (1, 19, 64)  # a quiet job, a group of a busy one, a group of a job that catches up
+EVENTS = 8  # of each session; sessions of the packaged sets have 5 to 7 on average
+ASKED = 30  # items: lists of 20, and what the rules may drop (jobs/rankings/score.py)
+COMPARED = 20
+SECONDS = 4.0  # of each measurement, for all graphs together
+LEAST_ROUNDS = 4
+CHUNK = 100_000  # vectors made at once
+
+Feed = dict[str, np.ndarray]
+
+
+class Cost(NamedTuple):
+    """Fastest round, seconds, by batch size on one thread; lists a second of batches of 19 on one thread and on two."""
+
+    batch_s: dict[int, float]
+    lists_per_s: dict[int, float]
+
+
+def all_scores(graph_file: Path) -> onnx.ModelProto:
+    """The graph of a fast bundle up to the scores of all items: what `head.with_list` made of it, undone."""
+    model = onnx.load(graph_file)
+    graph = model.graph
+    added = ("fast.", "list.", "scores", "items_out")
+    nodes = [node for node in graph.node if not node.output[0].startswith(added)]
+    state = next(n.input[0] for n in graph.node if n.output[0].startswith("fast.") and not n.input[0].startswith("fast."))
+    product = next((node.input[0] for node in nodes if node.op_type == "ScatterElements"), ALL_SCORES)
+    gemm = helper.make_node("Gemm", [state, ITEM_MATRIX, "bias"], [product], transB=1)
+    nodes = [gemm if node.output[0] == product else node for node in nodes]
+    weights = [each for each in graph.initializer if not each.name.startswith(added)]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+    graph.input.pop()  # k
+    return model
+
+
+def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.Generator) -> onnx.ModelProto:
+    """The same graph with another catalogue, see above; one that isn't larger than its own is a part of it."""
+    made = copy.deepcopy(model)
+    weights = {each.name: numpy_helper.to_array(each) for each in made.graph.initializer}
+    real = weights[ITEM_MATRIX]
+    parents = np.arange(n_items) if n_items <= len(real) else rng.integers(0, len(real), n_items)
+    parents[: len(real)] = np.arange(len(real))[:n_items]
+    rows = np.concatenate([[0], parents + 1])  # row 0 of the memory is padding's
+    changed = {
+        ITEM_MATRIX: real[parents] if n_items <= len(real) and kind == "families" else vectors(real, parents, kind, rng),
+        "bias": weights["bias"][parents],
+        "memory.weights": weights["memory.weights"][rows],
+        "memory.columns": rng.integers(0, n_items, (n_items + 1, weights["memory.columns"].shape[1])).astype(np.int32),
+    }
+    kept = [each for each in made.graph.initializer if each.name not in changed]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, name) for name, array in changed.items())])
+    return made
+
+
+def vectors(real: np.ndarray, parents: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Vectors float32 [N, H] of length 1; of `families` the first are the real ones."""
+    made = np.empty((len(parents), real.shape[1]), np.float32)
+    for start in range(0, len(parents), CHUNK):
+        parent = real[parents[start : start + CHUNK]]
+        random = rng.normal(size=parent.shape).astype(np.float32)
+        if kind == "families":
+            random -= (random * parent).sum(axis=1, keepdims=True) * parent
+        random /= np.linalg.norm(random, axis=1, keepdims=True)
+        made[start : start + CHUNK] = random if kind == "gaussian" else COSINE * parent + (1 - COSINE**2) ** 0.5 * random
+    if kind == "families":
+        made[: len(real)] = real
+    return made
+
+
+def feed(rows: int, n_items: int, k: int, rng: np.random.Generator) -> Feed:
+    """Sessions of random items."""
+    return {
+        "items": rng.integers(1, n_items + 1, (rows, EVENTS)),
+        "types": np.ones((rows, EVENTS), np.int64),
+        "gaps": np.log1p(rng.exponential(60.0, (rows, EVENTS))).astype(np.float32),
+        "lengths": np.full(rows, EVENTS),
+        "context": np.zeros((rows, 4), np.float32),
+        "k": np.array([k]),
+    }
+
+
+def opened(data: bytes) -> ort.InferenceSession:
+    """As bundle.py opens it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def in_turn(graphs: dict[str, ort.InferenceSession], run: Callable[[ort.InferenceSession], None]) -> dict[str, float]:
+    """The fastest round of each, seconds: other work on the machine only ever makes a round slower."""
+    fastest, rounds, until = dict.fromkeys(graphs, np.inf), 0, time.perf_counter() + SECONDS
+    while rounds < LEAST_ROUNDS or time.perf_counter() < until:
+        for name, graph in graphs.items():
+            begun = time.perf_counter()
+            run(graph)
+            fastest[name] = min(fastest[name], time.perf_counter() - begun)
+        rounds += 1
+    return fastest
+
+
+def costs(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> dict[str, Cost]:
+    """The cost of each graph."""
+    made = {name: Cost({}, {}) for name in graphs}
+    for rows in BATCHES:
+        asked = feed(rows, n_items, ASKED, rng)
+        for name, seconds in in_turn(graphs, lambda graph, asked=asked: graph.run(None, asked)).items():
+            made[name].batch_s[rows] = seconds
+    group = feed(BATCHES[1], n_items, ASKED, rng)
+    for threads in (1, 2):
+        with ThreadPoolExecutor(threads) as pool:
+            run = lambda graph, pool=pool: list(pool.map(lambda _: graph.run(None, group), range(4)))  # noqa: E731
+            for name, seconds in in_turn(graphs, run).items():
+                made[name].lists_per_s[threads] = 4 * BATCHES[1] / seconds
+    return made
+
+
+def overlap(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> float:
+    """The share of the exact best 20 of 320 sessions that the fast graph lists."""
+    shares = []
+    for _ in range(20):
+        asked = feed(16, n_items, COMPARED, rng)
+        exact, fast = (graphs[name].run(["items_out"], asked)[0] for name in ("exact", "fast"))
+        shares += [len(set(one) & set(other)) / COMPARED for one, other in zip(exact.tolist(), fast.tolist(), strict=True)]
+    return float(np.mean(shares))
+
+
+def measured(model: onnx.ModelProto, n_items: int, kind: str) -> None:
+    """Print the rows of one catalogue."""
+    rng = np.random.default_rng(1)
+    base = with_items(model, n_items, kind, rng)
+    files = {product: with_list(copy.deepcopy(base), product).SerializeToString() for product in ("exact", "fast")}
+    graphs = {product: opened(data) for product, data in files.items()}
+    found, same = costs(graphs, n_items, rng), overlap(graphs, n_items, rng)
+    for name, cost in found.items():
+        numbers = [f"{cost.lists_per_s[threads]:9,.0f}" for threads in (1, 2)]
+        ratios = [f"{cost.lists_per_s[threads] / found['exact'].lists_per_s[threads]:5.2f}" for threads in (1, 2)]
+        batches = [f"{1000 * cost.batch_s[rows]:8.2f}" for rows in BATCHES]
+        share = f"{1 if name == 'exact' else same:8.4f}"
+        size = f"{len(files[name]) / 1e6:7.0f}"
+        print(" ".join([f"{n_items:9,} {name:6}", *numbers, *ratios, *batches, share, size]), flush=True)
+
+
+def recall(bundle: Path, model: onnx.ModelProto, questions: Path) -> None:
+    """Print the report of both graphs with the bundle's own catalogue."""
+    index, asked = load_bundle(bundle).item_index, read_prefixes(questions)
+    found = {}
+    for product in ("exact", "fast"):
+        graph = opened(with_list(copy.deepcopy(model), product).SerializeToString())
+
+        def score(*arrays: np.ndarray, k: int, graph: ort.InferenceSession = graph) -> list[np.ndarray]:
+            names = ("items", "types", "gaps", "lengths", "context")
+            return graph.run(None, dict(zip(names, arrays, strict=True)) | {"k": np.array([k])})
+
+        found[product] = measure_model(score, asked, index)
+    print(table(found))
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    parser.add_argument("--items", type=int, nargs="*", default=[])
+    parser.add_argument("--vectors", choices=["families", "gaussian"], default="families")
+    parser.add_argument("--questions", type=Path, help="`item item …<TAB>target` a line")
+    given = parser.parse_args()
+    model = all_scores(given.bundle / "model.onnx")
+    if given.questions:
+        recall(given.bundle, model, given.questions)
+    if given.items:
+        print("    items          lists/s: 1, 2 threads   ratio: 1, 2  ms a batch of 1, 19, 64   overlap      MB")
+    for n_items in given.items:
+        measured(model, n_items, given.vectors)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The end of the graph against lists that are made by counting in plain Python."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
+
+from models.bundle import INPUTS  # noqa: E402
+from models.dataset import EVENT_TYPES  # noqa: E402
+from models.export import export_onnx  # noqa: E402
+from models.gru import ItemMemory, SessionGRU  # noqa: E402
+from models.memory import Followers  # noqa: E402
+
+ITEMS = 1_003  # 251 blocks of 4 and a place that no item has
+FADE = 0.5
+# Row 0: item 3 twice, so that each of its followers counts twice. Row 2: one event.
+SESSIONS = [[3, 9, 3], [1, 2, 3, 4, 5, 6, 7, 1_003], [1_003]]
+
+
+@pytest.fixture(scope="module")
+def model() -> "SessionGRU":
+    torch.manual_seed(3)
+    made = SessionGRU(ITEMS, len(EVENT_TYPES), 4, hidden=32, dropout=0.0).eval()
+    rng = np.random.default_rng(3)
+    columns = np.stack([rng.choice(ITEMS, 60, replace=False) for _ in range(ITEMS + 1)])
+    weights = rng.exponential(2.0, columns.shape).astype(np.float32)
+    columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.learn leaves it
+    weights[0] = 0.0
+    made.memory = ItemMemory(Followers(columns, weights), strength=1.5, fade=FADE)
+    with torch.no_grad():
+        made.bias.normal_(std=0.5)
+    return made
+
+
+@pytest.fixture(scope="module")
+def inputs() -> list[np.ndarray]:
+    items = np.zeros((len(SESSIONS), max(map(len, SESSIONS))), np.int64)
+    for row, session in enumerate(SESSIONS):
+        items[row, : len(session)] = session
+    lengths = np.array([len(session) for session in SESSIONS])
+    return [items, np.sign(items), np.zeros(items.shape, np.float32), lengths, np.zeros((len(items), 4), np.float32)]
+
+
+@pytest.fixture(scope="module")
+def expected(model, inputs) -> np.ndarray:
+    """Every item's score [B, N]: the network's, and the followers of the last six events one by one."""
+    followers, model.memory = model.memory, None
+    with torch.no_grad():
+        scores = model(*map(torch.from_numpy, inputs)).numpy()
+    model.memory = followers
+    columns, weights = followers.columns.numpy(), followers.weights.numpy()
+    for row, session in enumerate(SESSIONS):
+        for back, item in enumerate(session[::-1][:6]):
+            for column, weight in zip(columns[item], weights[item], strict=True):
+                scores[row, column] += weight * FADE**back
+    return scores
+
+
+@pytest.fixture(scope="module", params=["exact", "fast"])
+def graph(request, model, tmp_path_factory) -> ort.InferenceSession:
+    file = tmp_path_factory.mktemp("graph") / "model.onnx"
+    export_onnx(model, file, request.param)
+    return ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+
+def ask(graph: ort.InferenceSession, arrays: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    return graph.run(None, dict(zip(INPUTS, (*arrays, np.array([k])), strict=True)))
+
+
+@pytest.mark.parametrize("k", [1, 20, 250, ITEMS - 1, ITEMS])
+def test_a_list_holds_the_best_items_of_all_with_what_the_memory_adds(graph, inputs, expected, k):
+    scores, items = ask(graph, inputs, k)
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :k], atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(expected, items - 1, axis=1), scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", [20, ITEMS])
+def test_no_item_is_listed_twice(graph, inputs, k):
+    _, items = ask(graph, inputs, k)
+    assert [len(set(row)) for row in items.tolist()] == [k] * len(SESSIONS)
+    assert items.min() >= 1
+    assert items.max() <= ITEMS
+
+
+def test_a_list_does_not_depend_on_the_rows_beside_it(graph, inputs):
+    together, _ = ask(graph, inputs, 30)
+    for row, session in enumerate(SESSIONS):
+        width = len(session)
+        alone = [*(part[row : row + 1, :width] for part in inputs[:3]), *(part[row : row + 1] for part in inputs[3:])]
+        scores, _ = ask(graph, alone, 30)
+        np.testing.assert_allclose(scores[0], together[row], atol=1e-5)
