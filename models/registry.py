@@ -105,6 +105,20 @@ class Registry:
         except msgspec.DecodeError as error:
             raise ModelError(f"{self.folder / ACTIVE} is broken: {error}", "liveshelf models activate VERSION") from error
 
+    def serving(self, refuse: Callable[[str, ModelError], object] = lambda *_: None) -> Bundle:
+        """The active version or, while that is broken, the newest good one of those before, as a restarted job has it.
+
+        `refuse` is told each broken one. Raises ModelError if all are.
+        """
+        active, reasons = self.active(), []
+        for version in (active.version, *reversed(active.before)):
+            try:
+                return self.bundle(version)
+            except ModelError as error:
+                reasons.append(error.what)
+                refuse(version, error)
+        raise ModelError(f"no version in {self.folder} can be served: {reasons[0]}", "liveshelf models activate VERSION")
+
     def versions(self) -> list[Version]:
         """What is published, oldest first."""
         serving = self.active().version if (self.folder / ACTIVE).is_file() else ""
@@ -167,33 +181,20 @@ class Registry:
             },
         }
 
-    def holds(self, version: str) -> bool:
-        """Whether a version was published; it may be broken."""
+    def place(self, version: str) -> Path:
+        """The folder of a version. Raises ModelError if it is unknown."""
         # A version is a plain name: nothing outside the folder can be named.
-        return Path(version).name == version and (self.folder / version / "manifest.json").is_file()
-
-    def serving(self, refuse: Callable[[str, ModelError], object] = lambda *_: None) -> Bundle:
-        """The active version or, while that is broken, the newest good one of those before, as a restarted job has it.
-
-        `refuse` is told each broken one. Raises ModelError if all are.
-        """
-        active, reasons = self.active(), []
-        for version in (active.version, *reversed(active.before)):
-            try:
-                return self.bundle(version)
-            except ModelError as error:
-                reasons.append(error.what)
-                refuse(version, error)
-        raise ModelError(f"no version in {self.folder} can be served: {reasons[0]}", "liveshelf models activate VERSION")
+        if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
+            known = ", ".join(file.parent.name for file in self._manifests())
+            raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {known or 'none'}")
+        return self.folder / version
 
     def bundle(self, version: str) -> Bundle:
         """A version, checked as a worker checks it. Raises ModelError if it is unknown, broken or another one."""
-        if not self.holds(version):
-            known = ", ".join(file.parent.name for file in self._manifests())
-            raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {known or 'none'}")
-        bundle = load_bundle(self.folder / version)
+        place = self.place(version)
+        bundle = load_bundle(place)
         if bundle.version != version:
-            raise ModelError(f"{self.folder / version} holds {bundle.version}", "publish the bundle again")
+            raise ModelError(f"{place} holds {bundle.version}", "publish the bundle again")
         return bundle
 
     def refused(self) -> Refused | None:

@@ -12,10 +12,11 @@ class Versions:
     def __init__(self, model_dir: Path) -> None:
         self._registry = Registry(model_dir) if is_registry(model_dir) else None
         self.serving = self._registry.serving() if self._registry else load_bundle(model_dir)
-        self._loaded = {self.serving.version: self.serving}
+        self._found = {self.serving.version: self.serving}
 
     def named(self, version: str) -> Bundle:
         """The bundle that a list names, or what serves if it names none that is known. Raises ModelError if it is broken."""
-        if version not in self._loaded and self._registry and self._registry.holds(version):
-            self._loaded[version] = self._registry.bundle(version)
-        return self._loaded.get(version, self.serving)
+        if version not in self._found:
+            known = self._registry and version in {each.version for each in self._registry.versions()}
+            self._found[version] = self._registry.bundle(version) if known else self.serving
+        return self._found[version]
