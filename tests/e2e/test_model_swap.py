@@ -1,4 +1,4 @@
-"""Versions change under load on a real cluster: each list is whole, is of one version, and is of the one it names."""
+"""Versions change under 1,000 events/s on a real cluster: each list is whole, and of the version that it names."""
 
 import hashlib
 import itertools
@@ -52,7 +52,7 @@ class Shop:
 
     def __init__(self, scenario) -> None:
         self.scenario, self.sent = scenario, ReplayReport()
-        self._latest: deque[str] = deque(maxlen=20)
+        self._latest: deque[str] = deque(maxlen=5000)  # 5 s of clicks: on a busy machine a list takes its time
         self._closed, self._thread = threading.Event(), ThreadPoolExecutor(1)
         self._redis = redis.Redis.from_url(scenario.runtime.redis_url)
 
@@ -83,7 +83,7 @@ class Shop:
         return active
 
     def shows(self, active: Active) -> bool:
-        stored = read_lists(self._redis, list(self._latest), self.scenario.settings.channel)
+        stored = read_lists(self._redis, list(self._latest)[::25], self.scenario.settings.channel)
         lists = map(msgspec.json.decode, stored.values())
         return any(
             each["model"] == active.version and each["computed_at_ms"] >= active.activated_at_ms for each in lists
