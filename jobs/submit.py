@@ -21,7 +21,7 @@ from jobs.features.source import MAX_LETTER_BYTES
 from jobs.job_config import JobConfig
 from jobs.jvm.build import contract_jar
 from jobs.settings import REPOSITORY, Settings
-from models.bundle import load_bundle
+from models.bundle import Bundle, load_bundle
 from models.registry import serving_folder
 
 Job = Literal["features", "rankings"]
@@ -104,7 +104,14 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
 
 def context_features(settings: Settings) -> list[str]:
     """What the model wants beside the session; raises `DefinitionError` unless the feature service gives just that."""
-    bundle, running = load_bundle(serving_folder(settings.model_dir)), plan.submitted(settings.state_dir)
+    bundle = load_bundle(serving_folder(settings.model_dir))
+    check_context(settings, bundle)
+    return bundle.context_features
+
+
+def check_context(settings: Settings, bundle: Bundle) -> None:
+    """Raises `DefinitionError` unless the feature service gives what the model reads, `ServiceError` before `apply`."""
+    running = plan.submitted(settings.state_dir)
     services = running.services if running else _services(definitions.from_registry(settings))
     given = services.get(settings.context_service)
     if given != bundle.context_features:
@@ -113,7 +120,6 @@ def context_features(settings: Settings) -> list[str]:
             f"but model {bundle.version} reads {bundle.context_features}",
             "bring the service's features into the model's order, or choose another model_dir or context_service",
         )
-    return bundle.context_features
 
 
 def _services(known: definitions.Definitions) -> dict[str, list[str]]:

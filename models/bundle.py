@@ -5,6 +5,7 @@ msgspec, never torch: it runs inside the Flink workers.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
@@ -69,12 +70,16 @@ class Golden(TypedDict):
     outputs: dict[str, list]
 
 
+# Of each file its sha256.
+Files = TypedDict("Files", {"model.onnx": str, "vocabulary.json": str})
+
+
 class Manifest(TypedDict):
     """What the bundle is, and what it was made of."""
 
     format: Literal[1]
     name: str
-    files: dict[str, str]  # name → sha256
+    files: Files
     inputs: list[Tensor]
     outputs: list[Tensor]
     n_items: int
@@ -125,16 +130,17 @@ def load_bundle(path: Path | str) -> Bundle:
     Raises ModelError with the file, what was found, what was expected and the way out.
     """
     folder = Path(path)
-    manifest = _decode(folder / "manifest.json", _read(folder / "manifest.json"), Manifest)
+    manifest = read_manifest(folder)
     content = {name: _read(folder / name) for name in ("model.onnx", "vocabulary.json")}
     for name, data in content.items():
-        _check_hash(folder / name, data, manifest["files"].get(name, "nothing"))
+        _check_hash(folder / name, data, manifest["files"][name])
+    _check_features(folder / "manifest.json", manifest["context_features"])
     vocabulary = _decode(folder / "vocabulary.json", content["vocabulary.json"], Vocabulary)
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
     session = _open_session(folder / "model.onnx", content["model.onnx"])
     _check_signature(folder / "model.onnx", session, manifest)
     bundle = Bundle(
-        version=f"{manifest['name']}-{manifest['files']['model.onnx'][:12]}",
+        version=version_of(manifest),
         items=["", *vocabulary["items"]],
         item_index={item: index for index, item in enumerate(vocabulary["items"], start=1)},
         type_index={name: index for index, name in enumerate(vocabulary["event_types"], start=1)},
@@ -146,6 +152,16 @@ def load_bundle(path: Path | str) -> Bundle:
     )
     _check_golden(folder / "model.onnx", bundle)
     return bundle
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What the bundle says of itself. Raises ModelError if that can't be read; nothing else is looked at."""
+    return _decode(folder / "manifest.json", _read(folder / "manifest.json"), Manifest)
+
+
+def version_of(manifest: Manifest) -> str:
+    """The name that lists carry: the bundle's, and the first 12 digits of its model's sha256."""
+    return f"{manifest['name']}-{manifest['files']['model.onnx'][:12]}"
 
 
 def _read(file: Path) -> bytes:
@@ -172,6 +188,13 @@ def _check_hash(file: Path, data: bytes, expected: str) -> None:
             f"{file} ({len(data):,} bytes) has sha256 {found}, its manifest says {expected}",
             "copy the whole bundle folder again, or export it again; never edit one of its files",
         )
+
+
+def _check_features(file: Path, features: list[str]) -> None:
+    """A running job would else fail on the name, and again at each restart."""
+    wrong = [feature for feature in features if not re.fullmatch(r"[^:]+:[^:]+", feature)]
+    if wrong:
+        raise ModelError(f"{file} has context features {wrong} that aren't view:feature", REBUILD)
 
 
 def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) -> None:

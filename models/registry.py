@@ -6,13 +6,14 @@ change is one rename, so that a reader sees the old state or the new one, and a 
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from jobs.errors import ModelError
-from models.bundle import Bundle, Manifest, load_bundle
+from models.bundle import Bundle, load_bundle, read_manifest, version_of
 
 ACTIVE, REFUSED = "active.json", "refused.json"
 PARTS = ("model.onnx", "vocabulary.json", "manifest.json")
@@ -27,22 +28,37 @@ class Active(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A version that a running job was told to take and did not."""
+    """A version that a running job was told to take by the activation of that time, and did not."""
 
     version: str
+    activated_at_ms: int
     reason: str
     at_ms: int
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A published version as `liveshelf models list` shows it."""
+    """A published version as `liveshelf models list` shows it; `broken` says why its manifest can't be read."""
 
     version: str
     active: bool
     published_at_ms: int
-    items: int
-    recall_20: float | None
-    mrr_20: float | None
+    items: int | None = None
+    recall_20: float | None = None
+    mrr_20: float | None = None
+    broken: str = ""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a folder of a bundle or of versions is to those who look at the running system.
+
+    `state`: "active"; "refused" by a running job, which goes on with the version before; "broken" where the version
+    can't be read.
+    """
+
+    state: Literal["active", "refused", "broken"]
+    version: str
+    reason: str = ""
+    fix: str = ""
 
 
 def is_registry(folder: Path) -> bool:
@@ -55,11 +71,28 @@ def serving_folder(folder: Path) -> Path:
     return folder / Registry(folder).active().version if is_registry(folder) else folder
 
 
+def state_of(folder: Path) -> State:
+    """Raises nothing: what can't be read is said."""
+    version = ""
+    try:
+        if not is_registry(folder):
+            return State("active", version_of(read_manifest(folder)))
+        registry = Registry(folder)
+        version = registry.active().version
+        if refused := registry.refused():
+            return State("refused", version, refused.reason, "liveshelf models rollback")
+        read_manifest(folder / version)
+    except ModelError as error:
+        return State("broken", version, error.what, error.fix)
+    return State("active", version)
+
+
 class Registry:
     """The versions in one folder; nothing here starts or stops a job."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, check: Callable[[Bundle], object] = lambda _: None) -> None:
+        """`check` raises what speaks against a good bundle's being activated."""
+        self.folder, self._check = folder, check
 
     def active(self) -> Active:
         """Raises ModelError while nothing is activated."""
@@ -71,6 +104,20 @@ class Registry:
             ) from error
         except msgspec.DecodeError as error:
             raise ModelError(f"{self.folder / ACTIVE} is broken: {error}", "liveshelf models activate VERSION") from error
+
+    def serving(self, refuse: Callable[[str, ModelError], object] = lambda *_: None) -> Bundle:
+        """The active version or, while that is broken, the newest good one of those before, as a restarted job has it.
+
+        `refuse` is told each broken one. Raises ModelError if all are.
+        """
+        active, reasons = self.active(), []
+        for version in (active.version, *reversed(active.before)):
+            try:
+                return self.bundle(version)
+            except ModelError as error:
+                reasons.append(error.what)
+                refuse(version, error)
+        raise ModelError(f"no version in {self.folder} can be served: {reasons[0]}", "liveshelf models activate VERSION")
 
     def versions(self) -> list[Version]:
         """What is published, oldest first."""
@@ -90,15 +137,17 @@ class Registry:
         return bundle.version
 
     def activate(self, version: str) -> Active:
-        """Make a version the one that serves. Raises ModelError, and changes nothing, if it is unknown or broken."""
-        self.bundle(version)
-        before: list[str] = []
-        if (self.folder / ACTIVE).is_file():
-            now = self.active()
-            if now.version == version:
-                return now
-            before = [*now.before, now.version]
-        return self._write(version, before)
+        """Make a version the one that serves. Raises ModelError, and changes nothing, if it is unknown or broken.
+
+        A version that a running job has refused is offered again, as its files may have been mended.
+        """
+        self._check(self.bundle(version))
+        if not (self.folder / ACTIVE).is_file():
+            return self._write(version, [])
+        now = self.active()
+        if now.version != version:
+            return self._write(version, [*now.before, now.version])
+        return self._write(version, now.before) if self.refused() else now
 
     def rollback(self) -> Active:
         """Go back to what served before. Raises ModelError if there is nothing or it is broken."""
@@ -106,7 +155,7 @@ class Registry:
         if not now.before:
             raise ModelError(f"{now.version} is the first version that was activated", "liveshelf models activate VERSION")
         *before, version = now.before
-        self.bundle(version)
+        self._check(self.bundle(version))
         return self._write(version, before)
 
     def diff(self, one: str, other: str) -> dict[str, Any]:
@@ -149,18 +198,26 @@ class Registry:
         return bundle
 
     def refused(self) -> Refused | None:
-        """The last refusal of a running job, if the version that it refused is still the active one."""
+        """What a running job has refused, if that is what is active, and wasn't activated again since."""
         try:
             found = msgspec.json.decode((self.folder / REFUSED).read_bytes(), type=Refused)
         except (OSError, msgspec.DecodeError):
             return None
-        return found if found.version == self.active().version else None
+        active = self.active()
+        same = (found.version, found.activated_at_ms) == (active.version, active.activated_at_ms)
+        return found if same else None
 
     def note_refusal(self, version: str, reason: str) -> None:
-        """Told by a running job; where the folder can't be written the job's metric and log still say it."""
+        """Told by a running job; where the folder can't be written the job's metric still says it.
+
+        Of versions that aren't active nothing is kept: a restarted job may pass several on its way to a good one.
+        """
         try:
-            _replace(self.folder / REFUSED, Refused(version, reason, time.time_ns() // 1_000_000))
-        except OSError:
+            active = self.active()
+            if active.version == version:
+                noted = Refused(version, active.activated_at_ms, reason, time.time_ns() // 1_000_000)
+                _replace(self.folder / REFUSED, noted)
+        except (OSError, ModelError):
             return
 
     def _manifests(self) -> list[Path]:
@@ -180,15 +237,12 @@ def _replace(file: Path, content: msgspec.Struct) -> None:
 
 
 def _version(file: Path, serving: str) -> Version:
-    manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+    name = file.parent.name
+    known = Version(name, name == serving, file.stat().st_mtime_ns // 1_000_000)
+    try:
+        manifest = read_manifest(file.parent)
+    except ModelError as error:
+        return msgspec.structs.replace(known, broken=error.what)
     measured = manifest["metrics"].get("model", {})
-    version = file.parent.name
-    published_at_ms = file.stat().st_mtime_ns // 1_000_000
-    return Version(
-        version,
-        version == serving,
-        published_at_ms,
-        manifest["n_items"],
-        measured.get("recall@20"),
-        measured.get("mrr@20"),
-    )
+    quality = {"recall_20": measured.get("recall@20"), "mrr_20": measured.get("mrr@20")}
+    return msgspec.structs.replace(known, items=manifest["n_items"], **quality)

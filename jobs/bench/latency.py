@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from jobs.bench import clicks, flink_jobs
+from jobs.bench import clicks, flink_jobs, swaps
 from jobs.bench.clicks import Clicks
 from jobs.bench.figures import percentiles
 from jobs.bench.memory import memory_mb
@@ -18,6 +18,8 @@ from jobs.bench.workplace import VISITORS, Workplace
 from jobs.cluster import topics
 from jobs.errors import ServiceError
 from jobs.rankings.reader import ShelfReader, shelf_key
+from jobs.verify.slice import read_slice
+from models.registry import Registry
 
 TOPIC = "bench.live"
 EVENTS_PER_S = 1_000
@@ -39,15 +41,25 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     count: int  # live events
     events_per_s: int
     warm_s: float  # live events before that aren't watched
+    swaps_s: float  # from then on versions are swapped
     sample_every: int
+
+    @property
+    def watched(self) -> range:
+        """The live events whose lists are watched."""
+        return range(int(self.warm_s * self.events_per_s), self.count, self.sample_every)
+
+    @property
+    def swaps_from(self) -> int:
+        """The first live event after the models' swaps have begun."""
+        return int(self.swaps_s * self.events_per_s)
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What the reader saw: latencies, the times between its polls (its resolution), and events without a list."""
+    """What the reader saw: each event's latency, if it got its list, and the times between polls (the resolution)."""
 
-    latencies_ms: list[float]
+    latencies_ms: dict[int, float]
     polls_ms: list[float]
-    lost: int
 
 
 def _all_clicks(schedule: Schedule) -> Clicks:
@@ -71,11 +83,37 @@ def sent_times(folder: Path, count: int) -> np.ndarray:
 
 
 def measure(place: Workplace, history: int, warm_s: float, seconds: float, progress: Callable[[str], None]) -> dict:
-    """`latency_ms`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
+    """`latency_ms`, `swaps`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
 
-    `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`.
+    `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`,
+    and in the `swaps.SECONDS` after them the model is changed again and again.
     """
-    schedule = Schedule(
+    schedule = _schedule(place, history, warm_s, warm_s + seconds)
+    folder = _folder(place, schedule)
+    registry = swaps.registry_of(place.settings.state_dir / "versions")
+    job = _start_job(place, schedule, registry.folder)
+    lasts_s = schedule.count / EVENTS_PER_S
+    progress(f"latency: {history:,} events of history are read; {EVENTS_PER_S:,} events/s for {lasts_s:.0f} s")
+    watcher, generator = (_spawn(name, folder) for name in ("watch", "load"))
+    time.sleep(warm_s + seconds / 3)
+    memory = memory_mb(place.settings.state_dir)
+    visitors = np.unique(live_clicks(schedule).visitor[: int(warm_s * EVENTS_PER_S)]).tolist()
+    loaded = _reads(place, random.Random(3).choices(visitors, k=LOADED_READS), LOADED_PAUSE_S)
+    first_list_ms = _swap(place, folder, schedule, registry)
+    behind_ms = float(_output(generator, schedule))
+    _output(watcher, schedule)
+    _check_offsets(schedule)
+    flink_jobs.cancel(place.rest_url, job)
+    seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
+    idle = _reads(place, visitors[:10_000] if len(visitors) >= 10_000 else random.Random(4).choices(visitors, k=10_000))
+    return _latencies(seen, schedule, behind_ms, first_list_ms) | {
+        "read_ms": idle | {"under_load": loaded},
+        "memory_mb": memory,
+    }
+
+
+def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float) -> Schedule:
+    return Schedule(
         kafka_bootstrap=place.services.kafka_bootstrap,
         redis_url=place.services.redis_url,
         topic=TOPIC,
@@ -83,30 +121,12 @@ def measure(place: Workplace, history: int, warm_s: float, seconds: float, progr
         items=place.items,
         partitions=place.settings.topic_partitions,
         history=history,
-        count=round((warm_s + seconds) * EVENTS_PER_S),
+        count=round((swaps_s + swaps.SECONDS) * EVENTS_PER_S),
         events_per_s=EVENTS_PER_S,
         warm_s=warm_s,
+        swaps_s=swaps_s,
         sample_every=SAMPLE_EVERY,
     )
-    folder = _folder(place, schedule)
-    job = _start_job(place, schedule)
-    progress(f"latency: {history:,} events of history are read; {EVENTS_PER_S:,} events/s for {warm_s + seconds:.0f} s")
-    watcher, generator = (_spawn(name, folder) for name in ("watch", "load"))
-    time.sleep(warm_s + seconds / 3)
-    memory = memory_mb(place.settings.state_dir)
-    visitors = np.unique(live_clicks(schedule).visitor[: int(warm_s * EVENTS_PER_S)]).tolist()
-    loaded = _reads(place, random.Random(3).choices(visitors, k=LOADED_READS), LOADED_PAUSE_S)
-    behind_ms = float(_output(generator, schedule))
-    _output(watcher, schedule)
-    _check_offsets(schedule)
-    flink_jobs.cancel(place.rest_url, job)
-    seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
-    idle = _reads(place, visitors[:10_000] if len(visitors) >= 10_000 else random.Random(4).choices(visitors, k=10_000))
-    return {
-        "latency_ms": _latency(seen, schedule, behind_ms),
-        "read_ms": idle | {"under_load": loaded},
-        "memory_mb": memory,
-    }
 
 
 def _folder(place: Workplace, schedule: Schedule) -> Path:
@@ -118,7 +138,7 @@ def _folder(place: Workplace, schedule: Schedule) -> Path:
     return folder
 
 
-def _start_job(place: Workplace, schedule: Schedule) -> str:
+def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
     """Fill the topic with the history, submit the rankings job, and wait until its lists answer the last of it."""
     place.new_topic(TOPIC)
     made = _all_clicks(schedule).part(0, schedule.history)
@@ -127,7 +147,7 @@ def _start_job(place: Workplace, schedule: Schedule) -> str:
     clicks.produce(schedule.kafka_bootstrap, TOPIC, stream, partition, schedule.history)
     for key in place.store.scan_iter("shelf:*", count=5_000):
         place.store.unlink(key)  # their versions are offsets of another topic
-    job = place.submit("rankings", TOPIC)
+    job = place.submit("rankings", TOPIC, model_dir=str(model_dir))
     flink_jobs.wait_running(place.rest_url, job)
     offset = clicks.offsets(partition)
     last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
@@ -138,6 +158,17 @@ def _start_job(place: Workplace, schedule: Schedule) -> str:
             raise ServiceError(f"the rankings job didn't catch up within {CATCH_UP_LIMIT_S:.0f} s", "see its log")
         time.sleep(0.1)
     return job
+
+
+def _swap(place: Workplace, folder: Path, schedule: Schedule, registry: Registry) -> list[int]:
+    """Change the versions when their time has come; how long each one's first list takes, in ms."""
+    sent = sent_times(folder, schedule.count)
+    while not sent[schedule.swaps_from]:
+        time.sleep(0.01)
+    bootstrap, topic = schedule.kafka_bootstrap, place.settings.rankings_topic
+    logged = topics.end_offsets(bootstrap, topic)
+    made = swaps.swap(registry)
+    return swaps.first_list_ms(read_slice(bootstrap, topic, logged).records, made)
 
 
 def _spawn(name: str, folder: Path) -> subprocess.Popen[str]:
@@ -160,14 +191,29 @@ def _check_offsets(schedule: Schedule) -> None:
         raise ServiceError(f"{TOPIC} holds {found:,} records instead of {expected:,}", "measure again")
 
 
-def _latency(seen: Seen, schedule: Schedule, behind_ms: float) -> dict[str, float | int | dict]:
-    return percentiles(seen.latencies_ms) | {
-        "events": len(seen.latencies_ms) + seen.lost,
-        "lists": len(seen.latencies_ms),
+def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: list[int]) -> dict[str, dict]:
+    """`latency_ms` before the swaps and `swaps` with what it is in the time of them."""
+    quiet, swapped = (
+        _latency(seen, [number for number in schedule.watched if (number >= schedule.swaps_from) is during])
+        for during in (False, True)
+    )
+    about = {
         "events_per_s": schedule.events_per_s,
         "resolution_ms": percentiles(seen.polls_ms),
         "generator_behind_ms_max": behind_ms,
     }
+    counts = {"activations": swaps.ACTIVATIONS, "rollbacks": swaps.ROLLBACKS, "shown": len(first_list_ms)}
+    ratio = round(swapped["p99"] / quiet["p99"], 2)
+    return {
+        "latency_ms": quiet | about,
+        "swaps": counts | {"latency_ms": swapped, "p99_ratio": ratio, "first_list_ms": percentiles(first_list_ms)},
+    }
+
+
+def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
+    """Percentiles over these events; those that aren't among the `lists` got none."""
+    found = [seen.latencies_ms[number] for number in numbers if number in seen.latencies_ms]
+    return percentiles(found) | {"events": len(numbers), "lists": len(found)}
 
 
 def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:

@@ -27,9 +27,8 @@ def main(folder: Path) -> None:
     """Watch the sampled events' lists until all are seen or the patience is over."""
     schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
     made, offset = live_clicks(schedule), live_offsets(schedule)
-    sampled = range(int(schedule.warm_s * schedule.events_per_s), schedule.count, schedule.sample_every)
-    keys = {number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.channel) for number in sampled}
-    wanted = {number: b"%020d" % offset[number] for number in sampled}
+    keys = {number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.channel) for number in schedule.watched}
+    wanted = {number: b"%020d" % offset[number] for number in schedule.watched}
     store = redis.Redis.from_url(schedule.redis_url)
     seen = _watch(store, keys, wanted, sent_times(folder, schedule.count))
     (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
@@ -38,7 +37,7 @@ def main(folder: Path) -> None:
 def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], sent_ns: np.ndarray) -> Seen:
     """A poll asks for the versions of all lists that are due; the time of an answer is the time after its exchange."""
     coming, pending = deque(keys), {}
-    latencies_ms, polls_ms = [], []
+    latencies_ms, polls_ms = {}, []
     last_sent_s = before_ns = time.monotonic_ns()
     while coming or pending:
         while coming and sent_ns[coming[0]]:
@@ -61,11 +60,11 @@ def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], s
         before_ns = now_ns
         for number, version in zip(numbers, versions, strict=True):
             if version >= wanted[number]:
-                latencies_ms.append((now_ns - pending.pop(number)) / 1e6)
+                latencies_ms[number] = (now_ns - pending.pop(number)) / 1e6
         if not coming and time.monotonic() - last_sent_s > PATIENCE_S:
             break
         time.sleep(SLEEP_S)
-    return Seen(latencies_ms, polls_ms, lost=len(pending) + len(coming))
+    return Seen(latencies_ms, polls_ms)
 
 
 if __name__ == "__main__":

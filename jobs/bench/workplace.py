@@ -45,13 +45,16 @@ class Workplace:
     def new_topic(self, name: str) -> None:
         topics.create_topics(self.services.kafka_bootstrap, {name: self.settings.topic_partitions})
 
-    def submit(self, job: Job, topic: str, ends: dict[int, int] | None = None) -> str:
-        """Submit the features or the rankings job to read a topic from its beginning, up to `ends` if given."""
+    def submit(self, job: Job, topic: str, ends: dict[int, int] | None = None, **config: object) -> str:
+        """Submit the features or the rankings job to read a topic from its beginning, up to `ends` if given.
+
+        `config` overrides fields of `JobConfig`.
+        """
         options = {"scan.startup.mode": "earliest-offset"}
         if ends is not None:
             stop = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in ends.items())
             options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": stop}
-        wanted = submission(self.settings, self.services, job, events_topic=topic, source_options=options)
+        wanted = submission(self.settings, self.services, job, events_topic=topic, source_options=options, **config)
         return flink_jobs.submit(wanted.argv, wanted.environment, bounded=ends is not None)
 
     def submit_tutorial(self, job: str, topic: str, ends: dict[int, int]) -> str:

@@ -12,7 +12,7 @@ import yaml
 from jobs.cluster import flink, jars, java, kafka, processes, redis, runtime
 from jobs.errors import ServiceError
 from jobs.settings import Settings
-from models.registry import Registry, is_registry, serving_folder
+from models.registry import state_of
 
 GIB = 1024**3
 MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
@@ -159,9 +159,6 @@ def _registry(settings: Settings) -> Check:
 
 
 def _model(settings: Settings) -> Check:
-    name, wanted, fix = "model bundle", "manifest.json in the bundle", "set LIVESHELF_MODEL_DIR"
-    if is_registry(settings.model_dir) and (refused := Registry(settings.model_dir).refused()):
-        return Check(name, False, f"{refused.version} was refused: {refused.reason}", wanted, "liveshelf models rollback")
-    manifest = serving_folder(settings.model_dir) / "manifest.json"
-    found = str(manifest) if manifest.is_file() else f"no {manifest}"
-    return Check(name, manifest.is_file(), found, wanted, fix)
+    model = state_of(settings.model_dir)
+    found = f"{model.version or settings.model_dir} is {model.state}" + (f": {model.reason}" if model.reason else "")
+    return Check("model bundle", model.state == "active", found, "a version that running jobs take", model.fix)

@@ -5,9 +5,11 @@ seconds to each return of a TaskManager. The client is Flink's own `bin/flink`, 
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,17 @@ def ask(rest_url: str, path: str) -> dict[str, Any]:
     answer = requests.get(rest_url.rstrip("/") + path, timeout=CONNECTION_S)
     answer.raise_for_status()
     return answer.json()
+
+
+def operator_counter(metrics_urls: Iterable[str], name: str) -> int:
+    """One of our operators' counters, over all tasks that run; raises `requests.RequestException`."""
+    return round(sum(sum(counted(requests.get(url, timeout=10).text, name)) for url in metrics_urls))
+
+
+def counted(page: str, name: str) -> list[float]:
+    """The values of an operator's counter on a page of Flink's Prometheus reporter, one for each task."""
+    line = rf"^flink_taskmanager_job_task_operator_{name}\{{[^}}]*\}} ([0-9.eE+]+)$"
+    return [float(found) for found in re.findall(line, page, re.MULTILINE)]
 
 
 def command(settings: Settings, action: str = "run") -> FlinkCommand:

@@ -12,7 +12,9 @@ from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, pr
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from jobs.settings import Settings
+    from models.bundle import Bundle
+    from models.registry import Registry, Version
 
 
 app = typer.Typer(
@@ -213,13 +215,23 @@ def table(found: dict[str, dict]) -> str:
 def _registry() -> "Registry":
     from models.registry import Registry
 
-    folder = load_settings().model_dir
+    settings = load_settings()
+    folder = settings.model_dir
     if (folder / "manifest.json").is_file():
         raise SettingsError(
             f"{folder} is one bundle, not a folder of versions",
             "set LIVESHELF_MODEL_DIR to a folder for versions, then: liveshelf models publish BUNDLE",
         )
-    return Registry(folder)
+    return Registry(folder, lambda bundle: _check_context(settings, bundle))
+
+
+def _check_context(settings: "Settings", bundle: "Bundle") -> None:
+    """What `submit` would refuse a running job mustn't be told to take; before the first `up` nothing is applied."""
+    from jobs import submit
+    from jobs.features import definitions, plan
+
+    if plan.submitted_path(settings.state_dir).is_file() or definitions.store_yaml(settings).is_file():
+        submit.check_context(settings, bundle)
 
 
 @app.command("list")
@@ -231,10 +243,16 @@ def list_versions(as_json: AsJson = False) -> None:
     if as_json:
         return print_json({"versions": versions, "refused": refused})
     for each in versions:
-        quality = f"recall@20 {each.recall_20:.4f}  MRR@20 {each.mrr_20:.4f}" if each.recall_20 is not None else ""
-        print(f"{'*' if each.active else ' '} {each.version:40} {each.items:9,} items  {quality}".rstrip())
+        print(f"{'*' if each.active else ' '} {each.version:40} {_about(each)}".rstrip())
     if refused:
         note(f"{refused.version} was refused by a running job, which goes on with the version before: {refused.reason}")
+
+
+def _about(version: "Version") -> str:
+    if version.broken:
+        return f"broken: {version.broken}"
+    quality = f"  recall@20 {version.recall_20:.4f}  MRR@20 {version.mrr_20:.4f}" if version.recall_20 is not None else ""
+    return f"{version.items:9,} items{quality}"
 
 
 @app.command()
@@ -252,7 +270,7 @@ def publish(
 
 @app.command()
 def activate(version: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
-    """Check a version and make it the one that serves; running jobs take it within seconds."""
+    """Check a version, and that the feature service gives what it reads; running jobs serve it within seconds."""
     print(_registry().activate(version).version)
 
 

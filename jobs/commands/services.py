@@ -51,22 +51,26 @@ def down() -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Say what runs: addresses, processes, memory, task slots and jobs.
+    """Say what runs: addresses, processes, memory, task slots and jobs; and which model serves, or was refused.
 
     \b
     Examples:
       liveshelf status
       liveshelf status --json | jq -r '.flink.jobs[] | .name + " " + .state'
+      liveshelf status --json | jq -r .model.state
     """
     from jobs.cluster import runtime
+    from models.registry import state_of
 
-    found = runtime.status(load_settings())
+    settings = load_settings()
+    found, model = runtime.status(settings), state_of(settings.model_dir)
     if as_json:
-        return print_json(found)
+        return print_json(found | {"model": model})
     for name, each in found.items():
         print(_status_line(name, each).rstrip())
     for job in found["flink"].get("jobs", []):
         print(f"job    {job['state']:14} {job['name']}  {job['id']}")
+    print(f"model  {model.state:14} {model.version}  {model.reason}".rstrip())
 
 
 def _status_line(name: str, each: dict) -> str:

@@ -1,13 +1,12 @@
 """What the system did with the clicks, counted from Kafka and from the operators, not from what was sent."""
 
-import re
 import time
 from typing import NamedTuple
 
 import msgspec
-import requests
 from kafka import KafkaAdminClient, TopicPartition
 
+from jobs.cluster.flink import operator_counter
 from jobs.cluster.runtime import Runtime
 from jobs.cluster.topics import end_offsets
 from jobs.errors import ServiceError
@@ -17,7 +16,7 @@ from jobs.verify.slice import read_slice
 
 PROCESSED_LIMIT_S = 120.0
 # The rankings operator counts the rows that reach it: each accepted event but heartbeats, once.
-ACCEPTED_METRIC = re.compile(r"^flink_taskmanager_job_task_operator_batch_rows\{[^}]*\} ([0-9.eE+]+)$", re.MULTILINE)
+ACCEPTED_METRIC = "batch_rows"
 
 
 class Counts(NamedTuple):
@@ -84,7 +83,8 @@ def counts(settings: Settings, running: Runtime, end: dict[int, int]) -> Counts:
         _origins(running.kafka_bootstrap, topic)
         for topic in (settings.dead_topic, settings.late_topic, settings.rankings_topic)
     )
-    return Counts(read, _accepted(running), dead, late, lists)
+    accepted = operator_counter(running.metrics_urls, ACCEPTED_METRIC)
+    return Counts(read, accepted, dead, late, lists)
 
 
 def _is_event(decode, value: bytes | None) -> bool:
@@ -102,9 +102,3 @@ def _origins(bootstrap: str, topic: str) -> int:
 
 def _values(bootstrap: str, topic: str) -> list[bytes]:
     return [record.value for record in read_slice(bootstrap, topic, must_exist=False).records]
-
-
-def _accepted(running: Runtime) -> int:
-    """What the rankings operator has counted, over its tasks."""
-    pages = [requests.get(url, timeout=10).text for url in running.metrics_urls]
-    return round(sum(float(found) for page in pages for found in ACCEPTED_METRIC.findall(page)))

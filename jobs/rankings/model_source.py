@@ -1,5 +1,6 @@
 """The model that serves: one bundle, or whatever a registry's active version is, taken between two batches."""
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from models.bundle import Bundle, load_bundle
 from models.registry import ACTIVE, Registry, is_registry
 
 LOOK_EVERY_S = 1.0
+LOG = logging.getLogger(__name__)
 
 
 class ModelSource:
@@ -44,17 +46,7 @@ class ModelSource:
 
     def _first(self, folder: Path) -> Bundle:
         """A restarted job whose active version is broken serves the one before, as it would have without a restart."""
-        if self._registry is None:
-            return load_bundle(folder)
-        active = self._registry.active()
-        reasons = []
-        for version in (active.version, *reversed(active.before)):
-            try:
-                return self._registry.bundle(version)
-            except ModelError as error:
-                reasons.append(str(error))
-                self._refuse(version, error)
-        raise ModelError(f"no version in {folder} can be served: {reasons[0]}", "liveshelf models activate VERSION")
+        return load_bundle(folder) if self._registry is None else self._registry.serving(self._refuse)
 
     def _load(self) -> None:
         version = "?"
@@ -66,7 +58,8 @@ class ModelSource:
             self._refuse(version, error)
 
     def _refuse(self, version: str, error: Exception) -> None:
-        self._registry.note_refusal(version, str(error))
+        LOG.warning("model %s is refused: %s", version, error)
+        self._registry.note_refusal(version, str(error).partition("\n")[0])  # without the way out
         self.refusals += 1
 
     def _stamp(self) -> int:

@@ -18,7 +18,7 @@ from jobs.verify.views import View, plain_views
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-    from models.bundle import Bundle
+    from jobs.verify.versions import Versions
 
 PAUSE_S = 2.0  # between two looks at a job that hasn't caught up; it shares the machine with verify
 
@@ -32,7 +32,7 @@ class Addresses(Protocol):
 
 @dataclass(frozen=True)
 class Checked:
-    """What is verified: a topic's slice from `since` on, the definitions, the model and the stores."""
+    """What is verified: a topic's slice from `since` on, the definitions, the models and the stores."""
 
     settings: Settings
     addresses: Addresses
@@ -40,7 +40,7 @@ class Checked:
     since: Mapping[int, int] | None
     store: "FeatureStore"
     views: list[View]
-    bundle: "Bundle"
+    versions: "Versions"
     client: redis.Redis
 
 
@@ -59,16 +59,15 @@ def verify(
     with empty stores, else older entities count as too many. `store` is opened from the settings if absent.
     Raises ServiceError, DefinitionError, ModelError or DataError; differences are in the report, not raised.
     """
-    from models.bundle import load_bundle
-    from models.registry import serving_folder
+    from jobs.verify.versions import Versions
 
     store = store or open_store(settings)
     views = plain_views(store.list_stream_feature_views())
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
-    bundle = load_bundle(serving_folder(settings.model_dir))
+    versions = Versions(settings.model_dir)
     with redis.Redis.from_url(addresses.redis_url) as client:
-        checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, bundle, client)
+        checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, versions, client)
         deadline_s = time.monotonic() + wait_s
         while True:
             report = verify_once(checked)
@@ -145,22 +144,6 @@ def _verify_features(report: Report, checked: Checked, classified: Classified) -
     )
 
 
-def _bundles_by_visitor(
-    checked: Checked, sessions: Mapping[str, lists.Session], stored: Mapping[str, bytes]
-) -> "dict[str, Bundle]":
-    """The version that made each visitor's list, where a registry has it; else the one that serves."""
-    from models.registry import Registry, is_registry
-
-    serving = checked.bundle
-    if not is_registry(checked.settings.model_dir):
-        return dict.fromkeys(sessions, serving)
-    registry = Registry(checked.settings.model_dir)
-    known = {each.version for each in registry.versions()}
-    named = {visitor: shelf.model_of(stored.get(visitor, b"")) for visitor in sessions}
-    bundles = {version: registry.bundle(version) for version in set(named.values()) & known - {serving.version}}
-    return {visitor: bundles.get(version, serving) for visitor, version in named.items()}
-
-
 def _verify_lists(report: Report, checked: Checked, classified: Classified) -> int:
     """Every visitor's list and its log record; how many lists have outlived their ttl."""
     settings = checked.settings
@@ -168,13 +151,12 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified) -> i
     log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False)
     logged = shelf.newest_logged(log.records, settings.channel)
     stored = shelf.read_lists(checked.client, sessions, settings.channel)
-    made_by = _bundles_by_visitor(checked, sessions, stored)
-    for bundle in {each.version: each for each in (checked.bundle, *made_by.values())}.values():
+    serving = checked.versions.serving
+    made_by = {visitor: checked.versions.named(shelf.model_of(stored.get(visitor, b""))) for visitor in sessions}
+    for bundle in {each.version: each for each in (serving, *made_by.values())}.values():
         group = {visitor: session for visitor, session in sessions.items() if made_by[visitor] is bundle}
         # A logged visitor without a session is one too many, whoever made its list.
-        theirs = {
-            visitor: record for visitor, record in logged.items() if made_by.get(visitor, checked.bundle) is bundle
-        }
+        theirs = {visitor: record for visitor, record in logged.items() if made_by.get(visitor, serving) is bundle}
         fitting = {
             visitor: record.context for visitor, record in theirs.items()
             if record.context_features == bundle.context_features and len(record.context) == len(bundle.context_features)

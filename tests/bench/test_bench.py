@@ -24,6 +24,13 @@ def test_a_list_can_be_read_within_a_tenth_of_a_second(measured):
     assert (latency["p50"] <= 30, latency["p99"] <= 100) == (True, True)
 
 
+def test_ten_activations_and_two_rollbacks_at_most_double_the_time_to_a_list_and_show_within_five_seconds(measured):
+    swaps = measured["swaps"]
+    assert (swaps["activations"], swaps["rollbacks"], swaps["shown"]) == (10, 2, 12)
+    assert swaps["latency_ms"]["lists"] == swaps["latency_ms"]["events"]
+    assert (swaps["p99_ratio"] <= 2, swaps["first_list_ms"]["max"] <= 5000) == (True, True)
+
+
 def test_a_read_takes_less_than_a_millisecond(measured):
     assert measured["read_ms"]["p99"] <= 1
 

@@ -9,7 +9,10 @@ from jobs.bench import clicks
 from jobs.bench.figures import Measured, percentiles, slope
 from jobs.bench.memory import kind
 from jobs.bench.run import side_by_side
+from jobs.bench.swaps import Made, first_list_ms
 from jobs.errors import DataError
+from jobs.verify.slice import Record
+from models.registry import Active
 
 SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000)
 LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000)
@@ -56,6 +59,15 @@ def test_two_jobs_side_by_side_show_rates_and_their_ratio():
         "tutorial_writes_per_s": 800,
         "ratio": 12.5,
     }
+
+
+def test_a_first_list_is_the_first_of_its_version_between_its_activation_and_the_next():
+    # a serves; b is activated at 1,000, a again at 3,000 and b again at 5,000
+    made = [Active("b", 1_000), Active("a", 3_000), Active("b", 5_000)]
+    lists = [("a", 900), ("a", 1_400), ("b", 1_700), ("b", 1_500), ("b", 3_100), ("a", 3_900), ("a", 5_100), ("b", 5_300)]
+    log = [Record(0, place, 0, None, msgspec.json.encode(Made(*each))) for place, each in enumerate(lists)]
+    assert first_list_ms(log, made) == [500, 900, 300]
+    assert first_list_ms(log[5:], made) == [900, 300]  # the first b came to nothing
 
 
 def test_offsets_count_up_in_each_partition():

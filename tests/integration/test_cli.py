@@ -87,7 +87,7 @@ def test_status_as_json_names_each_service() -> None:
     result = call("status", "--json")
     assert result.exit_code == 0
     assert {name: each["state"] for name, each in json.loads(result.stdout).items()} == {
-        "kafka": "stopped", "redis": "stopped", "flink": "stopped",
+        "kafka": "stopped", "redis": "stopped", "flink": "stopped", "model": "active",
     }  # fmt: skip
 
 

@@ -112,6 +112,7 @@ BREAKAGES = {
     "another input": edited(lambda manifest: manifest["inputs"][0].update(name="products")),
     "another number of items": edited(lambda manifest: manifest.update(n_items=5)),
     "other golden scores": edited(lambda manifest: manifest["golden"]["outputs"]["scores"][0].__setitem__(0, 99.0)),
+    "a context feature without a view": edited(lambda manifest: manifest["context_features"].__setitem__(0, "views")),
     "another model's files": edited(lambda manifest: manifest.update(name="somebody-else")),
 }
 

@@ -1,5 +1,6 @@
 """What the demo reads from Prometheus pages."""
 
+from jobs.cluster.flink import counted
 from jobs.demo.counts import ACCEPTED_METRIC
 
 PAGE = """# TYPE flink_taskmanager_job_task_operator_batch_rows gauge
@@ -10,4 +11,5 @@ flink_taskmanager_job_task_operator_batches{job_name="liveshelf_rankings",} 9.0
 
 
 def test_rows_are_found_for_each_task_and_nothing_else() -> None:
-    assert [float(found) for found in ACCEPTED_METRIC.findall(PAGE)] == [14000.0, 148.0]
+    assert counted(PAGE, ACCEPTED_METRIC) == [14000.0, 148.0]
+    assert counted(PAGE, "rows") == []

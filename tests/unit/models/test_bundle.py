@@ -206,6 +206,12 @@ def test_a_manifest_with_one_more_context_feature_than_the_graph_is_refused(fold
         load_bundle(folder)
 
 
+def test_a_context_feature_that_names_no_view_is_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest["context_features"].__setitem__(0, "views"))
+    with pytest.raises(ModelError, match=r"manifest.json has context features \['views'\] that aren't view:feature"):
+        load_bundle(folder)
+
+
 def test_a_vocabulary_of_another_size_is_refused(folder):
     edit_json(folder / "vocabulary.json", lambda vocabulary: vocabulary["items"].append("new"))
     sign(folder)

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jobs import submit
 from jobs.cli import app
-from jobs.errors import ModelError
+from jobs.errors import DefinitionError, ModelError
+from jobs.features import plan
 from jobs.rankings.model_source import ModelSource
-from models.bundle import load_bundle
-from models.registry import Registry, is_registry, serving_folder
+from jobs.settings import Settings
+from models.bundle import CONTEXT_FEATURES, load_bundle
+from models.registry import Registry, State, is_registry, serving_folder, state_of
 
 
 @pytest.fixture
@@ -96,6 +99,54 @@ def test_diff_tells_metrics_training_and_items(registry, bundles):
     assert found["items"] == {"added": 0, "removed": 0, "kept": 217}
 
 
+def break_manifest(registry, version):
+    (registry.folder / version / "manifest.json").write_text("{")
+
+
+def test_a_version_whose_manifest_is_no_json_is_listed_as_broken_and_the_others_as_they_are(registry, bundles):
+    first, second = [registry.publish(bundle) for bundle in bundles]
+    break_manifest(registry, first)
+    listed = {each.version: each for each in registry.versions()}
+    assert "manifest.json isn't a manifest" in listed[first].broken
+    assert {version: each.items for version, each in listed.items()} == {first: None, second: 217}
+    assert listed[second].broken == ""
+
+
+def test_a_version_that_was_refused_is_offered_again_when_it_is_mended_and_activated_again(registry, bundles):
+    first, second = [registry.publish(bundle) for bundle in bundles]
+    registry.activate(first)
+    registry.activate(second)
+    registry.note_refusal(second, "its files were damaged")
+    assert state_of(registry.folder).reason == "its files were damaged"
+    source = ModelSource(registry.folder, look_every_s=0.01)
+    source.bundle = registry.bundle(first)  # as it is in the job that refused
+    assert registry.activate(second).before == [first]
+    assert registry.refused() is None
+    assert follow(source, second) == 1
+
+
+def test_a_refusal_is_forgotten_after_a_rollback_and_a_second_activation(registry, bundles):
+    first, second = [registry.publish(bundle) for bundle in bundles]
+    registry.activate(first)
+    registry.activate(second)
+    registry.note_refusal(second, "its files were damaged")
+    registry.rollback()
+    time.sleep(0.002)  # an activation is known by its millisecond
+    registry.activate(second)
+    assert registry.refused() is None
+
+
+def test_the_state_is_that_of_the_active_version_and_a_folder_without_one_is_broken(registry, bundles, tmp_path):
+    first, second = [registry.publish(bundle) for bundle in bundles]
+    assert state_of(bundles[0]) == State("active", first)
+    assert state_of(tmp_path / "none").state == "broken"
+    registry.activate(first)
+    registry.activate(second)
+    assert state_of(registry.folder) == State("active", second)
+    break_manifest(registry, second)
+    assert (state_of(registry.folder).state, state_of(registry.folder).version) == ("broken", second)
+
+
 def follow(source: ModelSource, wanted: str) -> int:
     """Polls until the version serves; how many polls answered that it changed."""
     changes, deadline = 0, time.monotonic() + 10
@@ -145,6 +196,19 @@ def test_a_source_that_starts_on_a_broken_version_serves_the_one_before(registry
     assert source.refusals == 1
 
 
+def test_a_source_that_passes_two_broken_versions_shows_the_refusal_of_the_active_one(registry, bundles, tmp_path):
+    third = Path(shutil.copytree(bundles[1], tmp_path / "third"))
+    (third / "manifest.json").write_text((third / "manifest.json").read_text().replace('"other"', '"third"'))
+    versions = [registry.publish(bundle) for bundle in (*bundles, third)]
+    for version in versions:
+        registry.activate(version)
+    for version in versions[1:]:
+        break_manifest(registry, version)
+    source = ModelSource(registry.folder)
+    assert (source.bundle.version, source.refusals) == (versions[0], 2)
+    assert registry.refused().version == versions[2]
+
+
 def test_a_single_bundle_never_changes(bundles):
     source = ModelSource(bundles[0], look_every_s=0.0)
     assert not source.poll()
@@ -153,6 +217,7 @@ def test_a_single_bundle_never_changes(bundles):
 
 def test_the_commands_publish_activate_list_and_roll_back(registry, bundles, monkeypatch):
     monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(registry.folder))
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(registry.folder.parent / "state"))
     first, second = versions_of(bundles)
 
     def run(*arguments):
@@ -167,6 +232,51 @@ def test_the_commands_publish_activate_list_and_roll_back(registry, bundles, mon
     assert {each["version"]: each["active"] for each in listed["versions"]} == {first: False, second: True}
     assert f"* {second}" in run("list")
     assert run("rollback") == first
+
+
+def feed(state_dir: Path, *features: str) -> None:
+    """A features job runs in `state_dir`, and its feature service gives these."""
+    running = plan.FeaturePlan("liveshelf", "events", 1000, [], {"ranker_context": list(features)})
+    plan.save(running, plan.submitted_path(state_dir))
+
+
+def test_a_version_that_reads_what_the_feature_service_doesnt_give_is_not_activated_by_any_command(
+    registry, bundles, monkeypatch, tmp_path
+):
+    first, second = [registry.publish(bundle) for bundle in bundles]
+    registry.activate(second)
+    before = registry.activate(first)
+    settings = Settings(model_dir=registry.folder, state_dir=tmp_path / "state")
+    monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(settings.model_dir))
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
+    feed(settings.state_dir, "visitor_session:view_count")
+    with pytest.raises(DefinitionError) as by_submit:
+        submit.context_features(settings)
+    for arguments, version in (
+        (["activate", second], second), (["rollback"], second), (["publish", str(bundles[1]), "--activate"], second),
+    ):  # fmt: skip
+        answer = CliRunner().invoke(app, ["models", *arguments])
+        assert (answer.exit_code, registry.active()) == (DefinitionError.exit_code, before)
+        assert str(by_submit.value).replace(first, version) in answer.stderr
+    feed(settings.state_dir, *CONTEXT_FEATURES)
+    assert CliRunner().invoke(app, ["models", "activate", second]).exit_code == 0
+
+
+def test_the_commands_list_a_broken_version_and_tell_a_refusal(registry, bundles, monkeypatch, tmp_path):
+    monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(registry.folder))
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path / "state"))
+    first, second = [registry.publish(bundle) for bundle in bundles]
+    registry.activate(first)
+    registry.activate(second)
+    registry.note_refusal(second, "its manifest is damaged")
+    break_manifest(registry, second)
+    listed = CliRunner().invoke(app, ["models", "list"])
+    assert listed.exit_code == 0
+    assert f"* {second}" in listed.stdout
+    assert "broken: " in listed.stdout
+    told = CliRunner().invoke(app, ["status"])
+    assert f"model  refused        {second}  its manifest is damaged" in told.stdout
+    assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["model"]["state"] == "refused"
 
 
 def test_the_commands_say_when_the_setting_names_a_bundle(bundles, monkeypatch):

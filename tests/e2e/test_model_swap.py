@@ -1,0 +1,188 @@
+"""Versions change under 1,000 events/s on a real cluster: each list is whole, and of the version that it names."""
+
+import hashlib
+import itertools
+import json
+import shutil
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from jobs.cluster import doctor, flink
+from jobs.events import Event
+from jobs.replay.produce import ReplayReport, replay
+from jobs.replay.sources import read
+from jobs.settings import REPOSITORY
+from jobs.verify.classify import classify
+from jobs.verify.lists import Session, current_sessions, rank
+from jobs.verify.run import verify
+from jobs.verify.shelf import read_lists, same_items, same_scores
+from jobs.verify.slice import read_slice
+from models.registry import ACTIVE, Active, Registry
+
+ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
+DELAY_S = 1  # the definitions' watermark delay
+SEEN_WITHIN_S = 5.0
+PAUSE_S = 2.5  # from one activation to the next
+
+
+def publish(registry: Registry, folder: Path, number: int) -> str:
+    """The packaged network, whose items have changed their names by 40 places: its lists are others than the rest's."""
+    copy = Path(shutil.copytree(ESHOP, folder / f"bundle-{number}"))
+    vocabulary = json.loads((copy / "vocabulary.json").read_bytes())
+    items = vocabulary["items"][40 * number :] + vocabulary["items"][: 40 * number]
+    (copy / "vocabulary.json").write_text(json.dumps(vocabulary | {"items": items}))
+    manifest = json.loads((copy / "manifest.json").read_bytes())
+    manifest["files"]["vocabulary.json"] = hashlib.sha256((copy / "vocabulary.json").read_bytes()).hexdigest()
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"name": f"shop{number}"}))
+    return registry.publish(copy)
+
+
+class Shop:
+    """The clicks of eshop2008 in their order, one a millisecond, from a thread until the block ends."""
+
+    def __init__(self, scenario) -> None:
+        self.scenario, self.sent = scenario, ReplayReport()
+        self._latest: deque[str] = deque(maxlen=5000)  # 5 s of clicks: on a busy machine a list takes its time
+        self._closed, self._thread = threading.Event(), ThreadPoolExecutor(1)
+        self._redis = redis.Redis.from_url(scenario.runtime.redis_url)
+
+    def __enter__(self) -> "Shop":
+        self._replay = self._thread.submit(
+            replay, self.scenario.runtime.kafka_bootstrap, self.scenario.settings.events_topic, self._clicks(),
+            speed=1, watermark_delay_s=DELAY_S, on_event=lambda event: self._latest.append(event["visitor_id"]),
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self.sent = self._replay.result()
+        self._thread.shutdown()
+        self._redis.close()
+
+    def _clicks(self) -> Iterator[Event]:
+        clicks = itertools.takewhile(lambda _: not self._closed.is_set(), read("eshop2008"))
+        first = next(clicks)
+        began_ms = time.time_ns() // 1_000_000
+        for number, click in enumerate(itertools.chain([first], clicks)):
+            yield click | {"event_time_ms": began_ms + number}
+
+    def serves(self, active: Active) -> Active:
+        """Waits until a list of this activation stands, at most `SEEN_WITHIN_S`, and then out the pause to the next."""
+        eventually(lambda: self.shows(active), f"no list of {active.version}")
+        time.sleep(max(0.0, active.activated_at_ms / 1000 + PAUSE_S - time.time()))
+        return active
+
+    def shows(self, active: Active) -> bool:
+        stored = read_lists(self._redis, list(self._latest)[::25], self.scenario.settings.channel)
+        lists = map(msgspec.json.decode, stored.values())
+        return any(
+            each["model"] == active.version and each["computed_at_ms"] >= active.activated_at_ms for each in lists
+        )
+
+
+def eventually(condition: Callable[[], bool], otherwise: str, limit_s: float = SEEN_WITHIN_S) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{otherwise} within {limit_s} s"
+        time.sleep(0.05)
+
+
+def command(*arguments: str) -> Any:
+    answer = CliRunner().invoke(app, [*arguments, "--json"])
+    assert answer.exit_code == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def refuse(scenario, registry: Registry, broken: str) -> None:
+    """Has a version refused whose files broke after it was activated: by then `activate` has nothing to say any more."""
+    now = registry.active()
+    (registry.folder / broken / "model.onnx").write_bytes((registry.folder / broken / "model.onnx").read_bytes()[:100_000])
+    forced = Active(broken, time.time_ns() // 1_000_000, [*now.before, now.version])
+    (registry.folder / "coming").write_bytes(msgspec.json.encode(forced))
+    (registry.folder / "coming").replace(registry.folder / ACTIVE)
+    eventually(lambda: command("status")["model"]["state"] == "refused", f"{broken} wasn't refused")
+    assert command("status")["model"]["version"] == broken
+    (check,) = [check for check in doctor.checks(scenario.settings) if check.name == "model bundle"]
+    assert (check.ok, check.fix) == (False, "liveshelf models rollback")
+    eventually(lambda: counter(scenario, "models_refused") == 1, "the metric didn't count it")
+
+
+def counter(scenario, name: str) -> int:
+    return flink.operator_counter(scenario.runtime.metrics_urls, name)
+
+
+def test_no_list_is_lost_or_of_half_a_model_while_ten_versions_are_activated_one_refused_and_two_rolled_back(
+    scenario, tmp_path, monkeypatch
+):
+    registry = Registry(tmp_path / "versions")
+    *versions, broken = [publish(registry, tmp_path, number) for number in range(4)]
+    served = [registry.activate(versions[0])]
+    scenario.settings = scenario.settings.model_copy(update={"model_dir": registry.folder})
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(scenario.settings.state_dir))
+    monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(registry.folder))
+    scenario.start()
+    with Shop(scenario) as shop:
+        eventually(lambda: shop.shows(served[0]), "no list", limit_s=60)
+        for number in range(1, 11):
+            served.append(shop.serves(registry.activate(versions[number % 3])))
+            if number == 5:
+                refuse(scenario, registry, broken)
+        served += [shop.serves(registry.rollback()) for _ in range(2)]
+    report = verify(scenario.settings, scenario.runtime, wait_s=60)
+    assert report.ok, report.to_json()
+    assert (report.counts["counted"], report.counts["late"]) == (shop.sent.events, 0)
+    assert command("status")["model"] == {"state": "active", "version": served[-1].version, "reason": "", "fix": ""}
+    assert [counter(scenario, name) for name in ("models_taken", "models_refused")] == [12, 1]
+    assert scenario.restarts() == 0
+    check_log(scenario, registry, served, shop.sent.events)
+
+
+def check_log(scenario, registry: Registry, served: list[Active], events: int) -> None:
+    """Every list that was ever published, also those that newer ones have replaced."""
+    records = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.rankings_topic).records
+    lists = sorted((msgspec.json.decode(record.value) for record in records), key=lambda each: each["computed_at_ms"])
+    batches = [(name, list(group)) for name, group in itertools.groupby(lists, key=lambda each: each["model"])]
+    assert [name for name, _ in batches] == [each.version for each in served]
+    for active, (_, group) in zip(served[1:], batches[1:], strict=True):
+        assert 0 <= group[0]["computed_at_ms"] - active.activated_at_ms <= SEEN_WITHIN_S * 1000
+    # An event has no list of its own only where a later one of its visitor came in the same batch.
+    assert len({each["list_id"] for each in lists}) == len(lists) == events - counter(scenario, "rows_superseded")
+    assert wrong_lists(lists, sessions_at_each_event(scenario), registry) == []
+
+
+def sessions_at_each_event(scenario) -> dict[str, Session]:
+    """By list id, the session that the event's visitor was in."""
+    events = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.events_topic)
+    arrivals, sessions = defaultdict(list), {}
+    for entry in classify(events.records, DELAY_S * 1000).of_kind("counted"):
+        visitor, (partition, offset) = entry.event["visitor_id"], entry.record.position
+        arrivals[visitor].append(entry)
+        sessions[f"{partition}-{offset}"] = current_sessions(arrivals[visitor], scenario.settings.session_gap_s * 1000)[visitor]
+    return sessions
+
+
+def wrong_lists(lists: list[dict], sessions: dict[str, Session], registry: Registry) -> list[dict]:
+    """Those that the version they name wouldn't have made of their event's session, by the oracle."""
+    made: dict[str, dict[str, dict]] = defaultdict(dict)
+    for each in lists:
+        made[each["model"]][each["list_id"]] = each
+    wrong = []
+    for version, group in made.items():
+        contexts = {list_id: each["context"] for list_id, each in group.items()}
+        oracle = rank({list_id: sessions[list_id] for list_id in group}, contexts, registry.bundle(version))
+        for list_id, each in group.items():
+            expected, items = oracle[list_id], each["items"]
+            whole = len(items) == 20 and each["fallback"] == expected.fallback
+            if not (whole and same_items(expected, items, 20) and same_scores(expected, items, each["scores"])):
+                wrong.append(each)
+    return wrong
