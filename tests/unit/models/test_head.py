@@ -14,6 +14,7 @@ from models.memory import Followers  # noqa: E402
 
 ITEMS = 1_003  # 251 blocks of 4 and a place that no item has
 FADE = 0.5
+REPEATS = [-24.0, 4.0, 3.0, 2.0, 1.0, 0.5]  # of the last item, the one before, …
 # Row 0: item 3 twice, so that each of its followers counts twice. Row 2: one event.
 SESSIONS = [[3, 9, 3], [1, 2, 3, 4, 5, 6, 7, 1_003], [1_003]]
 
@@ -27,7 +28,7 @@ def model() -> "SessionGRU":
     weights = rng.exponential(2.0, columns.shape).astype(np.float32)
     columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.learn leaves it
     weights[0] = 0.0
-    made.memory = ItemMemory(Followers(columns, weights), strength=1.5, fade=FADE)
+    made.memory = ItemMemory(Followers(columns, weights), strength=1.5, fade=FADE, repeats=np.array(REPEATS, np.float32))
     with torch.no_grad():
         made.bias.normal_(std=0.5)
     return made
@@ -44,7 +45,7 @@ def inputs() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def expected(model, inputs) -> np.ndarray:
-    """Every item's score [B, N]: the network's, and the followers of the last six events one by one."""
+    """Every item's score [B, N]: the network's, and the followers and repeats of the last six events one by one."""
     followers, model.memory = model.memory, None
     with torch.no_grad():
         scores = model(*map(torch.from_numpy, inputs)).numpy()
@@ -52,6 +53,7 @@ def expected(model, inputs) -> np.ndarray:
     columns, weights = followers.columns.numpy(), followers.weights.numpy()
     for row, session in enumerate(SESSIONS):
         for back, item in enumerate(session[::-1][:6]):
+            scores[row, item - 1] += REPEATS[back]
             for column, weight in zip(columns[item], weights[item], strict=True):
                 scores[row, column] += weight * FADE**back
     return scores
