@@ -5,6 +5,7 @@ service is used as it is and never started or stopped by liveshelf.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -24,6 +25,10 @@ class Settings(BaseSettings):
         description="model bundle that the ranker serves, or a registry of versions",
     )
 
+    profile: Literal["plain", "secure"] = Field(
+        "plain", description="secure: the embedded services use TLS, passwords and rights (README, Secure)"
+    )
+    # Addresses with users and secrets: see jobs/connections.py.
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
     redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")
     flink_rest_url: str = Field("", description="http://host:port of a Flink cluster of your own; empty: embedded")

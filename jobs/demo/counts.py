@@ -8,6 +8,7 @@ import msgspec
 import requests
 from kafka import KafkaAdminClient, TopicPartition
 
+from jobs import connections
 from jobs.cluster.runtime import Runtime
 from jobs.cluster.topics import end_offsets
 from jobs.errors import ServiceError
@@ -56,7 +57,7 @@ def wait_processed(settings: Settings, running: Runtime) -> dict[int, int]:
     from jobs.session_rankings import GROUP as RANKINGS
 
     end = end_offsets(running.kafka_bootstrap, settings.events_topic)
-    admin = KafkaAdminClient(bootstrap_servers=running.kafka_bootstrap.split(","))
+    admin = KafkaAdminClient(**connections.kafka_python(running.kafka_bootstrap))
     deadline_s = time.monotonic() + PROCESSED_LIMIT_S
     try:
         while not all(_has_read(admin, group, settings.events_topic, end) for group in (FEATURES, RANKINGS)):

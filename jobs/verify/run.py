@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import redis
 
+from jobs import connections
 from jobs.errors import DefinitionError
 from jobs.settings import Settings
 from jobs.verify import conservation, features, lists, online, shelf
@@ -67,7 +68,7 @@ def verify(
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
     bundle = load_bundle(serving_folder(settings.model_dir))
-    with redis.Redis.from_url(addresses.redis_url) as client:
+    with connections.redis_client(addresses.redis_url) as client:
         checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, bundle, client)
         deadline_s = time.monotonic() + wait_s
         while True:
