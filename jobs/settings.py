@@ -24,6 +24,9 @@ class Settings(BaseSettings):
         REPOSITORY / "models" / "artifacts" / "eshop",
         description="model bundle that the ranker serves, or a registry of versions",
     )
+    model_public_key: Path | None = Field(
+        None, description="Ed25519 public key (PEM): only bundles that were signed with its private key are served"
+    )
 
     profile: Literal["plain", "secure"] = Field(
         "plain", description="secure: the embedded services use TLS, passwords and rights (README, Secure)"

@@ -23,6 +23,7 @@ from jobs.jvm.build import contract_jar
 from jobs.settings import REPOSITORY, Settings
 from models.bundle import load_bundle
 from models.registry import serving_folder
+from models.signature import read_public_key
 
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
@@ -107,7 +108,8 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
 
 def context_features(settings: Settings) -> list[str]:
     """What the model wants beside the session; raises `DefinitionError` unless the feature service gives just that."""
-    bundle, running = load_bundle(serving_folder(settings.model_dir)), plan.submitted(settings.state_dir)
+    public_key = read_public_key(settings.model_public_key)
+    bundle, running = load_bundle(serving_folder(settings.model_dir), public_key), plan.submitted(settings.state_dir)
     services = running.services if running else _services(definitions.from_registry(settings))
     given = services.get(settings.context_service)
     if given != bundle.context_features:

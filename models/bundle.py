@@ -5,6 +5,8 @@ msgspec, never torch: it runs inside the Flink workers.
 """
 
 import hashlib
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
@@ -14,6 +16,8 @@ import numpy as np
 import onnxruntime as ort
 
 from jobs.errors import ModelError
+from models import signature
+from models.graph import check_graph
 
 # Seam: what the ranker reads from the feature service, in this order; a bundle names its own list in its manifest.
 CONTEXT_FEATURES = [
@@ -34,9 +38,6 @@ INPUTS = {
     "k": ("tensor(int64)", [1]),
 }
 OUTPUTS = {"scores": ("tensor(float)", ["batch", "K"]), "items_out": ("tensor(int64)", ["batch", "K"])}
-
-# A TensorProto that lives outside the file names its place by a key "location": field 1, 8 bytes long, as protobuf.
-EXTERNAL_DATA_KEY = b"\x0a\x08location"
 
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
 GOLDEN_TOLERANCE = 1e-3
@@ -119,13 +120,18 @@ class Bundle:
         return tuple(self.session.run(list(OUTPUTS), feed))
 
 
-def load_bundle(path: Path | str) -> Bundle:
+def load_bundle(path: Path | str, public_key: str = "") -> Bundle:
     """The bundle in the folder `path`, checked against its manifest and run once on its golden inputs.
+
+    With a `public_key` (PEM) the manifest must be signed with its private one.
 
     Raises ModelError with the file, what was found, what was expected and the way out.
     """
     folder = Path(path)
-    manifest = _decode(folder / "manifest.json", _read(folder / "manifest.json"), Manifest)
+    described = _read(folder / "manifest.json")
+    if public_key:
+        signature.check(folder / "manifest.json", described, _signed(folder / signature.SIGNATURE), public_key)
+    manifest = _decode(folder / "manifest.json", described, Manifest)
     content = {name: _read(folder / name) for name in ("model.onnx", "vocabulary.json")}
     for name, data in content.items():
         _check_hash(folder / name, data, manifest["files"].get(name, "nothing"))
@@ -149,13 +155,25 @@ def load_bundle(path: Path | str) -> Bundle:
 
 
 def _read(file: Path) -> bytes:
+    """A file of the bundle itself: what a link names isn't part of it, and a pipe would be waited for."""
     try:
-        return file.read_bytes()
+        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ModelError(f"{file} isn't a plain file", "copy the bundle's files themselves")
+            return opened.read()
     except OSError as error:
+        if file.is_symlink():
+            raise ModelError(f"{file} is a link", "copy the bundle's files themselves") from error
         raise ModelError(
             f"{file} can't be read ({error.strerror})",
             "point LIVESHELF_MODEL_DIR at a folder with model.onnx, vocabulary.json and manifest.json",
         ) from error
+
+
+def _signed(file: Path) -> bytes:
+    if not file.exists():
+        raise ModelError(f"{file.parent} isn't signed, and model_public_key is set", signature.HOW)
+    return _read(file)
 
 
 def _decode(file: Path, data: bytes, kind: type) -> dict:
@@ -186,8 +204,7 @@ def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) ->
 
 
 def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
-    if EXTERNAL_DATA_KEY in data:
-        raise ModelError(f"{file} keeps weights in other files, which its sha256 doesn't cover", "export without external data")
+    check_graph(file, data)
     options = ort.SessionOptions()
     # One thread per Flink slot; spinning would take the cores that the JVM works on.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

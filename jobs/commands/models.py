@@ -28,6 +28,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+Key = Annotated[
+    Path | None, typer.Option(help="Private key to sign a new version with, where LIVESHELF_MODEL_PUBLIC_KEY is set.")
+]
 Sessions = Annotated[
     Path,
     typer.Option(
@@ -55,6 +58,7 @@ def train(
     product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
     base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
     publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
@@ -78,7 +82,7 @@ def train(
     clicks = read_sessions(sessions)
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
     if base:
-        found = _train_on(base, clicks, out, source, seed, publish)
+        found = _train_on(base, clicks, out, source, seed, publish, key)
         return print_json(found) if as_json else print(table(found))
     found = train_bundle(
         clicks, out, name or out.resolve().name, source, seed=seed, minutes=minutes, trials=trials, product=product, tell=note
@@ -86,7 +90,9 @@ def train(
     print_json(found) if as_json else print(table(found))
 
 
-def _train_on(base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool) -> dict[str, dict]:
+def _train_on(
+    base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
+) -> dict[str, dict]:
     """`train --from`; raises ModelError where what should be published is worse than what serves."""
     from models.learn import train_on
     from models.registry import is_registry, serving_folder
@@ -99,7 +105,7 @@ def _train_on(base: str, clicks: list, out: Path, source: dict[str, str], seed: 
         fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
         raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
     if publish:
-        registry = _registry()
+        registry = _registry(key)
         note(f"{registry.activate(registry.publish(out)).version} serves")
     return judged._asdict()
 
@@ -112,6 +118,7 @@ def learn(
     ] = 0.8,
     psi: Annotated[float, typer.Option(min=0, help="Learn when the items' PSI is above this (0: never).")] = 0.25,
     once: Annotated[bool, typer.Option("--once", help="Learn once from what the topic holds, and end.")] = False,
+    key: Key = None,
 ) -> None:
     """Learn on from the events topic, and activate each new version that isn't worse than the one that serves.
 
@@ -132,7 +139,7 @@ def learn(
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
 
-    settings, registry = load_settings(), _registry()
+    settings, registry = load_settings(), _registry(key)
     end_on_signals()
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
@@ -200,16 +207,18 @@ def table(found: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def _registry() -> "Registry":
+def _registry(signing_key: Path | None = None) -> "Registry":
     from models.registry import Registry
+    from models.signature import read_public_key
 
-    folder = load_settings().model_dir
+    settings = load_settings()
+    folder, public_key = settings.model_dir, read_public_key(settings.model_public_key)
     if (folder / "manifest.json").is_file():
         raise SettingsError(
             f"{folder} is one bundle, not a folder of versions",
             "set LIVESHELF_MODEL_DIR to a folder for versions, then: liveshelf models publish BUNDLE",
         )
-    return Registry(folder)
+    return Registry(folder, public_key=public_key, signing_key=signing_key)
 
 
 @app.command("list")
@@ -250,6 +259,28 @@ def activate(version: Annotated[str, typer.Argument(help="As `models list` names
 def rollback() -> None:
     """Go back to the version that served before."""
     print(_registry().rollback().version)
+
+
+@app.command()
+def key(file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")]) -> None:
+    """Make a key to sign bundles with; prints the file that LIVESHELF_MODEL_PUBLIC_KEY is to name."""
+    from models.signature import new_key
+
+    print(new_key(file))
+
+
+@app.command()
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    key: Annotated[Path, typer.Option(help="Private key (Ed25519, PEM), as `liveshelf models key` makes it.")],
+) -> None:
+    """Check a bundle and sign it, so that it is served where LIVESHELF_MODEL_PUBLIC_KEY is set."""
+    from models import signature
+    from models.bundle import load_bundle
+
+    load_bundle(bundle)
+    signature.sign(bundle, key)
+    print(bundle / signature.SIGNATURE)
 
 
 @app.command()

@@ -14,10 +14,11 @@ LOOK_EVERY_S = 1.0
 class ModelSource:
     """Loads beside the batches, so that a batch waits at most for the interpreter, never for a file."""
 
-    def __init__(self, folder: Path, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(self, folder: Path, look_every_s: float = LOOK_EVERY_S, public_key: str = "") -> None:
         """Raises ModelError if the bundle, or the active version and all before it, are refused."""
         self.refusals = 0
-        self._registry = Registry(folder) if is_registry(folder) else None
+        self._registry = Registry(folder, public_key=public_key) if is_registry(folder) else None
+        self._public_key = public_key
         self._look_every_s, self._looked_s = look_every_s, time.monotonic()
         self._seen = self._stamp()
         self._loading: threading.Thread | None = None
@@ -45,7 +46,7 @@ class ModelSource:
     def _first(self, folder: Path) -> Bundle:
         """A restarted job whose active version is broken serves the one before, as it would have without a restart."""
         if self._registry is None:
-            return load_bundle(folder)
+            return load_bundle(folder, self._public_key)
         active = self._registry.active()
         reasons = []
         for version in (active.version, *reversed(active.before)):

@@ -62,12 +62,13 @@ def verify(
     """
     from models.bundle import load_bundle
     from models.registry import serving_folder
+    from models.signature import read_public_key
 
     store = store or open_store(settings)
     views = plain_views(store.list_stream_feature_views())
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
-    bundle = load_bundle(serving_folder(settings.model_dir))
+    bundle = load_bundle(serving_folder(settings.model_dir), read_public_key(settings.model_public_key))
     with connections.redis_client(addresses.redis_url) as client:
         checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, bundle, client)
         deadline_s = time.monotonic() + wait_s
@@ -151,11 +152,12 @@ def _bundles_by_visitor(
 ) -> "dict[str, Bundle]":
     """The version that made each visitor's list, where a registry has it; else the one that serves."""
     from models.registry import Registry, is_registry
+    from models.signature import read_public_key
 
     serving = checked.bundle
     if not is_registry(checked.settings.model_dir):
         return dict.fromkeys(sessions, serving)
-    registry = Registry(checked.settings.model_dir)
+    registry = Registry(checked.settings.model_dir, public_key=read_public_key(checked.settings.model_public_key))
     known = {each.version for each in registry.versions()}
     named = {visitor: shelf.model_of(stored.get(visitor, b"")) for visitor in sessions}
     bundles = {version: registry.bundle(version) for version in set(named.values()) & known - {serving.version}}
