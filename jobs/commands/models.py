@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, pr
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from models.registry import Active, Registry
 
 
 app = typer.Typer(
@@ -105,8 +105,9 @@ def _train_on(
         fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
         raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
     if publish:
-        registry = _registry(key)
-        note(f"{registry.activate(registry.publish(out)).version} serves")
+        version = _publish(_registry(key), out)
+        _change("activate", lambda registry: registry.activate(version), version=version)
+        note(f"{version} serves")
     return judged._asdict()
 
 
@@ -135,6 +136,7 @@ def learn(
 
     with _what_training_needs():
         from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
+    from jobs import audit
     from jobs.cluster import runtime
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
@@ -150,6 +152,10 @@ def learn(
         while True:
             outcome = loop.learn("asked to") if once else loop.step()
             if outcome:
+                if outcome.version:
+                    told = {"reason": outcome.reason, "sessions": outcome.sessions}
+                    came = {"version": outcome.version, "before": outcome.began_from}
+                    audit.record(settings.state_dir, "learn", told, audit.DONE, came)
                 print(msgspec.json.encode(outcome).decode(), flush=True)
             if once:
                 return
@@ -221,6 +227,27 @@ def _registry(signing_key: Path | None = None) -> "Registry":
     return Registry(folder, public_key=public_key, signing_key=signing_key)
 
 
+def _publish(registry: "Registry", bundle: Path) -> str:
+    from jobs import audit
+
+    with audit.recorded(load_settings().state_dir, "models publish", bundle=bundle) as outcome:
+        outcome["version"] = registry.publish(bundle)
+    return outcome["version"]
+
+
+def _change(action: str, change: "Callable[[Registry], Active]", **arguments: str) -> str:
+    """The version that serves from now on; which one did before is kept in the audit log, too."""
+    from jobs import audit
+    from models.registry import is_registry
+
+    registry = _registry()
+    with audit.recorded(load_settings().state_dir, f"models {action}", **arguments) as outcome:
+        before = registry.active().version if is_registry(registry.folder) else ""
+        active = change(registry)
+        outcome |= {"version": active.version, "before": before}
+    return active.version
+
+
 @app.command("list")
 def list_versions(as_json: AsJson = False) -> None:
     """The published versions, oldest first; * serves, and a refusal by a running job is told."""
@@ -242,23 +269,22 @@ def publish(
     and_activate: Annotated[bool, typer.Option("--activate", help="Also make it the one that serves.")] = False,
 ) -> None:
     """Check a bundle and copy it in; prints its version."""
-    registry = _registry()
-    version = registry.publish(bundle)
+    version = _publish(_registry(), bundle)
     if and_activate:
-        registry.activate(version)
+        _change("activate", lambda registry: registry.activate(version), version=version)
     print(version)
 
 
 @app.command()
 def activate(version: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
     """Check a version and make it the one that serves; running jobs take it within seconds."""
-    print(_registry().activate(version).version)
+    print(_change("activate", lambda registry: registry.activate(version), version=version))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that served before."""
-    print(_registry().rollback().version)
+    print(_change("rollback", lambda registry: registry.rollback()))
 
 
 @app.command()
