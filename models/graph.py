@@ -15,17 +15,13 @@ from google.protobuf.message import DecodeError
 
 from jobs.errors import ModelError
 
-# domain → operators: what models/gru.py and models/head.py export, and nothing that reads files or runs code. An operator
-# that they come to need is added here; one of another domain too, by its name.
-ALLOWED = {
-    "": frozenset(
-        """
-        Abs Add Cast Clip Concat Constant ConstantOfShape Div Expand Flatten GRU Gather GatherElements Gemm
-        GreaterOrEqual Log MatMul MatMulInteger Max Min Mul Pad QuantizeLinear Range ReduceL2 ReduceMax Reshape
-        ScatterElements Shape Sign Slice Squeeze Sub TopK Transpose Unsqueeze
-        """.split()
-    ),
-}
+# What models/gru.py and models/head.py export, and nothing that reads files or runs code; what they come to need is added.
+OPERATORS = """
+Abs Add Cast Clip Concat Constant ConstantOfShape Div Expand Flatten GRU Gather GatherElements Gemm GreaterOrEqual Log
+MatMul MatMulInteger Max Min Mul Pad QuantizeLinear Range ReduceL2 ReduceMax Reshape ScatterElements Shape Sign Slice
+Squeeze Sub TopK Transpose Unsqueeze
+"""
+ALLOWED = {"": set(OPERATORS.split())}  # domain → operators
 EXTERNAL = 1  # TensorProto.DataLocation
 
 # message → field → (number, type); `*` is a list, a capital a message of this table.

@@ -94,11 +94,10 @@ def replay(
     from jobs import audit, dead
 
     fix = dead.Fix.of(set_field or [], drop or [])
-    settings = load_settings()
     # Of the corrections only the fields: a value may be somebody's id.
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
-    keeping = nullcontext({}) if dry_run else audit.recorded(settings.state_dir, "dead replay", **told)
-    with keeping as outcome:
+    recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)
+    with nullcontext({}) if dry_run else recorded as outcome:
         settings, bootstrap = _place()
         letters = [each for each in dead.read_letters(settings, bootstrap, reason) if not field or each.field == field]
         ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)

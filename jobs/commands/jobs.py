@@ -9,7 +9,10 @@ from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json
 from jobs.errors import DefinitionError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobs.cluster.runtime import Runtime
+    from jobs.settings import Settings
 
 Job = Literal["features", "rankings"]
 
@@ -114,16 +117,25 @@ def submit(
         return
     note(chosen(settings))
     with audit.recorded(settings.state_dir, "submit", jobs=wanted, from_savepoint=from_savepoint) as ids:
-        for each in wanted:
-            _refuse_second(running, each)
-        for each in wanted:
-            ids[each] = submitting.submit(settings, running, each, from_savepoint or None)
-        for each in ids.values():
-            submitting.wait_running(running, each)
+        _submit(settings, running, wanted, from_savepoint, ids)
     if as_json:
         return print_json(ids)
     for name, each in ids.items():
         print(f"{name:8} {each}")
+
+
+def _submit(
+    settings: "Settings", running: "Runtime", wanted: "Sequence[Job]", from_savepoint: str, ids: dict[str, str]
+) -> None:
+    """Fills `ids` as it goes, so that an interrupted submission has told what it started."""
+    from jobs import submit as submitting
+
+    for each in wanted:
+        _refuse_second(running, each)
+    for each in wanted:
+        ids[each] = submitting.submit(settings, running, each, from_savepoint or None)
+    for each in ids.values():
+        submitting.wait_running(running, each)
 
 
 def _refuse_second(running: "Runtime", job: Job) -> None:

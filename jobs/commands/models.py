@@ -12,6 +12,8 @@ from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, pr
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
+    from jobs.learn.loop import Outcome
+    from jobs.settings import Settings
     from models.registry import Active, Registry
 
 
@@ -136,7 +138,6 @@ def learn(
 
     with _what_training_needs():
         from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
-    from jobs import audit
     from jobs.cluster import runtime
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
@@ -152,15 +153,21 @@ def learn(
         while True:
             outcome = loop.learn("asked to") if once else loop.step()
             if outcome:
-                if outcome.version:
-                    told = {"reason": outcome.reason, "sessions": outcome.sessions}
-                    came = {"version": outcome.version, "before": outcome.began_from}
-                    audit.record(settings.state_dir, "learn", told, audit.DONE, came)
+                _note_activation(settings, outcome)
                 print(msgspec.json.encode(outcome).decode(), flush=True)
             if once:
                 return
     finally:
         tail.close()
+
+
+def _note_activation(settings: "Settings", outcome: "Outcome") -> None:
+    from jobs import audit
+
+    if outcome.version:
+        told = {"reason": outcome.reason, "sessions": outcome.sessions}
+        came = {"version": outcome.version, "before": outcome.began_from}
+        audit.record(settings.state_dir, "learn", told, audit.DONE, came)
 
 
 def evaluate(
@@ -285,28 +292,6 @@ def activate(version: Annotated[str, typer.Argument(help="As `models list` names
 def rollback() -> None:
     """Go back to the version that served before."""
     print(_change("rollback", lambda registry: registry.rollback()))
-
-
-@app.command()
-def key(file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")]) -> None:
-    """Make a key to sign bundles with; prints the file that LIVESHELF_MODEL_PUBLIC_KEY is to name."""
-    from models.signature import new_key
-
-    print(new_key(file))
-
-
-@app.command()
-def sign(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
-    key: Annotated[Path, typer.Option(help="Private key (Ed25519, PEM), as `liveshelf models key` makes it.")],
-) -> None:
-    """Check a bundle and sign it, so that it is served where LIVESHELF_MODEL_PUBLIC_KEY is set."""
-    from models import signature
-    from models.bundle import load_bundle
-
-    load_bundle(bundle)
-    signature.sign(bundle, key)
-    print(bundle / signature.SIGNATURE)
 
 
 @app.command()
