@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import checks, dead, events, jobs, models, services
+from jobs.commands import audit, checks, dead, events, jobs, models, services, signing
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -49,5 +49,7 @@ app = typer.Typer(
 )
 for module in (services, jobs, events, models, checks):
     module.register(app)
+app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
+signing.register(models.app)
 app.add_typer(models.app, name="models")

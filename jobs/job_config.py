@@ -6,6 +6,7 @@ import msgspec
 from pyflink.common import Configuration
 
 from jobs.settings import Settings
+from models.signature import read_public_key
 
 
 class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +35,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: int
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
+    model_public_key: str = ""  # the key itself, not its file: what was meant at submit holds on every machine
     jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes
 
     @classmethod
@@ -44,6 +46,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
             **(
                 known
                 | {"model_dir": str(settings.model_dir.resolve())}
+                | {"model_public_key": read_public_key(settings.model_public_key)}
                 | more
                 | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}
             )

@@ -74,6 +74,7 @@ def _rank_config(config: JobConfig) -> RankConfig:
         model_threads=config.model_threads,
         session_gap_s=config.session_gap_s,
         feast_project=config.project,
+        model_public_key=config.model_public_key,
     )
 
 

@@ -5,6 +5,7 @@ service is used as it is and never started or stopped by liveshelf.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -23,10 +24,17 @@ class Settings(BaseSettings):
         REPOSITORY / "models" / "artifacts" / "eshop",
         description="model bundle that the ranker serves, or a registry of versions",
     )
+    model_public_key: Path | None = Field(
+        None, description="Ed25519 public key (PEM): only bundles that were signed with its private key are served"
+    )
     tracking_dir: Path = Field(
         Path(".liveshelf/mlflow"), description="MLflow's store of trainings, and the recipes that were tried"
     )
 
+    profile: Literal["plain", "secure"] = Field(
+        "plain", description="secure: the embedded services use TLS, passwords and rights (README, Secure)"
+    )
+    # Addresses with users and secrets: see jobs/connections.py.
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
     redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")
     flink_rest_url: str = Field("", description="http://host:port of a Flink cluster of your own; empty: embedded")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from jobs import connections
 from jobs.cluster.runtime import Runtime
 from jobs.cluster.topics import end_offsets
 from jobs.errors import ModelError
@@ -45,7 +46,7 @@ class Shown:
 
 def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
     """The visitor's list in Redis with what is known about it."""
-    reader = ShelfReader(running.redis_url, settings.channel, settings.list_stale_s)
+    reader = ShelfReader(connections.redis_client(running.redis_url), settings.channel, settings.list_stale_s)
     try:
         shelf = reader.get(visitor)
     finally:

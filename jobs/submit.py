@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import requests
 
-from jobs.cluster import flink, topics
+from jobs import connections
+from jobs.cluster import flink, rights, topics
 from jobs.cluster.runtime import Runtime
 from jobs.errors import DefinitionError, ServiceError
 from jobs.features import definitions, lint, plan
@@ -23,6 +23,7 @@ from jobs.jvm.build import contract_jar
 from jobs.settings import REPOSITORY, Settings
 from models.bundle import Bundle, load_bundle
 from models.registry import serving_folder
+from models.signature import read_public_key
 
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
@@ -41,7 +42,9 @@ class Submission:
 
 def apply(settings: Settings, redis_url: str) -> None:
     """`feast apply` against the running system; 10 to 20 s of CPU, most of it Feast's imports, so run it beside `up`."""
-    path = definitions.write_store_yaml(settings, redis_url)
+    definitions.write_store_yaml(settings, connections.as_user(redis_url, rights.APP), definitions.store_yaml(settings))
+    path = settings.state_dir.resolve() / "apply" / "feature_store.yaml"  # Feast deletes what is defined no more
+    definitions.write_store_yaml(settings, redis_url, path)
     command = [
         str(Path(sys.executable).parent / "feast"),
         "-c",
@@ -79,7 +82,8 @@ def submission(settings: Settings, runtime: Runtime, job: Job, from_savepoint: s
         "feature_store_yaml": "" if definitions.online_store_type(settings) == "redis" else str(definitions.store_yaml(settings)),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
     }
-    JobConfig.of(settings, runtime.kafka_bootstrap, runtime.redis_url, **(values | config)).save(config_path)
+    kafka, redis = connections.as_user(runtime.kafka_bootstrap, job), connections.as_user(runtime.redis_url, rights.JOB)
+    JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
     command = flink.command(settings)
     resume = ["-s", from_savepoint] if from_savepoint else []
     # Flink's client takes one -j; for a cluster of the user's own it is the Kafka connector's (see `JobConfig.jars`).
@@ -104,7 +108,7 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
 
 def context_features(settings: Settings) -> list[str]:
     """What the model wants beside the session; raises `DefinitionError` unless the feature service gives just that."""
-    bundle = load_bundle(serving_folder(settings.model_dir))
+    bundle = load_bundle(serving_folder(settings.model_dir), read_public_key(settings.model_public_key))
     check_context(settings, bundle)
     return bundle.context_features
 
@@ -142,11 +146,17 @@ def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str |
 
 
 def create_topics(settings: Settings, runtime: Runtime) -> None:
-    """The topics that don't exist yet. A letter holds a record as JSON, where each byte may take six: it may be larger."""
+    """The topics that don't exist yet, and in the secure profile who may use them.
+
+    A letter holds a record as JSON, where each byte may take six: it may be larger.
+    """
+    kafka = connections.as_user(runtime.kafka_bootstrap, rights.ADMIN)
     plain, letters = (settings.events_topic, settings.rankings_topic), (settings.dead_topic, settings.late_topic)
-    topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(plain, settings.topic_partitions))
+    topics.create_topics(kafka, dict.fromkeys(plain, settings.topic_partitions))
     larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
-    topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(letters, settings.topic_partitions), larger)
+    topics.create_topics(kafka, dict.fromkeys(letters, settings.topic_partitions), larger)
+    if settings.profile == "secure" and not settings.kafka_bootstrap:
+        topics.grant(kafka, rights.kafka_rights(settings))
 
 
 def _cause(output: str) -> str:
@@ -187,7 +197,7 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     if job_id is None:
         raise ServiceError(f"no {job} job is running", "liveshelf status")
     if not savepoint:
-        requests.patch(f"{runtime.flink_rest_url}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30).raise_for_status()
+        flink.cancel(runtime.flink_rest_url, job_id)
         _wait_gone(runtime, job_id)
         return ""
     command = flink.command(settings, "stop")

@@ -5,7 +5,9 @@ msgspec, never torch: it runs inside the Flink workers.
 """
 
 import hashlib
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
@@ -15,6 +17,8 @@ import numpy as np
 import onnxruntime as ort
 
 from jobs.errors import ModelError
+from models import signature
+from models.graph import check_graph
 
 # Seam: what the ranker reads from the feature service, in this order; a bundle names its own list in its manifest.
 CONTEXT_FEATURES = [
@@ -35,9 +39,6 @@ INPUTS = {
     "k": ("tensor(int64)", [1]),
 }
 OUTPUTS = {"scores": ("tensor(float)", ["batch", "K"]), "items_out": ("tensor(int64)", ["batch", "K"])}
-
-# A TensorProto that lives outside the file names its place by a key "location": field 1, 8 bytes long, as protobuf.
-EXTERNAL_DATA_KEY = b"\x0a\x08location"
 
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
 GOLDEN_TOLERANCE = 1e-3
@@ -124,13 +125,15 @@ class Bundle:
         return tuple(self.session.run(list(OUTPUTS), feed))
 
 
-def load_bundle(path: Path | str) -> Bundle:
+def load_bundle(path: Path | str, public_key: str = "") -> Bundle:
     """The bundle in the folder `path`, checked against its manifest and run once on its golden inputs.
+
+    With a `public_key` (PEM) the manifest must be signed with its private one.
 
     Raises ModelError with the file, what was found, what was expected and the way out.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, public_key)
     content = {name: _read(folder / name) for name in ("model.onnx", "vocabulary.json")}
     for name, data in content.items():
         _check_hash(folder / name, data, manifest["files"][name])
@@ -154,9 +157,15 @@ def load_bundle(path: Path | str) -> Bundle:
     return bundle
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """What the bundle says of itself. Raises ModelError if that can't be read; nothing else is looked at."""
-    return _decode(folder / "manifest.json", _read(folder / "manifest.json"), Manifest)
+def read_manifest(folder: Path, public_key: str = "") -> Manifest:
+    """What the bundle says of itself; nothing else is looked at. With a `public_key` (PEM) it has to be signed.
+
+    Raises ModelError if it can't be read, or isn't signed so.
+    """
+    described = _read(folder / "manifest.json")
+    if public_key:
+        signature.check(folder / "manifest.json", described, _signed(folder / signature.SIGNATURE), public_key)
+    return _decode(folder / "manifest.json", described, Manifest)
 
 
 def version_of(manifest: Manifest) -> str:
@@ -165,13 +174,25 @@ def version_of(manifest: Manifest) -> str:
 
 
 def _read(file: Path) -> bytes:
+    """A file of the bundle itself: what a link names isn't part of it, and a pipe would be waited for."""
     try:
-        return file.read_bytes()
+        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise ModelError(f"{file} isn't a plain file", "copy the bundle's files themselves")
+            return opened.read()
     except OSError as error:
+        if file.is_symlink():
+            raise ModelError(f"{file} is a link", "copy the bundle's files themselves") from error
         raise ModelError(
             f"{file} can't be read ({error.strerror})",
             "point LIVESHELF_MODEL_DIR at a folder with model.onnx, vocabulary.json and manifest.json",
         ) from error
+
+
+def _signed(file: Path) -> bytes:
+    if not file.exists():
+        raise ModelError(f"{file.parent} isn't signed, and model_public_key is set", signature.HOW)
+    return _read(file)
 
 
 def _decode(file: Path, data: bytes, kind: type) -> dict:
@@ -209,8 +230,7 @@ def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) ->
 
 
 def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
-    if EXTERNAL_DATA_KEY in data:
-        raise ModelError(f"{file} keeps weights in other files, which its sha256 doesn't cover", "export without external data")
+    check_graph(file, data)
     options = ort.SessionOptions()
     # One thread per Flink slot; spinning would take the cores that the JVM works on.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

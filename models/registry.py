@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from jobs.errors import ModelError
+from models import signature
 from models.bundle import Bundle, load_bundle, read_manifest, version_of
 
 ACTIVE, REFUSED = "active.json", "refused.json"
@@ -90,9 +91,20 @@ def state_of(folder: Path) -> State:
 class Registry:
     """The versions in one folder; nothing here starts or stops a job."""
 
-    def __init__(self, folder: Path, check: Callable[[Bundle], object] = lambda _: None) -> None:
-        """`check` raises what speaks against a good bundle's being activated."""
+    def __init__(
+        self,
+        folder: Path,
+        check: Callable[[Bundle], object] = lambda _: None,
+        *,
+        public_key: str = "",
+        signing_key: Path | None = None,
+    ) -> None:
+        """`check` raises what speaks against a good bundle's being activated.
+
+        With a `public_key` (PEM) only signed versions are taken; with a `signing_key` what is published is signed.
+        """
         self.folder, self._check = folder, check
+        self._public_key, self._signing_key = public_key, signing_key
 
     def active(self) -> Active:
         """Raises ModelError while nothing is activated."""
@@ -126,12 +138,14 @@ class Registry:
 
     def publish(self, source: Path) -> str:
         """Copy a bundle in under its version; publishing it again changes nothing. Raises ModelError if it is broken."""
-        bundle = load_bundle(source)
+        if self._signing_key:
+            signature.sign(source, self._signing_key)
+        bundle = load_bundle(source, self._public_key)
         place = self.folder / bundle.version
         if not place.exists():
             coming = self.folder / f".{bundle.version}.{time.time_ns()}"
             coming.mkdir(parents=True)
-            for part in PARTS:
+            for part in (*PARTS, *([signature.SIGNATURE] if (source / signature.SIGNATURE).is_file() else [])):
                 shutil.copyfile(source / part, coming / part)
             coming.rename(place)
         return bundle.version
@@ -187,12 +201,14 @@ class Registry:
         if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
             known = ", ".join(file.parent.name for file in self._manifests())
             raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {known or 'none'}")
+        if (self.folder / version).is_symlink():
+            raise ModelError(f"{self.folder / version} is a link", "liveshelf models publish BUNDLE copies a version in")
         return self.folder / version
 
     def bundle(self, version: str) -> Bundle:
         """A version, checked as a worker checks it. Raises ModelError if it is unknown, broken or another one."""
         place = self.place(version)
-        bundle = load_bundle(place)
+        bundle = load_bundle(place, self._public_key)
         if bundle.version != version:
             raise ModelError(f"{place} holds {bundle.version}", "publish the bundle again")
         return bundle

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import requests
 
+from jobs import connections
 from jobs.cluster import flink_config, jars, java, processes
 from jobs.cluster.supervise import Child
 from jobs.errors import SettingsError
@@ -51,10 +52,11 @@ def log(state_dir: Path) -> Path:
     return folder(state_dir) / "log" / "supervisor.log"
 
 
-def start(settings: Settings, rest_port: int, metrics_ports: list[int]) -> int:
+def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets: Path | None = None) -> int:
     """Start the supervisor, which starts a JobManager and the TaskManagers; the supervisor's pid.
 
-    `metrics_ports` holds the Prometheus port of the JobManager, then one for each TaskManager.
+    `metrics_ports` holds the Prometheus port of the JobManager, then one for each TaskManager. With a folder of `secrets`
+    (see `secure.py`) only its own processes and clients get a connection.
     """
     home = folder(settings.state_dir)
     if set(str(home)) & set(" ,:;"):  # the client's script and `io.tmp.dirs` split there
@@ -70,6 +72,7 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int]) -> int:
     options = flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
     options |= flink_config.on_this_machine(home)
     options |= flink_config.cluster(rest_port, rpc_port, settings.slots_per_task_manager, memory)
+    options |= flink_config.secure(secrets) if secrets else {}
     flink_config.write(home / "conf", options)
     kept = home / "processes.json"
     kept.write_bytes(msgspec.json.encode(_children(home, memory, metrics_ports)))
@@ -92,7 +95,8 @@ def answers(rest_url: str, slots: int) -> bool:
 
 def ask(rest_url: str, path: str) -> dict[str, Any]:
     """What Flink's REST interface says; raises `requests.RequestException`."""
-    answer = requests.get(rest_url.rstrip("/") + path, timeout=CONNECTION_S)
+    base, certificates = connections.rest(rest_url)
+    answer = requests.get(base + path, timeout=CONNECTION_S, **certificates)
     answer.raise_for_status()
     return answer.json()
 
@@ -106,6 +110,18 @@ def counted(page: str, name: str) -> list[float]:
     """The values of an operator's counter on a page of Flink's Prometheus reporter, one for each task."""
     line = rf"^flink_taskmanager_job_task_operator_{name}\{{[^}}]*\}} ([0-9.eE+]+)$"
     return [float(found) for found in re.findall(line, page, re.MULTILINE)]
+
+
+def cancel(rest_url: str, job_id: str) -> None:
+    """Ask for a job's end, without a savepoint; raises `requests.RequestException`."""
+    base, certificates = connections.rest(rest_url)
+    requests.patch(f"{base}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30, **certificates).raise_for_status()
+
+
+def rest_url(port: int, secrets: Path | None = None) -> str:
+    """The REST interface of the embedded cluster."""
+    here = f"127.0.0.1:{port}"
+    return str(connections.Address("https", "", here, "", str(secrets))) if secrets else f"http://{here}"
 
 
 def command(settings: Settings, action: str = "run") -> FlinkCommand:

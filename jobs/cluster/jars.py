@@ -15,6 +15,7 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 # Kafka's distribution adds a log4j binding that its published pom doesn't name; without it the broker logs nothing.
 # Resolved apart: in one request with Kafka, log4j's parent pom pins kafka-clients to 3.8.0.
 KAFKA_LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
+REDIS_WITH_TLS = "com.github.codemonstur:embedded-redis:1.4.3"
 FLINK_KAFKA_CONNECTOR = "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2"
 
 
@@ -26,6 +27,11 @@ def kafka_classpath() -> list[Path]:
 def flink_kafka_connector() -> Path:
     """The one jar of Flink's SQL connector for Kafka, which bundles what it needs."""
     return _jars(FLINK_KAFKA_CONNECTOR)[0]
+
+
+def redis_with_tls() -> Path:
+    """The jar that holds a Redis server with TLS (see `redis.py`)."""
+    return _jars(REDIS_WITH_TLS)[0]
 
 
 def cached() -> bool:

@@ -3,12 +3,14 @@
 import base64
 import subprocess
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from kafka import KafkaAdminClient
 from kafka.errors import RetriableError
 
-from jobs.cluster import jars, java, processes
+from jobs import connections
+from jobs.cluster import jars, java, processes, rights
 from jobs.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # an event may carry 2 MB; twice that leaves room for a batch's headers
@@ -23,17 +25,27 @@ appender.console.layout.pattern = %d{ISO8601} %-5p %c{1} - %m%n
 """
 
 
-def start(state_dir: Path, port: int, default_partitions: int) -> int:
-    """Start the broker on `port`, formatting its storage on the first start; its pid."""
+def start(state_dir: Path, port: int, default_partitions: int, secrets: Path | None = None) -> int:
+    """Start the broker on `port`, formatting its storage on the first start; its pid.
+
+    With a folder of `secrets` (see `secure.py`) it takes TLS and known users only, and each has the rights it was given.
+    """
     folder = state_dir / "kafka"
     folder.mkdir(parents=True, exist_ok=True)
     properties = folder / "server.properties"
-    properties.write_text(_properties(folder, port, processes.free_ports(1)[0], default_partitions))
+    listeners = _secure_listeners(port, secrets) if secrets else _plain_listeners(port)
+    properties.write_text(_lines(listeners | _storage(folder, default_partitions)))
     (folder / "log4j2.properties").write_text(_LOGGING)
     if not (folder / "data" / "meta.properties").is_file():
-        _format(folder, properties)
+        _format(folder, properties, secrets)
     argv = [*_java(folder), "kafka.Kafka", str(properties.resolve())]
     return processes.spawn(argv, owner=state_dir, service="kafka", log=log(state_dir))
+
+
+def address(port: int, secrets: Path | None = None) -> str:
+    """The embedded broker as the command line uses it."""
+    here = f"127.0.0.1:{port}"
+    return str(connections.Address(connections.SECURE_KAFKA, rights.CLI, here, "", str(secrets))) if secrets else here
 
 
 def log(state_dir: Path) -> Path:
@@ -42,11 +54,11 @@ def log(state_dir: Path) -> Path:
 
 def answers(bootstrap: str) -> bool:
     """Whether a broker is registered and answers an admin request."""
-    servers = bootstrap.split(",")
-    if not any(processes.listens(server) for server in servers):
+    if not any(processes.listens(server) for server in connections.servers(bootstrap)):
         return False  # spares the admin client's growing pauses between its attempts
     try:
-        admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000)
+        limits = {"bootstrap_timeout_ms": 2000, "request_timeout_ms": 2000}
+        admin = KafkaAdminClient(**connections.kafka_python(bootstrap), **limits)
     except RetriableError:
         return False
     try:
@@ -63,23 +75,68 @@ def _java(folder: Path) -> list[str]:
     return [str(java.JAVA), "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", logging, "-cp", classpath]
 
 
-def _format(folder: Path, properties: Path) -> None:
+def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    argv = [*_java(folder), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties.resolve())]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties.resolve())]
+    users = [f"--add-scram=SCRAM-SHA-512=[{user}]" for user in _users(secrets)] if secrets else []
+    # Passwords in a file for Java to read: every user of the machine may read a command line.
+    arguments = folder / "format.arguments"
+    arguments.touch(mode=0o600)
+    java_binary, *rest = _java(folder)
+    arguments.write_text("\n".join(f'"{each}"' for each in (*rest, "-XX:-UsePerfData", *tool, *users)))
+    try:
+        done = subprocess.run([java_binary, f"@{arguments.resolve()}"], capture_output=True, text=True, check=False)
+    finally:
+        arguments.unlink()
     if done.returncode != 0:
         raise ServiceError(f"Kafka's storage in {folder} can't be formatted: {done.stdout}{done.stderr}", "see above")
 
 
-def _properties(folder: Path, port: int, controller_port: int, default_partitions: int) -> str:
-    values = {
-        "process.roles": "broker,controller",
-        "node.id": 1,
+def _users(secrets: Path) -> Iterable[str]:
+    """As `--add-scram` takes them."""
+    for user in rights.KAFKA_USERS:
+        yield f"name={user},password={(secrets / f'kafka-{user}').read_text()}"
+
+
+def _plain_listeners(port: int) -> dict[str, object]:
+    controller_port = processes.free_ports(1)[0]
+    return {
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "controller.listener.names": "CONTROLLER",
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    }
+
+
+def _secure_listeners(port: int, secrets: Path) -> dict[str, object]:
+    """One listener for clients, with passwords, and two where the broker talks to itself and shows its certificate."""
+    broker_port, controller_port = processes.free_ports(2)
+    return {
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "listeners": f"CLIENTS://127.0.0.1:{port},BROKER://127.0.0.1:{broker_port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"CLIENTS://127.0.0.1:{port},BROKER://127.0.0.1:{broker_port}",
+        "listener.security.protocol.map": "CLIENTS:SASL_SSL,BROKER:SSL,CONTROLLER:SSL",
+        "inter.broker.listener.name": "BROKER",
+        "listener.name.broker.ssl.client.auth": "required",
+        "listener.name.controller.ssl.client.auth": "required",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": secrets / "kafka.pem",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": secrets / "ca.pem",
+        "sasl.enabled.mechanisms": connections.MECHANISM,
+        "listener.name.clients.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": f"User:CN=kafka;User:{rights.ADMIN}",
+    }
+
+
+def _storage(folder: Path, default_partitions: int) -> dict[str, object]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.listener.names": "CONTROLLER",
         "log.dirs": (folder / "data").resolve(),
         "num.partitions": default_partitions,
         "auto.create.topics.enable": "false",  # a misspelled topic is an error, not an empty topic
@@ -97,4 +154,7 @@ def _properties(folder: Path, port: int, controller_port: int, default_partition
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
     }
+
+
+def _lines(values: dict[str, object]) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())

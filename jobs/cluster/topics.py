@@ -1,11 +1,14 @@
-"""Topics: make them, and ask where they end."""
+"""Topics: make them, say who may use them, and ask where they end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, OffsetSpec, ResourcePattern, ResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from jobs import connections
+from jobs.cluster.rights import Right
 from jobs.errors import ServiceError
 
 
@@ -28,6 +31,29 @@ def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mappin
         admin.close()
 
 
+def grant(bootstrap: str, rights: Iterable[Right]) -> None:
+    """Give the rights; those that were given before stay. Raises `ServiceError` if the broker refuses."""
+    wanted = [
+        ACL(
+            f"User:{right.user}",
+            "*",
+            ACLOperation[operation],
+            ACLPermissionType.ALLOW,
+            ResourcePattern(ResourceType[right.kind.upper()], name),
+        )
+        for right in rights
+        for name in right.names
+        for operation in right.operations
+    ]
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            failed = admin.create_acls(wanted)["failed"]
+        except KafkaError as error:
+            raise ServiceError(f"rights can't be given on {bootstrap}: {error}", "give them by hand (README)") from error
+    if failed:
+        raise ServiceError(f"rights can't be given on {bootstrap}: {failed}", "give them by hand (README)")
+
+
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """The offset after the last record, for each partition; raises `ServiceError` if there is no such topic."""
     admin = _admin(bootstrap)
@@ -46,6 +72,6 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 def _admin(bootstrap: str) -> KafkaAdminClient:
     try:
-        return KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=10_000)
+        return KafkaAdminClient(**connections.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
     except (KafkaError, ValueError) as error:
         raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error

@@ -1,5 +1,6 @@
 """dead list, dead show, dead replay: what wasn't taken."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,14 +91,19 @@ def replay(
       liveshelf dead replay --reason too_long --field query --drop query
       liveshelf dead replay --reason unknown_value --field event_type --set event_type=view --dry-run
     """
-    from jobs import dead
+    from jobs import audit, dead
 
-    settings, bootstrap = _place()
     fix = dead.Fix.of(set_field or [], drop or [])
-    letters = [each for each in dead.read_letters(settings, bootstrap, reason) if not field or each.field == field]
-    ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)
-    if not dry_run:
-        dead.send(bootstrap, settings.events_topic, ready)
+    # Of the corrections only the fields: a value may be somebody's id.
+    told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
+    recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)
+    with nullcontext({}) if dry_run else recorded as outcome:
+        settings, bootstrap = _place()
+        letters = [each for each in dead.read_letters(settings, bootstrap, reason) if not field or each.field == field]
+        ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)
+        outcome["sent"] = len(ready)
+        if not dry_run:
+            dead.send(bootstrap, settings.events_topic, ready)
     if as_json:
         sent = 0 if dry_run else len(ready)
         return print_json({"letters": len(letters), "ready": len(ready), "sent": sent, "refused": dict(refused)})

@@ -9,7 +9,10 @@ from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json
 from jobs.errors import DefinitionError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobs.cluster.runtime import Runtime
+    from jobs.settings import Settings
 
 Job = Literal["features", "rankings"]
 
@@ -27,11 +30,13 @@ def apply() -> None:
       liveshelf lint && liveshelf apply
       liveshelf submit features --from-savepoint "$(liveshelf stop features)"
     """
+    from jobs import audit
     from jobs import submit as submitting
     from jobs.cluster import runtime
 
     settings = load_settings()
-    submitting.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
+    with audit.recorded(settings.state_dir, "apply", feature_repo=settings.feature_repo):
+        submitting.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
     note(f"applied {settings.feature_repo}")
 
 
@@ -97,6 +102,7 @@ def submit(
       liveshelf submit rankings --dry-run
       liveshelf submit features --from-savepoint /data/savepoints/savepoint-1a2b3c
     """
+    from jobs import audit
     from jobs import submit as submitting
     from jobs.cluster import runtime
 
@@ -110,15 +116,26 @@ def submit(
             print(submitting.submission(settings, running, each, from_savepoint or None).line)
         return
     note(chosen(settings))
-    for each in wanted:
-        _refuse_second(running, each)
-    ids = {each: submitting.submit(settings, running, each, from_savepoint or None) for each in wanted}
-    for each in ids.values():
-        submitting.wait_running(running, each)
+    with audit.recorded(settings.state_dir, "submit", jobs=wanted, from_savepoint=from_savepoint) as ids:
+        _submit(settings, running, wanted, from_savepoint, ids)
     if as_json:
         return print_json(ids)
     for name, each in ids.items():
         print(f"{name:8} {each}")
+
+
+def _submit(
+    settings: "Settings", running: "Runtime", wanted: "Sequence[Job]", from_savepoint: str, ids: dict[str, str]
+) -> None:
+    """Fills `ids` as it goes, so that an interrupted submission has told what it started."""
+    from jobs import submit as submitting
+
+    for each in wanted:
+        _refuse_second(running, each)
+    for each in wanted:
+        ids[each] = submitting.submit(settings, running, each, from_savepoint or None)
+    for each in ids.values():
+        submitting.wait_running(running, each)
 
 
 def _refuse_second(running: "Runtime", job: Job) -> None:
@@ -141,11 +158,14 @@ def stop(
       liveshelf stop features
       liveshelf stop rankings --no-savepoint
     """
+    from jobs import audit
     from jobs import submit as submitting
     from jobs.cluster import runtime
 
     settings = load_settings()
-    path = submitting.stop(settings, runtime.attach(settings, ("flink",)), job, savepoint)
+    with audit.recorded(settings.state_dir, "stop", job=job, savepoint=savepoint) as outcome:
+        path = submitting.stop(settings, runtime.attach(settings, ("flink",)), job, savepoint)
+        outcome["savepoint"] = path
     note(f"{job} stopped")
     if path:
         print(path)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +12,10 @@ from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, pr
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
+    from jobs.learn.loop import Outcome
     from jobs.settings import Settings
     from models.bundle import Bundle
-    from models.registry import Registry, Version
+    from models.registry import Active, Registry, Version
 
 
 app = typer.Typer(
@@ -30,6 +31,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+Key = Annotated[
+    Path | None, typer.Option(help="Private key to sign a new version with, where LIVESHELF_MODEL_PUBLIC_KEY is set.")
+]
 Sessions = Annotated[
     Path,
     typer.Option(
@@ -61,6 +65,7 @@ def train(
     loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",
     min_session: Annotated[int, typer.Option(min=1, help="Clicks of a session at least, to be learned from.")] = 1,
     min_item_support: Annotated[int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")] = 1,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
@@ -90,7 +95,7 @@ def train(
     clicks, name = read_sessions(sessions), name or out.resolve().name
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
     if base:
-        found = _train_on(base, clicks, out, source, seed, publish)
+        found = _train_on(base, clicks, out, source, seed, publish, key)
         return print_json(found) if as_json else print(table(found))
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
     how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
@@ -98,7 +103,9 @@ def train(
     print_json(found) if as_json else print(table(found))
 
 
-def _train_on(base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool) -> dict[str, dict]:
+def _train_on(
+    base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
+) -> dict[str, dict]:
     """`train --from`; raises ModelError where what should be published is worse than what serves."""
     from models.learn import train_on
     from models.registry import is_registry, serving_folder
@@ -111,8 +118,9 @@ def _train_on(base: str, clicks: list, out: Path, source: dict[str, str], seed: 
         fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
         raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
     if publish:
-        registry = _registry()
-        note(f"{registry.activate(registry.publish(out)).version} serves")
+        version = _publish(_registry(key), out)
+        _change("activate", lambda registry: registry.activate(version), version=version)
+        note(f"{version} serves")
     return judged._asdict()
 
 
@@ -124,6 +132,7 @@ def learn(
     ] = 0.8,
     psi: Annotated[float, typer.Option(min=0, help="Learn when the items' PSI is above this (0: never).")] = 0.25,
     once: Annotated[bool, typer.Option("--once", help="Learn once from what the topic holds, and end.")] = False,
+    key: Key = None,
 ) -> None:
     """Learn on from the events topic, and activate each new version that isn't worse than the one that serves.
 
@@ -144,7 +153,7 @@ def learn(
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
 
-    settings, registry = load_settings(), _registry()
+    settings, registry = load_settings(), _registry(key)
     end_on_signals()
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
@@ -155,11 +164,21 @@ def learn(
         while True:
             outcome = loop.learn("asked to") if once else loop.step()
             if outcome:
+                _note_activation(settings, outcome)
                 print(msgspec.json.encode(outcome).decode(), flush=True)
             if once:
                 return
     finally:
         tail.close()
+
+
+def _note_activation(settings: "Settings", outcome: "Outcome") -> None:
+    from jobs import audit
+
+    if outcome.version:
+        told = {"reason": outcome.reason, "sessions": outcome.sessions}
+        came = {"version": outcome.version, "before": outcome.began_from}
+        audit.record(settings.state_dir, "learn", told, audit.DONE, came)
 
 
 def evaluate(
@@ -212,17 +231,21 @@ def table(found: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def _registry() -> "Registry":
+def _registry(signing_key: Path | None = None) -> "Registry":
     from models.registry import Registry
+    from models.signature import read_public_key
 
     settings = load_settings()
-    folder = settings.model_dir
+    settings = load_settings()
+    folder, public_key = settings.model_dir, read_public_key(settings.model_public_key)
     if (folder / "manifest.json").is_file():
         raise SettingsError(
             f"{folder} is one bundle, not a folder of versions",
             "set LIVESHELF_MODEL_DIR to a folder for versions, then: liveshelf models publish BUNDLE",
         )
-    return Registry(folder, lambda bundle: _check_context(settings, bundle))
+    return Registry(
+        folder, lambda bundle: _check_context(settings, bundle), public_key=public_key, signing_key=signing_key
+    )
 
 
 def _check_context(settings: "Settings", bundle: "Bundle") -> None:
@@ -232,6 +255,27 @@ def _check_context(settings: "Settings", bundle: "Bundle") -> None:
 
     if plan.submitted_path(settings.state_dir).is_file() or definitions.store_yaml(settings).is_file():
         submit.check_context(settings, bundle)
+
+
+def _publish(registry: "Registry", bundle: Path) -> str:
+    from jobs import audit
+
+    with audit.recorded(load_settings().state_dir, "models publish", bundle=bundle) as outcome:
+        outcome["version"] = registry.publish(bundle)
+    return outcome["version"]
+
+
+def _change(action: str, change: "Callable[[Registry], Active]", **arguments: str) -> str:
+    """The version that serves from now on; which one did before is kept in the audit log, too."""
+    from jobs import audit
+    from models.registry import is_registry
+
+    registry = _registry()
+    with audit.recorded(load_settings().state_dir, f"models {action}", **arguments) as outcome:
+        before = registry.active().version if is_registry(registry.folder) else ""
+        active = change(registry)
+        outcome |= {"version": active.version, "before": before}
+    return active.version
 
 
 @app.command("list")
@@ -261,23 +305,22 @@ def publish(
     and_activate: Annotated[bool, typer.Option("--activate", help="Also make it the one that serves.")] = False,
 ) -> None:
     """Check a bundle and copy it in; prints its version."""
-    registry = _registry()
-    version = registry.publish(bundle)
+    version = _publish(_registry(), bundle)
     if and_activate:
-        registry.activate(version)
+        _change("activate", lambda registry: registry.activate(version), version=version)
     print(version)
 
 
 @app.command()
 def activate(version: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
     """Check a version, and that the feature service gives what it reads; running jobs serve it within seconds."""
-    print(_registry().activate(version).version)
+    print(_change("activate", lambda registry: registry.activate(version), version=version))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that served before."""
-    print(_registry().rollback().version)
+    print(_change("rollback", lambda registry: registry.rollback()))
 
 
 @app.command()

@@ -22,14 +22,17 @@ def up(as_json: AsJson = False) -> None:
       liveshelf up
       LIVESHELF_KAFKA_BOOTSTRAP=broker:9092 liveshelf up
     """
+    from jobs import audit
     from jobs.bring_up import bring_up
     from jobs.cluster import runtime
 
     settings = load_settings()
     note(chosen(settings))
     end_on_signals()
-    running = bring_up(settings)
-    addresses = {name: runtime.without_password(running.address(name)) for name in runtime.SERVICES}
+    with audit.recorded(settings.state_dir, "up", profile=settings.profile) as outcome:
+        running = bring_up(settings)
+        addresses = {name: runtime.without_password(running.address(name)) for name in runtime.SERVICES}
+        outcome |= addresses
     if as_json:
         return print_json({**addresses, "metrics": running.metrics_urls})
     for name, address in addresses.items():
@@ -44,10 +47,13 @@ def down() -> None:
     Example:
       liveshelf stop features && liveshelf stop rankings && liveshelf down
     """
+    from jobs import audit
     from jobs.cluster import runtime
 
     settings = load_settings()
-    print(f"{runtime.down(settings)} processes stopped in {settings.state_dir}")
+    with audit.recorded(settings.state_dir, "down") as outcome:
+        outcome["processes"] = stopped = runtime.down(settings)
+    print(f"{stopped} processes stopped in {settings.state_dir}")
 
 
 def status(as_json: AsJson = False) -> None:

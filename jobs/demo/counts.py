@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 
+from jobs import connections
 from jobs.cluster.flink import operator_counter
 from jobs.cluster.runtime import Runtime
 from jobs.cluster.topics import end_offsets
@@ -55,7 +56,7 @@ def wait_processed(settings: Settings, running: Runtime) -> dict[int, int]:
     from jobs.session_rankings import GROUP as RANKINGS
 
     end = end_offsets(running.kafka_bootstrap, settings.events_topic)
-    admin = KafkaAdminClient(bootstrap_servers=running.kafka_bootstrap.split(","))
+    admin = KafkaAdminClient(**connections.kafka_python(running.kafka_bootstrap))
     deadline_s = time.monotonic() + PROCESSED_LIMIT_S
     try:
         while not all(_has_read(admin, group, settings.events_topic, end) for group in (FEATURES, RANKINGS)):

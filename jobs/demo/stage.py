@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
-import redis
 
+from jobs import connections
 from jobs.demo.visitors import Score, Visitor, Visitors
 from jobs.demo.watcher import Standing, Watcher
 from jobs.errors import ServiceError
@@ -41,7 +41,7 @@ class Stage:
     ) -> None:
         """`when_first` is called once, when the first click has its list, and holds the second click back."""
         self.first_list_at_s: float | None = None  # seconds since 1970
-        self._redis = redis.Redis.from_url(redis_url)
+        self._redis = connections.redis_client(redis_url)
         self._channel, self._visitors, self._watcher = channel, visitors, watcher
         self._when_first = when_first
         self._clicks, self._next_s, self._sent_s = 0, 0.0, deque[float]()

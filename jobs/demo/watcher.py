@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 
 import msgspec
-import redis
 
+from jobs import connections
 from jobs.rankings.reader import shelf_key
 
 # Reading every 4 ms makes a measured time up to 4 ms too long and takes 5 % of a core.
@@ -45,7 +45,7 @@ class Watcher:
     def __init__(self, redis_url: str, channel: str) -> None:
         self.samples_ms: list[float] = []
         self.missed = 0
-        self._redis = redis.Redis.from_url(redis_url)
+        self._redis = connections.redis_client(redis_url)
         self._channel = channel
         self._seen = 0
         self._incoming: deque[Pending] = deque()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jobs import connections
 from jobs.errors import DefinitionError, ServiceError
 from jobs.settings import Settings
 
@@ -26,23 +27,17 @@ def store_yaml(settings: Settings) -> Path:
     return settings.state_dir.resolve() / "feature_store.yaml"
 
 
-def write_store_yaml(settings: Settings, redis_url: str) -> Path:
+def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
     """The repository's own `feature_store.yaml`, with this system's Redis and registry in their places."""
     import yaml
-    from redis.connection import parse_url
 
     configuration = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())
     if configuration["online_store"]["type"] == "redis":
-        address = parse_url(redis_url)
-        parts = [f"{address.get('host', '127.0.0.1')}:{address.get('port', 6379)}"]
-        parts += [f"{name}={address[name]}" for name in ("db", "username", "password") if name in address]
-        configuration["online_store"]["connection_string"] = ",".join(parts)
+        configuration["online_store"]["connection_string"] = connections.feast_redis(redis_url)
     configuration["registry"] = str(settings.state_dir.resolve() / "registry.db")
-    path = store_yaml(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(configuration))
-    return path
 
 
 def online_store_type(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """The part of the graph that both jobs share: topic → events and refusals, as Flink SQL derived from the contract."""
 
+from jobs import connections
 from jobs.job_config import JobConfig
 
 MAX_LETTER_BYTES = 32 << 20  # the broker takes 4 MiB records, and JSON may need six bytes for one
@@ -8,7 +9,7 @@ PARSED = "CREATE TEMPORARY SYSTEM FUNCTION parse_event AS 'liveshelf.ParseEvent'
 
 def kafka_options(config: JobConfig, topic: str, **options: str) -> str:
     """The WITH clause of a Kafka table."""
-    every = {"connector": "kafka", "topic": topic, "properties.bootstrap.servers": config.kafka_bootstrap} | options
+    every = {"connector": "kafka", "topic": topic} | connections.flink_table(config.kafka_bootstrap) | options
     return "WITH (" + ", ".join(f"'{key}' = '{value}'" for key, value in every.items()) + ")"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from jobs import connections
 from jobs.errors import ServiceError
 from jobs.events import HEARTBEAT, Refusal, parse
 from models.dataset import Event, Session
@@ -69,7 +70,7 @@ class Tail:
         """Raises ServiceError if the broker doesn't answer or there is no such topic."""
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, allow_auto_create_topics=False
+                **connections.kafka_python(bootstrap), group_id=None, enable_auto_commit=False, allow_auto_create_topics=False
             )
             partitions = [TopicPartition(topic, each) for each in self._consumer.partitions_for_topic(topic) or ()]
             if not partitions:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import redis
 from redis.backoff import ExponentialBackoff
 
+from jobs import connections
 from jobs.errors import ServiceError
 
 SOCKET_TIMEOUT_S = 5.0  # a batch takes milliseconds; a server that hangs this long is treated as one that is gone
@@ -33,7 +34,7 @@ class Connection:
 
     def __init__(self, redis_url: str, patience_s: float = PATIENCE_S) -> None:
         # redis-py's own retries are counted, not timed, and nest (connect inside execute), so they stay off.
-        self._client = redis.Redis.from_url(
+        self._client = connections.redis_client(
             redis_url,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=SOCKET_TIMEOUT_S,

@@ -16,10 +16,11 @@ LOG = logging.getLogger(__name__)
 class ModelSource:
     """Loads beside the batches, so that a batch waits at most for the interpreter, never for a file."""
 
-    def __init__(self, folder: Path, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(self, folder: Path, look_every_s: float = LOOK_EVERY_S, public_key: str = "") -> None:
         """Raises ModelError if the bundle, or the active version and all before it, are refused."""
         self.refusals = 0
-        self._registry = Registry(folder) if is_registry(folder) else None
+        self._registry = Registry(folder, public_key=public_key) if is_registry(folder) else None
+        self._public_key = public_key
         self._look_every_s, self._looked_s = look_every_s, time.monotonic()
         self._seen = self._stamp()
         self._loading: threading.Thread | None = None
@@ -46,7 +47,9 @@ class ModelSource:
 
     def _first(self, folder: Path) -> Bundle:
         """A restarted job whose active version is broken serves the one before, as it would have without a restart."""
-        return load_bundle(folder) if self._registry is None else self._registry.serving(self._refuse)
+        if self._registry is None:
+            return load_bundle(folder, self._public_key)
+        return self._registry.serving(self._refuse)
 
     def _load(self) -> None:
         version = "?"

@@ -34,6 +34,7 @@ class RankConfig:
     model_threads: int
     session_gap_s: int
     feast_project: str
+    model_public_key: str = ""
 
     def __repr__(self) -> str:
         """Without the address, which may hold a password."""
@@ -52,7 +53,7 @@ class RankSessions(ScalarFunction):
 
     def open(self, function_context: FunctionContext) -> None:
         config = self._config
-        self._models = ModelSource(Path(config.model_dir))
+        self._models = ModelSource(Path(config.model_dir), public_key=config.model_public_key)
         self._publisher = Publisher(config.redis_url, config.channel, config.list_ttl_s)
         self._metrics = RankingMetrics(function_context.get_metric_group())
         self._gap_ms = config.session_gap_s * 1000

@@ -10,6 +10,7 @@ from typing import Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
+from jobs import connections
 from jobs.errors import ServiceError
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # what the embedded broker takes
@@ -61,7 +62,7 @@ class KafkaPythonSender:
         self._unconfirmed = 0
         try:
             self._producer = KafkaProducer(
-                bootstrap_servers=bootstrap,
+                **connections.kafka_python(bootstrap),
                 bootstrap_timeout_ms=CONNECT_LIMIT_MS,
                 acks="all",
                 linger_ms=LINGER_MS,
@@ -120,7 +121,7 @@ class ConfluentSender:
         self._exception = KafkaException
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **connections.librdkafka(bootstrap),
                 "enable.idempotence": True,
                 "linger.ms": LINGER_MS,
                 "partitioner": "murmur2_random",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import redis
 
+from jobs import connections
 from jobs.errors import DefinitionError
 from jobs.settings import Settings
 from jobs.verify import conservation, features, lists, online, shelf
@@ -60,13 +61,14 @@ def verify(
     Raises ServiceError, DefinitionError, ModelError or DataError; differences are in the report, not raised.
     """
     from jobs.verify.versions import Versions
+    from models.signature import read_public_key
 
     store = store or open_store(settings)
     views = plain_views(store.list_stream_feature_views())
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
-    versions = Versions(settings.model_dir)
-    with redis.Redis.from_url(addresses.redis_url) as client:
+    versions = Versions(settings.model_dir, read_public_key(settings.model_public_key))
+    with connections.redis_client(addresses.redis_url) as client:
         checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, versions, client)
         deadline_s = time.monotonic() + wait_s
         while True:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from jobs import connections
 from jobs.errors import ServiceError
 
 TIMEOUT_S = 30.0  # without a record and without an end: 50,000 records take 1 s here
@@ -71,7 +72,7 @@ def _sliced(topic: str, records: list[Record], start: dict[int, int], end: dict[
 def _read_plain(bootstrap: str, topic: str, since: dict[int, int]) -> Slice | None:
     try:
         consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **connections.kafka_python(bootstrap),
             enable_auto_commit=False,
             group_id=None,
             isolation_level="read_committed",  # a list of an aborted checkpoint was never published
@@ -110,7 +111,7 @@ def _read_fast(bootstrap: str, topic: str, since: dict[int, int]) -> Slice | Non
     import confluent_kafka  # a development dependency
 
     consumer = confluent_kafka.Consumer({
-        "bootstrap.servers": bootstrap,
+        **connections.librdkafka(bootstrap),
         "group.id": GROUP,
         "enable.auto.commit": False,
         "enable.partition.eof": True,  # with read_committed the only sign that the last visible record was read

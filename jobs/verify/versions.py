@@ -9,9 +9,9 @@ from models.registry import Registry, is_registry
 class Versions:
     """The bundles behind `model_dir`, be it one bundle or a registry. Raises ModelError if none can serve."""
 
-    def __init__(self, model_dir: Path) -> None:
-        self._registry = Registry(model_dir) if is_registry(model_dir) else None
-        self.serving = self._registry.serving() if self._registry else load_bundle(model_dir)
+    def __init__(self, model_dir: Path, public_key: str = "") -> None:
+        self._registry = Registry(model_dir, public_key=public_key) if is_registry(model_dir) else None
+        self.serving = self._registry.serving() if self._registry else load_bundle(model_dir, public_key)
         self._found = {self.serving.version: self.serving}
 
     def named(self, version: str) -> Bundle:

@@ -1,0 +1,233 @@
+"""The secure profile's Kafka and Redis, for real: each user does what it must, and is refused everything else."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from confluent_kafka import KafkaError, Producer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from kafka.errors import KafkaError as KafkaPythonError
+
+from jobs import connections, submit
+from jobs.cluster import processes, runtime, topics
+from jobs.cluster.rights import Right
+from jobs.cluster.runtime import Runtime
+from jobs.connections import as_user
+from jobs.errors import ServiceError, SettingsError
+from jobs.features.online_store import entity_key
+from jobs.replay import senders
+from jobs.settings import Settings
+from jobs.verify.slice import read_slice
+
+LIST, FEATURES = b"shelf:{v1}:home", entity_key("liveshelf", {"visitor_id": "v1"})
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = Settings(state_dir=tmp_path_factory.mktemp("secure"), profile="secure", kafka_port=0, redis_port=0)
+    yield settings
+    runtime.down(settings)
+
+
+@pytest.fixture(scope="module")
+def running(settings: Settings) -> Runtime:
+    running = runtime.up(settings, ("kafka", "redis"))
+    submit.create_topics(settings, running)
+    for topic in READERS:
+        assert write(as_user(running.kafka_bootstrap, "admin"), topic)
+    return running
+
+
+def redis_as(running: Runtime, user: str) -> redis.Redis:
+    return connections.redis_client(as_user(running.redis_url, user))
+
+
+WRITE_LIST = ("SET", LIST, "1", "PXAT", "99999999999999")
+# command → the users who may
+REDIS: dict[tuple, set[str]] = {
+    ("GET", LIST): {"app", "job", "admin"},
+    ("HMGET", FEATURES, "a"): {"app", "job", "admin"},
+    ("GET", "another:key"): {"admin"},
+    ("HGETALL", b"\x01another_project"): {"admin"},
+    ("SET", LIST, "1"): {"job", "admin"},
+    ("HSET", FEATURES, "a", "1"): {"job", "admin"},
+    ("PEXPIREAT", FEATURES, "99999999999999"): {"job", "admin"},
+    ("SET", "another:key", "1"): {"admin"},
+    ("DEL", LIST): {"admin"},
+    ("EVAL", "return 1", "0"): {"admin"},
+    ("KEYS", "*"): {"admin"},
+    ("SCAN", "0"): {"admin"},
+    ("FLUSHALL",): {"admin"},
+    ("FLUSHDB",): {"admin"},
+    ("CONFIG", "GET", "dir"): {"admin"},
+    ("CONFIG", "SET", "maxmemory", "0"): {"admin"},
+    ("DEBUG", "SLEEP", "0"): {"admin"},
+    ("ACL", "LIST"): {"admin"},
+    ("ACL", "WHOAMI"): {"admin"},
+    ("CLIENT", "LIST"): {"admin"},
+    ("INFO",): {"admin"},
+    ("MONITOR",): set(),  # not sent as admin: it would never end
+    ("SHUTDOWN",): set(),
+    ("SCRIPT", "FLUSH"): {"admin"},
+    ("FUNCTION", "LIST"): set(),  # Redis 6 has none
+    ("SUBSCRIBE", "channel"): set(),
+    ("REPLICAOF", "NO", "ONE"): {"admin"},
+    ("BGREWRITEAOF",): {"admin"},
+}
+
+
+@pytest.mark.parametrize("user", ["app", "job", "admin"])
+@pytest.mark.parametrize("command", REDIS, ids=lambda command: " ".join(map(str, command[:2])))
+def test_a_redis_user_may_do_what_its_row_says_and_nothing_else(
+    command: tuple, user: str, running: Runtime
+) -> None:
+    allowed = REDIS[command]
+    if user == "admin" and not allowed:
+        return
+    with redis_as(running, user) as client:
+        if user in allowed:
+            client.execute_command(*command)
+        else:
+            with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)no permission|unknown command|NOPERM"):
+                client.execute_command(*command)
+
+
+def test_the_scripts_of_both_writers_run_as_job(running: Runtime) -> None:
+    from jobs.features.online_store import WRITE_LUA
+    from jobs.rankings.publish import SCRIPT
+
+    with redis_as(running, "admin") as client:
+        client.flushall()
+    with redis_as(running, "job") as client:
+        assert client.evalsha(client.script_load(SCRIPT.text), 1, LIST, "0" * 20, b"{}", 99_999_999_999_999) == 1
+        packed = b"\x92\xa1f\xa1v"  # msgpack: ["f", "v"]
+        row = (b"_v:s", b"1" * 26, b"99999999999999", packed)
+        assert client.evalsha(client.script_load(WRITE_LUA), 1, FEATURES, *row) == 1
+    with redis_as(running, "app") as client:
+        assert (client.get(LIST), client.hget(FEATURES, "f")) == (b"{}", b"v")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.evalsha(redis.Redis().register_script(SCRIPT.text).sha, 1, LIST, "1" * 20, b"{}", 1)
+
+
+def test_redis_takes_nobody_without_tls_or_without_a_password(running: Runtime) -> None:
+    to = connections.Address.of(running.redis_url)
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis.from_url(f"redis://{to.servers}/0").ping()
+    authority = to.file("ca.pem")
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis.from_url(f"rediss://{to.servers}/0", ssl_ca_certs=authority).ping()
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis.from_url(f"rediss://app:wrong@{to.servers}/0", ssl_ca_certs=authority).ping()
+    with pytest.raises(redis.ConnectionError, match="certificate verify failed"):
+        redis.Redis.from_url(f"rediss://app:wrong@{to.servers}/0").ping()
+
+
+def read(address: str, topic: str) -> bool:
+    options = connections.kafka_python(address) | {"group_id": None, "auto_offset_reset": "earliest"}
+    with closing(KafkaConsumer(**options)) as reader:
+        reader.assign([TopicPartition(topic, 0)])
+        try:
+            return bool(reader.poll(timeout_ms=3000))
+        except TopicAuthorizationFailedError:
+            return False
+
+
+def write(address: str, topic: str) -> bool:
+    told = []
+    producer = Producer(connections.librdkafka(address) | {"message.timeout.ms": 20_000, "log_level": 0})
+    producer.produce(topic, b"x", partition=0, on_delivery=lambda error, _: told.append(error))
+    producer.flush(30)
+    assert told[0] is None or told[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    return told[0] is None
+
+
+def join(address: str, group: str) -> bool:
+    own = {"group_id": group, "enable_auto_commit": False}
+    with closing(KafkaConsumer(**connections.kafka_python(address), **own)) as member:
+        try:
+            member.committed(TopicPartition("events", 0))
+        except GroupAuthorizationFailedError:
+            return False
+    return True
+
+
+READERS = {
+    "events": {"features", "rankings", "cli", "admin"},
+    "events.dead": {"cli", "admin"},
+    "events.late": {"cli", "admin"},
+    "rankings": {"cli", "admin"},
+}
+WRITERS = {
+    "events": {"collector", "cli", "admin"},
+    "events.dead": {"features", "admin"},
+    "events.late": {"features", "admin"},
+    "rankings": {"rankings", "admin"},
+}
+MEMBERS = {
+    "liveshelf-features": {"features", "cli", "admin"},  # cli looks at what was read
+    "liveshelf-rankings": {"rankings", "cli", "admin"},
+    "anything": {"admin"},
+}
+USERS = ("admin", "cli", "collector", "features", "rankings")
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(("does", "table"), [(read, READERS), (write, WRITERS), (join, MEMBERS)], ids=["read", "write", "join"])
+def test_a_kafka_user_may_do_what_its_rows_say_and_nothing_else(
+    does: Callable[[str, str], bool], table: dict[str, set[str]], user: str, running: Runtime
+) -> None:
+    address = as_user(running.kafka_bootstrap, user)
+    assert {name for name in table if does(address, name)} == {name for name in table if user in table[name]}
+
+
+@pytest.mark.parametrize("user", ["cli", "collector"])
+def test_only_admin_makes_topics_and_gives_rights(user: str, running: Runtime) -> None:
+    address = as_user(running.kafka_bootstrap, user)
+    with pytest.raises(ServiceError, match="TopicAuthorizationFailed"):
+        topics.create_topics(address, {"mine": 1})
+    with pytest.raises(ServiceError, match="ClusterAuthorizationFailed"):
+        topics.grant(address, [Right(user, "topic", ("events",), ("ALL",))])
+
+
+def test_kafka_takes_nobody_without_tls_without_a_password_or_with_an_apps(running: Runtime) -> None:
+    to = connections.Address.of(running.kafka_bootstrap)
+    app = connections.Address.of(running.redis_url)._replace(user="app").password("redis")
+    known = connections.kafka_python(running.kafka_bootstrap) | {"bootstrap_timeout_ms": 2000}
+    KafkaAdminClient(**known).close()
+    for wrong in (
+        {"security_protocol": "PLAINTEXT"},
+        {"security_protocol": "SSL"},
+        {"security_protocol": "SASL_PLAINTEXT"},
+        {"sasl_plain_password": "wrong"},
+        {"sasl_plain_username": "app", "sasl_plain_password": app},
+    ):
+        with pytest.raises(KafkaPythonError):
+            KafkaAdminClient(**known | wrong)
+    assert processes.listens(to.servers)
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["kafka-python", "confluent-kafka"])
+def test_both_kafka_clients_send_and_read(fast: bool, running: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(senders.connect(as_user(running.kafka_bootstrap, "collector"), "events", fast)) as sender:
+        sender.send(b"v1", b"{}", 1_700_000_000_000)
+        sender.flush()
+    if not fast:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert read_slice(running.kafka_bootstrap, "events").records[-1].value in (b"{}", b"x")
+
+
+def test_secrets_are_their_owners_and_no_process_names_one(settings: Settings, running: Runtime) -> None:
+    folder = settings.state_dir / "secure"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+
+
+def test_a_state_folder_keeps_its_profile(settings: Settings, running: Runtime, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="LIVESHELF_PROFILE=secure"):
+        runtime.up(settings.model_copy(update={"profile": "plain"}), ("redis",))
+    (tmp_path / "kafka" / "data").mkdir(parents=True)
+    with pytest.raises(SettingsError, match="LIVESHELF_PROFILE=plain"):
+        runtime.up(Settings(state_dir=tmp_path, profile="secure", redis_port=0), ("redis",))
