@@ -135,8 +135,8 @@ def feast_redis(address: str) -> str:
     """The `connection_string` of Feast's Redis store. It holds the password, so the file that it goes to is a secret."""
     to = Address.of(address)
     known = redis.connection.parse_url(str(to._replace(secrets="")) if to.secrets else address)
-    told = ("db", "username", "password")
-    options = {name: value for name, value in known.items() if name in told or name.startswith("ssl_")}
+    told = ["db", "username", "password", *sorted(name for name in known if name.startswith("ssl_"))]
+    options = {name: known[name] for name in told if name in known}
     if to.secrets:
         options |= {"password": to.password("redis")}
     if to.scheme == "rediss":
