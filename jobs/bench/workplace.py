@@ -78,6 +78,7 @@ def workplace(settings: Settings) -> Iterator[Workplace]:
     own = settings.model_copy(
         update={
             "state_dir": settings.state_dir / "bench",
+            "profile": "plain",  # the tutorials' jobs know no users
             "kafka_bootstrap": "",
             "redis_url": SecretStr(""),
             "flink_rest_url": "",

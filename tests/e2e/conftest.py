@@ -1,4 +1,7 @@
-"""One real system for all end-to-end tests: broker, Redis and a Flink cluster on free ports; a scenario has its own topics."""
+"""One real system for all end-to-end tests: broker, Redis and a Flink cluster on free ports; a scenario has its own topics.
+
+LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile.
+"""
 
 import re
 import shutil
@@ -7,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import redis
 
-from jobs import submit
+from jobs import connections, submit
 from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.features import plan
@@ -71,7 +73,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
     plan.submitted_path(settings.state_dir).unlink(missing_ok=True)
-    redis.Redis.from_url(runtime.redis_url).flushall()
+    connections.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')

@@ -11,7 +11,7 @@ import msgspec
 import psutil
 from kafka import KafkaProducer
 
-from jobs import submit
+from jobs import connections, submit
 from jobs.cluster import flink, processes
 from jobs.features.definitions import feature_store
 from jobs.replay.produce import ReplayReport, replay
@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[bytes, tuple[str, str]]] = {
 
 def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_restarts(scenario):
     scenario.start("features")
-    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, max_request_size=4 << 20)
+    producer = KafkaProducer(**connections.kafka_python(scenario.runtime.kafka_bootstrap), max_request_size=4 << 20)
     places = {}
     for name, (value, expected) in REFUSED.items():
         sent = producer.send(scenario.settings.events_topic, value=value, key=b"v1").get(timeout=30)
@@ -185,7 +185,7 @@ def wait_for_letters(scenario, count: int, limit_s: float = 60) -> dict[tuple[in
 
 def send_views(scenario, *items: str) -> None:
     """Views of one visitor now, and heartbeats that let the features be written."""
-    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, value_serializer=msgspec.json.encode)
+    producer = KafkaProducer(**connections.kafka_python(scenario.runtime.kafka_bootstrap), value_serializer=msgspec.json.encode)
     for item in items:
         event = good(f"{item}-{time.time_ns()}", item_id=item, price_minor=1000, rating=4.0)
         producer.send(scenario.settings.events_topic, value=event, key=b"v1", timestamp_ms=event["event_time_ms"])
