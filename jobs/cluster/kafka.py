@@ -23,12 +23,15 @@ appender.console.layout.pattern = %d{ISO8601} %-5p %c{1} - %m%n
 """
 
 
-def start(state_dir: Path, port: int, default_partitions: int) -> int:
-    """Start the broker on `port`, formatting its storage on the first start; its pid."""
+def start(state_dir: Path, port: int, default_partitions: int, behind: tuple[int, int] | None = None) -> int:
+    """Start the broker on `port`, formatting its storage on the first start; its pid.
+
+    `behind` is (a second port, the port that clients of it are told to come to): how a broker stands behind a proxy.
+    """
     folder = state_dir / "kafka"
     folder.mkdir(parents=True, exist_ok=True)
     properties = folder / "server.properties"
-    properties.write_text(_properties(folder, port, processes.free_ports(1)[0], default_partitions))
+    properties.write_text(_properties(folder, port, processes.free_ports(1)[0], default_partitions, behind))
     (folder / "log4j2.properties").write_text(_LOGGING)
     if not (folder / "data" / "meta.properties").is_file():
         _format(folder, properties)
@@ -71,15 +74,19 @@ def _format(folder: Path, properties: Path) -> None:
         raise ServiceError(f"Kafka's storage in {folder} can't be formatted: {done.stdout}{done.stderr}", "see above")
 
 
-def _properties(folder: Path, port: int, controller_port: int, default_partitions: int) -> str:
+def _properties(
+    folder: Path, port: int, controller_port: int, default_partitions: int, behind: tuple[int, int] | None
+) -> str:
+    second = [f",PROXIED://127.0.0.1:{each}" for each in behind] if behind else ["", ""]
     values = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{second[0]}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}{second[1]}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": (folder / "data").resolve(),
         "num.partitions": default_partitions,
         "auto.create.topics.enable": "false",  # a misspelled topic is an error, not an empty topic

@@ -1,0 +1,168 @@
+"""A profile: one system, scenarios one after the other on a stream that never ends, each judged before the next begins."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from jobs.chaos import processes, services, traffic
+from jobs.chaos.sampler import Sampler
+from jobs.chaos.stage import Scenario, Stage
+from jobs.chaos.system import System
+from jobs.errors import LiveshelfError, SettingsError
+from jobs.features import plan
+from jobs.verify.report import Mismatch, Report
+from jobs.verify.run import open_store, verify
+
+CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS)}
+PROFILES = ("pr", "nightly", "soak")
+EVENTS = {"pr": 2_000, "nightly": 8_000, "soak": 8_000}  # clicks a scenario; damaged and repeated ones come on top
+POISON = {"pr": 1_000, "nightly": 2_000, "soak": 5_000}  # D5's byte strings a scenario
+BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days
+DAY_MS = 86_400_000
+VERIFY_LIMIT_S = 180.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What one scenario came to; `lost`, `phantom` and `differing` are values and letters, as `verify` counts them."""
+
+    scenario: str
+    what: str
+    dose: str
+    seed: int
+    events: int = 0
+    poison: int = 0
+    lost: int = 0
+    phantom: int = 0
+    differing: int = 0
+    compared: int = 0
+    falls: int = 0
+    restarts: int = 0
+    recovery_s: list[float] = field(default_factory=list)
+    checks: dict[str, bool] = field(default_factory=dict)
+    caught_up_s: float = 0
+    seconds: float = 0
+    error: str = ""
+    examples: list[Mismatch] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        nothing = not (self.lost or self.phantom or self.differing or self.falls)
+        return nothing and self.compared > 0 and all(self.checks.values()) and not self.error
+
+    def line(self) -> str:
+        """For a person: what matters on one line."""
+        wrong = f"{self.lost} lost, {self.phantom} phantom, {self.differing} differ, {self.falls} fell"
+        recovery = f", recovery {max(self.recovery_s)} s" if self.recovery_s else ""
+        failed = "".join(f"; NOT {what}" for what, holds in self.checks.items() if not holds)
+        state = "ok  " if self.ok else "FAIL"
+        return (
+            f"{state} {self.scenario:4} {self.dose:9} seed {self.seed}: {self.events:,} events, {wrong}{recovery}, "
+            f"caught up {self.caught_up_s:.0f} s, {self.seconds:.0f} s in all{failed}{'; ' + self.error if self.error else ''}"
+        )
+
+
+def chosen(profile: str, names: Sequence[str]) -> list[Scenario]:
+    """The scenarios of a profile, or those that are named; raises SettingsError for an unknown one."""
+    unknown = set(names) - CATALOGUE.keys()
+    if unknown or profile not in PROFILES:
+        raise SettingsError(f"no scenario {sorted(unknown)} or no profile {profile!r}", ", ".join((*PROFILES, *CATALOGUE)))
+    return [CATALOGUE[name] for name in names] or [each for each in CATALOGUE.values() if each.dose(profile)]
+
+
+def run(folder: Path, profile: str, names: Sequence[str], seeds: Sequence[int], tell: Tell) -> dict:
+    """Start a system in `folder`, run the scenarios for each seed, stop it; the result as a JSON document."""
+    wanted, started_s = chosen(profile, names), time.monotonic()
+    system = System(folder)
+    outcomes: list[Outcome] = []
+    try:
+        system.start()
+        tell(f"the system runs after {time.monotonic() - started_s:.0f} s")
+        show = Show(system, profile)
+        for seed in seeds:
+            for scenario in wanted:
+                outcomes.append(show.play(scenario, seed))
+                tell(outcomes[-1].line())
+        show.sampler.close()
+    finally:
+        system.stop()
+    return {
+        "ok": bool(outcomes) and all(each.ok for each in outcomes),
+        "profile": profile,
+        "seeds": list(seeds),
+        "seconds": round(time.monotonic() - started_s, 1),
+        "sampler": {"reads": show.sampler.reads, "failures": show.sampler.failures, "falls": len(show.sampler.falls)},
+        "outcomes": [asdict(each) | {"ok": each.ok} for each in outcomes],
+    }
+
+
+class Show:
+    """The running system with what was sent to it so far: the oracle always looks at all of it."""
+
+    def __init__(self, system: System, profile: str) -> None:
+        self.system, self._profile = system, profile
+        submitted = plan.submitted(system.state_dir)
+        self.sampler = Sampler(system.direct.redis_url, submitted, system.settings.channel)
+        self._next_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
+        self._block = 0
+        self._sent = 0  # records that Kafka has confirmed
+        self._store = open_store(system.settings)
+
+    def play(self, scenario: Scenario, seed: int) -> Outcome:
+        """One scenario with its traffic, and the judgement."""
+        dose = scenario.dose(self._profile) or scenario.nightly or scenario.pr
+        outcome = Outcome(scenario.name, scenario.what, f"{dose:g} {scenario.unit}", seed)
+        started_s, restarts, falls = time.monotonic(), self.system.restarts(), len(self.sampler.falls)
+        self._block += 1
+        clicks = traffic.clicks(seed, self._block, EVENTS[self._profile], self._next_ms)
+        self.sampler.watch(event["visitor_id"] for event in clicks)
+        stage = self._stage(clicks, seed, scenario.traffic_s)
+        try:
+            self._send_raw(outcome, clicks, seed)
+            scenario.act(stage, dose)
+        except LiveshelfError as error:
+            outcome.error = error.what
+        sent = stage.traffic.join()
+        self._sent += sent.produced + sent.heartbeats
+        self._next_ms = sent.final_heartbeat_ms + 1000
+        outcome.events, outcome.recovery_s, outcome.checks = sent.produced, stage.recovery_s, stage.checks
+        self._judge(outcome)
+        outcome.restarts = self.system.restarts() - restarts
+        outcome.falls = len(self.sampler.falls) - falls
+        outcome.seconds = round(time.monotonic() - started_s, 1)
+        return outcome
+
+    def _stage(self, clicks: list, seed: int, seconds: float) -> Stage:
+        name, topic = f"{seed}.{self._block}", self.system.settings.events_topic
+        moving = traffic.Traffic(self.system.direct.kafka_bootstrap, topic, clicks, name, seconds)
+        return Stage(self.system, self.sampler, moving, random.Random(name))
+
+    def _send_raw(self, outcome: Outcome, clicks: list, seed: int) -> None:
+        middle_ms = clicks[len(clicks) // 2]["event_time_ms"]
+        values = traffic.poison(seed * 1000 + self._block, POISON[self._profile])
+        clocks = traffic.wrong_clocks(seed, self._block, middle_ms, time.time_ns() // 1_000_000)
+        topic = self.system.settings.events_topic
+        outcome.poison = traffic.send_raw(self.system.direct.kafka_bootstrap, topic, values + clocks, middle_ms)
+        self._sent += outcome.poison
+
+    def _judge(self, outcome: Outcome) -> None:
+        """`verify` until it is equal; what Kafka confirmed but doesn't hold is lost too."""
+        started_s = time.monotonic()
+        settings, direct = self.system.settings, self.system.direct
+        report = verify(settings, direct, wait_s=VERIFY_LIMIT_S, store=self._store)
+        outcome.caught_up_s = round(time.monotonic() - started_s, 1)
+        _count(outcome, report)
+        outcome.lost += max(0, self._sent - report.counts["read"])
+
+
+def _count(outcome: Outcome, report: Report) -> None:
+    counts = report.by_name.values()
+    outcome.compared = report.compared
+    outcome.lost = sum(each.missing for each in counts)
+    outcome.phantom = sum(each.extra for each in counts)
+    outcome.differing = report.mismatched - outcome.lost - outcome.phantom
+    outcome.examples = report.mismatches[:5]

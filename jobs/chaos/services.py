@@ -1,0 +1,89 @@
+"""K and R: Kafka and Redis are away, slow, full, forgetful or emptied, and the network between is bad."""
+
+import time
+
+from jobs.chaos.stage import Scenario, Stage
+
+DRAIN_LIMIT_S = 60
+
+
+def _without_restart(stage: Stage, fault_s: float) -> None:
+    """Let the fault last; no job may restart in it."""
+    before = stage.system.restarts()
+    time.sleep(fault_s)
+    stage.check("no restart", stage.system.restarts() == before)
+
+
+def restart_kafka(stage: Stage, times: float) -> None:
+    for _ in range(int(times)):
+        stage.system.kill("kafka")
+        time.sleep(2)
+        started_s = time.monotonic()
+        stage.system.start_kafka()
+        stage.system.wait_working()
+        stage.system.wait_checkpoint()
+        stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+
+
+def slow_kafka(stage: Stage, seconds: float) -> None:
+    stage.system.kafka_proxy.set(latency_ms=100, rate_kbit_s=3000)
+    _without_restart(stage, seconds)
+    stage.system.kafka_proxy.set()
+
+
+def broken_kafka_network(stage: Stage, seconds: float) -> None:
+    proxy = stage.system.kafka_proxy
+    proxy.set(timeout=True)
+    time.sleep(seconds)
+    proxy.set()
+    for _ in range(5):
+        time.sleep(2)
+        proxy.reset_peer()
+    proxy.set(limit_data=50_000)
+    time.sleep(10)
+    proxy.set()
+    stage.recovery_s.append(round(stage.system.wait_working(), 1))
+
+
+def redis_down(stage: Stage, seconds: float) -> None:
+    stage.system.kill("redis")
+    stage.sampler.forget()
+    _without_restart(stage, seconds)
+    started_s = time.monotonic()
+    stage.system.start_redis()
+    stage.system.wait_checkpoint()
+    stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+
+
+def redis_full(stage: Stage, seconds: float) -> None:
+    with stage.system.redis() as client:
+        client.config_set("maxmemory", 1)
+        _without_restart(stage, seconds)
+        client.config_set("maxmemory", 0)
+
+
+def script_flush(stage: Stage, times: float) -> None:
+    before = stage.system.restarts()
+    with stage.system.redis() as client:
+        for _ in range(int(times)):
+            client.script_flush()
+            time.sleep(5)
+    stage.check("no restart", stage.system.restarts() == before)
+
+
+def slow_redis(stage: Stage, seconds: float) -> None:
+    stage.system.redis_proxy.set(latency_ms=200)
+    _without_restart(stage, seconds)
+    stage.system.redis_proxy.set()
+    stage.system.wait_checkpoint()
+
+
+SCENARIOS = (
+    Scenario("K1", "broker kill -9 and restart", restart_kafka, "kills", 0, 5, 5, 60),
+    Scenario("K2", "100 ms and 3 Mbit/s between Flink and Kafka", slow_kafka, "s", 30, 60, 60, 30),
+    Scenario("K3", "Kafka's data swallowed, connections reset, cut after 50 kB", broken_kafka_network, "s", 0, 60, 60, 80),
+    Scenario("R2", "Redis down", redis_down, "s", 60, 60, 600, 60),
+    Scenario("R4", "Redis' memory is full", redis_full, "s", 10, 60, 60, 15),
+    Scenario("R5", "SCRIPT FLUSH every 5 s", script_flush, "times", 4, 12, 12, 20),
+    Scenario("R6", "200 ms more for each exchange with Redis", slow_redis, "s", 0, 30, 60, 40),
+)
