@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import chaos, checks, dead, events, jobs, models, services
+from jobs.commands import chaos, checks, dead, events, jobs, models, repair, services
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -47,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (services, jobs, events, models, checks, chaos):
+for module in (services, jobs, events, models, checks, repair, chaos):
     module.register(app)
 app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")

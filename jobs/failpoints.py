@@ -1,4 +1,7 @@
-"""Places at which a process dies when a test wants it: `jobs/chaos` arms them with files; without its variable they don't exist."""
+"""Places at which a process dies when a test wants it to.
+
+`jobs/chaos` arms them with files; without its variable they don't exist.
+"""
 
 import os
 import signal

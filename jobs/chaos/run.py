@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from jobs.chaos import processes, services, traffic
+from jobs.chaos import data, processes, services, traffic
 from jobs.chaos.sampler import Sampler
 from jobs.chaos.stage import Scenario, Stage
 from jobs.chaos.system import System
@@ -15,10 +15,10 @@ from jobs.features import plan
 from jobs.verify.report import Mismatch, Report
 from jobs.verify.run import open_store, verify
 
-CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS)}
+CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS)}
 PROFILES = ("pr", "nightly", "soak")
 EVENTS = {"pr": 2_000, "nightly": 8_000, "soak": 8_000}  # clicks a scenario; damaged and repeated ones come on top
-POISON = {"pr": 1_000, "nightly": 2_000, "soak": 5_000}  # D5's byte strings a scenario
+POISON = 200  # D5's byte strings in each scenario but its own
 BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days
 DAY_MS = 86_400_000
 VERIFY_LIMIT_S = 180.0
@@ -122,7 +122,7 @@ class Show:
         self.sampler.watch(event["visitor_id"] for event in clicks)
         stage = self._stage(clicks, seed, scenario.traffic_s)
         try:
-            self._send_raw(outcome, clicks, seed)
+            self._send_raw(outcome, clicks, seed, int(dose) if scenario.unit == "strings" else POISON)
             scenario.act(stage, dose)
         except LiveshelfError as error:
             outcome.error = error.what
@@ -131,7 +131,7 @@ class Show:
         self._next_ms = sent.final_heartbeat_ms + 1000
         outcome.events, outcome.recovery_s, outcome.checks = sent.produced, stage.recovery_s, stage.checks
         self._judge(outcome)
-        outcome.restarts = self.system.restarts() - restarts
+        outcome.restarts = max(0, self.system.restarts() - restarts)  # a repaired job begins to count anew
         outcome.falls = len(self.sampler.falls) - falls
         outcome.seconds = round(time.monotonic() - started_s, 1)
         return outcome
@@ -141,9 +141,9 @@ class Show:
         moving = traffic.Traffic(self.system.direct.kafka_bootstrap, topic, clicks, name, seconds)
         return Stage(self.system, self.sampler, moving, random.Random(name))
 
-    def _send_raw(self, outcome: Outcome, clicks: list, seed: int) -> None:
+    def _send_raw(self, outcome: Outcome, clicks: list, seed: int, strings: int) -> None:
         middle_ms = clicks[len(clicks) // 2]["event_time_ms"]
-        values = traffic.poison(seed * 1000 + self._block, POISON[self._profile])
+        values = traffic.poison(seed * 1000 + self._block, strings)
         clocks = traffic.wrong_clocks(seed, self._block, middle_ms, time.time_ns() // 1_000_000)
         topic = self.system.settings.events_topic
         outcome.poison = traffic.send_raw(self.system.direct.kafka_bootstrap, topic, values + clocks, middle_ms)

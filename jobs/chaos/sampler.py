@@ -3,7 +3,8 @@
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import redis
@@ -33,7 +34,7 @@ class Sampler:
         self._fields = [f"_v:{each.key}" for each in plan.operators() if each.entity == "visitor_id"]
         self._visitors: list[str] = []
         self._seen: dict[tuple[str, str], bytes] = {}
-        self._ending = threading.Event()
+        self._ending, self._blind = threading.Event(), False
         self.falls: list[Fall] = []
         self.reads = self.failures = 0
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -43,9 +44,12 @@ class Sampler:
         """Read these visitors from now on too."""
         self._visitors = sorted({*self._visitors, *visitors})
 
-    def forget(self) -> None:
-        """Redis itself is about to lose data: what it holds afterwards is compared with what is read afterwards."""
-        self._seen = {}
+    @contextmanager
+    def blind(self) -> Iterator[None]:
+        """Redis itself loses data in here: what it holds afterwards is compared with what is read afterwards."""
+        self._blind, self._seen = True, {}
+        yield
+        self._blind, self._seen = False, {}
 
     def close(self) -> None:
         self._ending.set()
@@ -56,12 +60,12 @@ class Sampler:
         rng, due_s = random.Random(0), time.monotonic()
         while not self._ending.is_set():
             due_s = max(due_s + BATCH / KEYS_PER_S, time.monotonic() - 1)
-            if self._visitors:
+            if self._visitors and not self._blind:
                 self._read(rng.choices(self._visitors, k=BATCH // 2))
             self._ending.wait(max(0.0, due_s - time.monotonic()))
 
     def _read(self, visitors: list[str]) -> None:
-        seen = self._seen  # `forget` puts another in its place: what is read now belongs to this one
+        seen = self._seen  # `blind` puts another in its place: what is read now belongs to this one
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for visitor in visitors:

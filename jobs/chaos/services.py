@@ -1,10 +1,12 @@
 """K and R: Kafka and Redis are away, slow, full, forgetful or emptied, and the network between is bad."""
 
+import os
 import time
+from pathlib import Path
 
 from jobs.chaos.stage import Scenario, Stage
 
-DRAIN_LIMIT_S = 60
+TAIL_BYTES = 40_000  # some 40 rows and lists: what a second of this traffic writes
 
 
 def _without_restart(stage: Stage, fault_s: float) -> None:
@@ -46,13 +48,43 @@ def broken_kafka_network(stage: Stage, seconds: float) -> None:
 
 
 def redis_down(stage: Stage, seconds: float) -> None:
-    stage.system.kill("redis")
-    stage.sampler.forget()
+    with stage.sampler.blind():
+        stage.system.kill("redis")
     _without_restart(stage, seconds)
+    _restart_redis(stage)
+
+
+def redis_loses_its_tail(stage: Stage, times: float) -> None:
+    """Killed in mid-write, and the end of its append-only file never came to the disk."""
+    for _ in range(int(times)):
+        stage.system.wait_checkpoint(2)
+        with stage.sampler.blind():
+            stage.system.kill("redis")
+            stage.check("something was lost", _cut_tail(stage.system.state_dir / "redis") > 0)
+        _restart_redis(stage)
+
+
+def redis_emptied(stage: Stage, times: float) -> None:
+    for _ in range(int(times)):
+        stage.system.wait_checkpoint(2)
+        with stage.sampler.blind(), stage.system.redis() as client:
+            client.flushall()
+        stage.recovery_s.append(round(stage.system.wait_repaired(), 1))
+
+
+def _restart_redis(stage: Stage) -> None:
     started_s = time.monotonic()
     stage.system.start_redis()
-    stage.system.wait_checkpoint()
+    stage.system.wait_repaired()
     stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+
+
+def _cut_tail(folder: Path) -> int:
+    """Cut the append-only file (before Redis 7 one file, then one in a folder); the bytes that are gone."""
+    file = max((file for file in folder.rglob("*.aof*") if file.is_file()), key=lambda file: file.stat().st_mtime_ns)
+    size = file.stat().st_size
+    os.truncate(file, max(0, size - TAIL_BYTES))
+    return min(size, TAIL_BYTES)
 
 
 def redis_full(stage: Stage, seconds: float) -> None:
@@ -82,8 +114,10 @@ SCENARIOS = (
     Scenario("K1", "broker kill -9 and restart", restart_kafka, "kills", 0, 5, 5, 60),
     Scenario("K2", "100 ms and 3 Mbit/s between Flink and Kafka", slow_kafka, "s", 30, 60, 60, 30),
     Scenario("K3", "Kafka's data swallowed, connections reset, cut after 50 kB", broken_kafka_network, "s", 0, 60, 60, 80),
+    Scenario("R1", "Redis kill -9 in mid-write, the end of its file lost", redis_loses_its_tail, "kills", 0, 5, 5, 60),
     Scenario("R2", "Redis down", redis_down, "s", 60, 60, 600, 60),
     Scenario("R4", "Redis' memory is full", redis_full, "s", 10, 60, 60, 15),
     Scenario("R5", "SCRIPT FLUSH every 5 s", script_flush, "times", 4, 12, 12, 20),
     Scenario("R6", "200 ms more for each exchange with Redis", slow_redis, "s", 0, 30, 60, 40),
+    Scenario("R10", "FLUSHALL", redis_emptied, "times", 0, 1, 1, 30),
 )

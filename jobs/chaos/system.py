@@ -16,9 +16,12 @@ from jobs import failpoints, submit
 from jobs.chaos.proxy import FaultProxy
 from jobs.chaos.traffic import DELAY_S
 from jobs.cluster import flink, kafka, processes, redis, runtime
+from jobs.cluster.keep import MARK
 from jobs.errors import ServiceError
 from jobs.settings import REPOSITORY, Settings
+from models.registry import Registry
 
+ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 START_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.1
 MAIN_CLASS = {
@@ -42,6 +45,7 @@ class System:
             feature_repo=self.state_dir / "feature_repo",
             kafka_bootstrap=f"127.0.0.1:{ports[3]}",
             redis_url=redis.url(ports[4]),
+            model_dir=self.state_dir / "models",
             flink_port=0,
             checkpoint_interval_ms=2000,
             idle_timeout_s=0,
@@ -56,6 +60,8 @@ class System:
         definitions = repo / "definitions.py"
         delay = "watermark_delay_threshold=timedelta(seconds={})"
         definitions.write_text(definitions.read_text().replace(delay.format(1), delay.format(DELAY_S)))
+        registry = Registry(self.settings.model_dir)
+        registry.activate(registry.publish(ESHOP))
         self.start_kafka()
         self.start_redis()
         with failpoints.allowed(self.state_dir / "failpoints"):
@@ -132,6 +138,15 @@ class System:
             if time.monotonic() - started_s > limit_s:
                 raise ServiceError(f"the jobs don't run {limit_s:g} s after a fault", f"see {self.state_dir}/flink/log")
             time.sleep(LOOK_EVERY_S)
+
+    def wait_repaired(self, limit_s: float = 180) -> float:
+        """Seconds until what Redis holds is said to be complete, and both jobs run."""
+        started_s = time.monotonic()
+        with self.redis() as client:
+            run_id = client.info("server")["run_id"].encode()
+            self._wait(lambda: (client.get(MARK) or b"").startswith(run_id), "Redis' content", limit_s)
+        self.wait_working(limit_s)
+        return time.monotonic() - started_s
 
     def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:
         """Wait until each job has completed that many further checkpoints."""

@@ -70,7 +70,9 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int]) -> int:
     options |= flink_config.cluster(rest_port, rpc_port, settings.slots_per_task_manager, memory)
     flink_config.write(home / "conf", options)
     kept = home / "processes.json"
-    kept.write_bytes(msgspec.json.encode(_children(home, memory, metrics_ports)))
+    keeper = [sys.executable, "-m", "jobs.cluster.keep", str(settings.state_dir.resolve()), f"http://127.0.0.1:{rest_port}"]
+    children = [*_children(home, memory, metrics_ports), Child("keeper", keeper, {}, str(home / "log" / "keeper.out"))]
+    kept.write_bytes(msgspec.json.encode(children))
     return processes.spawn(
         [sys.executable, "-m", "jobs.cluster.supervise", str(kept)],
         owner=settings.state_dir,

@@ -70,7 +70,7 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "execution.buffer-timeout.interval": "1 ms",
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.num-retained": 6,  # what Redis lost is written again from one that is older than the loss
         "execution.checkpointing.tolerable-failed-checkpoints": 3,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",

@@ -163,6 +163,38 @@ def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: P
     assert counts == PublishCounts(written=1, stale=0)
 
 
+def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(publisher: Publisher, client: redis.Redis) -> None:
+    client.config_set("maxmemory", 1)
+    room = threading.Timer(0.5, client.config_set, ("maxmemory", 0))
+    room.start()
+    try:
+        counts = publish(publisher, publication("v1", 1, "A"))
+    finally:
+        room.join()
+
+    assert counts == PublishCounts(written=1, stale=0)
+    assert stored_items(client, "v1") == ["A"]
+
+
+def test_a_server_that_forgets_its_scripts_all_the_time_gets_every_batch(publisher: Publisher, client: redis.Redis) -> None:
+    ending = threading.Event()
+
+    def forget() -> None:
+        with redis.Redis(connection_pool=client.connection_pool) as other:
+            while not ending.is_set():
+                other.script_flush()
+
+    forgetting = threading.Thread(target=forget)
+    forgetting.start()
+    try:
+        counts = [publish(publisher, publication("v1", offset), publication("v2", offset)) for offset in range(200)]
+    finally:
+        ending.set()
+        forgetting.join()
+
+    assert counts == [PublishCounts(written=2, stale=0)] * 200
+
+
 def test_a_server_that_stays_away_is_an_error_that_names_it_after_the_patience() -> None:
     (port,) = processes.free_ports(1)
     started = time.monotonic()
