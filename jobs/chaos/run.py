@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from jobs.chaos import data, processes, services, traffic
+from jobs.chaos import data, processes, random_actions, services, traffic
 from jobs.chaos.sampler import Sampler
 from jobs.chaos.stage import Scenario, Stage
 from jobs.chaos.system import System
@@ -16,7 +17,6 @@ from jobs.verify.report import Mismatch, Report
 from jobs.verify.run import open_store, verify
 
 CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS)}
-PROFILES = ("pr", "nightly", "soak")
 EVENTS = {"pr": 2_000, "nightly": 8_000, "soak": 8_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own
 BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days
@@ -66,34 +66,45 @@ class Outcome:
         )
 
 
-def chosen(profile: str, names: Sequence[str]) -> list[Scenario]:
-    """The scenarios of a profile, or those that are named; raises SettingsError for an unknown one."""
+class Act(NamedTuple):
+    """A scenario as it is played: its dose, its seed, and how many clicks go through meanwhile."""
+
+    scenario: Scenario
+    dose: float
+    seed: int
+    events: int
+
+
+def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
+    """A profile's scenarios, or those that are named, for each seed; raises SettingsError for an unknown one."""
     unknown = set(names) - CATALOGUE.keys()
-    if unknown or profile not in PROFILES:
-        raise SettingsError(f"no scenario {sorted(unknown)} or no profile {profile!r}", ", ".join((*PROFILES, *CATALOGUE)))
-    return [CATALOGUE[name] for name in names] or [each for each in CATALOGUE.values() if each.dose(profile)]
+    if unknown:
+        raise SettingsError(f"no scenario {', '.join(sorted(unknown))}", ", ".join(CATALOGUE))
+    if profile == "random":
+        return [Act(each, 1, seed, each.events) for seed in seeds for each in random_actions.rounds(seed, names)]
+    wanted = [CATALOGUE[name] for name in names] or [each for each in CATALOGUE.values() if each.dose(profile)]
+    doses = {each.name: each.dose(profile) or each.nightly for each in wanted}
+    return [Act(each, doses[each.name], seed, EVENTS[profile]) for seed in seeds for each in wanted]
 
 
-def run(folder: Path, profile: str, names: Sequence[str], seeds: Sequence[int], tell: Tell) -> dict:
-    """Start a system in `folder`, run the scenarios for each seed, stop it; the result as a JSON document."""
-    wanted, started_s = chosen(profile, names), time.monotonic()
+def run(folder: Path, wanted: Sequence[Act], tell: Tell) -> dict:
+    """Start a system in `folder`, play the scenarios one after the other, stop it; the result as a JSON document."""
+    started_s, outcomes = time.monotonic(), []
     system = System(folder)
-    outcomes: list[Outcome] = []
     try:
         system.start()
-        tell(f"the system runs after {time.monotonic() - started_s:.0f} s")
-        show = Show(system, profile)
-        for seed in seeds:
-            for scenario in wanted:
-                outcomes.append(show.play(scenario, seed))
-                tell(outcomes[-1].line())
+        ready_s = time.monotonic() - started_s
+        tell(f"the system runs after {ready_s:.0f} s")
+        show = Show(system)
+        for act in wanted:
+            outcomes.append(show.play(act))
+            tell(outcomes[-1].line())
         show.sampler.close()
     finally:
         system.stop()
     return {
         "ok": bool(outcomes) and all(each.ok for each in outcomes),
-        "profile": profile,
-        "seeds": list(seeds),
+        "seconds_to_start": round(ready_s, 1),
         "seconds": round(time.monotonic() - started_s, 1),
         "sampler": {"reads": show.sampler.reads, "failures": show.sampler.failures, "falls": len(show.sampler.falls)},
         "outcomes": [asdict(each) | {"ok": each.ok} for each in outcomes],
@@ -103,8 +114,8 @@ def run(folder: Path, profile: str, names: Sequence[str], seeds: Sequence[int], 
 class Show:
     """The running system with what was sent to it so far: the oracle always looks at all of it."""
 
-    def __init__(self, system: System, profile: str) -> None:
-        self.system, self._profile = system, profile
+    def __init__(self, system: System) -> None:
+        self.system = system
         submitted = plan.submitted(system.state_dir)
         self.sampler = Sampler(system.direct.redis_url, submitted, system.settings.channel)
         self._next_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
@@ -112,13 +123,13 @@ class Show:
         self._sent = 0  # records that Kafka has confirmed
         self._store = open_store(system.settings)
 
-    def play(self, scenario: Scenario, seed: int) -> Outcome:
+    def play(self, act: Act) -> Outcome:
         """One scenario with its traffic, and the judgement."""
-        dose = scenario.dose(self._profile) or scenario.nightly or scenario.pr
+        scenario, dose, seed, events = act
         outcome = Outcome(scenario.name, scenario.what, f"{dose:g} {scenario.unit}", seed)
         started_s, restarts, falls = time.monotonic(), self.system.restarts(), len(self.sampler.falls)
         self._block += 1
-        clicks = traffic.clicks(seed, self._block, EVENTS[self._profile], self._next_ms)
+        clicks = traffic.clicks(seed, self._block, events, self._next_ms)
         self.sampler.watch(event["visitor_id"] for event in clicks)
         stage = self._stage(clicks, seed, scenario.traffic_s)
         try:
@@ -142,11 +153,11 @@ class Show:
         return Stage(self.system, self.sampler, moving, random.Random(name))
 
     def _send_raw(self, outcome: Outcome, clicks: list, seed: int, strings: int) -> None:
-        middle_ms = clicks[len(clicks) // 2]["event_time_ms"]
+        start_ms = clicks[0]["event_time_ms"]
         values = traffic.poison(seed * 1000 + self._block, strings)
-        clocks = traffic.wrong_clocks(seed, self._block, middle_ms, time.time_ns() // 1_000_000)
+        clocks = traffic.wrong_clocks(seed, self._block, start_ms, time.time_ns() // 1_000_000)
         topic = self.system.settings.events_topic
-        outcome.poison = traffic.send_raw(self.system.direct.kafka_bootstrap, topic, values + clocks, middle_ms)
+        outcome.poison = traffic.send_raw(self.system.direct.kafka_bootstrap, topic, values + clocks, start_ms)
         self._sent += outcome.poison
 
     def _judge(self, outcome: Outcome) -> None:

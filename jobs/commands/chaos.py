@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def chaos(
-    profile: Annotated[Literal["pr", "nightly", "soak"], typer.Option(help="How large the doses are.")] = "pr",
+    profile: Annotated[Literal["pr", "nightly", "soak", "random"], typer.Option(help="How large the doses are.")] = "pr",
     scenario: Annotated[str, typer.Option(metavar="F1,R2,…", help="Only these; the profile's if empty.")] = "",
     seed: Annotated[int, typer.Option(help="First of the seeds.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 2,
@@ -22,7 +22,8 @@ def chaos(
 ) -> None:
     """Hurt a running system of its own in named ways and prove that nothing is lost or wrong; 7 if something is.
 
-    Services are started in STATE_DIR/chaos, on free ports. The scenarios are told in tests/chaos/README.md.
+    Services are started in STATE_DIR/chaos, on free ports. The scenarios are told in tests/chaos/README.md; `random` draws
+    weighted actions from the seed.
 
     \b
     Examples:
@@ -34,18 +35,20 @@ def chaos(
 
     import msgspec
 
-    from jobs.chaos.run import run
+    from jobs.chaos.run import acts, run
 
     settings = load_settings()
     end_on_signals()
     folder = settings.state_dir / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
+    again = f"liveshelf chaos --profile {profile} --seed {seed} --seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
+    note(f"to repeat it: {again}")
     names = [name.strip() for name in scenario.split(",") if name.strip()]
-    result = run(folder, profile, names, range(seed, seed + seeds), note)
+    result = {"repeat": again} | run(folder, acts(profile, names, range(seed, seed + seeds)), note)
     if json_file:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2))
     else:
         print_json(result)
     if not result["ok"]:
         failed = ", ".join(f"{each['scenario']} (seed {each['seed']})" for each in result["outcomes"] if not each["ok"])
-        raise MismatchError(f"failed: {failed}", f"liveshelf chaos --profile {profile} --scenario … --seed {seed} repeats it")
+        raise MismatchError(f"failed: {failed}", again)
