@@ -1,0 +1,90 @@
+"""A Redis that lost its lists gets them back from the log, with a real broker and a real Redis."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from jobs import rebuild
+from jobs.cluster import runtime, topics
+from jobs.rankings.connection import Connection
+from jobs.replay import senders
+from jobs.settings import Settings
+from jobs.submitted import Config
+
+NOW_MS = time.time_ns() // 1_000_000
+HOUR_S = 3600
+
+
+def shelf(offset: int, item: str, event_time_ms: int = NOW_MS) -> dict:
+    """A list as Redis should hold it, by hand."""
+    return {
+        "version": f"{offset:020d}",
+        "items": [item],
+        "scores": [1.5],
+        "model": "m",
+        "event_time_ms": event_time_ms,
+        "computed_at_ms": NOW_MS,
+        "session_events": 1,
+        "fallback": None,
+        "list_id": f"0-{offset}",
+    }
+
+
+def logged(visitor: str, value: dict, channel: str = "home") -> bytes:
+    origin = {"partition": 0, "offset": 1, "context": [], "context_features": [], "session_items": []}
+    return json.dumps({"visitor_id": visitor, "channel": channel} | value | origin).encode()
+
+
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(state_dir=tmp_path_factory.mktemp("rebuild"), kafka_port=0)
+    try:
+        address = runtime.up(settings, ["kafka"]).kafka_bootstrap
+        topics.create_topics(address, {"rankings": 2})
+        sender = senders.connect(address, "rankings", fast=False)
+        log = [
+            ("a", logged("a", shelf(7, "newest"))),
+            ("a", logged("a", shelf(5, "older, by a zombie"))),
+            ("b", logged("b", shelf(3, "b"))),
+            ("b", logged("b", shelf(4, "another page"), channel="basket")),
+            ("gone", logged("gone", shelf(9, "expired", NOW_MS - 2 * HOUR_S * 1000))),
+        ]
+        for visitor, value in log:
+            sender.send(visitor.encode(), value, NOW_MS)
+        sender.flush()
+        sender.close()
+        yield address
+    finally:
+        runtime.down(settings)
+
+
+@pytest.fixture
+def config(bootstrap: str, redis_url: str) -> Config:
+    return Config(bootstrap, redis_url, "rankings", "home", HOUR_S)
+
+
+def stored(client: redis.Redis) -> dict[str, dict]:
+    return {key.decode(): json.loads(client.get(key)) for key in client.scan_iter("shelf:*")}
+
+
+def test_an_emptied_redis_holds_each_visitors_newest_living_list_again(config: Config, client: redis.Redis) -> None:
+    rebuild.lists(config, Connection(config.redis_url))
+    assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
+    assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S
+
+
+def test_a_second_rebuild_and_a_newer_list_change_nothing(config: Config, client: redis.Redis) -> None:
+    newer, same = json.dumps(shelf(8, "written since")), json.dumps(shelf(3, "published again, not yet logged"))
+    client.set("shelf:{a}:home", newer.replace(" ", ""))
+    client.set("shelf:{b}:home", same.replace(" ", ""))
+    rebuild.lists(config, Connection(config.redis_url))
+    assert stored(client)["shelf:{a}:home"]["version"] == f"{8:020d}"
+    assert stored(client)["shelf:{b}:home"]["items"] == ["publishedagain,notyetlogged"]
+
+
+def test_only_what_was_logged_since_is_read(config: Config, client: redis.Redis) -> None:
+    rebuild.lists(config, Connection(config.redis_url), since_ms=NOW_MS + 1)
+    assert stored(client) == {}
