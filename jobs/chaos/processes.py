@@ -69,10 +69,8 @@ def stop_task_manager(stage: Stage, seconds: float) -> None:
 
 def die_at_failpoints(stage: Stage, rounds: float) -> None:
     folder = stage.system.state_dir / "failpoints"
-    for _ in range(int(rounds)):
-        for job in JOBS:
-            for place in ("before_write", "after_write"):
-                stage.recovered(lambda name=f"{job}.{place}": failpoints.arm(folder, name), 1, TASK_MANAGER_LIMIT_S)
+    for place in ("before_write", "after_write") * int(rounds):
+        stage.recovered(lambda at=place: [failpoints.arm(folder, f"{job}.{at}") for job in JOBS], len(JOBS), TASK_MANAGER_LIMIT_S)
     stage.check("every failpoint was reached", not list(folder.iterdir()))
 
 
@@ -82,5 +80,5 @@ SCENARIOS = (
     Scenario("F4", "JobManager kill -9", kill_job_manager, "kills", 1, 3, 3, 40),
     Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 10, 25),
     Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, STOP_S, 80),
-    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 5, 50),
+    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 5, 60),
 )

@@ -90,7 +90,7 @@ class Keeper:
         connection = Connection(submitted.config(self._state_dir, wanted[0].job).redis_url, REPAIR_PATIENCE_S)
         try:
             connection.exchange([("SET", MARK, begun)])
-            for each in wanted:
+            for each in sorted(wanted, key=lambda each: each.job != "rankings"):  # lists are back in seconds
                 if each.job == "rankings":
                     count = rebuild.lists(submitted.config(self._state_dir, "rankings"), connection, int(before_s * 1000))
                     _say(f"Redis is another or an emptied one: {count} lists written again")
