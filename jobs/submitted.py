@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -77,9 +78,16 @@ def newest_start(state_dir: Path, each: Submitted) -> str:
 
 
 def start_before(state_dir: Path, each: Submitted, before_s: float) -> str:
-    """The newest checkpoint that was complete at `before_s` (epoch); "" is the topic's beginning."""
-    old = (path for path in checkpoints(state_dir, each) if (path / "_metadata").stat().st_mtime <= before_s)
-    return next((path.as_uri() for path in old), "")
+    """The newest checkpoint that was complete at `before_s` (epoch); "" is the topic's beginning.
+
+    A job that was only just restarted has none that is old enough, but the one that it was restored from may be.
+    """
+    begun = [Path(urlsplit(each.restored_from).path)] if each.restored_from else []
+    for path in (*checkpoints(state_dir, each), *begun):
+        metadata = path / "_metadata"
+        if metadata.is_file() and metadata.stat().st_mtime <= before_s:
+            return path.as_uri()
+    return ""
 
 
 def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:

@@ -3,16 +3,21 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 import redis
 
-from jobs import rebuild
+from jobs import rebuild, submit, submitted
 from jobs.cluster import runtime, topics
+from jobs.cluster.keep import MARK, NO_RUN, Keeper
+from jobs.cluster.runtime import Runtime
+from jobs.errors import ServiceError
 from jobs.rankings.connection import Connection
 from jobs.replay import senders
 from jobs.settings import Settings
-from jobs.submitted import Config
+from jobs.submitted import Config, Submitted
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_S = 3600
@@ -88,3 +93,50 @@ def test_a_second_rebuild_and_a_newer_list_change_nothing(config: Config, client
 def test_only_what_was_logged_since_is_read(config: Config, client: redis.Redis) -> None:
     rebuild.lists(config, Connection(config.redis_url), since_ms=NOW_MS + 1)
     assert stored(client) == {}
+
+
+RANKINGS = Submitted("rankings", "a1", ["flink", "run", "-d"], {})
+BOTH = {"shelf:{a}:home", "shelf:{b}:home"}
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, config: Config) -> Keeper:
+    submitted.note(tmp_path, RANKINGS)
+    (tmp_path / "jobs" / "rankings.config.json").write_bytes(msgspec.json.encode(config))
+    return Keeper(tmp_path, "http://127.0.0.1:1")
+
+
+def test_the_keeper_fills_a_redis_without_its_mark_once(keeper: Keeper, client: redis.Redis) -> None:
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+    client.delete(*BOTH)
+    assert not keeper.repair([RANKINGS])  # the mark says that all is there
+    client.flushall()
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+
+
+def test_after_a_restart_it_reads_from_where_the_surviving_data_ends(keeper: Keeper, client: redis.Redis) -> None:
+    client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 + 1:.3f}")  # as another run of the server left it, after all was logged
+    assert keeper.repair([RANKINGS])
+    assert stored(client) == {}
+    client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 - 1:.3f}")
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+
+
+def test_a_repair_that_died_is_done_again(keeper: Keeper, client: redis.Redis) -> None:
+    client.set(MARK, f"{NO_RUN} 0.000")
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+
+
+def test_a_redis_that_evicts_is_refused_before_anything_is_submitted(redis_url: str, client: redis.Redis) -> None:
+    running = Runtime(redis_url=redis_url)
+    submit.refuse_evicting(running)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ServiceError, match=r"evicts keys \(allkeys-lru\)"):
+            submit.refuse_evicting(running)
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")

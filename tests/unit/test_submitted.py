@@ -43,3 +43,6 @@ def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_bef
     checkpoint(tmp_path, 2, 110)
     assert submitted.start_before(tmp_path, FEATURES, 109.9) == old.as_uri()
     assert submitted.start_before(tmp_path, FEATURES, 99) == ""
+    restored = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=old.as_uri())
+    assert submitted.start_before(tmp_path, restored, 105) == old.as_uri()
+    assert submitted.start_before(tmp_path, restored, 99) == ""
