@@ -14,7 +14,7 @@ from itertools import chain
 import msgspec
 
 from jobs.errors import ServiceError, SettingsError
-from jobs.events import Event
+from jobs.events import Event, Refusal, parse
 from jobs.replay import produce, senders, sources
 
 DELAY_S = 60
@@ -124,12 +124,14 @@ def _plain_json(value: object) -> bytes:
 
 
 def send_raw(bootstrap: str, topic: str, values: Iterable[bytes], time_ms: int) -> int:
-    """Send values as they are, keyed by nobody; how many."""
+    """Send values as they are, every other refused one without a key; how many. What is an event has its visitor as key."""
     sender = senders.connect(bootstrap, topic, fast=False)
     try:
         sent = 0
         for sent, value in enumerate(values, 1):
-            sender.send(b"poison" if sent % 2 else None, value, time_ms)
+            event = parse(value)
+            key = b"poison" if sent % 2 else None
+            sender.send(key if isinstance(event, Refusal) else event.get("visitor_id", "").encode(), value, time_ms)
         sender.flush()
     finally:
         sender.close()
