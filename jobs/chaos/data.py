@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs import rebuild, submitted
 from jobs.chaos.stage import Scenario, Stage
 from jobs.errors import ModelError
 from models.registry import ACTIVE, Registry
@@ -19,6 +20,25 @@ def bad_data(stage: Stage, _strings: float) -> None:
     before = stage.system.restarts()
     stage.traffic.join()
     stage.check("no restart", stage.system.restarts() == before)
+
+
+def replay_everything(stage: Stage, times: float) -> None:
+    """D11: the features job reads the whole topic again onto the filled store; not a byte may change."""
+    stage.traffic.join()
+    for _ in range(int(times)):
+        stage.system.wait_read()
+        before = _features(stage)
+        (each,) = (job for job in submitted.noted(stage.system.state_dir) if job.job == "features")
+        rebuild.features(stage.system.state_dir, stage.system.running.flink_rest_url, each)
+        stage.system.wait_working()
+        stage.recovery_s.append(round(stage.system.wait_read(), 1))
+        stage.check("no byte of a feature changed", _features(stage) == before)
+
+
+def _features(stage: Stage) -> dict[bytes, dict[bytes, bytes]]:
+    with stage.system.redis() as client:
+        keys = [key for key in client.scan_iter(count=1000) if client.type(key) == b"hash"]
+        return {key: client.hgetall(key) for key in keys}
 
 
 def broken_models(stage: Stage, _all: float) -> None:
@@ -106,5 +126,6 @@ STREAM = "only the stream: repeats, disorder, late events, wrong clocks, poison"
 KINDS = len(DAMAGES)
 SCENARIOS = (
     Scenario("D1-D5", STREAM, bad_data, "strings", 5000, 10_000, 10_000),
+    Scenario("D11", "the whole topic read again onto filled stores", replay_everything, "times", 0, 2, 2),
     Scenario("M1", "broken models become the active version", broken_models, "kinds", KINDS, KINDS, KINDS),
 )

@@ -121,41 +121,54 @@ class Show:
         self._next_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
         self._block = 0
         self._sent = 0  # records that Kafka has confirmed
+        self._events = 0  # of the scenario that is played
+        self._going: traffic.Traffic | None = None
         self._store = open_store(system.settings)
 
     def play(self, act: Act) -> Outcome:
         """One scenario with its traffic, and the judgement."""
-        scenario, dose, seed, events = act
+        scenario, dose, seed, _ = act
         outcome = Outcome(scenario.name, scenario.what, f"{dose:g} {scenario.unit}", seed)
         started_s, restarts, falls = time.monotonic(), self.system.restarts(), len(self.sampler.falls)
-        self._block += 1
-        clicks = traffic.clicks(seed, self._block, events, self._next_ms)
-        self.sampler.watch(event["visitor_id"] for event in clicks)
-        stage = self._stage(clicks, seed, scenario.traffic_s)
+        stage = Stage(self.system, self.sampler, self._traffic(act), lambda: self._traffic(act), random.Random(f"{seed}"))
         try:
-            self._send_raw(outcome, clicks, seed, int(dose) if scenario.unit == "strings" else POISON)
+            self._send_raw(outcome, int(dose) if scenario.unit == "strings" else POISON)
             scenario.act(stage, dose)
         except LiveshelfError as error:
             outcome.error = error.what
-        sent = stage.traffic.join()
-        self._sent += sent.produced + sent.heartbeats
-        self._next_ms = sent.final_heartbeat_ms + 1000
-        outcome.events, outcome.recovery_s, outcome.checks = sent.produced, stage.recovery_s, stage.checks
+        self._end_traffic()
+        outcome.events, self._events = self._events, 0
+        outcome.recovery_s, outcome.checks = stage.recovery_s, stage.checks
         self._judge(outcome)
         outcome.restarts = max(0, self.system.restarts() - restarts)  # a repaired job begins to count anew
         outcome.falls = len(self.sampler.falls) - falls
         outcome.seconds = round(time.monotonic() - started_s, 1)
         return outcome
 
-    def _stage(self, clicks: list, seed: int, seconds: float) -> Stage:
-        name, topic = f"{seed}.{self._block}", self.system.settings.events_topic
-        moving = traffic.Traffic(self.system.direct.kafka_bootstrap, topic, clicks, name, seconds)
-        return Stage(self.system, self.sampler, moving, random.Random(name))
+    def _traffic(self, act: Act) -> traffic.Traffic:
+        """The next block of clicks on its way, once the one before has arrived."""
+        self._end_traffic()
+        self._block += 1
+        clicks = traffic.clicks(act.seed, self._block, act.events, self._next_ms)
+        self.sampler.watch(event["visitor_id"] for event in clicks)
+        bootstrap, topic = self.system.direct.kafka_bootstrap, self.system.settings.events_topic
+        name = f"{act.seed}.{self._block}"
+        self._going = traffic.Traffic(bootstrap, topic, clicks, name, act.scenario.traffic_s)
+        return self._going
 
-    def _send_raw(self, outcome: Outcome, clicks: list, seed: int, strings: int) -> None:
-        start_ms = clicks[0]["event_time_ms"]
-        values = traffic.poison(seed * 1000 + self._block, strings)
-        clocks = traffic.wrong_clocks(seed, self._block, start_ms, time.time_ns() // 1_000_000)
+    def _end_traffic(self) -> None:
+        if self._going is None:
+            return
+        sent = self._going.join()
+        self._going = None
+        self._sent += sent.produced + sent.heartbeats
+        self._events += sent.produced
+        self._next_ms = sent.final_heartbeat_ms + 1000
+
+    def _send_raw(self, outcome: Outcome, strings: int) -> None:
+        start_ms, now_ms = self._next_ms, time.time_ns() // 1_000_000
+        values = traffic.poison(outcome.seed * 1000 + self._block, strings)
+        clocks = traffic.wrong_clocks(outcome.seed, self._block, start_ms, now_ms)
         topic = self.system.settings.events_topic
         outcome.poison = traffic.send_raw(self.system.direct.kafka_bootstrap, topic, values + clocks, start_ms)
         self._sent += outcome.poison

@@ -4,7 +4,10 @@ import os
 import time
 from pathlib import Path
 
+from kafka import KafkaAdminClient
+
 from jobs.chaos.stage import Scenario, Stage
+from jobs.cluster import topics
 
 TAIL_BYTES = 40_000  # some 40 rows and lists: what a second of this traffic writes
 
@@ -45,6 +48,18 @@ def broken_kafka_network(stage: Stage, seconds: float) -> None:
     time.sleep(10)
     proxy.set()
     stage.recovery_s.append(round(stage.system.wait_working(), 1))
+
+
+def add_partitions(stage: Stage, factor: float) -> None:
+    """The topic grows while the jobs run; most visitors of the traffic that follows are in other partitions than before."""
+    stage.traffic.join()
+    bootstrap, topic = stage.system.direct.kafka_bootstrap, stage.system.settings.events_topic
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.create_partitions({topic: int(factor) * len(topics.end_offsets(bootstrap, topic))})
+    finally:
+        admin.close()
+    stage.go_on()
 
 
 def redis_down(stage: Stage, seconds: float) -> None:
@@ -114,6 +129,7 @@ SCENARIOS = (
     Scenario("K1", "broker kill -9 and restart", restart_kafka, "kills", 0, 5, 5, 60),
     Scenario("K2", "100 ms and 3 Mbit/s between Flink and Kafka", slow_kafka, "s", 30, 60, 60, 30),
     Scenario("K3", "Kafka's data swallowed, connections reset, cut after 50 kB", broken_kafka_network, "s", 0, 60, 60, 80),
+    Scenario("K4", "twice the partitions while running", add_partitions, "times", 0, 2, 2, 15),
     Scenario("R1", "Redis kill -9 in mid-write, the end of its file lost", redis_loses_its_tail, "kills", 0, 5, 5, 60),
     Scenario("R2", "Redis down", redis_down, "s", 60, 60, 600, 60),
     Scenario("R4", "Redis' memory is full", redis_full, "s", 10, 60, 60, 15),

@@ -17,6 +17,7 @@ class Stage:
     system: System
     sampler: Sampler
     traffic: Traffic
+    go_on: Callable[[], Traffic]  # more traffic, once what goes through now is through
     rng: random.Random
     checks: dict[str, bool] = field(default_factory=dict)
     recovery_s: list[float] = field(default_factory=list)

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import redis as redis_client
 import requests
+from kafka import KafkaAdminClient
 
 from jobs import failpoints, submit
 from jobs.chaos.proxy import FaultProxy
 from jobs.chaos.traffic import DELAY_S
-from jobs.cluster import flink, kafka, processes, redis, runtime
+from jobs.cluster import flink, kafka, processes, redis, runtime, topics
 from jobs.cluster.keep import MARK
 from jobs.errors import ServiceError
 from jobs.settings import REPOSITORY, Settings
@@ -24,6 +25,7 @@ from models.registry import Registry
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 START_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.1
+GROUP = "liveshelf-features"  # as in jobs/session_features.py, whose import is Flink's
 MAIN_CLASS = {
     "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
     "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
@@ -148,6 +150,18 @@ class System:
         self.wait_working(limit_s)
         return time.monotonic() - started_s
 
+    def wait_read(self, limit_s: float = 120) -> float:
+        """Seconds until the features job has checkpointed that it read the events to their present end."""
+        ends = topics.end_offsets(self.direct.kafka_bootstrap, self.settings.events_topic)
+        started_s = time.monotonic()
+        self.wait_checkpoint(2)
+        admin = KafkaAdminClient(bootstrap_servers=self.direct.kafka_bootstrap)
+        try:
+            self._wait(lambda: committed(admin) >= sum(ends.values()), "the end of the topic", limit_s)
+        finally:
+            admin.close()
+        return time.monotonic() - started_s
+
     def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:
         """Wait until each job has completed that many further checkpoints."""
         wanted = self.checkpoints() + more
@@ -159,6 +173,11 @@ class System:
             if time.monotonic() > deadline_s:
                 raise ServiceError(f"{what} isn't there after {limit_s:g} s", f"see the logs in {self.state_dir}")
             time.sleep(LOOK_EVERY_S)
+
+
+def committed(admin: KafkaAdminClient) -> int:
+    """How many records the features job's checkpoints say were read."""
+    return sum(each.offset for each in admin.list_group_offsets(GROUP)[GROUP].values())
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -273,3 +273,14 @@ def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
     assert personal["context"] == [0, 0, 0, 0]
     assert personal.items() >= json.loads(client.get("shelf:{v1}:home")).items()
     assert (counters["batch_rows"], counters["rows_superseded"], counters["lists_written"]) == (3, 1, 2)
+
+
+def test_a_visitor_who_moved_to_a_higher_partition_gets_its_new_lists_and_no_old_one_back(
+    publisher: Publisher, client: redis.Redis
+) -> None:
+    publish(publisher, publication("v1", 900, "before the topic grew"))
+    moved = publication("v1", 3, "after")._replace(partition=4)
+
+    assert publish(publisher, moved).written == 1
+    assert publish(publisher, publication("v1", 901, "a zombie's")).stale == 1
+    assert stored_items(client, "v1") == ["after"]
