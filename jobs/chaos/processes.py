@@ -57,6 +57,19 @@ def kill_job_manager(stage: Stage, times: float) -> None:
         stage.check(f"runs again within {JOB_MANAGER_LIMIT_S} s", stage.recovery_s[-1] <= JOB_MANAGER_LIMIT_S)
 
 
+def lose_power(stage: Stage, times: float) -> None:
+    """Everything dies at once. The traffic is through by then: producers aren't what is tested."""
+    stage.traffic.join()
+    for _ in range(int(times)):
+        with stage.sampler.blind():
+            stage.system.kill_everything()
+        started_s = time.monotonic()
+        stage.system.start_services()
+        stage.system.wait_repaired()
+        stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+    stage.go_on()
+
+
 def stop_task_manager(stage: Stage, seconds: float) -> None:
     """A TaskManager that is taken for dead goes on a minute later, beside its successor's work."""
     stage.system.kill("taskmanager", signal.SIGSTOP)
@@ -81,4 +94,5 @@ SCENARIOS = (
     Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 10, 25),
     Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, STOP_S, 80),
     Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 5, 60),
+    Scenario("M8", "kill -9 of everything at once, started by one command", lose_power, "times", 0, 1, 1, 10),
 )

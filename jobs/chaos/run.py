@@ -134,9 +134,10 @@ class Show:
         try:
             self._send_raw(outcome, int(dose) if scenario.unit == "strings" else POISON)
             scenario.act(stage, dose)
+            self._end_traffic()
         except LiveshelfError as error:
             outcome.error = error.what
-        self._end_traffic()
+            self._next_ms += DAY_MS  # past whatever was sent
         outcome.events, self._events = self._events, 0
         outcome.recovery_s, outcome.checks = stage.recovery_s, stage.checks
         self._judge(outcome)
@@ -159,8 +160,8 @@ class Show:
     def _end_traffic(self) -> None:
         if self._going is None:
             return
-        sent = self._going.join()
-        self._going = None
+        going, self._going = self._going, None
+        sent = going.join()
         self._sent += sent.produced + sent.heartbeats
         self._events += sent.produced
         self._next_ms = sent.final_heartbeat_ms + 1000

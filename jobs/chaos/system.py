@@ -64,15 +64,27 @@ class System:
         definitions.write_text(definitions.read_text().replace(delay.format(1), delay.format(DELAY_S)))
         registry = Registry(self.settings.model_dir)
         registry.activate(registry.publish(ESHOP))
+        self.start_services()
+        submit.apply(self.settings, self.running.redis_url)
+        for job in submit.JOBS:
+            submit.wait_running(self.running, submit.submit(self.settings, self.running, job), limit_s=180)
+
+    def start_services(self) -> None:
+        """Broker, Redis and Flink, on their first start or after `kill_everything`."""
         self.start_kafka()
         self.start_redis()
         with failpoints.allowed(self.state_dir / "failpoints"):
             self.running = runtime.up(self.settings)
         bootstrap, redis_url = f"127.0.0.1:{self.kafka_port}", redis.url(self.redis_port)
         self.direct = replace(self.running, kafka_bootstrap=bootstrap, redis_url=redis_url)
-        submit.apply(self.settings, self.running.redis_url)
-        for job in submit.JOBS:
-            submit.wait_running(self.running, submit.submit(self.settings, self.running, job), limit_s=180)
+
+    def kill_everything(self) -> None:
+        """As if the power failed, but for the files."""
+        every = processes.owned(self.state_dir)
+        for process in every:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        processes.stop(every)
 
     def stop(self) -> None:
         runtime.down(self.settings)
