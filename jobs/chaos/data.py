@@ -125,7 +125,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 STREAM = "only the stream: repeats, disorder, late events, wrong clocks, poison"
 KINDS = len(DAMAGES)
 SCENARIOS = (
-    Scenario("D1-D5", STREAM, bad_data, "strings", 5000, 10_000, 10_000),
+    Scenario("D1-D5", STREAM, bad_data, "strings", 5000, 10_000, 10_000, 15),
     Scenario("D11", "the whole topic read again onto filled stores", replay_everything, "times", 0, 2, 2),
-    Scenario("M1", "broken models become the active version", broken_models, "kinds", KINDS, KINDS, KINDS),
+    Scenario("M1", "broken models become the active version", broken_models, "kinds", KINDS, KINDS, KINDS, 12),
 )
