@@ -1,5 +1,6 @@
 """A profile: one system, scenarios one after the other on a stream that never ends, each judged before the next begins."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ class Outcome:
     restarts: int = 0
     recovery_s: list[float] = field(default_factory=list)
     checks: dict[str, bool] = field(default_factory=dict)
+    load: float = 0  # the machine's average of a minute, at the end
     caught_up_s: float = 0
     seconds: float = 0
     error: str = ""
@@ -87,8 +89,11 @@ def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
     return [Act(each, doses[each.name], seed, EVENTS[profile]) for seed in seeds for each in wanted]
 
 
-def run(folder: Path, wanted: Sequence[Act], tell: Tell) -> dict:
-    """Start a system in `folder`, play the scenarios one after the other, stop it; the result as a JSON document."""
+def run(folder: Path, wanted: Sequence[Act], tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
+    """Start a system in `folder`, play the scenarios one after the other, stop it; the result as a JSON document.
+
+    `keep` gets the document after each scenario: an interrupted night has its results too.
+    """
     started_s, outcomes = time.monotonic(), []
     system = System(folder)
     try:
@@ -99,14 +104,20 @@ def run(folder: Path, wanted: Sequence[Act], tell: Tell) -> dict:
         for act in wanted:
             outcomes.append(show.play(act))
             tell(outcomes[-1].line())
+            found = _document(outcomes, show.sampler, ready_s, time.monotonic() - started_s)
+            keep(found)
         show.sampler.close()
     finally:
         system.stop()
+    return found
+
+
+def _document(outcomes: list[Outcome], sampler: Sampler, ready_s: float, seconds: float) -> dict:
     return {
-        "ok": bool(outcomes) and all(each.ok for each in outcomes),
+        "ok": all(each.ok for each in outcomes),
         "seconds_to_start": round(ready_s, 1),
-        "seconds": round(time.monotonic() - started_s, 1),
-        "sampler": {"reads": show.sampler.reads, "failures": show.sampler.failures, "falls": len(show.sampler.falls)},
+        "seconds": round(seconds, 1),
+        "sampler": {"reads": sampler.reads, "failures": sampler.failures, "falls": len(sampler.falls)},
         "outcomes": [asdict(each) | {"ok": each.ok} for each in outcomes],
     }
 
@@ -143,6 +154,7 @@ class Show:
         self._judge(outcome)
         outcome.restarts = max(0, self.system.restarts() - restarts)  # a repaired job begins to count anew
         outcome.falls = len(self.sampler.falls) - falls
+        outcome.load = round(os.getloadavg()[0], 1)
         outcome.seconds = round(time.monotonic() - started_s, 1)
         return outcome
 

@@ -44,10 +44,14 @@ def chaos(
     again = f"liveshelf chaos --profile {profile} --seed {seed} --seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
     note(f"to repeat it: {again}")
     names = [name.strip() for name in scenario.split(",") if name.strip()]
-    result = {"repeat": again} | run(folder, acts(profile, names, range(seed, seed + seeds)), note)
-    if json_file:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result, enc_hook=str), indent=2))
-    else:
+
+    def keep(found: dict) -> None:
+        if json_file:
+            document = msgspec.json.encode({"repeat": again} | found, enc_hook=str)
+            json_file.write_bytes(msgspec.json.format(document, indent=2))
+
+    result = run(folder, acts(profile, names, range(seed, seed + seeds)), note, keep)
+    if not json_file:
         print_json(result)
     if not result["ok"]:
         failed = ", ".join(f"{each['scenario']} (seed {each['seed']})" for each in result["outcomes"] if not each["ok"])
