@@ -135,7 +135,7 @@ def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str |
     if job == "features":
         plan.keep_submitted(settings.state_dir)
     argv = [each for each in wanted.argv if each not in ("-s", from_savepoint)]
-    note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "")
+    note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", time.time())
     submitted.note(settings.state_dir, note)
     return found[1]
 

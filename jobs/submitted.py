@@ -4,9 +4,11 @@
 Flink's and Feast's imports: `jobs/cluster/keep.py` runs all the time.
 """
 
+import math
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,13 +20,17 @@ JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """A job as it was submitted: `argv` without a starting point, `restored_from` "" for the topic's beginning."""
+    """A job as it was submitted: `argv` without a starting point, `restored_from` "" for the topic's beginning.
+
+    `at_s` is when (epoch).
+    """
 
     job: str
     job_id: str
     argv: list[str]
     environment: dict[str, str]
     restored_from: str = ""
+    at_s: float = 0.0
 
 
 class Config(msgspec.Struct):
@@ -82,12 +88,26 @@ def start_before(state_dir: Path, each: Submitted, before_s: float) -> str:
 
     A job that was only just restarted has none that is old enough, but the one that it was restored from may be.
     """
-    begun = [Path(urlsplit(each.restored_from).path)] if each.restored_from else []
-    for path in (*checkpoints(state_dir, each), *begun):
-        metadata = path / "_metadata"
-        if metadata.is_file() and metadata.stat().st_mtime <= before_s:
-            return path.as_uri()
-    return ""
+    begun = [_path(each.restored_from)] if each.restored_from else []
+    return next((path.as_uri() for path in (*checkpoints(state_dir, each), *begun) if _complete_s(path) <= before_s), "")
+
+
+def writes_again(state_dir: Path, each: Submitted, before_s: float, since_s: float) -> bool:
+    """Whether the job by itself writes all that it has written since `before_s` to a Redis that runs since `since_s`.
+
+    So it does when it was started on that server from a point before the loss, and has no checkpoint that says otherwise.
+    """
+    begun_s = _complete_s(_path(each.restored_from)) if each.restored_from else 0.0
+    return each.at_s >= since_s and begun_s <= before_s and not checkpoints(state_dir, each)
+
+
+def _path(url: str) -> Path:
+    return Path(urlsplit(url).path)
+
+
+def _complete_s(checkpoint: Path) -> float:
+    metadata = checkpoint / "_metadata"
+    return metadata.stat().st_mtime if metadata.is_file() else math.inf
 
 
 def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:
@@ -99,7 +119,7 @@ def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:
     if done.returncode or not found:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
         raise ServiceError(f"Flink didn't take the {each.job} job again:\n{said}", "liveshelf status")
-    again = msgspec.structs.replace(each, job_id=found[1], restored_from=start)
+    again = msgspec.structs.replace(each, job_id=found[1], restored_from=start, at_s=time.time())
     note(state_dir, again)
     return again
 

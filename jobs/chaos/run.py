@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import requests
+
 from jobs.chaos import data, processes, random_actions, services, traffic
 from jobs.chaos.sampler import Sampler
 from jobs.chaos.stage import Scenario, Stage
@@ -146,8 +148,8 @@ class Show:
             self._send_raw(outcome, int(dose) if scenario.unit == "strings" else POISON)
             scenario.act(stage, dose)
             self._end_traffic()
-        except LiveshelfError as error:
-            outcome.error = error.what
+        except (LiveshelfError, requests.RequestException) as error:
+            outcome.error = str(error)
             self._next_ms += DAY_MS  # past whatever was sent
         outcome.events, self._events = self._events, 0
         outcome.recovery_s, outcome.checks = stage.recovery_s, stage.checks

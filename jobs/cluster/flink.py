@@ -20,7 +20,7 @@ from jobs.cluster.supervise import Child
 from jobs.errors import SettingsError
 from jobs.settings import REPOSITORY, Settings
 
-CONNECTION_S = 2.0
+CONNECTION_S = 10.0  # at a load of 39 on two cores a JobManager took more than 2
 
 
 @dataclass(frozen=True)

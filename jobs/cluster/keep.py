@@ -24,10 +24,11 @@ MARK = "liveshelf:complete"  # holds "<run id> <epoch seconds>"
 NO_RUN = "-"  # while a repair is on its way
 # One script, because the server may restart, or someone empty it, between any two commands.
 LOOK = """
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local info = redis.call('INFO', 'server')
+local run = string.match(info, 'run_id:(%x+)')
 local mark = redis.call('GET', KEYS[1]) or ''
 if string.sub(mark, 1, #run) == run then redis.call('SET', KEYS[1], run .. ' ' .. ARGV[1]) end
-return {run, mark}
+return {run, mark, string.match(info, 'uptime_in_seconds:(%d+)')}
 """
 DONE = """
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -79,13 +80,13 @@ class Keeper:
             look.close()
         if isinstance(found, Exception):
             raise ServiceError(f"Redis refuses to say whether it is complete: {found}", "allow INFO, GET and SET in scripts")
-        run_id, mark = (part.decode() for part in found)
+        run_id, mark, uptime_s = (part.decode() for part in found)
         if mark.startswith(run_id):
             return False
-        self._rebuild(wanted, float(mark.split(" ")[1]) if mark else 0.0)
+        self._rebuild(wanted, float(mark.split(" ")[1]) if mark else 0.0, time.time() - float(uptime_s))
         return True
 
-    def _rebuild(self, wanted: list[Submitted], before_s: float) -> None:
+    def _rebuild(self, wanted: list[Submitted], before_s: float, since_s: float) -> None:
         started_s, begun = time.monotonic(), f"{NO_RUN} {before_s:.3f}"
         connection = Connection(submitted.config(self._state_dir, wanted[0].job).redis_url, REPAIR_PATIENCE_S)
         try:
@@ -94,17 +95,13 @@ class Keeper:
                 if each.job == "rankings":
                     count = rebuild.lists(submitted.config(self._state_dir, "rankings"), connection, int(before_s * 1000))
                     _say(f"Redis is another or an emptied one: {count} lists written again")
-                elif self._has_written(each):
+                elif not submitted.writes_again(self._state_dir, each, before_s, since_s):
                     again = rebuild.features(self._state_dir, self._rest_url, each, before_s)
                     _say(f"features are written again from {again.restored_from or 'the beginning'}")
             connection.exchange([("EVAL", DONE, 1, MARK, begun, _now())])
         finally:
             connection.close()
         _say(f"repaired in {time.monotonic() - started_s:.1f} s")
-
-    def _has_written(self, each: Submitted) -> bool:
-        """Not so when it was only just submitted: everything that it writes goes to this very server."""
-        return bool(each.restored_from or submitted.checkpoints(self._state_dir, each))
 
     def _start(self, each: Submitted) -> None:
         started_s = time.monotonic()
