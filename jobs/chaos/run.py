@@ -88,7 +88,8 @@ def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
         return [Act(each, 1, seed, each.events) for seed in seeds for each in random_actions.rounds(seed, names)]
     wanted = [CATALOGUE[name] for name in names] or [each for each in CATALOGUE.values() if each.dose(profile)]
     doses = {each.name: each.dose(profile) or each.nightly for each in wanted}
-    return [Act(each, doses[each.name], seed, EVENTS[profile]) for seed in seeds for each in wanted]
+    counts = {each.name: int(doses[each.name]) if each.unit == "events" else EVENTS[profile] for each in wanted}
+    return [Act(each, doses[each.name], seed, counts[each.name]) for seed in seeds for each in wanted]
 
 
 def run(folder: Path, wanted: Sequence[Act], tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
@@ -164,7 +165,7 @@ class Show:
         """The next block of clicks on its way, once the one before has arrived."""
         self._end_traffic()
         self._block += 1
-        clicks = traffic.clicks(act.seed, self._block, act.events, self._next_ms)
+        clicks = act.scenario.clicks(act.seed, self._block, act.events, self._next_ms)
         self.sampler.watch(event["visitor_id"] for event in clicks)
         bootstrap, topic = self.system.direct.kafka_bootstrap, self.system.settings.events_topic
         name = f"{act.seed}.{self._block}"

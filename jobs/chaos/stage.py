@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from jobs.chaos.sampler import Sampler
 from jobs.chaos.system import System
-from jobs.chaos.traffic import Traffic
+from jobs.chaos.traffic import Traffic, clicks
+from jobs.events import Event
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Scenario:
     nightly: float = 0
     soak: float = 0
     traffic_s: float = 20  # the fault may take longer: then it goes on in silence
+    clicks: Callable[[int, int, int, int], list[Event]] = clicks  # seed, block, count, first ms
 
     def dose(self, profile: str) -> float:
         return getattr(self, profile)

@@ -20,6 +20,7 @@ from jobs.replay import produce, senders, sources
 DELAY_S = 60
 DAYS_AT_ONCE = 8  # of the shop's August, laid over each other: a day then has about 8,000 clicks
 DAY_MS = 86_400_000
+GAP_MS = 1_800_000  # between two sessions, as in feature_repo and settings
 LIST = 40  # strings that hypothesis makes at once
 HARD = {"shuffle_within_s": DELAY_S, "duplicate": 0.02, "corrupt": 0.01}
 
@@ -45,6 +46,26 @@ def clicks(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
             "event_time_ms": start_ms + event["event_time_ms"] % DAY_MS - first_ms,
         }
         for event in merged
+    ]
+
+
+def half_by_one(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
+    """D6: every other click is one visitor's."""
+    made = clicks(seed, block, count, start_ms)
+    return [event | {"visitor_id": "bot"} if number % 2 else event for number, event in enumerate(made)]
+
+
+def thirty_hours(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
+    """D9: one visitor's session of 30 h, with a pause of exactly the gap in it; 1 ms more than the gap ends it."""
+    made = clicks(seed, block, 100, start_ms)
+    step_ms, visitor = 30 * 3_600_000 // count, f"long-{seed}.{block}"
+    times_ms = [start_ms + number * step_ms for number in range(count)]
+    half = count // 2
+    times_ms = [*times_ms[:half], *(each + GAP_MS - step_ms for each in times_ms[half:])]
+    times_ms.append(times_ms[-1] + GAP_MS + 1)
+    return [
+        made[number % 100] | {"event_id": f"{visitor}-{number}", "event_time_ms": time_ms, "visitor_id": visitor}
+        for number, time_ms in enumerate(times_ms)
     ]
 
 

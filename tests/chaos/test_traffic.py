@@ -1,5 +1,6 @@
 """The stream that faults happen to says what it promises."""
 
+import itertools
 import random
 
 from jobs.chaos import traffic
@@ -41,3 +42,17 @@ def test_wrong_clocks_lie_five_minutes_beside_the_stream_and_decades_beside_the_
     values = traffic.wrong_clocks(1, 1, START_MS, START_MS)
     reasons = [getattr(parse(value, START_MS, 300_000), "reason", "taken") for value in values]
     assert reasons == ["taken", "taken", "future_event_time", "future_event_time", "taken"]
+
+
+def test_the_long_session_has_one_pause_of_the_gap_and_ends_with_one_of_a_millisecond_more() -> None:
+    times = [event["event_time_ms"] for event in traffic.thirty_hours(1, 1, 1000, START_MS)]
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert len(times) == 1001
+    assert sorted(pauses)[-2:] == [1_800_000, 1_800_001]
+    assert pauses[-1] == 1_800_001
+    assert set(pauses[:10]) == {108_000}
+
+
+def test_a_bot_sends_every_other_click() -> None:
+    visitors = [event["visitor_id"] for event in traffic.half_by_one(1, 1, 100, START_MS)]
+    assert visitors.count("bot") == 50
