@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import audit, checks, dead, events, jobs, models, services, signing
+from jobs.commands import audit, chaos, checks, dead, events, jobs, models, repair, services, signing
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -47,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (services, jobs, events, models, checks):
+for module in (services, jobs, events, models, checks, repair, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")

@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from jobs import connections
-from jobs.cluster import flink, rights, topics
-from jobs.cluster.runtime import Runtime
+from jobs import connections, submitted
+from jobs.cluster import flink, redis, rights, topics
+from jobs.cluster.runtime import Runtime, without_password
 from jobs.errors import DefinitionError, ServiceError
 from jobs.features import definitions, lint, plan
 from jobs.features.explain import service_inputs
@@ -132,6 +132,7 @@ def _services(known: definitions.Definitions) -> dict[str, list[str]]:
 
 def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object) -> str:
     """Submit a job and return its id; raises `DefinitionError` or `ServiceError` with what Flink's client said."""
+    refuse_evicting(runtime)
     create_topics(settings, runtime)
     wanted = submission(settings, runtime, job, from_savepoint, **config)
     done = subprocess.run(wanted.argv, capture_output=True, text=True, env=os.environ | wanted.environment)
@@ -142,7 +143,18 @@ def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str |
         )
     if job == "features":
         plan.keep_submitted(settings.state_dir)
+    argv = [each for each in wanted.argv if each not in ("-s", from_savepoint)]
+    note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", time.time())
+    submitted.note(settings.state_dir, note)
     return found[1]
+
+
+def refuse_evicting(runtime: Runtime) -> None:
+    """Raises `ServiceError` for a Redis that throws keys away when it is full: nobody would notice what is gone."""
+    policy = redis.eviction_policy(runtime.redis_url)
+    if policy != "noeviction":
+        address = without_password(runtime.redis_url)
+        raise ServiceError(f"Redis at {address} evicts keys ({policy})", "redis-cli config set maxmemory-policy noeviction")
 
 
 def create_topics(settings: Settings, runtime: Runtime) -> None:
@@ -196,6 +208,7 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     job_id = running_job(runtime, job)
     if job_id is None:
         raise ServiceError(f"no {job} job is running", "liveshelf status")
+    submitted.forget(settings.state_dir, job)
     if not savepoint:
         flink.cancel(runtime.flink_rest_url, job_id)
         _wait_gone(runtime, job_id)

@@ -17,6 +17,7 @@ from jobs.bench.memory import memory_mb
 from jobs.bench.workplace import VISITORS, Workplace
 from jobs.cluster import topics
 from jobs.errors import ServiceError
+from jobs.rankings.publish import version
 from jobs.rankings.reader import ShelfReader, shelf_key
 from jobs.verify.slice import read_slice
 from models.registry import Registry
@@ -146,14 +147,15 @@ def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
     stream = clicks.documents(made, schedule.items, "history")
     clicks.produce(schedule.kafka_bootstrap, TOPIC, stream, partition, schedule.history)
     for key in place.store.scan_iter("shelf:*", count=5_000):
-        place.store.unlink(key)  # their versions are offsets of another topic
+        place.store.unlink(key)  # their versions are places in another topic
     job = place.submit("rankings", TOPIC, model_dir=str(model_dir))
     flink_jobs.wait_running(place.rest_url, job)
     offset = clicks.offsets(partition)
     last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
     keys = [shelf_key(clicks.visitor_id(int(made.visitor[row])), schedule.channel) for row in last]
     deadline = time.monotonic() + CATCH_UP_LIMIT_S
-    while any(place.store.getrange(key, 12, 31) < b"%020d" % offset[row] for key, row in zip(keys, last, strict=True)):
+    wanted = [version(number, int(offset[row])).encode() for number, row in enumerate(last)]
+    while any(place.store.getrange(key, 12, 31) < each for key, each in zip(keys, wanted, strict=True)):
         if time.monotonic() > deadline:
             raise ServiceError(f"the rankings job didn't catch up within {CATCH_UP_LIMIT_S:.0f} s", "see its log")
         time.sleep(0.1)

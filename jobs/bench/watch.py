@@ -3,7 +3,7 @@
     python -m jobs.bench.watch FOLDER
 
 FOLDER holds `schedule.json` and `sent_ns.bin` (see `latency.py`); `seen.json` is written at the end. Nothing is asked
-of the job: the schedule says which offset each event gets, and a list's version is the offset that it answers.
+of the job: the schedule says which offset each event gets, and a list's version is the place that it answers.
 """
 
 import sys
@@ -17,6 +17,7 @@ import redis
 
 from jobs.bench import clicks
 from jobs.bench.latency import Schedule, Seen, live_clicks, live_offsets, sent_times
+from jobs.rankings.publish import version
 from jobs.rankings.reader import shelf_key
 
 SLEEP_S = 0.001  # with the exchange itself a poll takes 1.3 ms, and a tenth of a core
@@ -28,7 +29,8 @@ def main(folder: Path) -> None:
     schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
     made, offset = live_clicks(schedule), live_offsets(schedule)
     keys = {number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.channel) for number in schedule.watched}
-    wanted = {number: b"%020d" % offset[number] for number in schedule.watched}
+    partition = clicks.partitions(made, schedule.partitions)
+    wanted = {number: version(int(partition[number]), int(offset[number])).encode() for number in schedule.watched}
     store = redis.Redis.from_url(schedule.redis_url)
     seen = _watch(store, keys, wanted, sent_times(folder, schedule.count))
     (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
@@ -58,8 +60,8 @@ def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], s
         now_ns = time.monotonic_ns()
         polls_ms.append((now_ns - before_ns) / 1e6)
         before_ns = now_ns
-        for number, version in zip(numbers, versions, strict=True):
-            if version >= wanted[number]:
+        for number, found in zip(numbers, versions, strict=True):
+            if found >= wanted[number]:
                 latencies_ms[number] = (now_ns - pending.pop(number)) / 1e6
         if not coming and time.monotonic() - last_sent_s > PATIENCE_S:
             break

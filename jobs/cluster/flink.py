@@ -23,7 +23,7 @@ from jobs.cluster.supervise import Child
 from jobs.errors import SettingsError
 from jobs.settings import REPOSITORY, Settings
 
-CONNECTION_S = 2.0
+CONNECTION_S = 10.0  # at a load of 39 on two cores a JobManager took more than 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets:
     options |= flink_config.secure(secrets) if secrets else {}
     flink_config.write(home / "conf", options)
     kept = home / "processes.json"
-    kept.write_bytes(msgspec.json.encode(_children(home, memory, metrics_ports)))
+    keeper = [sys.executable, "-m", "jobs.cluster.keep", str(settings.state_dir.resolve()), rest_url(rest_port, secrets)]
+    children = [*_children(home, memory, metrics_ports), Child("keeper", keeper, {}, str(home / "log" / "keeper.out"))]
+    kept.write_bytes(msgspec.json.encode(children))
     return processes.spawn(
         [sys.executable, "-m", "jobs.cluster.supervise", str(kept)],
         owner=settings.state_dir,

@@ -70,7 +70,7 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "execution.buffer-timeout.interval": "1 ms",
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-        "execution.checkpointing.num-retained": 3,
+        "execution.checkpointing.num-retained": 6,  # what Redis lost is written again from one that is older than the loss
         "execution.checkpointing.tolerable-failed-checkpoints": 3,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
@@ -110,8 +110,9 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
         "taskmanager.numberOfTaskSlots": slots,
         "taskmanager.cpu.cores": float(slots),
         **memory.config,
-        # A dead TaskManager is noticed after 10 s at the latest; Flink's own 50 s would be most of a recovery.
-        "heartbeat.interval": "2 s",
+        # A dead TaskManager is noticed at its second heartbeat that finds nobody, one that hangs after 10 s; Flink's own
+        # 10 s and 50 s would be most of a recovery.
+        "heartbeat.interval": "1 s",
         "heartbeat.timeout": "10 s",
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
     }

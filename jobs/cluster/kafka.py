@@ -25,15 +25,22 @@ appender.console.layout.pattern = %d{ISO8601} %-5p %c{1} - %m%n
 """
 
 
-def start(state_dir: Path, port: int, default_partitions: int, secrets: Path | None = None) -> int:
+def start(
+    state_dir: Path,
+    port: int,
+    default_partitions: int,
+    secrets: Path | None = None,
+    behind: tuple[int, int] | None = None,
+) -> int:
     """Start the broker on `port`, formatting its storage on the first start; its pid.
 
     With a folder of `secrets` (see `secure.py`) it takes TLS and known users only, and each has the rights it was given.
+    `behind` is (a second port, the port that clients of it are told to come to): how a plain broker stands behind a proxy.
     """
     folder = state_dir / "kafka"
     folder.mkdir(parents=True, exist_ok=True)
     properties = folder / "server.properties"
-    listeners = _secure_listeners(port, secrets) if secrets else _plain_listeners(port)
+    listeners = _secure_listeners(port, secrets) if secrets else _plain_listeners(port, behind)
     properties.write_text(_lines(listeners | _storage(folder, default_partitions)))
     (folder / "log4j2.properties").write_text(_LOGGING)
     if not (folder / "data" / "meta.properties").is_file():
@@ -98,13 +105,15 @@ def _users(secrets: Path) -> Iterable[str]:
         yield f"name={user},password={(secrets / f'kafka-{user}').read_text()}"
 
 
-def _plain_listeners(port: int) -> dict[str, object]:
+def _plain_listeners(port: int, behind: tuple[int, int] | None) -> dict[str, object]:
     controller_port = processes.free_ports(1)[0]
+    second = [f",PROXIED://127.0.0.1:{each}" for each in behind] if behind else ["", ""]
     return {
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{second[0]}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}{second[1]}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
     }
 
 

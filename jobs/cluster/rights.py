@@ -14,7 +14,7 @@ KAFKA_USERS = (ADMIN, CLI, COLLECTOR, "features", "rankings")
 # Lists, and the hashes of Feast, whose names end with the project's. The commands are those that the scripts, the ranker
 # and a reader send (SELECT for another database than 0). Redis 6 has no rights by key for reading alone: commands do it.
 READ = "+get +mget +hget +hmget +hgetall +exists +type +ttl +pttl +ping +select"
-WRITE = "+evalsha +script|load +getrange +set +hset +pexpireat +time"
+WRITE = "+evalsha +eval +getrange +set +hset +pexpireat +time"
 REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"{{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
+from jobs import submitted
 from jobs.cluster import flink, kafka, processes, redis, secure
 from jobs.errors import ServiceError
 from jobs.settings import Settings
@@ -84,6 +85,7 @@ def down(settings: Settings) -> int:
         return 0
     with _locked(settings.state_dir):
         stopped = len(processes.owned(settings.state_dir))
+        submitted.forget(settings.state_dir)
         for service in reversed(SERVICES):
             _stop(settings.state_dir, service)
         left = processes.owned(settings.state_dir)

@@ -37,6 +37,7 @@ def source_table(config: JobConfig, group: str, delay_ms: int | None, options: d
         "properties.isolation.level": "read_committed",
         "properties.max.partition.fetch.bytes": "4194304",
         "scan.startup.mode": "earliest-offset",
+        "scan.topic-partition-discovery.interval": "10 s",  # of partitions that are added; Flink's own five minutes are a backlog
     } | (options or {})
     return f"CREATE TEMPORARY TABLE records ({', '.join(columns)}) {kafka_options(config, config.events_topic, **read)}"
 

@@ -9,6 +9,7 @@ import pandas as pd
 from pyflink.table import ScalarFunction
 from pyflink.table.udf import FunctionContext
 
+from jobs import failpoints
 from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import FeaturePlan
@@ -54,8 +55,10 @@ class WriteFeatures(ScalarFunction):
         times, seqs = event_time_ms.tolist(), seq.tolist()
         newest = newest_rows(zip(operators, entities, times, seqs, strict=True))
         rows = [(operators[i], Row(entities[i], times[i], seqs[i], payloads[i])) for i in newest]
+        failpoints.reached("features.before_write")
         started = time.perf_counter_ns()
         counts: WriteCounts = self._writer.write(rows)
+        failpoints.reached("features.after_write")
         self._count(len(operators), counts, (time.perf_counter_ns() - started) // 1000)
         return pd.Series([1] * len(operators))
 

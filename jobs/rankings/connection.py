@@ -1,6 +1,11 @@
-"""Whole pipelines of idempotent commands to Redis, waiting out a short outage."""
+"""Whole pipelines of idempotent commands to Redis, waiting out an outage.
+
+A batch that waits holds its job back, and Kafka keeps what comes: the job neither restarts nor skips anything.
+"""
 
 import hashlib
+import logging
+import re
 import time
 from collections.abc import Sequence
 
@@ -11,7 +16,17 @@ from jobs import connections
 from jobs.errors import ServiceError
 
 SOCKET_TIMEOUT_S = 5.0  # a batch takes milliseconds; a server that hangs this long is treated as one that is gone
-PATIENCE_S = 30.0  # a restart or a failover takes seconds; Flink's own restart strategy begins where this ends
+# Where this ends Flink's restarts begin, each of which costs a Python worker's start: ten minutes of outage need none. A
+# checkpoint that waits with the batch is given up after ten minutes, and three of those are tolerated.
+PATIENCE_S = 900.0
+# Refusals that pass: memory is full, a replica was asked, a disk can't be written, a script runs, a cluster votes.
+# A refusal inside a script is quoted in the script's own, behind a dash.
+PASSING = re.compile(r"(^|-)(OOM|READONLY|MISCONF|BUSY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN)\b")
+PASSING_KINDS = (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError)  # redis-py takes their word off
+LONGEST_PAUSE_S = 1.0
+TOLD_AFTER = 5  # tries; fewer are a blink
+
+_log = logging.getLogger(__name__)
 
 Command = tuple[bytes | str | int, ...]
 Reply = bytes | int | list[bytes | None] | None
@@ -45,29 +60,39 @@ class Connection:
     def exchange(self, commands: Sequence[Command]) -> list[Reply | redis.ResponseError]:
         """The replies in order; an error reply is returned in its place.
 
-        A connection that breaks, times out or finds the server loading is opened again and everything is sent again,
-        for `patience_s` at most; then ServiceError.
+        A connection that breaks or times out is opened again, and a refusal that passes (`PASSING`) is waited out: each
+        time everything is sent again, for `patience_s` at most; then ServiceError.
         """
         deadline = time.monotonic() + self._patience_s
-        backoff = ExponentialBackoff(cap=1.0, base=0.02)
+        backoff = ExponentialBackoff(cap=LONGEST_PAUSE_S, base=0.02)
         failures = 0
         while True:
             try:
-                return self._exchange_once(commands)
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                failures += 1
-                pause_s = backoff.compute(failures)
-                if time.monotonic() + pause_s > deadline:
-                    raise self._gave_up(error, failures) from error
-                time.sleep(pause_s)
+                replies = self._exchange_once(commands)
+                refused = next((reply for reply in replies if _passes(reply)), None)
+                if refused is None:
+                    return self._answered(replies, failures)
+                error: Exception = refused
+            except (redis.ConnectionError, redis.TimeoutError) as broken:
+                error = broken
+            failures += 1
+            pause_s = backoff.compute(failures)
+            if time.monotonic() + pause_s > deadline:
+                raise self._gave_up(error, failures) from error
+            if failures == TOLD_AFTER:
+                _log.warning("Redis at %s: %s; waiting for up to %g s", self._place, error, self._patience_s)
+            time.sleep(pause_s)
 
     def run(self, script: Script, calls: Sequence[Command]) -> list[Reply | redis.ResponseError]:
         """The replies of `script` to each call (one key, then arguments); a call must do no harm when it comes twice."""
-        commands = [("EVALSHA", script.sha, 1, *call) for call in calls]
-        replies = self.exchange(commands)
-        if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-            # A new server, a failover or SCRIPT FLUSH forgot it. Equal versions overwrite, so all may go again.
-            replies = self.exchange([("SCRIPT LOAD", script.text), *commands])[1:]
+        replies = self.exchange([("EVALSHA", script.sha, 1, *call) for call in calls])
+        forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+        if forgotten:
+            # A new server, a failover or SCRIPT FLUSH, which may come between two commands of one pipeline: EVAL needs
+            # no memory of the server's, and makes it remember.
+            again = self.exchange([("EVAL", script.text, 1, *calls[place]) for place in forgotten])
+            for place, reply in zip(forgotten, again, strict=True):
+                replies[place] = reply
         return replies
 
     def close(self) -> None:
@@ -79,10 +104,23 @@ class Connection:
                 pipeline.execute_command(*command)
             return pipeline.execute(raise_on_error=False)
 
-    def _gave_up(self, error: Exception, failures: int) -> ServiceError:
+    def _answered(self, replies: list, failures: int) -> list:
+        if failures >= TOLD_AFTER:
+            _log.warning("Redis at %s answers again, after %d tries", self._place, failures)
+        return replies
+
+    @property
+    def _place(self) -> str:
         options = self._client.connection_pool.connection_kwargs
-        where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+
+    def _gave_up(self, error: Exception, failures: int) -> ServiceError:
         return ServiceError(
-            f"Redis at {where} didn't answer for {self._patience_s:g} s ({failures} tries): {error}",
+            f"Redis at {self._place} didn't answer for {self._patience_s:g} s ({failures} tries): {error}",
             "check that it runs and that LIVESHELF_REDIS_URL names it; the job goes on from its last checkpoint",
         )
+
+
+def _passes(reply: object) -> bool:
+    refused = isinstance(reply, redis.ResponseError)
+    return refused and (isinstance(reply, PASSING_KINDS) or PASSING.search(str(reply)) is not None)

@@ -1,8 +1,9 @@
 """Lists → Redis: one pipeline per batch, versioned, with an absolute expiry; and the record of them for the log.
 
-A replay writes the same: the version is the Kafka offset of the event that a list answers, so a restarted job, or a
-zombie beside it, puts the same list in its place again or finds a newer one and leaves it. Offsets are comparable
-because a visitor's events sit in one partition; a topic that is created anew needs another channel or an emptied Redis.
+A replay writes the same: the version is the partition and the offset of the event that a list answers, so a restarted job,
+or a zombie beside it, puts the same list in its place again or finds a newer one and leaves it. A visitor's events sit in
+one partition, and where a topic grows to a multiple of its partitions, a visitor stays or moves to a higher one (its hash is
+taken modulo their number). A topic that is created anew needs another channel or an emptied Redis.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from jobs.rankings.connection import PATIENCE_S, Command, Connection, Script
 from jobs.rankings.history import Session
 from jobs.rankings.score import RankedList
 
-VERSION_DIGITS = 20  # zero-padded, so that versions compare as strings: a Lua number is a double, exact to 2^53 only
-# GETRANGE reads the version without the list; a value always begins {"version":"<20 digits>", (see `ShelfValue`).
+# Versions are digits that compare as strings: a Lua number is a double, exact to 2^53 only. GETRANGE reads the version
+# without the list; a value always begins {"version":"<20 digits>", (see `ShelfValue`).
 SCRIPT = Script("""
 if redis.call('GETRANGE', KEYS[1], 12, 31) > ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
@@ -25,9 +26,9 @@ return 1
 """)
 
 
-def version(offset: int) -> str:
-    """The version of the list that answers the event at a Kafka offset."""
-    return f"{offset:0{VERSION_DIGITS}d}"
+def version(partition: int, offset: int) -> str:
+    """The version of the list that answers the event at a place in Kafka: 4 digits of partition, 16 of offset."""
+    return f"{partition:04d}{offset:016d}"
 
 
 class Publication(NamedTuple):
@@ -86,7 +87,7 @@ class Encoder:
         """The list as Redis holds it, beginning {"version":"<20 digits>"."""
         partition, offset, ranked, session = publication[1:5]
         shelf = ShelfValue(
-            version=version(offset),
+            version=version(partition, offset),
             items=ranked.items,
             scores=ranked.scores,
             model=self._model,
@@ -135,7 +136,7 @@ class Publisher:
     def _call(self, publication: Publication, value: bytes) -> Command:
         key = f"shelf:{{{publication.visitor_id}}}:{self._channel}"
         expires_at_ms = publication.session.event_time_ms + self._ttl_ms
-        return key, version(publication.offset), value, expires_at_ms
+        return key, version(publication.partition, publication.offset), value, expires_at_ms
 
     def _refused(self, publication: Publication, error: redis.ResponseError) -> ServiceError:
         key = f"shelf:{{{publication.visitor_id}}}:{self._channel}"

@@ -7,7 +7,7 @@
 In any other language it is one GET and one JSON document:
 
     key    shelf:{VISITOR}:CHANNEL        the braces are part of it (Redis Cluster's hash tag); CHANNEL is "home"
-    value  {"version": "00000000000000000042",   Kafka offset, 20 digits; greater is newer
+    value  {"version": "00000000000000000042",   Kafka partition and offset, 20 digits; greater is newer
             "items": ["a", "b"],                 best first, at most 20
             "scores": [2.5, 1.25],               parallel to items; all 0.0 in a fallback
             "model": "eshop-1030fbc8dbb6",       which model ranked

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
+from jobs import failpoints
 from jobs.rankings.context import ContextReader
 from jobs.rankings.history import Session, current_session, newest_rows
 from jobs.rankings.metrics import RankingMetrics
@@ -108,7 +109,9 @@ class RankSessions(ScalarFunction):
         publications = _publications(list(origins), ranked, sessions, contexts)
         values = [self._encoder.value(publication) for publication in publications]
         encoded = time.perf_counter_ns()
+        failpoints.reached("rankings.before_write")
         counts = self._publisher.publish(publications, values)
+        failpoints.reached("rankings.after_write")
         written = time.perf_counter_ns()
         records = np.full(len(visitor_id), None, dtype=object)
         records[rows] = list(map(self._encoder.log_record, publications, values))

@@ -20,10 +20,12 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Count:
-    """How many values were compared under one name."""
+    """How many values were compared under one name; of those that differ, how many weren't there or shouldn't be."""
 
     compared: int = 0
     equal: int = 0
+    missing: int = 0
+    extra: int = 0
 
     @property
     def mismatched(self) -> int:
@@ -47,6 +49,8 @@ class Report:
         count = self.by_name[name]
         count.compared += 1
         count.equal += equal
+        count.missing += not equal and found in (None, "")
+        count.extra += not equal and expected is None
         if not equal and count.mismatched <= KEPT_PER_NAME:
             self.mismatches.append(Mismatch(name, entity, expected, found))
 

@@ -155,6 +155,8 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified) -> i
     stored = shelf.read_lists(checked.client, sessions, settings.channel)
     serving = checked.versions.serving
     made_by = {visitor: checked.versions.named(shelf.model_of(stored.get(visitor, b""))) for visitor in sessions}
+    now_ms = time.time_ns() // 1_000_000
+    expired = {visitor for visitor, each in sessions.items() if each.event_time_ms + settings.list_ttl_s * 1000 <= now_ms}
     for bundle in {each.version: each for each in (serving, *made_by.values())}.values():
         group = {visitor: session for visitor, session in sessions.items() if made_by[visitor] is bundle}
         # A logged visitor without a session is one too many, whoever made its list.
@@ -165,7 +167,7 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified) -> i
         }
         rankings = lists.rank(group, fitting, bundle)
         shelf.compare_log(report, group, theirs, bundle)
-        shelf.compare_lists(report, group, rankings, stored, model=bundle.version, list_size=settings.list_size)
+        standing = {visitor: session for visitor, session in group.items() if visitor not in expired}
+        shelf.compare_lists(report, standing, rankings, stored, model=bundle.version, list_size=settings.list_size)
     shelf.compare_list_keys(report, checked.client, sessions, settings.channel)
-    now_ms = time.time_ns() // 1_000_000
-    return sum(session.event_time_ms + settings.list_ttl_s * 1000 <= now_ms for session in sessions.values())
+    return len(expired)

@@ -33,7 +33,7 @@ class LogRecord(msgspec.Struct):
 
 
 def newest_logged(records: Iterable[Record], channel: str) -> dict[str, LogRecord]:
-    """Each visitor's log record with the highest event offset; of equal ones (a replay's) the last that was logged.
+    """Each visitor's log record with the highest partition and offset of its event; of equal ones the last that was logged.
 
     Raises DataError for a record that isn't one.
     """
@@ -45,8 +45,9 @@ def newest_logged(records: Iterable[Record], channel: str) -> dict[str, LogRecor
             place = f"partition {record.partition}, offset {record.offset}"
             what = f"the rankings log holds at {place} what isn't its record: {error}"
             raise DataError(what, "check rankings_topic") from error
-        before = newest.get(logged.visitor_id)
-        if logged.channel == channel and (before is None or logged.offset >= before.offset):
+        before = newest.get(logged.visitor_id, logged)
+        newer = (logged.partition, logged.offset) >= (before.partition, before.offset)
+        if logged.channel == channel and newer:
             newest[logged.visitor_id] = logged
     return newest
 
@@ -146,7 +147,7 @@ def same_scores(ranked: Ranked, items: list[str], scores: list[float]) -> bool:
 
 def _compare_header(report: Report, visitor: str, session: Session, value: bytes) -> None:
     """The value begins with its version, where the compare-and-set script looks for it."""
-    expected = f'{{"version":"{session.position[1]:020d}",'
+    expected = f'{{"version":"{session.position[0]:04d}{session.position[1]:016d}",'
     report.compare("list:version", visitor, expected, value[:len(expected)].decode(errors="replace"))
 
 

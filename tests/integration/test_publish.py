@@ -163,6 +163,38 @@ def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: P
     assert counts == PublishCounts(written=1, stale=0)
 
 
+def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(publisher: Publisher, client: redis.Redis) -> None:
+    client.config_set("maxmemory", 1)
+    room = threading.Timer(0.5, client.config_set, ("maxmemory", 0))
+    room.start()
+    try:
+        counts = publish(publisher, publication("v1", 1, "A"))
+    finally:
+        room.join()
+
+    assert counts == PublishCounts(written=1, stale=0)
+    assert stored_items(client, "v1") == ["A"]
+
+
+def test_a_server_that_forgets_its_scripts_all_the_time_gets_every_batch(publisher: Publisher, client: redis.Redis) -> None:
+    ending = threading.Event()
+
+    def forget() -> None:
+        with redis.Redis(connection_pool=client.connection_pool) as other:
+            while not ending.is_set():
+                other.script_flush()
+
+    forgetting = threading.Thread(target=forget)
+    forgetting.start()
+    try:
+        counts = [publish(publisher, publication("v1", offset), publication("v2", offset)) for offset in range(200)]
+    finally:
+        ending.set()
+        forgetting.join()
+
+    assert counts == [PublishCounts(written=2, stale=0)] * 200
+
+
 def test_a_server_that_stays_away_is_an_error_that_names_it_after_the_patience() -> None:
     (port,) = processes.free_ports(1)
     started = time.monotonic()
@@ -241,3 +273,14 @@ def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
     assert personal["context"] == [0, 0, 0, 0]
     assert personal.items() >= json.loads(client.get("shelf:{v1}:home")).items()
     assert (counters["batch_rows"], counters["rows_superseded"], counters["lists_written"]) == (3, 1, 2)
+
+
+def test_a_visitor_who_moved_to_a_higher_partition_gets_its_new_lists_and_no_old_one_back(
+    publisher: Publisher, client: redis.Redis
+) -> None:
+    publish(publisher, publication("v1", 900, "before the topic grew"))
+    moved = publication("v1", 3, "after")._replace(partition=4)
+
+    assert publish(publisher, moved).written == 1
+    assert publish(publisher, publication("v1", 901, "a zombie's")).stale == 1
+    assert stored_items(client, "v1") == ["after"]

@@ -14,12 +14,12 @@ ENCODER = Encoder("home", "eshop-0123", ["visitor_session:view_count", "visitor_
 
 
 def test_the_value_begins_with_the_version_that_the_script_compares() -> None:
-    assert ENCODER.value(PUBLICATION).startswith(b'{"version":"00000000000000000041","items":')
+    assert ENCODER.value(PUBLICATION).startswith(b'{"version":"00020000000000000041","items":')
 
 
 def test_the_value_has_the_fields_of_the_contract() -> None:
     assert json.loads(ENCODER.value(PUBLICATION)) == {
-        "version": "00000000000000000041",
+        "version": "00020000000000000041",
         "items": ["b", "c"],
         "scores": [1.5, 0.25],
         "model": "eshop-0123",

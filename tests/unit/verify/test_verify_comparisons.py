@@ -111,7 +111,7 @@ def test_what_is_no_letter_is_named_with_its_place():
 SESSION = Session([event("12:00:00", "a", item_id="i1"), event("12:00:05", "b", item_id="i2")], (1, 42))
 RANKED = Ranked({"i3": 2.5, "i4": 1.25, "i5": 1.0}, None)
 STORED = {
-    "version": "00000000000000000042", "items": ["i3", "i4"], "scores": [2.5, 1.25], "model": "m",
+    "version": "00010000000000000042", "items": ["i3", "i4"], "scores": [2.5, 1.25], "model": "m",
     "event_time_ms": at("12:00:05"), "computed_at_ms": 1, "session_events": 2, "fallback": None, "list_id": "1-42",
 }
 

@@ -1,0 +1,100 @@
+"""F: processes of the cluster die, stop, or die at the worst place."""
+
+import signal
+import time
+
+from jobs import failpoints
+from jobs.chaos.stage import Scenario, Stage
+from jobs.submit import JOBS
+
+TASK_MANAGER_LIMIT_S = 60
+JOB_MANAGER_LIMIT_S = 60
+STOP_S = 60
+
+
+def kill_task_manager(stage: Stage, times: float) -> None:
+    before = stage.system.restarts()
+    for _ in range(int(times)):
+        stage.system.wait_checkpoint()
+        stage.recovered(lambda: stage.system.kill("taskmanager"), len(JOBS), TASK_MANAGER_LIMIT_S)
+    stage.check("as many restarts as kills", stage.system.restarts() - before == int(times) * len(JOBS))
+
+
+def kill_task_manager_often(stage: Stage, seconds: float) -> None:
+    started_s = time.monotonic()
+    while time.monotonic() - started_s < seconds:
+        stage.system.kill("taskmanager")
+        time.sleep(3)
+    quiet_s = time.monotonic()
+    for _ in range(5):
+        stage.system.wait_working()
+        time.sleep(1)
+    stage.recovery_s.append(round(time.monotonic() - quiet_s, 1))
+    stage.system.wait_checkpoint()
+    stage.check("checkpoints go on", True)
+
+
+def kill_python_worker(stage: Stage, times: float) -> None:
+    workers = len(stage.system.processes("python"))
+    for _ in range(int(times)):
+        victim = stage.rng.choice(stage.system.processes("python"))
+        stage.recovered(victim.kill, 1, TASK_MANAGER_LIMIT_S)
+    deadline_s = time.monotonic() + 15
+    while len(stage.system.processes("python")) != workers and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    stage.check("no orphan Python process", len(stage.system.processes("python")) == workers)
+
+
+def kill_job_manager(stage: Stage, times: float) -> None:
+    for _ in range(int(times)):
+        stage.system.wait_checkpoint()
+        started_s = time.monotonic()
+        stage.system.kill("jobmanager")
+        while stage.system.works():
+            time.sleep(0.05)
+        stage.system.wait_working()
+        stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+        stage.check(f"runs again within {JOB_MANAGER_LIMIT_S} s", stage.recovery_s[-1] <= JOB_MANAGER_LIMIT_S)
+
+
+def lose_power(stage: Stage, times: float) -> None:
+    """Everything dies at once. The traffic is through by then: producers aren't what is tested."""
+    stage.traffic.join()
+    for _ in range(int(times)):
+        with stage.sampler.blind():
+            stage.system.kill_everything()
+        started_s = time.monotonic()
+        stage.system.start_services()
+        stage.system.wait_repaired()
+        stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+    stage.go_on()
+
+
+def stop_task_manager(stage: Stage, seconds: float) -> None:
+    """A TaskManager that is taken for dead goes on a minute later, beside its successor's work."""
+    stage.system.kill("taskmanager", signal.SIGSTOP)
+    time.sleep(seconds)
+    started_s = time.monotonic()
+    stage.system.kill("taskmanager", signal.SIGCONT)
+    stage.system.wait_working()
+    stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+
+
+def die_at_failpoints(stage: Stage, rounds: float) -> None:
+    folder = stage.system.state_dir / "failpoints"
+    for place in ("before_write", "after_write") * int(rounds):
+        if not stage.traffic.going:  # without events no write is reached
+            stage.traffic = stage.go_on()
+        stage.recovered(lambda at=place: [failpoints.arm(folder, f"{job}.{at}") for job in JOBS], len(JOBS), TASK_MANAGER_LIMIT_S)
+    stage.check("every failpoint was reached", not list(folder.iterdir()))
+
+
+SCENARIOS = (
+    Scenario("F1", "TaskManager kill -9 after a completed checkpoint", kill_task_manager, "kills", 2, 10, 10, 25),
+    Scenario("F2", "TaskManager kill -9 every 3 s, then quiet", kill_task_manager_often, "s", 0, 60, 60, 60),
+    Scenario("F4", "JobManager kill -9", kill_job_manager, "kills", 0, 3, 3, 40),
+    Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 10, 15),
+    Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, STOP_S, 80),
+    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 5, 30),
+    Scenario("M8", "kill -9 of everything at once, started by one command", lose_power, "times", 0, 1, 1, 10),
+)

@@ -1,0 +1,198 @@
+"""The system that faults happen to: broker and Redis of its own behind proxies, an embedded Flink, both jobs."""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import redis as redis_client
+import requests
+from kafka import KafkaAdminClient
+
+from jobs import failpoints, submit
+from jobs.chaos.proxy import FaultProxy
+from jobs.chaos.traffic import DELAY_S
+from jobs.cluster import flink, kafka, processes, redis, runtime, topics
+from jobs.cluster.keep import MARK
+from jobs.errors import ServiceError
+from jobs.settings import REPOSITORY, Settings
+from models.registry import Registry
+
+ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
+START_LIMIT_S = 120.0
+LOOK_EVERY_S = 0.1
+GROUP = "liveshelf-features"  # as in jobs/session_features.py, whose import is Flink's
+MAIN_CLASS = {
+    "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+    "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+    "python": "pyflink.fn_execution.beam.beam_boot",
+}
+
+
+class System:
+    """What runs, how to hurt it, and when it works again. Jobs see services through proxies; the harness goes straight."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir.resolve()
+        ports = processes.free_ports(5)
+        self.kafka_port, self._kafka_behind, self.redis_port = ports[:3]
+        self.kafka_proxy = FaultProxy(ports[3], self._kafka_behind)
+        self.redis_proxy = FaultProxy(ports[4], self.redis_port)
+        self.settings = Settings(
+            state_dir=self.state_dir,
+            feature_repo=self.state_dir / "feature_repo",
+            kafka_bootstrap=f"127.0.0.1:{ports[3]}",
+            redis_url=redis.url(ports[4]),
+            model_dir=self.state_dir / "models",
+            flink_port=0,
+            checkpoint_interval_ms=2000,
+            idle_timeout_s=0,
+        )
+        self.running = runtime.Runtime()
+        self.direct = runtime.Runtime()
+
+    def start(self) -> None:
+        """Services, definitions with a watermark delay of a minute, and both jobs."""
+        repo = self.settings.feature_repo
+        shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
+        definitions = repo / "definitions.py"
+        delay = "watermark_delay_threshold=timedelta(seconds={})"
+        definitions.write_text(definitions.read_text().replace(delay.format(1), delay.format(DELAY_S)))
+        registry = Registry(self.settings.model_dir)
+        registry.activate(registry.publish(ESHOP))
+        self.start_services()
+        submit.apply(self.settings, self.running.redis_url)
+        for job in submit.JOBS:
+            submit.wait_running(self.running, submit.submit(self.settings, self.running, job), limit_s=180)
+
+    def start_services(self) -> None:
+        """Broker, Redis and Flink, on their first start or after `kill_everything`."""
+        self.start_kafka()
+        self.start_redis()
+        with failpoints.allowed(self.state_dir / "failpoints"):
+            self.running = runtime.up(self.settings)
+        bootstrap, redis_url = f"127.0.0.1:{self.kafka_port}", redis.url(self.redis_port)
+        self.direct = replace(self.running, kafka_bootstrap=bootstrap, redis_url=redis_url)
+
+    def kill_everything(self) -> None:
+        """As if the power failed, but for the files."""
+        every = processes.owned(self.state_dir)
+        for process in every:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        processes.stop(every)
+
+    def stop(self) -> None:
+        runtime.down(self.settings)
+        processes.stop(processes.owned(self.state_dir))
+        for each in (self.kafka_proxy, self.redis_proxy):
+            each.close()
+
+    def start_kafka(self) -> None:
+        behind = (self._kafka_behind, self.kafka_proxy.port)
+        kafka.start(self.state_dir, self.kafka_port, self.settings.topic_partitions, behind)
+        self._wait(lambda: kafka.answers(f"127.0.0.1:{self.kafka_port}"), "Kafka")
+
+    def start_redis(self) -> None:
+        redis.start(self.state_dir, self.redis_port)
+        self._wait(lambda: redis.answers(redis.url(self.redis_port)), "Redis")
+
+    def kill(self, what: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """A signal to every process of a kind: kafka, redis, taskmanager, jobmanager or python."""
+        for process in self.processes(what):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        if number == signal.SIGKILL:
+            processes.stop(self.processes(what) if what in ("kafka", "redis") else [])
+
+    def processes(self, what: str) -> list[psutil.Process]:
+        if what in ("kafka", "redis"):
+            return processes.owned(self.state_dir, what)
+        return [each for each in processes.owned(self.state_dir, "flink") if MAIN_CLASS[what] in _words(each)]
+
+    def redis(self) -> redis_client.Redis:
+        return redis_client.Redis.from_url(redis.url(self.redis_port))
+
+    def restarts(self) -> int:
+        """How often the jobs that run now were restarted, summed."""
+        found = 0
+        for job_id in self.job_ids():
+            metrics = flink.ask(self.running.flink_rest_url, f"/jobs/{job_id}/metrics?get=numRestarts")
+            found += sum(int(each["value"]) for each in metrics)
+        return found
+
+    def checkpoints(self) -> int:
+        """Completed checkpoints of the jobs that run, the fewest of one."""
+        paths = [f"/jobs/{job_id}/checkpoints" for job_id in self.job_ids()]
+        return min((flink.ask(self.running.flink_rest_url, path)["counts"]["completed"] for path in paths), default=0)
+
+    def job_ids(self) -> list[str]:
+        jobs = flink.ask(self.running.flink_rest_url, "/jobs/overview")["jobs"]
+        return [job["jid"] for job in jobs if job["state"] in submit.RUNNING]
+
+    def works(self) -> bool:
+        """Both jobs run, with all their tasks."""
+        with suppress(requests.RequestException):
+            jobs = flink.ask(self.running.flink_rest_url, "/jobs/overview")["jobs"]
+            running = [job for job in jobs if job["state"] == "RUNNING"]
+            return len(running) == len(submit.JOBS) and all(job["tasks"]["running"] == job["tasks"]["total"] for job in running)
+        return False
+
+    def wait_working(self, limit_s: float = 180, after_restarts: int | None = None) -> float:
+        """Seconds until both jobs run; with `after_restarts`, until the jobs were restarted more often than that."""
+        started_s = time.monotonic()
+        while True:
+            with suppress(requests.RequestException):
+                if self.works() and (after_restarts is None or self.restarts() > after_restarts):
+                    return time.monotonic() - started_s
+            if time.monotonic() - started_s > limit_s:
+                raise ServiceError(f"the jobs don't run {limit_s:g} s after a fault", f"see {self.state_dir}/flink/log")
+            time.sleep(LOOK_EVERY_S)
+
+    def wait_repaired(self, limit_s: float = 180) -> float:
+        """Seconds until what Redis holds is said to be complete, and both jobs run."""
+        started_s = time.monotonic()
+        with self.redis() as client:
+            run_id = client.info("server")["run_id"].encode()
+            self._wait(lambda: (client.get(MARK) or b"").startswith(run_id), "Redis' content", limit_s)
+        self.wait_working(limit_s)
+        return time.monotonic() - started_s
+
+    def wait_read(self, limit_s: float = 120) -> float:
+        """Seconds until the features job has checkpointed that it read the events to their present end."""
+        ends = topics.end_offsets(self.direct.kafka_bootstrap, self.settings.events_topic)
+        started_s = time.monotonic()
+        self.wait_checkpoint(2)
+        admin = KafkaAdminClient(bootstrap_servers=self.direct.kafka_bootstrap)
+        try:
+            self._wait(lambda: committed(admin) >= sum(ends.values()), "the end of the topic", limit_s)
+        finally:
+            admin.close()
+        return time.monotonic() - started_s
+
+    def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:
+        """Wait until each job has completed that many further checkpoints."""
+        wanted = self.checkpoints() + more
+        self._wait(lambda: self.checkpoints() >= wanted, "a checkpoint", limit_s)
+
+    def _wait(self, done: Callable[[], bool], what: str, limit_s: float = START_LIMIT_S) -> None:
+        deadline_s = time.monotonic() + limit_s
+        while not done():
+            if time.monotonic() > deadline_s:
+                raise ServiceError(f"{what} isn't there after {limit_s:g} s", f"see the logs in {self.state_dir}")
+            time.sleep(LOOK_EVERY_S)
+
+
+def committed(admin: KafkaAdminClient) -> int:
+    """How many records the features job's checkpoints say were read."""
+    return sum(each.offset for each in admin.list_group_offsets(GROUP)[GROUP].values())
+
+
+def _words(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.cmdline()
+    return []

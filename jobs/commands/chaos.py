@@ -1,0 +1,58 @@
+"""chaos: the system under faults."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from jobs.commands.shared import end_on_signals, load_settings, note, print_json
+from jobs.errors import MismatchError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(chaos)
+
+
+def chaos(
+    profile: Annotated[Literal["pr", "nightly", "soak", "random"], typer.Option(help="How large the doses are.")] = "pr",
+    scenario: Annotated[str, typer.Option(metavar="F1,R2,…", help="Only these; the profile's if empty.")] = "",
+    seed: Annotated[int, typer.Option(help="First of the seeds.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 2,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
+) -> None:
+    """Hurt a running system of its own in named ways and prove that nothing is lost or wrong; 7 if something is.
+
+    Services are started in STATE_DIR/chaos, on free ports. The scenarios are told in tests/chaos/README.md; `random` draws
+    weighted actions from the seed.
+
+    \b
+    Examples:
+      liveshelf chaos --profile pr --json chaos.json
+      liveshelf chaos --scenario F1,R2 --seed 7 --seeds 1
+      liveshelf chaos --profile nightly
+    """
+    import shutil
+
+    import msgspec
+
+    from jobs.chaos.run import acts, run
+
+    settings = load_settings()
+    end_on_signals()
+    folder = settings.state_dir / "chaos"
+    shutil.rmtree(folder, ignore_errors=True)
+    again = f"liveshelf chaos --profile {profile} --seed {seed} --seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
+    note(f"to repeat it: {again}")
+    names = [name.strip() for name in scenario.split(",") if name.strip()]
+
+    def keep(found: dict) -> None:
+        if json_file:
+            document = msgspec.json.encode({"repeat": again} | found, enc_hook=str)
+            json_file.write_bytes(msgspec.json.format(document, indent=2))
+
+    result = run(folder, acts(profile, names, range(seed, seed + seeds)), note, keep)
+    if not json_file:
+        print_json(result)
+    if not result["ok"]:
+        failed = ", ".join(f"{each['scenario']} (seed {each['seed']})" for each in result["outcomes"] if not each["ok"])
+        raise MismatchError(f"failed: {failed}", again)

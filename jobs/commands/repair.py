@@ -1,0 +1,79 @@
+"""resume, rebuild, keep: bring back what Flink or Redis has lost."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.commands.shared import end_on_signals, load_settings, note
+from jobs.errors import ServiceError
+
+
+def register(app: typer.Typer) -> None:
+    for command in (resume, rebuild, keep):
+        app.command()(command)
+
+
+def resume() -> None:
+    """Start the jobs that the JobManager has forgotten, each from its newest checkpoint.
+
+    The embedded cluster does it by itself.
+
+    \b
+    Example, after a JobManager without high availability came back:
+      liveshelf resume
+    """
+    from jobs import submitted
+    from jobs.cluster import runtime
+    from jobs.cluster.keep import Keeper
+
+    settings = load_settings()
+    running = runtime.attach(settings, ("flink",))
+    count = Keeper(settings.state_dir, running.flink_rest_url).resume(submitted.noted(settings.state_dir))
+    note(f"{count} jobs started again")
+
+
+def rebuild(
+    features: Annotated[bool, typer.Option(help="Also restart the features job from the topic's beginning.")] = True,
+) -> None:
+    """Fill Redis again: lists from the topic `rankings`, features by reading the events from the beginning.
+
+    Nothing newer is replaced, so it may run beside the jobs. The embedded cluster does it by itself when Redis was
+    restarted or emptied, and then only from where Redis' data ends.
+
+    \b
+    Examples:
+      liveshelf rebuild
+      liveshelf rebuild --no-features
+    """
+    from jobs import rebuild as rebuilding
+    from jobs import submitted
+    from jobs.cluster import runtime
+    from jobs.rankings.connection import Connection
+
+    settings = load_settings()
+    running = runtime.attach(settings)
+    connection = Connection(running.redis_url)
+    lists = rebuilding.lists(submitted.config(settings.state_dir, "rankings"), connection)
+    connection.close()
+    note(f"{lists:,} lists were missing or old and are written")
+    if features:
+        each = next((each for each in submitted.noted(settings.state_dir) if each.job == "features"), None)
+        if each is None:
+            raise ServiceError("no features job should be running", "liveshelf submit features, which reads from the beginning")
+        again = rebuilding.features(settings.state_dir, running.flink_rest_url, each)
+        note(f"features job {again.job_id} reads the events from the beginning; liveshelf verify says when it is done")
+
+
+def keep() -> None:
+    """Do both by itself, until it is ended: for a Flink cluster of your own without high availability.
+
+    \b
+    Example, beside the cluster:
+      LIVESHELF_FLINK_REST_URL=http://flink:8081 liveshelf keep
+    """
+    from jobs.cluster import runtime
+    from jobs.cluster.keep import keep as keep_going
+
+    settings = load_settings()
+    end_on_signals()
+    keep_going(settings.state_dir, runtime.attach(settings, ("flink",)).flink_rest_url)

@@ -1,0 +1,39 @@
+"""Places at which a process dies when a test wants it to.
+
+`jobs/chaos` arms them with files; without its variable they don't exist.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FOLDER = "LIVESHELF_FAILPOINTS"
+_folder = os.environ.get(FOLDER)
+
+
+def reached(name: str) -> None:
+    """Kill this process if `name` is armed, which disarms it."""
+    if _folder is None:
+        return
+    armed = Path(_folder) / name
+    if armed.exists():
+        armed.unlink(missing_ok=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(folder: Path, name: str) -> None:
+    """The next process that reaches `name` dies there."""
+    (folder / name).touch()
+
+
+@contextmanager
+def allowed(folder: Path) -> Iterator[None]:
+    """Processes started within have failpoints, armed in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ[FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[FOLDER]

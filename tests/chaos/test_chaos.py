@@ -1,0 +1,32 @@
+"""One real system, hurt in four ways at once; the whole pr profile is `liveshelf chaos`."""
+
+from pathlib import Path
+
+from jobs.chaos import processes, services
+from jobs.chaos.run import Act, run
+from jobs.chaos.stage import Scenario, Stage
+
+
+def a_bad_minute(stage: Stage, _dose: float) -> None:
+    processes.kill_task_manager(stage, 1)
+    services.script_flush(stage, 1)
+    services.redis_down(stage, 5)
+
+
+def test_nothing_is_lost_or_wrong_after_a_dead_task_manager_forgotten_scripts_and_redis_away_under_hard_traffic(
+    tmp_path: Path, record_property
+) -> None:
+    scenario = Scenario("lean", "a bad minute", a_bad_minute, "of each", traffic_s=25)
+    result = run(tmp_path / "system", [Act(scenario, 1, 1, 1000)], print)
+    (outcome,) = result["outcomes"]
+    record_property("recovery, s", outcome["recovery_s"])
+    assert outcome["error"] == ""
+    assert outcome["checks"] == {
+        "runs again within 60 s": True,
+        "as many restarts as kills": True,
+        "no restart": True,
+    }
+    assert [outcome[name] for name in ("lost", "phantom", "differing", "falls")] == [0, 0, 0, 0], outcome["examples"]
+    assert outcome["compared"] > 10_000
+    assert outcome["poison"] == 205
+    assert result["ok"]

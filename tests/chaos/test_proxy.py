@@ -1,0 +1,71 @@
+"""The proxy's toxics on a real Redis."""
+
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from jobs.chaos.proxy import FaultProxy
+from jobs.cluster import processes
+
+
+@pytest.fixture
+def proxy(redis_url: str) -> Iterator[FaultProxy]:
+    (port,) = processes.free_ports(1)
+    made = FaultProxy(port, urlsplit(redis_url).port)
+    yield made
+    made.close()
+
+
+def through(proxy: FaultProxy, timeout_s: float = 5) -> redis.Redis:
+    return redis.Redis(port=proxy.port, socket_timeout=timeout_s)
+
+
+def test_it_passes_everything_on_when_no_toxic_is_set(proxy: FaultProxy) -> None:
+    value = bytes(range(256)) * 4096
+    through(proxy).set("large", value)
+    assert through(proxy).get("large") == value
+
+
+def test_latency_is_added_in_both_directions(proxy: FaultProxy) -> None:
+    client = through(proxy)
+    client.ping()
+    proxy.set(latency_ms=100)
+    started = time.monotonic()
+    client.ping()
+    assert 0.2 <= time.monotonic() - started < 1
+
+
+def test_a_megabyte_takes_two_seconds_at_four_megabits_a_second(proxy: FaultProxy) -> None:
+    through(proxy).set("large", bytes(1_000_000))
+    proxy.set(rate_kbit_s=4000)
+    started = time.monotonic()
+    through(proxy).get("large")
+    assert 2 <= time.monotonic() - started < 4
+
+
+def test_timeout_swallows_what_is_sent_and_the_connection_is_reset_when_it_ends(proxy: FaultProxy) -> None:
+    client = through(proxy, timeout_s=0.3)
+    client.ping()
+    proxy.set(timeout=True)
+    with pytest.raises(redis.TimeoutError):
+        client.ping()
+    proxy.set()
+    assert through(proxy).ping()
+
+
+def test_down_refuses_connections_until_it_ends(proxy: FaultProxy) -> None:
+    proxy.set(down=True)
+    with pytest.raises(redis.ConnectionError):
+        through(proxy).ping()
+    proxy.set()
+    assert through(proxy).ping()
+
+
+def test_limit_data_cuts_the_connection_in_the_middle_of_a_reply(proxy: FaultProxy) -> None:
+    through(proxy).set("large", bytes(1_000_000))
+    proxy.set(limit_data=50_000)
+    with pytest.raises(redis.ConnectionError):
+        through(proxy).get("large")

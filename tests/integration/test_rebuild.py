@@ -1,0 +1,142 @@
+"""A Redis that lost its lists gets them back from the log, with a real broker and a real Redis."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+from jobs import rebuild, submit, submitted
+from jobs.cluster import runtime, topics
+from jobs.cluster.keep import MARK, NO_RUN, Keeper
+from jobs.cluster.runtime import Runtime
+from jobs.errors import ServiceError
+from jobs.rankings.connection import Connection
+from jobs.replay import senders
+from jobs.settings import Settings
+from jobs.submitted import Config, Submitted
+
+NOW_MS = time.time_ns() // 1_000_000
+HOUR_S = 3600
+
+
+def shelf(offset: int, item: str, event_time_ms: int = NOW_MS) -> dict:
+    """A list as Redis should hold it, by hand."""
+    return {
+        "version": f"{offset:020d}",
+        "items": [item],
+        "scores": [1.5],
+        "model": "m",
+        "event_time_ms": event_time_ms,
+        "computed_at_ms": NOW_MS,
+        "session_events": 1,
+        "fallback": None,
+        "list_id": f"0-{offset}",
+    }
+
+
+def logged(visitor: str, value: dict, channel: str = "home") -> bytes:
+    origin = {"partition": 0, "offset": 1, "context": [], "context_features": [], "session_items": []}
+    return json.dumps({"visitor_id": visitor, "channel": channel} | value | origin).encode()
+
+
+@pytest.fixture(scope="module")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(state_dir=tmp_path_factory.mktemp("rebuild"), kafka_port=0)
+    try:
+        address = runtime.up(settings, ["kafka"]).kafka_bootstrap
+        topics.create_topics(address, {"rankings": 2})
+        sender = senders.connect(address, "rankings", fast=False)
+        log = [
+            ("a", logged("a", shelf(7, "newest"))),
+            ("a", logged("a", shelf(5, "older, by a zombie"))),
+            ("b", logged("b", shelf(3, "b"))),
+            ("b", logged("b", shelf(4, "another page"), channel="basket")),
+            ("gone", logged("gone", shelf(9, "expired", NOW_MS - 2 * HOUR_S * 1000))),
+        ]
+        for visitor, value in log:
+            sender.send(visitor.encode(), value, NOW_MS)
+        sender.flush()
+        sender.close()
+        yield address
+    finally:
+        runtime.down(settings)
+
+
+@pytest.fixture
+def config(bootstrap: str, redis_url: str) -> Config:
+    return Config(bootstrap, redis_url, "rankings", "home", HOUR_S)
+
+
+def stored(client: redis.Redis) -> dict[str, dict]:
+    return {key.decode(): json.loads(client.get(key)) for key in client.scan_iter("shelf:*")}
+
+
+def test_an_emptied_redis_holds_each_visitors_newest_living_list_again(config: Config, client: redis.Redis) -> None:
+    rebuild.lists(config, Connection(config.redis_url))
+    assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
+    assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S
+
+
+def test_a_second_rebuild_and_a_newer_list_change_nothing(config: Config, client: redis.Redis) -> None:
+    newer, same = json.dumps(shelf(8, "written since")), json.dumps(shelf(3, "published again, not yet logged"))
+    client.set("shelf:{a}:home", newer.replace(" ", ""))
+    client.set("shelf:{b}:home", same.replace(" ", ""))
+    rebuild.lists(config, Connection(config.redis_url))
+    assert stored(client)["shelf:{a}:home"]["version"] == f"{8:020d}"
+    assert stored(client)["shelf:{b}:home"]["items"] == ["publishedagain,notyetlogged"]
+
+
+def test_only_what_was_logged_since_is_read(config: Config, client: redis.Redis) -> None:
+    rebuild.lists(config, Connection(config.redis_url), since_ms=NOW_MS + 1)
+    assert stored(client) == {}
+
+
+RANKINGS = Submitted("rankings", "a1", ["flink", "run", "-d"], {})
+BOTH = {"shelf:{a}:home", "shelf:{b}:home"}
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, config: Config) -> Keeper:
+    submitted.note(tmp_path, RANKINGS)
+    (tmp_path / "jobs" / "rankings.config.json").write_bytes(msgspec.json.encode(config))
+    return Keeper(tmp_path, "http://127.0.0.1:1")
+
+
+def test_the_keeper_fills_a_redis_without_its_mark_once(keeper: Keeper, client: redis.Redis) -> None:
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+    client.delete(*BOTH)
+    assert not keeper.repair([RANKINGS])  # the mark says that all is there
+    client.flushall()
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+
+
+def test_after_a_restart_it_reads_from_where_the_surviving_data_ends(keeper: Keeper, client: redis.Redis) -> None:
+    client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 + 1:.3f}")  # as another run of the server left it, after all was logged
+    assert keeper.repair([RANKINGS])
+    assert stored(client) == {}
+    client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 - 1:.3f}")
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+
+
+def test_a_repair_that_died_is_done_again(keeper: Keeper, client: redis.Redis) -> None:
+    client.set(MARK, f"{NO_RUN} 0.000")
+    assert keeper.repair([RANKINGS])
+    assert stored(client).keys() == BOTH
+
+
+def test_a_redis_that_evicts_is_refused_before_anything_is_submitted(redis_url: str, client: redis.Redis) -> None:
+    running = Runtime(redis_url=redis_url)
+    submit.refuse_evicting(running)
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ServiceError, match=r"evicts keys \(allkeys-lru\)"):
+            submit.refuse_evicting(running)
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")

@@ -1,0 +1,63 @@
+"""The note of a job, and where it can go on."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from jobs import submitted
+from jobs.submitted import Submitted
+
+FEATURES = Submitted("features", "a1", ["flink", "run", "-d", "-py", "job.py"], {}, "file:///first")
+
+
+def checkpoint(state_dir: Path, number: int, complete_at_s: float) -> Path:
+    folder = state_dir / "flink" / "checkpoints" / "a1" / f"chk-{number}"
+    folder.mkdir(parents=True)
+    (folder / "_metadata").touch()
+    os.utime(folder / "_metadata", (complete_at_s, complete_at_s))
+    return folder
+
+
+def test_noted_jobs_are_those_that_werent_forgotten(tmp_path: Path) -> None:
+    rankings = msgspec.structs.replace(FEATURES, job="rankings")
+    submitted.note(tmp_path, FEATURES)
+    submitted.note(tmp_path, rankings)
+    assert submitted.noted(tmp_path) == [FEATURES, rankings]
+    submitted.forget(tmp_path, "features")
+    assert submitted.noted(tmp_path) == [rankings]
+    submitted.forget(tmp_path)
+    assert submitted.noted(tmp_path) == []
+
+
+def test_a_job_goes_on_from_its_newest_complete_checkpoint_or_from_where_it_began(tmp_path: Path) -> None:
+    assert submitted.newest_start(tmp_path, FEATURES) == "file:///first"
+    checkpoint(tmp_path, 1, 100)
+    newest = checkpoint(tmp_path, 2, 110)
+    (tmp_path / "flink" / "checkpoints" / "a1" / "chk-3").mkdir()  # was under way
+    assert submitted.newest_start(tmp_path, FEATURES) == newest.as_uri()
+
+
+def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_before_it(tmp_path: Path) -> None:
+    old = checkpoint(tmp_path, 1, 100)
+    checkpoint(tmp_path, 2, 110)
+    assert submitted.start_before(tmp_path, FEATURES, 109.9) == old.as_uri()
+    assert submitted.start_before(tmp_path, FEATURES, 99) == ""
+    restored = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=old.as_uri())
+    assert submitted.start_before(tmp_path, restored, 105) == old.as_uri()
+    assert submitted.start_before(tmp_path, restored, 99) == ""
+
+
+def test_a_job_started_on_this_redis_from_before_the_loss_needs_no_repair_till_it_has_a_checkpoint(tmp_path: Path) -> None:
+    begun = checkpoint(tmp_path, 1, 100)
+    job = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=begun.as_uri(), at_s=200)
+    assert submitted.writes_again(tmp_path, job, before_s=110, since_s=150)
+    assert not submitted.writes_again(tmp_path, job, before_s=90, since_s=150)  # lost what was written before it began
+    assert not submitted.writes_again(tmp_path, job, before_s=110, since_s=250)  # wrote to the server before this one
+    own = msgspec.structs.replace(job, job_id="a1")
+    assert not submitted.writes_again(tmp_path, own, before_s=110, since_s=150)
+
+
+def test_a_job_that_was_only_just_submitted_writes_everything_to_a_new_redis(tmp_path: Path) -> None:
+    new = msgspec.structs.replace(FEATURES, restored_from="", at_s=200)
+    assert submitted.writes_again(tmp_path, new, before_s=0, since_s=150)
