@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import pyflink
 import yaml
 
+from jobs import connections
+
 SHIPPED = Path(pyflink.__file__).parent
 
 
@@ -124,20 +126,10 @@ def secure(secrets: Path) -> dict[str, Any]:
     Jobs are submitted and cancelled by who has the key, not with the web interface, which only shows. Flink hides values
     in its logs and on REST by their names, and all that is secret here has `password` in its name.
     """
-    password = (secrets / "flink-store-password").read_text()
-    stores = {}
-    for kind, name in (("internal", "flink"), ("rest", "rest")):
-        for store, file in (("keystore", f"{name}.p12"), ("truststore", f"{name}-trusted.p12")):
-            stores |= {
-                f"security.ssl.{kind}.{store}": str(secrets / file),
-                f"security.ssl.{kind}.{store}-password": password,
-                f"security.ssl.{kind}.{store}-type": "PKCS12",
-            }
-        stores |= {f"security.ssl.{kind}.enabled": True, f"security.ssl.{kind}.key-password": password}
-    return stores | {
+    return {
+        **_mutual_tls(secrets, "internal", "flink"),
+        **_mutual_tls(secrets, "rest", "rest"),
         "security.ssl.rest.authentication-enabled": True,
-        "security.ssl.algorithms": "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384",
-        "security.ssl.protocol": "TLSv1.3",
         "web.submit.enable": False,
         "web.cancel.enable": False,
         "web.rescale.enable": False,
@@ -145,11 +137,30 @@ def secure(secrets: Path) -> dict[str, Any]:
     }
 
 
+def _mutual_tls(secrets: Path, kind: str, name: str) -> dict[str, Any]:
+    """One `kind` of Flink's connections, with the stores of that `name`."""
+    password = (secrets / "flink-store-password").read_text()
+    stores = {}
+    for store, file in (("keystore", f"{name}.p12"), ("truststore", f"{name}-trusted.p12")):
+        stores |= {
+            f"security.ssl.{kind}.{store}": str(secrets / file),
+            f"security.ssl.{kind}.{store}-password": password,
+            f"security.ssl.{kind}.{store}-type": "PKCS12",
+        }
+    return stores | {
+        f"security.ssl.{kind}.enabled": True,
+        f"security.ssl.{kind}.key-password": password,
+        "security.ssl.algorithms": "TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384",
+        "security.ssl.protocol": "TLSv1.3",
+    }
+
+
 def client(rest_url: str) -> dict[str, Any]:
-    """How the client finds a cluster of the user's own."""
+    """How the client finds a cluster of the user's own; an address with secrets means that both sides show a certificate."""
     url = urlsplit(rest_url)
-    secure = url.scheme == "https"
-    return {
+    secure, secrets = url.scheme == "https", connections.Address.of(rest_url).secrets
+    mutual = _mutual_tls(Path(secrets), "rest", "rest") | {"security.ssl.rest.authentication-enabled": True} if secrets else {}
+    return mutual | {
         "rest.address": url.hostname,
         "rest.port": url.port or (443 if secure else 80),
         "security.ssl.rest.enabled": secure,

@@ -13,7 +13,7 @@ from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailed
 from kafka.errors import KafkaError as KafkaPythonError
 
 from jobs import connections, submit
-from jobs.cluster import processes, runtime, topics
+from jobs.cluster import doctor, processes, runtime, topics
 from jobs.cluster.rights import Right
 from jobs.cluster.runtime import Runtime
 from jobs.connections import as_user
@@ -221,7 +221,13 @@ def test_both_kafka_clients_send_and_read(fast: bool, running: Runtime, monkeypa
     assert read_slice(running.kafka_bootstrap, "events").records[-1].value in (b"{}", b"x")
 
 
-def test_secrets_are_their_owners_and_no_process_names_one(settings: Settings, running: Runtime) -> None:
+def test_doctor_finds_kafka_and_redis_in_order(running: Runtime, settings: Settings) -> None:
+    found = {check.name: check for check in doctor.checks(settings)}
+    assert (found["Kafka"].ok, found["Redis"].ok) == (True, True)
+    assert "maxmemory-policy noeviction" in found["Redis"].found
+
+
+def test_secrets_are_their_owners(settings: Settings, running: Runtime) -> None:
     folder = settings.state_dir / "secure"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
