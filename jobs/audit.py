@@ -8,9 +8,9 @@ Arguments hold no secrets and no personal ids; what was done for one person is t
 """
 
 import fcntl
-import getpass
 import hashlib
 import os
+import pwd
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +66,7 @@ def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str,
         entry = Entry(
             number=len(lines) + 1,
             at_ms=time.time_ns() // 1_000_000,
-            who=getpass.getuser(),
+            who=_user(),
             action=action,
             arguments=arguments,
             result=result,
@@ -77,6 +77,14 @@ def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str,
         file.write(line + b"\n")
         os.fsync(file.fileno())
         _keep_head(state_dir / HEAD, entry.number, line)
+
+
+def _user() -> str:
+    """Not what the environment says; a container's user may have a number only."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _ends_in_a_newline(file: Any) -> bool:

@@ -196,7 +196,7 @@ class Registry:
         }
 
     def place(self, version: str) -> Path:
-        """The folder of a version. Raises ModelError if it is unknown."""
+        """The folder of a version. Raises ModelError if it is unknown, or a link to somewhere else."""
         # A version is a plain name: nothing outside the folder can be named.
         if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
             known = ", ".join(file.parent.name for file in self._manifests())

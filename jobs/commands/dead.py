@@ -101,9 +101,9 @@ def replay(
         settings, bootstrap = _place()
         letters = [each for each in dead.read_letters(settings, bootstrap, reason) if not field or each.field == field]
         ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)
-        outcome["sent"] = len(ready)
         if not dry_run:
             dead.send(bootstrap, settings.events_topic, ready)
+            outcome["sent"] = len(ready)
     if as_json:
         sent = 0 if dry_run else len(ready)
         return print_json({"letters": len(letters), "ready": len(ready), "sent": sent, "refused": dict(refused)})

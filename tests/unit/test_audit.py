@@ -44,6 +44,13 @@ def test_a_line_says_who_did_what_when_and_what_came_of_it(log: Path) -> None:
     assert second["prev"] == told.stdout.decode().split()[0]
 
 
+def test_the_user_is_the_systems_not_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "mallory")
+    audit.record(tmp_path, "down", {}, "done", {})
+    assert audit.entries(tmp_path)[0].who != "mallory"
+
+
 def test_an_unchanged_log_is_right_and_its_head_is_the_last_lines_hash(log: Path) -> None:
     assert audit.verify(log.parent) == (LINES, hashlib.sha256(log.read_bytes().splitlines()[-1]).hexdigest())
     assert audit.verify(log.parent / "empty") == (0, "0" * 64)
