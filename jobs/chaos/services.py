@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient
 from jobs.chaos.stage import Scenario, Stage
 from jobs.cluster import topics
 
+DISCOVERED_S = 15
 TAIL_BYTES = 40_000  # some 40 rows and lists: what a second of this traffic writes
 
 
@@ -59,6 +60,9 @@ def add_partitions(stage: Stage, factor: float) -> None:
         admin.create_partitions({topic: int(factor) * len(topics.end_offsets(bootstrap, topic))})
     finally:
         admin.close()
+    # Producers learn of them in their own time, minutes by default: later than the jobs, which look every 10 s. What comes
+    # to a partition that the features job doesn't know yet is late for it: the others move event time on meanwhile.
+    time.sleep(DISCOVERED_S)
     stage.go_on()
 
 
