@@ -18,8 +18,8 @@ from jobs.errors import ModelError
 # What models/gru.py and models/head.py export, and nothing that reads files or runs code; what they come to need is added.
 OPERATORS = """
 Abs Add And Cast Clip Concat Constant ConstantOfShape Div Expand Flatten GRU Gather GatherElements Gemm Greater
-GreaterOrEqual Log MatMul MatMulInteger Max Min Mul Pad QuantizeLinear Range ReduceL2 ReduceMax Reshape ScatterElements
-Shape Sign Slice Squeeze Sub TopK Transpose Unsqueeze
+GreaterOrEqual Log MatMul Min Mul QuantizeLinear Range ReduceL2 ReduceMax Reshape ScatterElements Shape Sign Slice
+Squeeze Sub TopK Transpose Unsqueeze
 """
 ALLOWED = {"": set(OPERATORS.split()), "com.microsoft": {"MatMulIntegerToFloat"}}  # domain → operators
 EXTERNAL = 1  # TensorProto.DataLocation
