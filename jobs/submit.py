@@ -27,6 +27,8 @@ from models.registry import serving_folder
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
+# All that was said stays readable for as long as any event that it was said about: twice Kafka's retention of 7 days.
+CONSENT_LAG_MS = 14 * 86_400_000
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -139,6 +141,8 @@ def create_topics(settings: Settings, runtime: Runtime) -> None:
     """The topics that don't exist yet. A letter holds a record as JSON, where each byte may take six: it may be larger."""
     plain, letters = (settings.events_topic, settings.rankings_topic), (settings.dead_topic, settings.late_topic)
     topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(plain, settings.topic_partitions))
+    consents = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(CONSENT_LAG_MS)}
+    topics.create_topics(runtime.kafka_bootstrap, {settings.consent_topic: settings.topic_partitions}, consents)
     larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
     topics.create_topics(runtime.kafka_bootstrap, dict.fromkeys(letters, settings.topic_partitions), larger)
 

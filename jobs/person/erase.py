@@ -1,0 +1,76 @@
+"""Erasing people: one control record each; the jobs do the rest, and this waits until it is done, and says so."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+
+from jobs import consent, submit
+from jobs.cluster import topics
+from jobs.cluster.runtime import Runtime
+from jobs.errors import ServiceError
+from jobs.features import plan
+from jobs.person import receipt, traces
+from jobs.settings import Settings
+
+LIMIT_S = 60.0
+PAUSE_S = 0.5
+NOWHERE = "erased, looked for and not found"
+
+
+def erase(
+    settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], limit_s: float = LIMIT_S
+) -> list[tuple[receipt.Receipt, Path]]:
+    """Erase visitors from state, Redis and offline files; a stored receipt for each, in their order.
+
+    What a visitor does from now on counts again (where consent is required: after a new grant). Raises ServiceError if
+    something is still there after `limit_s`; the control record holds then, and whatever runs later obeys it.
+    """
+    started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
+    ends = topics.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
+    record = consent.Record("erased", at_ms, {str(partition): offset for partition, offset in ends.items()})
+    consent.send(runtime.kafka_bootstrap, settings.consent_topic, dict.fromkeys(visitor_ids, record))
+    files = traces.offline_files(settings)
+    rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
+    checkpoints = _wait(settings, runtime, visitor_ids, started_s + limit_s)
+    erased = {
+        "redis": NOWHERE,
+        "state": f"{NOWHERE} in {len(checkpoints)} newest checkpoints" if checkpoints else "erased; checkpoints lie elsewhere",
+        **{str(path): f"{count} rows of {len(visitor_ids)} visitors" for path, count in rows.items()},
+    }
+    remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
+    seconds = round(time.monotonic() - started_s, 1)
+    made = [
+        receipt.Receipt(receipt.subject(settings, visitor_id), at_ms, seconds, erased, remains) for visitor_id in visitor_ids
+    ]
+    return [(each, receipt.store(settings, each)) for each in made]
+
+
+def _wait(settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], deadline_s: float) -> list[Path]:
+    """Until Redis and the newest checkpoints, which are returned, hold nobody of them any more."""
+    with redis.Redis.from_url(runtime.redis_url) as client:
+        while True:
+            checkpoints = traces.newest_checkpoints(settings, _job_ids(runtime))
+            in_redis = traces.in_redis(settings, client, visitor_ids)
+            in_state = set() if in_redis else traces.in_files(checkpoints, visitor_ids)
+            if not in_redis and not in_state:
+                return checkpoints
+            left = "Redis" if in_redis else "the newest checkpoints"
+            if time.monotonic() > deadline_s:
+                raise ServiceError(
+                    f"{left} still hold something of {len(in_redis | in_state)} of {len(visitor_ids)} visitors",
+                    "the jobs erase it as soon as they run: liveshelf status; then erase again for the receipt",
+                )
+            time.sleep(PAUSE_S)
+
+
+def _job_ids(runtime: Runtime) -> list[str]:
+    return [job_id for job_id in (submit.running_job(runtime, kind) for kind in submit.JOBS) if job_id]
+
+
+def _longest_ms(settings: Settings) -> int:
+    """The longest window of a view that isn't a visitor's."""
+    running = plan.submitted(settings.state_dir)
+    others = [view for view in running.views if view.entity != traces.PERSON] if running else []
+    return max((window_ms for view in others for window_ms in view.windows_ms()), default=0)

@@ -1,0 +1,179 @@
+"""What one person may ask for, on a real cluster: not to be personalized, to be forgotten, and to stay forgotten."""
+
+import time
+from pathlib import Path
+
+import msgspec
+import redis
+from kafka import KafkaProducer
+
+from jobs import consent, submit
+from jobs.person import erase as erasing
+from jobs.person import traces
+from jobs.rankings.reader import ShelfReader
+from jobs.verify.run import verify
+
+def view(visitor: str, number: int, event_time_ms: int) -> dict[str, object]:
+    return {
+        "schema_version": 1, "event_id": f"{visitor}-{number}", "event_type": "view", "event_time_ms": event_time_ms,
+        "visitor_id": visitor, "item_id": str(sum(visitor.encode()) % 100 + number), "category": "c", "price_minor": 100 * number,
+        "currency": "EUR",
+    }  # fmt: skip
+
+
+def send(scenario, events: list[dict[str, object]], ahead_ms: int = 1100) -> None:
+    """Events, then a heartbeat in every partition that lets those up to now be written: the views' delay is 1 s.
+
+    What comes in less than `ahead_ms` - 1000 is late; item views are written up to the last full minute.
+    """
+    topic = scenario.settings.events_topic
+    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, value_serializer=msgspec.json.encode, linger_ms=20)
+    for event in events:
+        producer.send(topic, value=event, key=event["visitor_id"].encode(), timestamp_ms=event["event_time_ms"])
+    producer.flush()
+    now_ms = time.time_ns() // 1_000_000
+    beat = {"schema_version": 1, "event_type": "heartbeat", "event_time_ms": now_ms + ahead_ms}
+    for partition in producer.partitions_for(topic):
+        producer.send(topic, value=beat, partition=partition, timestamp_ms=now_ms)
+    producer.close()
+
+
+def say(scenario, state: str, *visitors: str) -> None:
+    record = consent.Record(state, time.time_ns() // 1_000_000)
+    consent.send(scenario.runtime.kafka_bootstrap, scenario.settings.consent_topic, dict.fromkeys(visitors, record))
+
+
+def wait_for_state(scenario, visitor: str, state: str, fallback: str | None = None, limit_s: float = 60) -> None:
+    reader, deadline = ShelfReader(scenario.runtime.redis_url), time.monotonic() + limit_s
+    while True:
+        shelf = reader.get(visitor)
+        if (shelf.state, shelf.fallback) == (state, fallback):
+            return
+        assert time.monotonic() < deadline, shelf
+        time.sleep(0.2)
+
+
+def features_of(scenario, client: redis.Redis, visitor: str) -> dict[bytes, bytes]:
+    return client.hgetall(traces.redis_keys(scenario.settings, visitor)[1])
+
+
+def assert_verified(scenario) -> dict[str, int]:
+    report = verify(scenario.settings, scenario.runtime, wait_s=90)
+    assert report.ok, report.to_json()[:4000]
+    return report.counts
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_next_grant(scenario):
+    scenario.start()
+    client = redis.Redis.from_url(scenario.runtime.redis_url)
+    start_ms = now_ms() - 600_000
+    send(scenario, [view(visitor, number, start_ms + 1000 * number) for visitor in ("anna", "bert") for number in (1, 2, 3)])
+    for visitor in ("anna", "bert"):
+        wait_for_state(scenario, visitor, "fresh")
+    assert assert_verified(scenario)["counted"] == 6
+
+    said_s = time.monotonic()
+    say(scenario, "withdrawn", "anna")
+    wait_for_state(scenario, "anna", "fallback", "no_consent")
+    assert time.monotonic() - said_s < 10
+    time.sleep(2)
+    send(scenario, [view("anna", 4, now_ms()), view("bert", 4, now_ms())])
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["suppressed"], counts["forgotten"]) == (7, 1, 3)
+    assert ShelfReader(scenario.runtime.redis_url).get("bert").session_events == 4
+    assert not any(name.startswith(b"_ts:") for name in features_of(scenario, client, "anna"))
+
+    say(scenario, "granted", "anna")
+    wait_for_state(scenario, "anna", "absent")
+    time.sleep(2)
+    send(scenario, [view("anna", 5, now_ms()), view("bert", 5, now_ms())], ahead_ms=120_000)
+    wait_for_state(scenario, "anna", "fresh")
+    assert ShelfReader(scenario.runtime.redis_url).get("anna").session_events == 1
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["suppressed"], counts["forgotten"]) == (9, 1, 3)
+    assert scenario.restarts() == 0
+
+
+def test_where_consent_is_required_nobody_is_personalized_who_hasnt_given_it(scenario):
+    scenario.settings.consent = "required"
+    scenario.start()
+    say(scenario, "granted", "anna")
+    time.sleep(2)
+    at_ms = now_ms()
+    send(scenario, [view(visitor, number, at_ms + number) for visitor in ("anna", "bert") for number in (1, 2)])
+    wait_for_state(scenario, "anna", "fresh")
+    wait_for_state(scenario, "bert", "fallback", "no_consent")
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["suppressed"]) == (2, 2)
+    assert scenario.restarts() == 0
+
+
+VISITORS = [f"visitor-{number:04d}-x" for number in range(1000)]
+ERASED = VISITORS[::10]
+
+
+def test_100_of_1000_visitors_erased_in_mid_stream_leave_no_trace_and_a_replay_from_0_brings_none_back(scenario):
+    scenario.start()
+    client = redis.Redis.from_url(scenario.runtime.redis_url)
+    start_ms = now_ms() - 1_200_000
+    send(scenario, [view(visitor, number, start_ms + 60_000 * number) for number in (1, 2, 3) for visitor in VISITORS])
+    wait_for_state(scenario, VISITORS[-1], "fresh")
+    made = erasing.erase(scenario.settings, scenario.runtime, ERASED)
+    assert made[0][0].seconds < 60
+    time.sleep(2)
+    send(scenario, [view(each, 4, now_ms()) for each in VISITORS if each not in ERASED], ahead_ms=120_000)
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["forgotten"]) == (3900, 300)
+    before = stored(client)
+    assert_no_trace(scenario, client)
+
+    for kind in submit.JOBS:
+        submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
+    client.flushall()
+    scenario.start()
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["forgotten"]) == (3900, 300)
+    assert_no_trace(scenario, client)
+    assert stored(client) == before
+
+
+def stored(client: redis.Redis) -> dict[bytes, object]:
+    """All of Redis, but for the moments at which lists were computed."""
+    found: dict[bytes, object] = {}
+    for key in client.scan_iter(count=1000):
+        if key.startswith(b"shelf:"):
+            found[key] = {name: each for name, each in msgspec.json.decode(client.get(key)).items() if name != "computed_at_ms"}
+        else:
+            found[key] = client.hgetall(key)
+    return found
+
+
+def assert_no_trace(scenario, client: redis.Redis) -> None:
+    """None of the erased in Redis, in the newest checkpoints' bytes and logs; the others are, so the search finds what is there."""
+    content = stored(client)
+    text = b" ".join([*content, *(msgspec.json.encode(str(each)) for each in content.values())])
+    assert [each for each in ERASED if each.encode() in text] == []
+    assert VISITORS[1].encode() in text
+    jobs = [submit.running_job(scenario.runtime, kind) for kind in submit.JOBS]
+    checkpoints = checkpoints_from_now(scenario, jobs)
+    assert len(checkpoints) == 2
+    assert traces.in_files(checkpoints, VISITORS) == set(VISITORS) - set(ERASED)
+    logs = [scenario.settings.state_dir / "flink" / "log", *scenario.settings.state_dir.glob("*/*.log")]
+    assert traces.in_files(logs, VISITORS) == set()
+
+
+def checkpoints_from_now(scenario, jobs: list[str], limit_s: float = 60) -> list[Path]:
+    """The newest checkpoint of each job, begun and completed after this call: two more than now."""
+    deadline, first = time.monotonic() + limit_s, None
+    while True:
+        newest = traces.newest_checkpoints(scenario.settings, jobs)
+        numbers = [int(path.name.removeprefix("chk-")) for path in newest]
+        first = first or (numbers if len(numbers) == len(jobs) else None)
+        if first and all(number >= begin + 2 for number, begin in zip(numbers, first, strict=True)):
+            return newest
+        assert time.monotonic() < deadline, newest
+        time.sleep(0.3)
