@@ -1,7 +1,8 @@
 """Consent: the records of topic `consent`, and what they mean for an event (pure, but for reading and sending).
 
 Topic: compacted, key = visitor_id, value {"state": "granted" | "withdrawn" | "erased", "at_ms": …}; a record that erases
-also says where the events topic ended (`before`: partition → offset). Compaction must lag behind the retention of events,
+also says where the events topic ended (`before`: partition → offset) and whether consent was withdrawn, which an erasure
+doesn't lift (`withdrawn`). Compaction must lag behind the retention of events,
 because a replay needs what was said in between: `jobs/submit.py` makes the topic so.
 
 The jobs decide in the JVM (`jobs/jvm/Person.java`); this is the same rule for everything else: the oracle, the commands,
@@ -29,6 +30,12 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     state: State
     at_ms: int
     before: dict[str, int] = {}
+    withdrawn: bool = False
+
+    @property
+    def after(self) -> State:
+        """What holds from then on."""
+        return "withdrawn" if self.withdrawn else self.state
 
     def covers(self, partition: int, offset: int, event_time_ms: int) -> bool:
         """Whether it forgets an event: by time, and by place, as a producer's clock may be ahead."""
@@ -62,7 +69,7 @@ class Consents:
     def verdict(self, visitor_id: str, partition: int, offset: int, event_time_ms: int) -> Verdict:
         """What becomes of an event of a visitor that lies at a place of the events topic."""
         records = self.of(visitor_id)
-        said = [record.state for record in records if record.at_ms <= event_time_ms]
+        said = [record.after for record in records if record.at_ms <= event_time_ms]
         state = said[-1] if said else "erased"
         if (self._default if state == "erased" else state) != "granted":
             return "suppressed"

@@ -27,8 +27,9 @@ from models.registry import serving_folder
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
-# All that was said stays readable for as long as any event that it was said about: twice Kafka's retention of 7 days.
-CONSENT_LAG_MS = 14 * 86_400_000
+# All that was said stays readable for as long as any event that it was said about, or a replay would find a last grant and
+# not the withdrawal before it. Ten years, as the embedded broker keeps events for ever; a record has some 60 bytes.
+CONSENT_LAG_MS = 10 * 365 * 86_400_000
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 

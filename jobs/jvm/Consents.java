@@ -119,7 +119,8 @@ final class Consents {
             Map<Integer, Long> before = new HashMap<>();
             record.path("before").fields()
                 .forEachRemaining(each -> before.put(Integer.valueOf(each.getKey()), each.getValue().asLong()));
-            return new Person.Entry(state, atMs.asLong(), Map.copyOf(before), partition, offset);
+            String after = record.path("withdrawn").asBoolean() ? Person.WITHDRAWN : state;
+            return new Person.Entry(state, after, atMs.asLong(), Map.copyOf(before), partition, offset);
         } catch (IOException | NumberFormatException broken) {
             return null;
         }

@@ -20,8 +20,11 @@ record Person(List<Entry> entries) {
     static final long NEVER = Long.MIN_VALUE;
     static final long ALL = 4_102_444_800_000L;     // 2100: no event is later
 
-    /** One record. {@code before} holds where the events topic ended at an erasure, by partition. */
-    record Entry(String state, long atMs, Map<Integer, Long> before, int partition, long offset) {}
+    /**
+     * One record. Of an erasure, {@code before} holds where the events topic ended, by partition, and {@code after} what
+     * holds from then on: who had withdrawn still has, and a grant is forgotten like everything else.
+     */
+    record Entry(String state, String after, long atMs, Map<Integer, Long> before, int partition, long offset) {}
 
     static final Person UNKNOWN = new Person(List.of());
 
@@ -33,7 +36,7 @@ record Person(List<Entry> entries) {
     Verdict verdict(boolean required, int partition, long offset, long timeMs) {
         String state = ERASED;
         for (Entry entry : entries) {
-            state = entry.atMs <= timeMs ? entry.state : state;
+            state = entry.atMs <= timeMs ? entry.after : state;
         }
         if (!allows(state, required)) {
             return Verdict.SUPPRESSED;

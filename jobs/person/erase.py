@@ -24,13 +24,16 @@ def erase(
 ) -> list[tuple[receipt.Receipt, Path]]:
     """Erase visitors from state, Redis and offline files; a stored receipt for each, in their order.
 
-    What a visitor does from now on counts again (where consent is required: after a new grant). Raises ServiceError if
+    What a visitor does from now on counts again, unless consent was withdrawn; where it is required, after a new grant. Raises ServiceError if
     something is still there after `limit_s`; the control record holds then, and whatever runs later obeys it.
     """
     started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
     ends = topics.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
-    record = consent.Record("erased", at_ms, {str(partition): offset for partition, offset in ends.items()})
-    consent.send(runtime.kafka_bootstrap, settings.consent_topic, dict.fromkeys(visitor_ids, record))
+    before = {str(partition): offset for partition, offset in ends.items()}
+    known = consent.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
+    withdrawn = {each for each in visitor_ids if (latest := known.latest(each)) and latest.after == "withdrawn"}
+    records = {each: consent.Record("erased", at_ms, before, each in withdrawn) for each in visitor_ids}
+    consent.send(runtime.kafka_bootstrap, settings.consent_topic, records)
     files = traces.offline_files(settings)
     rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
     checkpoints = _wait(settings, runtime, visitor_ids, started_s + limit_s)

@@ -5,6 +5,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,6 @@ from kafka.errors import KafkaError
 
 from jobs.errors import ServiceError
 from jobs.settings import Settings
-
-DEFAULT_RETENTION_MS = 7 * 86_400_000  # Kafka's own, where neither topic nor broker says anything
 
 
 class Remains(msgspec.Struct, frozen=True):
@@ -72,7 +71,11 @@ def _topics(settings: Settings, bootstrap: str, at_ms: int) -> list[Remains]:
     topics = (settings.events_topic, settings.dead_topic, settings.late_topic, settings.rankings_topic)
     retention = retention_ms(bootstrap, topics)
     what = "records from before; nothing that reads them counts them for the person any more"
-    return [Remains(f"topic {topic}", what, at_ms + retention[topic] if retention[topic] >= 0 else None) for topic in topics]
+    for_ever = f"{what}; the topic has no retention: kafka-configs.sh --alter --add-config retention.ms=…"
+    return [
+        Remains(f"topic {topic}", what, at_ms + kept_ms) if kept_ms >= 0 else Remains(f"topic {topic}", for_ever, None)
+        for topic, kept_ms in retention.items()
+    ]
 
 
 def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
@@ -80,16 +83,13 @@ def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=10_000)
         try:
-            found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics])
+            asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+            found = admin.describe_configs(asked, config_filter="all")["topic"]
         finally:
             admin.close()
     except (KafkaError, ValueError) as error:
         raise ServiceError(f"Kafka at {bootstrap} doesn't tell its topics' retention: {error}", "liveshelf up") from error
-    return {topic: _retention(found, topic) for topic in topics}
-
-
-def _retention(found: object, topic: str) -> int:
-    raise NotImplementedError
+    return {topic: int(found[topic]["retention.ms"]["value"]) for topic in topics}
 
 
 def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list[Remains]:
@@ -109,3 +109,10 @@ def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list
 def told(receipt: Receipt, path: Path | None = None) -> Mapping[str, object]:
     """For `--json`: the receipt and where it lies."""
     return msgspec.to_builtins(receipt) | {"receipt": str(path) if path else ""}
+
+
+def until(remains: Remains) -> str:
+    """For a person."""
+    if remains.until_ms is None:
+        return "until it is deleted"
+    return f"until {datetime.fromtimestamp(remains.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}"

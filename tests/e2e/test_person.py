@@ -13,6 +13,7 @@ from jobs.person import traces
 from jobs.rankings.reader import ShelfReader
 from jobs.verify.run import verify
 
+
 def view(visitor: str, number: int, event_time_ms: int) -> dict[str, object]:
     return {
         "schema_version": 1, "event_id": f"{visitor}-{number}", "event_type": "view", "event_time_ms": event_time_ms,
@@ -27,7 +28,8 @@ def send(scenario, events: list[dict[str, object]], ahead_ms: int = 1100) -> Non
     What comes in less than `ahead_ms` - 1000 is late; item views are written up to the last full minute.
     """
     topic = scenario.settings.events_topic
-    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, value_serializer=msgspec.json.encode, linger_ms=20)
+    kafka = scenario.runtime.kafka_bootstrap
+    producer = KafkaProducer(bootstrap_servers=kafka, value_serializer=msgspec.json.encode, linger_ms=20)
     for event in events:
         producer.send(topic, value=event, key=event["visitor_id"].encode(), timestamp_ms=event["event_time_ms"])
     producer.flush()
@@ -153,7 +155,7 @@ def stored(client: redis.Redis) -> dict[bytes, object]:
 
 
 def assert_no_trace(scenario, client: redis.Redis) -> None:
-    """None of the erased in Redis, in the newest checkpoints' bytes and logs; the others are, so the search finds what is there."""
+    """None of the erased in Redis, in the newest checkpoints' bytes and in logs; the search finds all others where they are."""
     content = stored(client)
     text = b" ".join([*content, *(msgspec.json.encode(str(each)) for each in content.values())])
     assert [each for each in ERASED if each.encode() in text] == []
