@@ -17,6 +17,7 @@ from jobs.settings import Settings
 LIMIT_S = 60.0
 PAUSE_S = 0.5
 NOWHERE = "erased, looked for and not found"
+UNSEEN = "erased by the jobs that run; their checkpoints aren't on this machine, so nothing was looked for in them"
 
 
 def erase(
@@ -24,8 +25,9 @@ def erase(
 ) -> list[tuple[receipt.Receipt, Path]]:
     """Erase visitors from state, Redis and offline files; a stored receipt for each, in their order.
 
-    What a visitor does from now on counts again, unless consent was withdrawn; where it is required, after a new grant. Raises ServiceError if
-    something is still there after `limit_s`; the control record holds then, and whatever runs later obeys it.
+    What a visitor does from now on counts again, unless consent was withdrawn; where it is required, after a new grant.
+    Raises ServiceError if something is still there after `limit_s`; the control record holds then, and whatever runs later
+    obeys it.
     """
     started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
     ends = topics.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
@@ -36,10 +38,10 @@ def erase(
     consent.send(runtime.kafka_bootstrap, settings.consent_topic, records)
     files = traces.offline_files(settings)
     rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
-    checkpoints = _wait(settings, runtime, visitor_ids, started_s + limit_s)
+    checkpoints = _wait(settings, runtime, visitor_ids, at_ms, started_s + limit_s)
     erased = {
         "redis": NOWHERE,
-        "state": f"{NOWHERE} in {len(checkpoints)} newest checkpoints" if checkpoints else "erased; checkpoints lie elsewhere",
+        "state": f"{NOWHERE} in the newest checkpoints of {len(checkpoints)} jobs" if checkpoints else UNSEEN,
         **{str(path): f"{count} rows of {len(visitor_ids)} visitors" for path, count in rows.items()},
     }
     remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
@@ -50,13 +52,18 @@ def erase(
     return [(each, receipt.store(settings, each)) for each in made]
 
 
-def _wait(settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], deadline_s: float) -> list[Path]:
-    """Until Redis and the newest checkpoints, which are returned, hold nobody of them any more."""
+def _wait(
+    settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_ms: int, deadline_s: float
+) -> list[Path]:
+    """Until Redis and the newest checkpoints, made since and returned, hold nobody of them any more."""
     with redis.Redis.from_url(runtime.redis_url) as client:
         while True:
             checkpoints = traces.newest_checkpoints(settings, _job_ids(runtime))
             in_redis = traces.in_redis(settings, client, visitor_ids)
-            in_state = set() if in_redis else traces.in_files(checkpoints, visitor_ids)
+            made_before = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
+            in_state = set(visitor_ids) if made_before else set()
+            if not in_redis and not made_before:
+                in_state = traces.in_files(checkpoints, visitor_ids)
             if not in_redis and not in_state:
                 return checkpoints
             left = "Redis" if in_redis else "the newest checkpoints"

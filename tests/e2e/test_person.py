@@ -11,14 +11,17 @@ from jobs import consent, submit
 from jobs.person import erase as erasing
 from jobs.person import traces
 from jobs.rankings.reader import ShelfReader
+from jobs.settings import Settings
 from jobs.verify.run import verify
+
+ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"]
 
 
 def view(visitor: str, number: int, event_time_ms: int) -> dict[str, object]:
     return {
         "schema_version": 1, "event_id": f"{visitor}-{number}", "event_type": "view", "event_time_ms": event_time_ms,
-        "visitor_id": visitor, "item_id": str(sum(visitor.encode()) % 100 + number), "category": "c", "price_minor": 100 * number,
-        "currency": "EUR",
+        "visitor_id": visitor, "item_id": ITEMS[sum(visitor.encode()) % 100 + number], "category": "c",
+        "price_minor": 100 * number, "currency": "EUR",
     }  # fmt: skip
 
 
