@@ -76,7 +76,7 @@ def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_nex
     scenario.start()
     client = redis.Redis.from_url(scenario.runtime.redis_url)
     start_ms = now_ms() - 600_000
-    send(scenario, [view(visitor, number, start_ms + 1000 * number) for visitor in ("anna", "bert") for number in (1, 2, 3)])
+    send(scenario, [view(visitor, number, start_ms + 1000 * number) for number in (1, 2, 3) for visitor in ("anna", "bert")])
     for visitor in ("anna", "bert"):
         wait_for_state(scenario, visitor, "fresh")
     assert assert_verified(scenario)["counted"] == 6
