@@ -21,13 +21,15 @@ final class Consents {
     private static final String TOPIC = "liveshelf.consent.topic";
     private static final String REQUIRED = "liveshelf.consent.required";
     private static final String KAFKA = "liveshelf.consent.kafka";
+    private static final List<String> STATES = List.of(Person.GRANTED, Person.WITHDRAWN, Person.ERASED);
     private static final ObjectMapper JSON = new ObjectMapper();
-    private static Consents shared;
-    private static int users;
+    /** By what they were opened with: on a cluster that has this class in its own lib, several jobs meet here. */
+    private static final Map<List<String>, Consents> SHARED = new HashMap<>();
 
     final boolean required;
     private final Map<String, Person> persons = new ConcurrentHashMap<>();
     private final ConsentReader reader;
+    private int users;
 
     Consents(boolean required, ConsentReader reader) {
         this.required = required;
@@ -40,24 +42,25 @@ final class Consents {
         if (topic.isEmpty()) {
             return null;
         }
-        if (shared == null) {
+        List<String> told = List.of(topic, context.getJobParameter(REQUIRED, "false"), context.getJobParameter(KAFKA, "{}"));
+        Consents opened = SHARED.get(told);
+        if (opened == null) {
             Map<String, Object> kafka = new HashMap<>();
-            JSON.readTree(context.getJobParameter(KAFKA, "{}")).fields()
-                .forEachRemaining(each -> kafka.put(each.getKey(), each.getValue().asText()));
+            JSON.readTree(told.get(2)).fields().forEachRemaining(each -> kafka.put(each.getKey(), each.getValue().asText()));
             ConsentReader reader = new ConsentReader(topic, kafka);
-            Consents made = new Consents(Boolean.parseBoolean(context.getJobParameter(REQUIRED, "false")), reader);
-            reader.start(made);
-            shared = made;
+            opened = new Consents(Boolean.parseBoolean(told.get(1)), reader);
+            reader.start(opened);
+            SHARED.put(told, opened);
         }
-        users++;
-        return shared;
+        opened.users++;
+        return opened;
     }
 
     /** Every function that opened it says so when it goes; the last one ends the reading. */
     static synchronized void close(Consents opened) {
-        if (opened != null && opened == shared && --users == 0) {
-            shared.reader.stop();
-            shared = null;
+        if (opened != null && --opened.users == 0) {
+            opened.reader.stop();
+            SHARED.values().remove(opened);
         }
     }
 
@@ -111,11 +114,12 @@ final class Consents {
     private static Person.Entry parse(byte[] value, int partition, long offset) {
         try {
             JsonNode record = JSON.readTree(value);
-            String state = record.path("state").asText();
+            int known = STATES.indexOf(record.path("state").asText());
             JsonNode atMs = record.path("at_ms");
-            if (!List.of(Person.GRANTED, Person.WITHDRAWN, Person.ERASED).contains(state) || !atMs.isIntegralNumber()) {
+            if (known < 0 || !atMs.isIntegralNumber()) {
                 return null;
             }
+            String state = STATES.get(known);   // one string for all visitors
             Map<Integer, Long> before = new HashMap<>();
             record.path("before").fields()
                 .forEachRemaining(each -> before.put(Integer.valueOf(each.getKey()), each.getValue().asLong()));

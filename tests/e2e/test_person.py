@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import redis
 from kafka import KafkaProducer
 
 from jobs import consent, submit
 from jobs.person import erase as erasing
-from jobs.person import traces
+from jobs.person import known, traces
 from jobs.rankings.reader import ShelfReader
 from jobs.settings import Settings
 from jobs.verify.run import verify
@@ -121,14 +123,20 @@ VISITORS = [f"visitor-{number:04d}-x" for number in range(1000)]
 ERASED = VISITORS[::10]
 
 
-def test_100_of_1000_visitors_erased_in_mid_stream_leave_no_trace_and_a_replay_from_0_brings_none_back(scenario):
+def test_100_of_1000_visitors_erased_in_mid_stream_leave_no_trace_and_a_replay_from_0_brings_none_back(scenario, tmp_path):
     scenario.start()
     client = redis.Redis.from_url(scenario.runtime.redis_url)
     start_ms = now_ms() - 1_200_000
     send(scenario, [view(visitor, number, start_ms + 60_000 * number) for number in (1, 2, 3) for visitor in VISITORS])
     wait_for_state(scenario, VISITORS[-1], "fresh")
+    assert assert_verified(scenario)["counted"] == 3000
+    offline = write_offline(scenario)
+    assert_known(scenario, tmp_path / "before", events=3, offline=1)
     made = erasing.erase(scenario.settings, scenario.runtime, ERASED)
     assert made[0][0].seconds < 60
+    assert all(each.encode() not in path.read_bytes() for (_, path), each in zip(made, ERASED, strict=True))
+    assert_known(scenario, tmp_path / "after", events=0, offline=0)
+    assert pq.read_table(offline).to_pylist() == [{"visitor_id": each, "n": 3} for each in VISITORS if each not in ERASED]
     time.sleep(2)
     send(scenario, [view(each, 4, now_ms()) for each in VISITORS if each not in ERASED], ahead_ms=120_000)
     counts = assert_verified(scenario)
@@ -144,6 +152,25 @@ def test_100_of_1000_visitors_erased_in_mid_stream_leave_no_trace_and_a_replay_f
     assert (counts["counted"], counts["forgotten"]) == (3900, 300)
     assert_no_trace(scenario, client)
     assert stored(client) == before
+
+
+def write_offline(scenario) -> Path:
+    """A row a visitor where Feast looks for the history of a view over visitors."""
+    path = scenario.settings.feature_repo / "data" / "visitor_session.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"visitor_id": VISITORS, "n": [3] * len(VISITORS)}), path)
+    return path
+
+
+def assert_known(scenario, folder: Path, events: int, offline: int) -> None:
+    """What an erased visitor is given: what was sent, a list for each of it, and features of it; or nothing."""
+    found = known.find(scenario.settings, scenario.runtime, ERASED[0])
+    counts = known.export(found, folder)
+    assert (counts["events"], counts["offline"], counts["list"]) == (events, offline, min(events, 1))
+    assert [event["event_id"] for event in found.events] == [f"{ERASED[0]}-{number}" for number in range(1, events + 1)]
+    assert {each["value"] for each in found.features if each["feature"] == "view_count"} == ({events} if events else set())
+    assert bool(found.lists) == bool(events)
+    assert found.hidden_events == 3 - events
 
 
 def stored(client: redis.Redis) -> dict[bytes, object]:
