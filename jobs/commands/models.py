@@ -128,8 +128,6 @@ def learn(
 
     with _what_training_needs():
         from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
-    from functools import partial
-
     from jobs import consent
     from jobs.cluster import runtime
     from jobs.learn.triggers import Triggers
@@ -140,8 +138,8 @@ def learn(
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
-    consents = partial(consent.read, bootstrap, settings.consent_topic, settings.consent)
-    tail = Tail(bootstrap, settings.events_topic, since_ms, consents)
+    asked = bootstrap, settings.consent_topic, settings.consent
+    tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent.read(*asked))
     loop = Loop(registry, tail, Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi), note)
     try:
         loop.catch_up()

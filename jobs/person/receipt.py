@@ -59,7 +59,7 @@ def remaining(settings: Settings, bootstrap: str, at_ms: int, checkpoints: Itera
     """What no command can take away at once; `longest_ms` is the longest window of an item's or a category's view."""
     return [
         *_topics(settings, bootstrap, at_ms),
-        Remains(settings.consent_topic, "the erasure itself: id and time, or a replay would revive it", None),
+        Remains(f"topic {settings.consent_topic}", "the erasure itself: id and time, or a replay would revive it", None),
         *_checkpoints(settings, at_ms, checkpoints),
         Remains("state of items and categories", "a digest of the id, to count visitors", at_ms + longest_ms),
         Remains("state of deduplication", "digests of event ids", at_ms + 2 * settings.dedup_horizon_s * 1000),
