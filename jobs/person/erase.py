@@ -41,6 +41,7 @@ def erase(
     checkpoints = _wait(settings, runtime, visitor_ids, at_ms, started_s + limit_s)
     erased = {
         "redis": NOWHERE,
+        "redis' files": _rewritten(runtime.redis_url),
         "state": f"{NOWHERE} in the newest checkpoints of {len(checkpoints)} jobs" if checkpoints else UNSEEN,
         **{str(path): f"{count} rows of {len(visitor_ids)} visitors" for path, count in rows.items()},
     }
@@ -73,6 +74,18 @@ def _wait(
                     "the jobs erase it as soon as they run: liveshelf status; then erase again for the receipt",
                 )
             time.sleep(PAUSE_S)
+
+
+def _rewritten(redis_url: str) -> str:
+    """Redis' append-only file holds old values until it is rewritten; a server may not let us ask for it."""
+    with redis.Redis.from_url(redis_url) as client:
+        try:
+            if not client.info("persistence").get("aof_enabled"):
+                return "no append-only file; snapshots and backups are the server's owner's"
+            client.bgrewriteaof()
+        except redis.ResponseError as error:
+            return f"not rewritten ({error}): BGREWRITEAOF takes old values out of the append-only file"
+    return "the append-only file is being rewritten without old values"
 
 
 def _job_ids(runtime: Runtime) -> list[str]:
