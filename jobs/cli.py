@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import audit, chaos, checks, dead, events, jobs, models, repair, services, signing
+from jobs.commands import audit, chaos, checks, dead, events, jobs, models, person, repair, services, signing
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -53,3 +53,5 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
 signing.register(models.app)
 app.add_typer(models.app, name="models")
+app.add_typer(person.app, name="person")
+app.add_typer(person.consents, name="consent")

@@ -5,6 +5,8 @@ from pathlib import Path
 import msgspec
 from pyflink.common import Configuration
 
+from jobs import connections
+from jobs.consent import Mode
 from jobs.settings import Settings
 from models.signature import read_public_key
 
@@ -18,6 +20,8 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     dead_topic: str
     late_topic: str
     rankings_topic: str
+    consent_topic: str
+    consent: Mode
     project: str
     model_dir: str
     channel: str
@@ -82,8 +86,24 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
         "table.local-time-zone": "UTC",
         "table.exec.state.ttl": f"{state_ttl_s} s",
         "table.exec.source.idle-timeout": f"{config.idle_timeout_s} s",
+        "pipeline.global-job-parameters": _flow_map(_consent_parameters(config)),
     }
     configuration = Configuration()
     for key, value in values.items():
         configuration.set_string(key, value)
     return configuration
+
+
+def _consent_parameters(config: JobConfig) -> dict[str, str]:
+    """What `jobs/jvm/Consents.java` reads: parameters, because arguments of a function show in Flink's web interface."""
+    kafka = {name.removeprefix("properties."): value for name, value in connections.flink_table(config.kafka_bootstrap).items()}
+    return {
+        "liveshelf.consent.topic": config.consent_topic,
+        "liveshelf.consent.required": str(config.consent == "required").lower(),
+        "liveshelf.consent.kafka": msgspec.json.encode(kafka).decode(),
+    }
+
+
+def _flow_map(values: dict[str, str]) -> str:
+    """A map as Flink reads one from text: YAML in one line, of which JSON is a part."""
+    return msgspec.json.encode(values).decode()

@@ -13,7 +13,7 @@ import msgspec
 import requests
 from kafka import KafkaConsumer, TopicPartition
 
-from jobs import connections, submitted
+from jobs import connections, consent, submitted
 from jobs.cluster import flink, rights
 from jobs.errors import DataError, ServiceError
 from jobs.rankings.connection import Command, Connection, Script
@@ -31,10 +31,12 @@ CANCEL_LIMIT_S = 60.0
 
 
 class Logged(ShelfValue):
-    """A list in the log: its visitor and channel, and the value as Redis holds it."""
+    """A list in the log: its visitor and channel, the place of the event that it answers, and the value in Redis."""
 
     visitor_id: str
     channel: str
+    partition: int
+    offset: int
 
 
 def lists(config: Config, connection: Connection, since_ms: int = 0) -> int:
@@ -47,12 +49,15 @@ def lists(config: Config, connection: Connection, since_ms: int = 0) -> int:
 
 def _calls(config: Config, since_ms: int) -> Iterator[Command]:
     encode = msgspec.json.Encoder().encode
+    # The log keeps lists of visitors who withdrew or were erased since, until its retention ends: they stay away.
+    consents = consent.read(connections.as_user(config.kafka_bootstrap, rights.CLI), config.consent_topic, config.consent)
     for value in _log(config, since_ms):
         try:
             logged = msgspec.json.decode(value, type=Logged)
         except msgspec.DecodeError as error:
             raise DataError(f"{config.rankings_topic} holds what isn't a list: {error}", "check rankings_topic") from error
-        if logged.channel == config.channel:
+        place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
+        if logged.channel == config.channel and consents.verdict(*place) == "counts":
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
             key = f"shelf:{{{logged.visitor_id}}}:{config.channel}"
             yield key, logged.version, encode(shelf), logged.event_time_ms + config.list_ttl_s * 1000

@@ -6,6 +6,7 @@ Submitted with `liveshelf submit features`, or with the `flink run` line that it
 import argparse
 from pathlib import Path
 
+from pyflink.common import Duration, WatermarkStrategy
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StatementSet, StreamTableEnvironment
 from pyflink.table.udf import udf
@@ -27,11 +28,13 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     for each reader and then read, parse and deduplicate once a reader.
     """
     table_env.execute_sql(source.PARSED)
+    table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION consent_of AS 'liveshelf.ConsentOf' LANGUAGE JAVA")
     table_env.execute_sql(source.source_table(config, GROUP, plan.delay_ms, config.source_options))
     _once(table_env, "sequenced", sql.sequenced(plan), row_time="ts")
     _letters(table_env, config, plan).attach_as_datastream()
     _once(table_env, "counted", sql.counted(plan), row_time="ts")
-    feature_rows(table_env, plan)
+    _controls(table_env, config)
+    feature_rows(table_env, plan, sql.column_types())
     write = udf(
         WriteFeatures(WriterConfig(plan, config.redis_url, config.feature_store_yaml)),
         result_type=DataTypes.BIGINT(),
@@ -47,14 +50,17 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     return statements
 
 
-def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan) -> None:
-    """The rows of all operators, made from the table `counted`, as the view `feature_rows`."""
+def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan, types: dict[str, str] | None = None) -> None:
+    """The rows of all operators, made from the table `counted`, as the view `feature_rows`.
+
+    With the columns' `types`, what `controls` holds is obeyed, too.
+    """
     for name, java in sql.FUNCTIONS.items():
         table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
     table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
     rows = []
     for operator in plan.operators():
-        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator)}")
+        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator, types)}")
         rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator))))
     # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
     every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
@@ -66,11 +72,23 @@ def _letters(table_env: StreamTableEnvironment, config: JobConfig, plan: Feature
     table_env.execute_sql(source.dead_letter_table(config, "dead_letters", config.dead_topic))
     table_env.execute_sql(source.dead_letter_table(config, "late_letters", config.late_topic))
     dead = source.dead_letter_select(config, "refusal", "refusal_field", "refusal IS NOT NULL")
-    late = source.dead_letter_select(config, "'late'", "'event_time_ms'", f"{sql.TAKEN} AND {sql.late(plan)}")
+    late = source.dead_letter_select(config, "'late'", "'event_time_ms'", f"{sql.KEPT} AND {sql.late(plan)}")
     letters = table_env.create_statement_set()
     letters.add_insert_sql(f"INSERT INTO dead_letters {dead}")
     letters.add_insert_sql(f"INSERT INTO late_letters {late}")
     return letters
+
+
+def _controls(table_env: StreamTableEnvironment, config: JobConfig) -> None:
+    """What visitors say about their consent, as the view `controls`, which never holds event time back.
+
+    Its source is idle all the time but for the moment of a record, whatever `idle_timeout_s` says of the events'.
+    """
+    table_env.execute_sql(source.consent_table(config, GROUP))
+    idle = WatermarkStrategy.no_watermarks().with_idleness(Duration.of_millis(1))
+    stream = table_env.to_data_stream(table_env.sql_query(sql.CONTROLS)).assign_timestamps_and_watermarks(idle)
+    schema = Schema.new_builder().watermark("ts", "SOURCE_WATERMARK()").build()
+    table_env.create_temporary_view("controls", stream, schema)
 
 
 def _once(table_env: StreamTableEnvironment, name: str, query: str, row_time: str | None = None) -> None:

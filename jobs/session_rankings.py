@@ -1,5 +1,7 @@
 """The rankings job: topic → each visitor's last 50 events in the JVM → one vectorised hop: GRU, rules, Redis and the log.
 
+What visitors say about their consent comes in beside their events (see `jobs/jvm/Histories.java`).
+
 Works on arrival, not in event time: a list is there at once, and a late event corrects the next one.
 Submitted with `liveshelf submit rankings`, or with the `flink run` line that its `--dry-run` prints.
 """
@@ -17,22 +19,23 @@ from jobs.job_config import JobConfig, base_configuration
 from jobs.rankings.udf import RankConfig, RankSessions
 
 GROUP = "liveshelf-rankings"
-HISTORY_EVENTS = 50  # the longest sequence that the model was trained on
 STATE_TTL_S = 2 * 86_400  # a visitor's history, after the last event
 
 # One packed string a row: as ARRAY columns, histories took most of the hop's time on their way to Pandas.
 PACKED = "CONCAT_WS(CHR(31), CAST(event_time_ms AS STRING), event_type, COALESCE(item_id, ''), event_id, '')"
-HISTORIES = f"""
-SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, ARRAY_JOIN(last_events, CHR(30)) AS history FROM (
-  SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, ARRAY_AGG(packed) OVER (
-    PARTITION BY visitor_id ORDER BY proc ROWS BETWEEN {HISTORY_EVENTS - 1} PRECEDING AND CURRENT ROW
-  ) AS last_events
-  FROM (SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, proc, {PACKED} AS packed FROM accepted)
-)
+VISITS = f"""
+SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, {PACKED} AS packed, CAST(NULL AS BYTES) AS control
+FROM accepted UNION ALL
+SELECT visitor_id, kafka_partition, kafka_offset, CAST(NULL AS BIGINT), CAST(NULL AS STRING), control
+FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL)
 """
+HISTORIES = (
+    "SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, history, consent "
+    "FROM histories(visits => TABLE visits PARTITION BY visitor_id, uid => 'histories')"
+)
 ACCEPTED = f"""
 SELECT event.visitor_id AS visitor_id, event.event_id AS event_id, event.event_type AS event_type,
-  event.item_id AS item_id, event.event_time_ms AS event_time_ms, kafka_partition, kafka_offset, proc
+  event.item_id AS item_id, event.event_time_ms AS event_time_ms, kafka_partition, kafka_offset
 FROM records WHERE event.refusal IS NULL AND event.event_type <> '{events.HEARTBEAT}'
 """
 
@@ -41,7 +44,10 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     """The job's one statement: histories, ranked, into Redis on the way and into the log at the end."""
     table_env.execute_sql(source.PARSED)
     table_env.execute_sql(source.source_table(config, GROUP, None, config.source_options))
+    table_env.execute_sql(source.consent_table(config, GROUP))
     table_env.execute_sql(f"CREATE TEMPORARY VIEW accepted AS {ACCEPTED}")
+    table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {VISITS}")
+    table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION histories AS 'liveshelf.Histories' LANGUAGE JAVA")
     rank = udf(
         RankSessions(_rank_config(config)), result_type=DataTypes.STRING(), func_type="pandas", deterministic=False
     )
@@ -56,7 +62,8 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     log = source.kafka_options(config, config.rankings_topic, **options)
     table_env.execute_sql(f"CREATE TEMPORARY TABLE rankings (visitor_id STRING, list STRING) {log}")
     ranked = (
-        "SELECT visitor_id, rank_sessions(visitor_id, kafka_partition, kafka_offset, history, event_time_ms) AS list "
+        "SELECT visitor_id, rank_sessions(visitor_id, kafka_partition, kafka_offset, history, event_time_ms, consent) "
+        "AS list "
         f"FROM ({HISTORIES})"
     )
     statements = table_env.create_statement_set()

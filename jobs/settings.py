@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     dead_topic: str = "events.dead"
     late_topic: str = "events.late"
     rankings_topic: str = "rankings"
+    consent_topic: str = "consent"
+    consent: Literal["assumed", "required"] = Field(
+        "assumed", description="whether a visitor of whom the consent topic says nothing is personalized; withdrawn never is"
+    )
     topic_partitions: int = Field(2, ge=1, description="partitions of each topic that liveshelf creates")
 
     session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")

@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -41,6 +42,8 @@ class Config(msgspec.Struct):
     rankings_topic: str
     channel: str
     list_ttl_s: int
+    consent_topic: str
+    consent: Literal["assumed", "required"]
 
 
 def note(state_dir: Path, submitted: Submitted) -> None:

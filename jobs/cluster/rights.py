@@ -14,7 +14,7 @@ KAFKA_USERS = (ADMIN, CLI, COLLECTOR, "features", "rankings")
 # Lists, and the hashes of Feast, whose names end with the project's. The commands are those that the scripts, the ranker
 # and a reader send (SELECT for another database than 0). Redis 6 has no rights by key for reading alone: commands do it.
 READ = "+get +mget +hget +hmget +hgetall +exists +type +ttl +pttl +ping +select"
-WRITE = "+evalsha +eval +getrange +set +hset +pexpireat +time"
+WRITE = "+evalsha +eval +getrange +set +hset +hdel +hkeys +pexpire +pexpireat +time"
 REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"{{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}
 
 
@@ -37,15 +37,16 @@ class Right(NamedTuple):
 def kafka_rights(settings: Settings) -> list[Right]:
     """What `admin` grants; who isn't named here may do nothing."""
     events, rankings, letters = settings.events_topic, settings.rankings_topic, (settings.dead_topic, settings.late_topic)
+    consent = settings.consent_topic
     return [
-        Right("features", "topic", (events,), ("READ",)),
+        Right("features", "topic", (events, consent), ("READ",)),
         Right("features", "topic", letters, ("WRITE",)),
         Right("features", "group", ("liveshelf-features",), ("READ",)),
-        Right("rankings", "topic", (events,), ("READ",)),
+        Right("rankings", "topic", (events, consent), ("READ",)),
         Right("rankings", "topic", (rankings,), ("WRITE",)),
         Right("rankings", "group", ("liveshelf-rankings",), ("READ",)),
-        Right(COLLECTOR, "topic", (events,), ("WRITE",)),
-        Right(CLI, "topic", (events,), ("READ", "WRITE")),
+        Right(COLLECTOR, "topic", (events, consent), ("WRITE",)),
+        Right(CLI, "topic", (events, consent), ("READ", "WRITE")),
         Right(CLI, "topic", (*letters, rankings), ("READ",)),
         Right(CLI, "group", ("liveshelf-verify",), ("READ",)),
         Right(CLI, "group", ("liveshelf-features", "liveshelf-rankings"), ("DESCRIBE",)),

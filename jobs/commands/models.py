@@ -149,6 +149,7 @@ def learn(
 
     with _what_training_needs():
         from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
+    from jobs import consent
     from jobs.cluster import runtime
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
@@ -157,7 +158,9 @@ def learn(
     end_on_signals()
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
-    tail = Tail(runtime.attach(settings, ("kafka",)).kafka_bootstrap, settings.events_topic, since_ms)
+    bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
+    asked = bootstrap, settings.consent_topic, settings.consent
+    tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent.read(*asked))
     loop = Loop(registry, tail, Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi), note)
     try:
         loop.catch_up()

@@ -63,7 +63,7 @@ def _statements(operator: Operator, plan: FeaturePlan) -> str:
         "sequenced": sql.sequenced(plan),
         "counted": sql.counted(plan),
         "facts": sql.facts(plan),
-        f"{operator.key}_events": sql.operator_events(operator),
+        f"{operator.key}_events": sql.operator_events(operator, sql.column_types()),
         f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator),
     }
     return "\n\n".join(f"-- {name}\n{_wrapped(query)}" for name, query in steps.items())

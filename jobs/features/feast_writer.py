@@ -8,7 +8,7 @@ failure could come between. Expiry is the store's own.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,17 @@ class FeastWriter:
             grouped.setdefault(key, []).append(row)
         written = sum(self._write_operator(self._operators[key], group) for key, group in grouped.items())
         return WriteCounts(written, len(rows) - written)
+
+    def erase(self, entities: Sequence[tuple[str, str, int]]) -> int:
+        """Nothing in place of each (operator, entity)'s values; how many. Feast has no delete of one entity in every store."""
+        for key, entity, before_ms in entities:
+            for view in self._operators[key].views:
+                names = [output.name for output in view.outputs if not output.dropped]
+                stored = self._stored_times(view, [_entity_key(view.entity, entity)])[0]
+                if stored is not None and stored < EPOCH + timedelta(milliseconds=before_ms):
+                    row = (_entity_key(view.entity, entity), _nulls(names), stored, None)
+                    self._provider.online_write_batch(self._config, self._tables[view.name], [row], None)
+        return len(entities)
 
     def _write_operator(self, operator: Operator, rows: list[Row]) -> int:
         """Each view of the rows; rows that any of them took."""
@@ -95,6 +106,12 @@ def _values(view: ViewPlan, values: list) -> dict[str, Any]:
         for output, value in zip(view.outputs, values, strict=True)
         if not output.dropped
     }
+
+
+def _nulls(names: Iterable[str]) -> dict[str, Any]:
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    return {name: Value() for name in names}
 
 
 def _time(row: Row) -> datetime:

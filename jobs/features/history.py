@@ -112,6 +112,7 @@ def _rows(plan: FeaturePlan, path: Path) -> Iterator[tuple[str, str, int, str]]:
     table_env = StreamTableEnvironment.create(environment)
     table_env.get_config().set("table.local-time-zone", "UTC")
     fields = ", ".join(f"`{name}` {events.SQL_TYPE[events.FIELD[name].kind]}" for name in sql.event_fields(plan))
+    fields += ", kafka_partition INT, kafka_offset BIGINT, consent STRING"  # a file's events have none of these
     table_env.execute_sql(
         f"CREATE TEMPORARY TABLE counted ({fields}, ts AS TO_TIMESTAMP_LTZ(event_time_ms, 3), "
         "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND) "

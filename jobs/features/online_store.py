@@ -111,7 +111,7 @@ class _Cell:
     REMEMBERED = 4_096
 
     def __init__(self, field: bytes, dtype: str) -> None:
-        self._field = _raw(field)
+        self.field = _raw(field)
         self._encode = ENCODERS[dtype]
         self._known: dict[object, bytes] | None = {} if dtype in ("Int64", "String") else None
 
@@ -126,7 +126,7 @@ class _Cell:
         return found
 
     def _encoded(self, value: object) -> bytes:
-        return self._field + (_raw(self._encode(value)) if value is not None else b"\xa0")
+        return self.field + (_raw(self._encode(value)) if value is not None else b"\xa0")
 
 
 class RowEncoder:
@@ -147,6 +147,8 @@ class RowEncoder:
         fields = len(self._time_fields) + sum(cell is not None for cell in self._cells)
         self._head = b"\xdc" + struct.pack(">H", 2 * fields)  # a msgpack array
         self._decoder = msgspec.json.Decoder()
+        self._names = b"".join([*self._time_fields, *(cell.field for cell in self._cells if cell is not None)])
+        self._names = b"\xdc" + struct.pack(">H", fields) + self._names
 
     def arguments(self, row: Row) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         """(key, version field, version, expiry in epoch ms, the fields and values as one msgpack array).
@@ -161,13 +163,37 @@ class RowEncoder:
             if cell is not None:
                 parts.append(cell(value))
         return (
-            self._before + struct.pack("<I", len(entity)) + entity + self._project,
+            self._key(entity),
             self._version_field,
             version(row.event_time_ms, row.seq),
             b"%d" % (row.event_time_ms + self._ttl_ms if self._ttl_ms else 0),
             b"".join(parts),
         )
 
+    def erasure(self, entity: str, before_ms: int) -> tuple[bytes, bytes, bytes, bytes, int]:
+        """As arguments of `ERASE_LUA`: what stands for events before a time, in ms, goes."""
+        key = self._key(entity.encode())
+        return key, self._version_field, version(before_ms, 0), self._names, TOMBSTONE_S * 1000
+
+    def _key(self, entity: bytes) -> bytes:
+        return self._before + struct.pack("<I", len(entity)) + entity + self._project
+
+
+# A row's version stays for a while with a sign behind it that makes it the greater of two that are equal: a worker that
+# outlived its own failure (Flink's heartbeat timeout is 10 s) can't put the row back, and the entity's next row is newer.
+# Then nothing is left. Nothing needs to stand against a replay, which knows who was erased before it reads an event.
+TOMBSTONE_S = 20
+ERASE_LUA = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+if not stored or stored >= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], unpack(cmsgpack.unpack(ARGV[3])))
+redis.call('HSET', KEYS[1], ARGV[1], string.sub(stored, 1, 26) .. '~')
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 3) ~= '_v:' then return 1 end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return 1
+"""
 
 # The hash expires with the view that lives longest: Feast keeps all views of an entity in one hash.
 # (PTTL and TIME, because PEXPIRETIME came with Redis 7 and the server that pip brings is 6.2.)

@@ -42,6 +42,30 @@ def source_table(config: JobConfig, group: str, delay_ms: int | None, options: d
     return f"CREATE TEMPORARY TABLE records ({', '.join(columns)}) {kafka_options(config, config.events_topic, **read)}"
 
 
+CONTROL_COLUMNS = "visitor_id, kafka_partition, kafka_offset, COALESCE(`value`, X'') AS control"
+
+
+def consent_table(config: JobConfig, group: str) -> str:
+    """DDL of `consents`: the records of topic `consent`, which end when the events do (a bounded run, for benchmarks)."""
+    columns = (
+        "visitor_id STRING, `value` BYTES, kafka_partition INT METADATA FROM 'partition' VIRTUAL, "
+        "kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL"
+    )
+    read = {
+        "key.format": "raw",
+        "key.fields": "visitor_id",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+        "properties.group.id": group,
+        "properties.fetch.max.wait.ms": "100",
+        "properties.isolation.level": "read_committed",
+        "scan.startup.mode": "earliest-offset",
+    }
+    if "scan.bounded.mode" in config.source_options:
+        read["scan.bounded.mode"] = "latest-offset"
+    return f"CREATE TEMPORARY TABLE consents ({columns}) {kafka_options(config, config.consent_topic, **read)}"
+
+
 def interval(ms: int) -> str:
     """A duration as an SQL literal; days to milliseconds, because one unit's precision doesn't hold all."""
     seconds, rest = divmod(ms, 1000)

@@ -6,8 +6,10 @@ function of ours (`jobs/jvm`), because a chain of OVER windows cost ten times as
 """
 
 import re
+from collections.abc import Mapping
 
 from jobs import events
+from jobs.features import source
 from jobs.features.plan import FeaturePlan, Operator, Output, ViewPlan
 
 
@@ -18,14 +20,17 @@ def sequenced(plan: FeaturePlan) -> str:
     a crash, another parallelism and the oracle all decide alike.
     """
     fields = ", ".join(f"event.`{name}` AS `{name}`" for name in event_fields(plan))
+    consent = "consent_of(event.visitor_id, kafka_partition, kafka_offset, event.event_time_ms)"
     return (
         f"SELECT `value`, kafka_partition, kafka_offset, ts, event.refusal AS refusal, "
-        f"event.refusal_field AS refusal_field, {fields}, MAX(event.event_time_ms) OVER w AS newest_ms FROM records "
+        f"event.refusal_field AS refusal_field, {fields}, {consent} AS consent, "
+        "MAX(event.event_time_ms) OVER w AS newest_ms FROM records "
         "WINDOW w AS (PARTITION BY kafka_partition ORDER BY proc ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
     )
 
 
-TAKEN = f"refusal IS NULL AND event_type <> '{events.HEARTBEAT}'"
+TAKEN = f"refusal IS NULL AND event_type <> '{events.HEARTBEAT}' AND consent IS DISTINCT FROM 'suppressed'"
+KEPT = f"{TAKEN} AND consent IS NULL"  # of whose visitor something may be kept as it is
 
 
 def late(plan: FeaturePlan) -> str:
@@ -37,18 +42,21 @@ def late(plan: FeaturePlan) -> str:
 
 
 def counted(plan: FeaturePlan) -> str:
-    """The events that count: accepted, on time, the first with its id."""
-    names = ", ".join(f"`{name}`" for name in event_fields(plan))
+    """The events that count: accepted, on time, the first with its id.
+
+    By the id's digest, because the state outlives an erasure and an id may tell whose it was.
+    """
+    names = ", ".join(f"`{name}`" for name in (*event_fields(plan), *PLACE))
     return (
-        f"SELECT ts, {names} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY proc ASC) AS copy "
-        f"FROM sequenced WHERE {TAKEN} AND NOT {late(plan)}) WHERE copy = 1"
+        f"SELECT ts, {names} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY id_digest ORDER BY proc ASC) AS copy "
+        f"FROM (SELECT *, MD5(event_id) AS id_digest FROM sequenced WHERE {TAKEN} AND NOT {late(plan)})) WHERE copy = 1"
     )
 
 
 def facts(plan: FeaturePlan) -> str:
     """Counted events with the derived columns that definitions may aggregate."""
     fields = event_fields(plan)
-    names = ", ".join(f"`{name}`" for name in fields)
+    names = ", ".join(f"`{name}`" for name in (*fields, *PLACE))
     derived = [column for column in events.DERIVED if column.name in plan_columns(plan)]
     return f"SELECT ts, {names}{''.join(f', {column.sql} AS {column.name}' for column in derived)} FROM counted"
 
@@ -60,21 +68,52 @@ def plan_columns(plan: FeaturePlan) -> set[str]:
 
 def event_fields(plan: FeaturePlan) -> list[str]:
     """The contract's fields that the graph carries: what the views read and what their derived columns are made of."""
-    wanted = plan_columns(plan) | {"event_id", "event_type", "event_time_ms"}
+    wanted = plan_columns(plan) | {"event_id", "event_type", "event_time_ms", PERSON}
     sources = " ".join(column.sql for column in events.DERIVED if column.name in wanted)
     return [field.name for field in events.FIELDS if field.name in wanted or re.search(rf"\b{field.name}\b", sources)]
 
 
+PERSON = "visitor_id"
+PLACE = ("kafka_partition", "kafka_offset", "consent")
 FUNCTIONS = {
     "trailing_features": "liveshelf.TrailingFeatures",
     "sliding_features": "liveshelf.SlidingFeatures",
 }
 
 
-def operator_events(operator: Operator) -> str:
-    """The events of an operator: its entity, the row time, and the columns in the order of `feature_list`."""
-    columns = ", ".join(f"`{column}`" for column in _columns(operator))
-    return f"SELECT {operator.entity} AS entity, ts, {columns} FROM facts WHERE {operator.entity} IS NOT NULL"
+def operator_events(operator: Operator, types: Mapping[str, str] | None = None) -> str:
+    """The events of an operator: its entity, the row time, and the columns in the order of `feature_list`.
+
+    A visitor's operator gets each event's place too, and the records of `controls` among them if the columns' `types` are
+    given. Others hold no visitor's id: those who are counted are told apart by a digest.
+    """
+    columns = _columns(operator)
+    if operator.entity != PERSON:
+        listed = ", ".join(_counted_only(operator, column) for column in columns)
+        return f"SELECT {operator.entity} AS entity, ts, {listed} FROM facts WHERE {operator.entity} IS NOT NULL"
+    listed = ", ".join(f"`{column}`" for column in (*columns, *PLACE[:2]))
+    query = f"SELECT {PERSON} AS entity, ts, {listed}, CAST(NULL AS BYTES) AS control FROM facts WHERE consent IS NULL"
+    if types is None:
+        return query
+    empty = ", ".join(f"CAST(NULL AS {types[column]})" for column in columns)
+    return f"{query} UNION ALL SELECT visitor_id, ts, {empty}, kafka_partition, kafka_offset, control FROM controls"
+
+
+def _counted_only(operator: Operator, column: str) -> str:
+    functions = {each.function for view in operator.views for each in view.outputs if _column(each) == column}
+    return f"MD5(`{column}`) AS `{column}`" if column == PERSON and functions == {"count_distinct"} else f"`{column}`"
+
+
+CONTROLS = f"""
+SELECT visitor_id, kafka_partition, kafka_offset, control, TO_TIMESTAMP_LTZ({events.MAX_TIME_MS}, 3) AS ts
+FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL)
+"""
+
+
+def column_types() -> dict[str, str]:
+    """The SQL type of every column that a definition may read."""
+    contract = {field.name: events.SQL_TYPE[field.kind] for field in events.FIELDS}
+    return contract | {column.name: column.sql_type for column in events.DERIVED}
 
 
 def operator_rows(operator: Operator) -> str:

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 import pandas as pd
@@ -46,17 +47,20 @@ class WriteFeatures(ScalarFunction):
         else:
             self._writer = RedisWriter(config.redis_url, config.plan)
         group = function_context.get_metric_group()
-        self._counters = {name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "redis_us")}
+        self._counters = {name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "erased", "redis_us")}
 
     def eval(
         self, operator: pd.Series, entity: pd.Series, event_time_ms: pd.Series, seq: pd.Series, payload: pd.Series
     ) -> pd.Series:
         operators, entities, payloads = operator.tolist(), entity.tolist(), payload.tolist()
         times, seqs = event_time_ms.tolist(), seq.tolist()
-        newest = newest_rows(zip(operators, entities, times, seqs, strict=True))
+        erased = {(operators[i], entities[i]): i for i, each in enumerate(payloads) if each is None}
+        newest = newest_rows(zip(operators, entities, times, seqs, strict=True), erased)
         rows = [(operators[i], Row(entities[i], times[i], seqs[i], payloads[i])) for i in newest]
         failpoints.reached("features.before_write")
         started = time.perf_counter_ns()
+        if erased:
+            self._counters["erased"].inc(self._writer.erase([(*key, times[i]) for key, i in erased.items()]))
         counts: WriteCounts = self._writer.write(rows)
         failpoints.reached("features.after_write")
         self._count(len(operators), counts, (time.perf_counter_ns() - started) // 1000)
@@ -78,10 +82,17 @@ class WriteFeatures(ScalarFunction):
         self._writer.close()
 
 
-def newest_rows(rows: Iterable[tuple[str, str, int, int]]) -> list[int]:
-    """Places of each (operator, entity)'s newest row: the others would be overwritten at once."""
+def newest_rows(
+    rows: Iterable[tuple[str, str, int, int]], erased: Mapping[tuple[str, str], int] = MappingProxyType({})
+) -> list[int]:
+    """Places of each (operator, entity)'s newest row: the others would be overwritten at once.
+
+    `erased` holds the place of the last row that says that what came before it must go.
+    """
     newest: dict[tuple[str, str], tuple[int, int, int]] = {}
     for place, (operator, entity, time_ms, seq) in enumerate(rows):
+        if erased and place <= erased.get((operator, entity), -1):
+            continue
         known = newest.get((operator, entity))
         if known is None or (time_ms, seq) >= known[:2]:
             newest[operator, entity] = (time_ms, seq, place)

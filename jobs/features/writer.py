@@ -7,11 +7,12 @@ from typing import NamedTuple
 import redis
 
 from jobs.errors import ServiceError
-from jobs.features.online_store import WRITE_LUA, Row, RowEncoder
+from jobs.features.online_store import ERASE_LUA, WRITE_LUA, Row, RowEncoder
 from jobs.features.plan import FeaturePlan
 from jobs.rankings.connection import Connection, Script
 
 SCRIPT = Script(WRITE_LUA)
+ERASE = Script(ERASE_LUA)
 PIPELINE_ROWS = 200
 
 
@@ -38,13 +39,22 @@ class RedisWriter:
             for some in (rows[start : start + PIPELINE_ROWS] for start in range(0, len(rows), PIPELINE_ROWS))
         ]
         replies = [reply for each in pending for reply in each.result()]
-        for (operator, row), reply in zip(rows, replies, strict=True):
+        for (operator, _), reply in zip(rows, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
-                    f"Redis refused {operator} of {row.entity!r}: {reply}", "make Redis writable (memory, rights, disk)"
+                    f"Redis refused a row of {operator}: {reply}", "make Redis writable (memory, rights, disk)"
                 ) from reply
         written = sum(replies)
         return WriteCounts(written, len(replies) - written)
+
+    def erase(self, entities: Sequence[tuple[str, str, int]]) -> int:
+        """Take away each (operator, entity)'s row for events before a time in ms; how many went. Raises as `write` does."""
+        calls = [self._encoders[operator].erasure(entity, before_ms) for operator, entity, before_ms in entities]
+        replies = self._connection.run(ERASE, calls)
+        for (operator, *_), reply in zip(entities, replies, strict=True):
+            if isinstance(reply, redis.ResponseError):
+                raise ServiceError(f"Redis refused to erase a row of {operator}: {reply}", "make Redis writable") from reply
+        return sum(replies)
 
     def close(self) -> None:
         self._sender.shutdown(cancel_futures=True)

@@ -15,7 +15,7 @@ interface Durable<S> {
     /** Its serializer: the first byte is the version of what follows. */
     abstract class Serializer<S extends Durable<S>> extends TypeSerializerSingleton<S> {
 
-        private static final int VERSION = 1;
+        private static final int VERSION = 2;   // 2: with the origin of the events
 
         abstract S read(DataInputView in) throws IOException;
 

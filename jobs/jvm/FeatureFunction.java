@@ -23,18 +23,27 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         implements SpecializedFunction, TrailingState.Output {
 
     private static final int FEATURES = 1;
+    private static final int ENTITY = 0;
     private static final int FIRST_COLUMN = 2;      // after the entity and the row time
+    private static final int PLACE_COLUMNS = 3;     // after the features' own: partition, offset, and a consent's record
 
     final String features;
     transient StringBuilder json;
+    private transient Consents consents;
 
     FeatureFunction(String features) {
         this.features = features;
     }
 
     @Override
-    public void open(FunctionContext context) {
+    public void open(FunctionContext context) throws Exception {
         json = new StringBuilder();
+        consents = Consents.open(context);
+    }
+
+    @Override
+    public void close() {
+        Consents.close(consents);
     }
 
     /**
@@ -60,6 +69,42 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
     @Override
     public void row(long eventTimeMs, long seq, String payload) {
         collect(Row.of(eventTimeMs, seq, payload));
+    }
+
+    /** Whether a visitor's event may (still) count; the check before was made upstream, and this key's records pass here. */
+    boolean counts(Row event, int columns, long timeMs, Origin origin) {
+        if (!isVisitors(event, columns)) {
+            return true;
+        }
+        int partition = event.getFieldAs(FIRST_COLUMN + columns);
+        long offset = event.getFieldAs(FIRST_COLUMN + columns + 1);
+        if (consents.verdict(event.getFieldAs(ENTITY), partition, offset, timeMs) != Person.Verdict.COUNTS) {
+            return false;
+        }
+        origin.add(partition, offset, timeMs);
+        return true;
+    }
+
+    /** The visitor as a record of topic {@code consent} leaves it; null for an event. */
+    Person told(Row event, int columns) {
+        if (!isVisitors(event, columns)) {
+            return null;
+        }
+        byte[] control = event.getFieldAs(FIRST_COLUMN + columns + 2);
+        return control == null ? null : consents.take(event.getFieldAs(ENTITY), control,
+            event.<Integer>getFieldAs(FIRST_COLUMN + columns), event.<Long>getFieldAs(FIRST_COLUMN + columns + 1));
+    }
+
+    private boolean isVisitors(Row event, int columns) {
+        return consents != null && event.getArity() == FIRST_COLUMN + columns + PLACE_COLUMNS;
+    }
+
+    /** A row without a payload: what the online store holds for events before a time must go. */
+    void goneBefore(Person person, boolean forgotten) {
+        long timeMs = forgotten ? Person.ALL : person.goneBefore(consents.required);
+        if (timeMs != Person.NEVER) {
+            collect(Row.of(timeMs, 0L, null));
+        }
     }
 
     static Object[] values(Row event, int count) {

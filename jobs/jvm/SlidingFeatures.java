@@ -46,17 +46,40 @@ public class SlidingFeatures extends FeatureFunction {
     }
 
     @Override
-    public void open(FunctionContext context) {
+    public void open(FunctionContext context) throws Exception {
         super.open(context);
         layout = new SlidingLayout(features);
     }
 
     public void eval(Context context, Kept state, Row event, String features) {
-        SlidingState now = state.changing();
         TimeContext<Long> time = context.timeContext(Long.class);
+        Person person = told(event, layout.columns.size());
+        if (person != null) {
+            obey(context, state, person);
+            return;
+        }
+        SlidingState now = state.changing();
+        if (!counts(event, layout.columns.size(), time.time(), now.origin)) {
+            if (now.next(layout) == SlidingState.NEVER) {
+                context.clearAllState();
+            }
+            return;
+        }
         long end = (Math.floorDiv(time.time(), layout.slideMs) + 1) * layout.slideMs;
         now.add(layout, end, values(event, layout.columns.size()));
         wake(now, time);
+    }
+
+    /** As in {@link TrailingFeatures}. */
+    private void obey(Context context, Kept state, Person person) {
+        boolean forgotten = state.value != null && person.forgets(state.value.origin);
+        if (forgotten) {
+            state.value.timers(layout).forEach(context.timeContext(Long.class)::clearTimer);
+        }
+        if (forgotten || state.value == null) {
+            context.clearAllState();
+        }
+        goneBefore(person, forgotten);
     }
 
     public void onTimer(OnTimerContext context, Kept state) {

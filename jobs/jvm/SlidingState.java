@@ -48,6 +48,7 @@ public final class SlidingState implements Durable<SlidingState> {
         }
     }
 
+    final Origin origin;     // known where the entity is a visitor
     long wakesAt = NEVER;
     private TreeMap<Long, Slide> open = new TreeMap<>();
     private List<Slide> entered = new ArrayList<>();
@@ -55,6 +56,26 @@ public final class SlidingState implements Durable<SlidingState> {
     private Part.Sums[][] sums = new Part.Sums[0][];      // by window and summed column
     private long[][] distinct = new long[0][];    // by window and distinct column
     private Map<Object, Seen>[] last = maps(0);   // by distinct column
+
+    SlidingState() {
+        this(new Origin());
+    }
+
+    private SlidingState(Origin origin) {
+        this.origin = origin;
+    }
+
+    /** The times of all timers that may be set: at the last instants before slides enter or leave. */
+    Set<Long> timers(SlidingLayout layout) {
+        Set<Long> times = new HashSet<>();
+        open.keySet().forEach(end -> times.add(end - 1));
+        for (Slide slide : entered) {
+            for (long windowMs : layout.windowsMs) {
+                times.add(slide.end + windowMs - 1);
+            }
+        }
+        return times;
+    }
 
     void add(SlidingLayout layout, long end, Object[] values) {
         Slide slide = open.get(end);
@@ -191,7 +212,7 @@ public final class SlidingState implements Durable<SlidingState> {
 
     @Override
     public SlidingState copy() {
-        SlidingState copy = new SlidingState();
+        SlidingState copy = new SlidingState(origin.copy());
         copy.wakesAt = wakesAt;
         open.forEach((end, slide) -> {
             Slide same = new Slide(end, copyOf(slide.sums));
@@ -223,6 +244,7 @@ public final class SlidingState implements Durable<SlidingState> {
 
     @Override
     public void write(DataOutputView out) throws IOException {
+        origin.write(out);
         Values.writeLong(out, wakesAt);
         Values.writeLong(out, open.size());
         for (Slide slide : open.values()) {
@@ -276,7 +298,7 @@ public final class SlidingState implements Durable<SlidingState> {
 
         @Override
         SlidingState read(DataInputView in) throws IOException {
-            SlidingState state = new SlidingState();
+            SlidingState state = new SlidingState(Origin.read(in));
             state.wakesAt = Values.readLong(in);
             for (long left = Values.readLong(in); left > 0; left--) {
                 Slide slide = new Slide(Values.readLong(in), readSums(in));

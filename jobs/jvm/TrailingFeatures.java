@@ -50,20 +50,43 @@ public class TrailingFeatures extends FeatureFunction {
     }
 
     @Override
-    public void open(FunctionContext context) {
+    public void open(FunctionContext context) throws Exception {
         super.open(context);
         layout = new Layout(features);
     }
 
     /** An event waits for its turn; one timer an entity wakes it at the first. */
     public void eval(Context context, Kept state, Row event, String features) {
-        TrailingState now = state.changing();
         TimeContext<Long> time = context.timeContext(Long.class);
+        Person person = told(event, layout.columns.size());
+        if (person != null) {
+            obey(context, state, person);
+            return;
+        }
+        TrailingState now = state.changing();
+        if (!counts(event, layout.columns.size(), time.time(), now.origin)) {
+            if (now.isUnused()) {
+                context.clearAllState();
+            }
+            return;
+        }
         now.add(time.time(), values(event, layout.columns.size()));
         if (time.time() < now.wakesAt) {
             now.wakesAt = time.time();
             time.registerOnTime(now.wakesAt);
         }
+    }
+
+    /** Timers go too: a checkpoint would hold the visitor's id as long as one is left. */
+    private void obey(Context context, Kept state, Person person) {
+        boolean forgotten = state.value != null && person.forgets(state.value.origin);
+        if (forgotten) {
+            state.value.timers().forEach(context.timeContext(Long.class)::clearTimer);
+        }
+        if (forgotten || state.value == null) {
+            context.clearAllState();
+        }
+        goneBefore(person, forgotten);
     }
 
     public void onTimer(OnTimerContext context, Kept state) {

@@ -25,6 +25,7 @@ public final class TrailingState implements Durable<TrailingState> {
         void row(long eventTimeMs, long seq, String payload);
     }
 
+    final Origin origin;     // known where the entity is a visitor
     long wakesAt = NEVER;    // the earliest timer that was set for an event
     long endsAt = NEVER;     // the timer after which nothing of the entity may be left
     private long seq;        // events so far
@@ -33,6 +34,25 @@ public final class TrailingState implements Durable<TrailingState> {
     private List<Event> recent = new ArrayList<>();
     private int[] from = new int[0];    // by frame: the first of `recent` that is in its window
     private Part[][] frames;
+
+    TrailingState() {
+        this(new Origin());
+    }
+
+    private TrailingState(Origin origin) {
+        this.origin = origin;
+    }
+
+    /** The times of all timers that may be set. */
+    List<Long> timers() {
+        List<Long> times = new ArrayList<>(List.of(wakesAt, endsAt));
+        waiting.forEach(event -> times.add(event.time));
+        return times;
+    }
+
+    boolean isUnused() {
+        return seq == 0 && waiting.isEmpty();
+    }
 
     void add(long time, Object[] values) {
         int place = waiting.size();
@@ -149,7 +169,7 @@ public final class TrailingState implements Durable<TrailingState> {
 
     @Override
     public TrailingState copy() {
-        TrailingState copy = new TrailingState();
+        TrailingState copy = new TrailingState(origin.copy());
         copy.wakesAt = wakesAt;
         copy.endsAt = endsAt;
         copy.seq = seq;
@@ -166,6 +186,7 @@ public final class TrailingState implements Durable<TrailingState> {
 
     @Override
     public void write(DataOutputView out) throws IOException {
+        origin.write(out);
         Values.writeLong(out, wakesAt);
         Values.writeLong(out, endsAt);
         Values.writeLong(out, seq);
@@ -213,7 +234,7 @@ public final class TrailingState implements Durable<TrailingState> {
 
         @Override
         TrailingState read(DataInputView in) throws IOException {
-            TrailingState state = new TrailingState();
+            TrailingState state = new TrailingState(Origin.read(in));
             state.wakesAt = Values.readLong(in);
             state.endsAt = Values.readLong(in);
             state.seq = Values.readLong(in);

@@ -35,7 +35,7 @@ def contract_jar() -> Path:
 def _compile(sources: list[Path], jar: Path) -> None:
     import pyflink
 
-    libraries = [str(path) for path in (Path(pyflink.__file__).parent / "lib").glob("*.jar")]
+    libraries = [*map(str, (Path(pyflink.__file__).parent / "lib").glob("*.jar")), str(jars.flink_kafka_connector())]
     with tempfile.TemporaryDirectory() as folder:
         command = [
             str(JAVA),

@@ -1,11 +1,12 @@
 """The topic's events as the sessions that a model learns from."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from jobs import connections
+from jobs.consent import Consents
 from jobs.errors import ServiceError
 from jobs.events import HEARTBEAT, Refusal, parse
 from models.dataset import Event, Session
@@ -66,8 +67,14 @@ class Visits:
 class Tail:
     """What comes into a topic, from a moment on. No group: where it stands is told by what was learned."""
 
-    def __init__(self, bootstrap: str, topic: str, since_ms: int) -> None:
-        """Raises ServiceError if the broker doesn't answer or there is no such topic."""
+    def __init__(
+        self, bootstrap: str, topic: str, since_ms: int, consents: Callable[[], Consents] = lambda: Consents("assumed")
+    ) -> None:
+        """`consents` says what visitors agreed to, as it stands when it is called; nothing is learned from others.
+
+        Raises ServiceError if the broker doesn't answer or there is no such topic.
+        """
+        self._consents = consents
         try:
             self._consumer = KafkaConsumer(
                 **connections.kafka_python(bootstrap), group_id=None, enable_auto_commit=False, allow_auto_create_topics=False
@@ -82,9 +89,16 @@ class Tail:
             raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
 
     def read(self) -> list[bytes | None]:
-        """The values of up to 10,000 new records; empty after a second without one."""
+        """The values of up to 10,000 new records that count; empty after a second without one."""
         batches = self._consumer.poll(timeout_ms=POLL_MS, max_records=10_000)
-        return [record.value for batch in batches.values() for record in batch]
+        if not batches:
+            return []
+        consents = self._consents()
+        return [
+            each.value for batch in batches.values() for each in batch
+            if each.key is None
+            or consents.verdict(each.key.decode(errors="replace"), each.partition, each.offset, each.timestamp) == "counts"
+        ]  # fmt: skip
 
     def close(self) -> None:
         self._consumer.close()

@@ -57,6 +57,11 @@ class ContextReader:
         self._features = list(features)
         self._fields = [feature_field(*_split(feature)) for feature in features]
 
+    @property
+    def width(self) -> int:
+        """C, the number of features."""
+        return len(self._features)
+
     def read(self, visitor_ids: Sequence[str]) -> np.ndarray:
         """float32 [B, C]: the newest value of each feature, 0.0 for missing and null ones.
 
@@ -66,10 +71,10 @@ class ContextReader:
             return np.zeros((len(visitor_ids), len(self._fields)), np.float32)
         keys = [entity_key(self._project, {"visitor_id": visitor_id}) for visitor_id in visitor_ids]
         replies = self._connection.exchange([("HMGET", key, *self._fields) for key in keys])
-        for visitor_id, reply in zip(visitor_ids, replies, strict=True):
+        for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
-                    f"Redis refused to read the features of visitor {visitor_id!r}: {reply}",
+                    f"Redis refused to read a visitor's features: {reply}",
                     "LIVESHELF_REDIS_URL must name the online store of the feature repository",
                 ) from reply
         return np.array([self._decode(values) for values in replies], np.float32)

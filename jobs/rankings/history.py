@@ -21,10 +21,15 @@ class Session(NamedTuple):
     items: list[str]
     purchased: frozenset[str]
 
+    @classmethod
+    def nothing(cls, event_time_ms: int) -> "Session":
+        """What is known of a visitor without consent: that something happened."""
+        return cls([event_time_ms], [""], [""], frozenset())
+
     @property
     def session_events(self) -> int:
         """Events without repeats, of every type."""
-        return len(self.event_times_ms)
+        return sum(map(bool, self.types))
 
     @property
     def event_time_ms(self) -> int:

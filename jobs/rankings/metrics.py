@@ -22,10 +22,11 @@ class RankingMetrics:
         self._batch_rows = group.counter("batch_rows")
         self._superseded = group.counter("rows_superseded")
         self._lists = {
-            level: group.counter(f"lists_{level or 'personal'}") for level in (None, "popular", "model_error")
+            level: group.counter(f"lists_{level or 'personal'}") for level in (None, "popular", "model_error", "no_consent")
         }
         self._written = group.counter("lists_written")
         self._stale = group.counter("stale_writes")
+        self._forgotten = group.counter("lists_forgotten")
         self._models_taken = group.counter("models_taken")
         self._models_refused = group.counter("models_refused")
         self._refusals = 0
@@ -34,15 +35,22 @@ class RankingMetrics:
         # Cumulative, as Prometheus means `le`: a list that took 7 ms counts in le_10 and in all above.
         self._latency = [group.counter(f"event_to_redis_ms_le_{bound}") for bound in (*LATENCY_BOUNDS_MS, "inf")]
 
-    def batch(self, rows: int, ranked: list[RankedList], counts: PublishCounts) -> None:
-        """A batch of `rows`, of which the lists were ranked and published."""
+    def rows(self, rows: int, superseded: int) -> None:
+        """A batch of `rows`."""
         self._batches.inc()
         self._batch_rows.inc(rows)
-        self._superseded.inc(rows - len(ranked))
+        self._superseded.inc(superseded)
+
+    def lists(self, ranked: list[RankedList], counts: PublishCounts) -> None:
+        """A batch's lists, as they were published."""
         for level, lists in Counter(one.fallback for one in ranked).items():
             self._lists[level].inc(lists)
         self._written.inc(counts.written)
         self._stale.inc(counts.stale)
+
+    def forgotten(self, lists: int) -> None:
+        """Lists taken away because a visitor said so."""
+        self._forgotten.inc(lists)
 
     def model_taken(self) -> None:
         """Another version serves from here on."""

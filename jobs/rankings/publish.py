@@ -25,6 +25,29 @@ redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """)
 
+# What a visitor's withdrawal or erasure does to the list: 1 if it was replaced. The new value's version is one above the
+# stored one and above the newest list that may be on its way, so neither a replay nor a zombie puts an old one back, and
+# the visitor's next event, which lies at that offset or behind, may. (A version's last 16 digits are an offset, far below
+# 2^53.) KEYS[1] the list; ARGV: the least version, first event time that stays, the value behind its version, expiry in
+# epoch ms, the mark.
+FORGET = Script("""
+local stored = redis.call('GET', KEYS[1])
+local version = ARGV[1]
+if stored then
+  local list = cjson.decode(stored)
+  if list.fallback == ARGV[5] or list.event_time_ms >= tonumber(ARGV[2]) then return 0 end
+  local above = string.sub(list.version, 1, 4) .. string.format('%016.0f', tonumber(string.sub(list.version, 5)) + 1)
+  if above > version then version = above end
+elseif ARGV[5] == 'erased' then return 0 end
+redis.call('SET', KEYS[1], '{"version":"' .. version .. ARGV[3], 'PXAT', ARGV[4])
+return 1
+""")
+ERASED = "erased"
+ALWAYS_MS = 2**53 - 1
+# A worker that outlived its own failure is gone within Flink's heartbeat timeout of 10 s; after that no mark is needed,
+# as a replay knows who was erased before it reads the first event.
+TOMBSTONE_S = 20
+
 
 def version(partition: int, offset: int) -> str:
     """The version of the list that answers the event at a place in Kafka: 4 digits of partition, 16 of offset."""
@@ -41,6 +64,37 @@ class Publication(NamedTuple):
     session: Session
     context: list[float]  # the feature service's values that the model got
     computed_at_ms: int
+
+
+class Forgotten(NamedTuple):
+    """A list that must go because its visitor withdrew (`ranked` is then the popularity list) or was erased (None)."""
+
+    visitor_id: str
+    newest: tuple[int, int]  # partition and offset of the visitor's newest event that counted; -1, -1 if none is known
+    event_time_ms: int  # of the withdrawal; for an erasure, lists for events before this time go
+    ranked: RankedList | None
+    computed_at_ms: int
+    model: str
+
+    def arguments(self, ttl_ms: int) -> Command:
+        """The script's arguments: see `FORGET`."""
+        mark = self.ranked.fallback if self.ranked else ERASED
+        value = ShelfValue(
+            version=version(0, 0),
+            items=self.ranked.items if self.ranked else [],
+            scores=self.ranked.scores if self.ranked else [],
+            model=self.model,
+            event_time_ms=self.event_time_ms if self.ranked else 0,
+            computed_at_ms=self.computed_at_ms,
+            session_events=0,
+            fallback=mark,
+            list_id="",
+        )
+        behind_version = msgspec.json.encode(value)[len('{"version":"') + len(version(0, 0)) :]
+        gone_before_ms = ALWAYS_MS if self.ranked else self.event_time_ms
+        expiry_ms = self.event_time_ms + ttl_ms if self.ranked else self.computed_at_ms + TOMBSTONE_S * 1000
+        partition, offset = self.newest
+        return version(max(partition, 0), offset + 1), gone_before_ms, behind_version, expiry_ms, mark
 
 
 class PublishCounts(NamedTuple):
@@ -124,23 +178,38 @@ class Publisher:
         the batch again does no harm.
         """
         replies = self._connection.run(SCRIPT, list(map(self._call, publications, values)))
-        for publication, reply in zip(publications, replies, strict=True):
+        for reply in replies:
             if isinstance(reply, redis.ResponseError):
-                raise self._refused(publication, reply) from reply
+                raise self._refused(reply) from reply
         written = sum(replies)
         return PublishCounts(written, len(replies) - written)
+
+    def forget(self, lists: Sequence[Forgotten]) -> int:
+        """Replace the lists of visitors who said so, by a popularity list or by a mark that goes by itself; how many were.
+
+        Raises ServiceError as `publish` does; doing it again does no harm.
+        """
+        replies = self._connection.run(FORGET, [(self._key(one.visitor_id), *one.arguments(self._ttl_ms)) for one in lists])
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError):
+                raise self._refused(reply) from reply
+        return sum(replies)
 
     def close(self) -> None:
         self._connection.close()
 
-    def _call(self, publication: Publication, value: bytes) -> Command:
-        key = f"shelf:{{{publication.visitor_id}}}:{self._channel}"
-        expires_at_ms = publication.session.event_time_ms + self._ttl_ms
-        return key, version(publication.partition, publication.offset), value, expires_at_ms
+    def _key(self, visitor_id: str) -> str:
+        return f"shelf:{{{visitor_id}}}:{self._channel}"
 
-    def _refused(self, publication: Publication, error: redis.ResponseError) -> ServiceError:
-        key = f"shelf:{{{publication.visitor_id}}}:{self._channel}"
+    def _call(self, publication: Publication, value: bytes) -> Command:
+        expires_at_ms = publication.session.event_time_ms + self._ttl_ms
+        return self._key(publication.visitor_id), version(publication.partition, publication.offset), value, expires_at_ms
+
+    def _refused(self, error: redis.ResponseError) -> ServiceError:
+        """Says the key without the id: what an operator raises stands in Flink's logs."""
+        key = f"shelf:{{…}}:{self._channel}"
         return ServiceError(
             f"Redis refused to write {key}: {error}",
-            f"if the key holds something else (TYPE {key}), delete it; if Redis is full or read-only, make it writable",
+            "if a key of that form holds something else (SCAN, TYPE), delete it; if Redis is full or read-only, "
+            "make it writable",
         )

@@ -14,11 +14,12 @@ In any other language it is one GET and one JSON document:
             "event_time_ms": 1217548800000,      newest event of the session that the list answers
             "computed_at_ms": 1217548800012,     when the list was computed
             "session_events": 3,                 events in that session
-            "fallback": null,                    or "popular" (nothing known of the session), or "model_error"
+            "fallback": null,                    or "popular" (nothing known of the session), "model_error",
+                                                 "no_consent" (popular, and nothing personal), "erased" (as absent)
             "list_id": "0-42"}                   send it back with impressions and clicks, with the position from 0
 
     value = redis.get("shelf:{" + visitor + "}:home")
-    if value is null:                             absent: no event lately; show your own default
+    if value is null or value.fallback is "erased":   absent: no event lately; show your own default
     else if value.fallback is not null:           fallback: a popularity list, not personal
     else if now_ms - value.computed_at_ms > 1800000:   stale: personal, but old
     else:                                         fresh
@@ -36,6 +37,7 @@ import redis
 import redis.asyncio
 
 State = Literal["fresh", "stale", "fallback", "absent"]
+ERASED = "erased"  # the mark that stands for some seconds where an erased visitor's list stood
 
 
 class ShelfError(Exception):
@@ -131,6 +133,8 @@ def shelf(visitor_id: str, key: str, value: bytes | str | None, stale_after_s: f
 def _shelf(visitor_id: str, fields: Mapping[str, Any], stale_after_s: float, now_ms: float) -> Shelf:
     age_s = (now_ms - fields["computed_at_ms"]) / 1000
     fallback = fields["fallback"]
+    if fallback == ERASED:
+        return Shelf(visitor_id)
     return Shelf(
         visitor_id=visitor_id,
         state="fallback" if fallback else "stale" if age_s > stale_after_s else "fresh",

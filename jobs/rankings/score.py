@@ -27,7 +27,7 @@ MAX_GROUPS = 8
 SPARE_ITEMS = 10
 WIDER = 8
 
-Fallback = Literal["popular", "model_error"]
+Fallback = Literal["popular", "model_error", "no_consent"]
 Ranking = tuple[list[str], list[float]]  # item ids and their scores, best first
 
 
@@ -36,7 +36,7 @@ class RankedList(NamedTuple):
 
     items: list[str]
     scores: list[float]
-    fallback: Fallback | None  # popular: no known item in the session; model_error: a score that isn't finite
+    fallback: Fallback | None  # popular: no known item in the session; model_error: a score that isn't finite; no_consent
     session_items: list[str]  # what the model saw of the session, oldest first
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from jobs.rankings.context import ContextReader
 from jobs.rankings.history import Session, current_session, newest_rows
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
-from jobs.rankings.publish import Encoder, Publication, Publisher
+from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.score import RankedList, Scorer
 from models.bundle import Bundle
 
@@ -40,6 +41,29 @@ class RankConfig:
     def __repr__(self) -> str:
         """Without the address, which may hold a password."""
         return f"RankConfig({Path(self.model_dir).name}, {self.channel!r}, list_size={self.list_size})"
+
+
+CONTROLS = ("withdrawn", "erased")
+
+
+class Row(NamedTuple):
+    """A visitor's newest row in a batch: what the JVM says, and its place."""
+
+    place: int
+    visitor_id: str
+    partition: int
+    offset: int
+    history: str
+    event_time_ms: int
+    consent: str | None
+
+
+class Ranked(NamedTuple):
+    """A list, and what it was made of."""
+
+    ranked: RankedList
+    session: Session
+    context: list[float]
 
 
 class RankSessions(ScalarFunction):
@@ -87,44 +111,72 @@ class RankSessions(ScalarFunction):
         offset: pd.Series,
         history: pd.Series,
         appended_at_ms: pd.Series,
+        consent: pd.Series,
     ) -> pd.Series:
-        """The log record of each visitor's newest row; None for the rows that a later one of the batch supersedes.
+        """The log record of each visitor's newest row that was ranked; None for all others.
 
         `history` is packed as `history.current_session` reads it, `appended_at_ms` is the
         Kafka record's timestamp: the latency counters mean something where producers set it to the present.
+        `consent` says what else a row may be (`jobs/jvm/Histories.java`).
         """
         if self._models.poll():
             self._serve(self._models.bundle)
             self._metrics.model_taken()
         rows = newest_rows(visitor_id)
-        visitors = visitor_id.take(rows).tolist()
-        histories = history.take(rows).tolist()
-        sessions = [current_session(packed, self._gap_ms) for packed in histories]
+        columns = (visitor_id, partition, offset, history, appended_at_ms, consent)
+        batch = list(map(Row, rows, *(column.take(rows).tolist() for column in columns)))
+        ranked = self._rank([row for row in batch if row.consent != "erased"])
+        self._forget([row for row in batch if row.consent in CONTROLS], ranked)
+        published = [row for row in batch if row.consent not in CONTROLS]
+        records = np.full(len(visitor_id), None, dtype=object)
+        for place, record in self._publish(published, ranked).items():
+            records[place] = record
+        self._metrics.models_refused(self._models.refusals)
+        self._metrics.rows(len(visitor_id), len(visitor_id) - len(rows))
+        return pd.Series(records)
+
+    def _rank(self, rows: list[Row]) -> dict[int, Ranked]:
+        """By place in the batch; whoever didn't consent gets the popularity list, and nothing of theirs is read."""
+        if not rows:
+            return {}
         started = time.perf_counter_ns()
-        contexts = self._context.read(visitors)
+        sessions = [
+            Session.nothing(row.event_time_ms) if row.consent else current_session(row.history, self._gap_ms) for row in rows
+        ]
+        agreed = [number for number, row in enumerate(rows) if not row.consent]
+        contexts = np.zeros((len(rows), self._context.width), np.float32)
+        contexts[agreed] = self._context.read([rows[number].visitor_id for number in agreed])
         read = time.perf_counter_ns()
-        ranked = self._scorer.rank(sessions, contexts)
-        scored = time.perf_counter_ns()
-        origins = zip(visitors, partition.take(rows).tolist(), offset.take(rows).tolist(), strict=True)
-        publications = _publications(list(origins), ranked, sessions, contexts)
+        lists = self._scorer.rank(sessions, contexts)
+        self._metrics.spent(model_ns=time.perf_counter_ns() - read, redis_ns=read - started)
+        return {
+            row.place: Ranked(one._replace(fallback="no_consent") if row.consent else one, session, context)
+            for row, one, session, context in zip(rows, lists, sessions, contexts.tolist(), strict=True)
+        }
+
+    def _publish(self, rows: list[Row], ranked: dict[int, Ranked]) -> dict[int, str]:
+        """Lists into Redis; the log records of those that were personal or could have been, by place in the batch."""
+        if not rows:
+            return {}
+        started, now_ms = time.perf_counter_ns(), time.time_ns() // 1_000_000
+        publications = [Publication(*row[1:4], *ranked[row.place], now_ms) for row in rows]
         values = [self._encoder.value(publication) for publication in publications]
-        encoded = time.perf_counter_ns()
         failpoints.reached("rankings.before_write")
         counts = self._publisher.publish(publications, values)
         failpoints.reached("rankings.after_write")
-        written = time.perf_counter_ns()
-        records = np.full(len(visitor_id), None, dtype=object)
-        records[rows] = list(map(self._encoder.log_record, publications, values))
-        self._metrics.batch(len(visitor_id), ranked, counts)
-        self._metrics.models_refused(self._models.refusals)
-        self._metrics.spent(model_ns=scored - read, redis_ns=read - started + written - encoded)
-        self._metrics.visible(appended_at_ms.to_numpy()[rows], time.time_ns() // 1_000_000)
-        return pd.Series(records)
+        self._metrics.spent(model_ns=0, redis_ns=time.perf_counter_ns() - started)
+        self._metrics.lists([publication.ranked for publication in publications], counts)
+        appended_at_ms = np.fromiter((row.event_time_ms for row in rows), np.int64, len(rows))
+        self._metrics.visible(appended_at_ms, time.time_ns() // 1_000_000)
+        logged = zip(rows, publications, values, strict=True)
+        return {row.place: self._encoder.log_record(one, value) for row, one, value in logged if not row.consent}
 
-
-def _publications(
-    origins: list[tuple[str, int, int]], ranked: list[RankedList], sessions: list[Session], contexts: np.ndarray
-) -> list[Publication]:
-    now_ms = time.time_ns() // 1_000_000
-    rows = zip(origins, ranked, sessions, contexts.tolist(), strict=True)
-    return [Publication(*origin, one, session, context, now_ms) for origin, one, session, context in rows]
+    def _forget(self, rows: list[Row], ranked: dict[int, Ranked]) -> None:
+        now_ms, version = time.time_ns() // 1_000_000, self._models.bundle.version
+        popular = {row.place: ranked[row.place].ranked for row in rows if row.place in ranked}
+        lists = [
+            Forgotten(row.visitor_id, (row.partition, row.offset), row.event_time_ms, popular.get(row.place), now_ms, version)
+            for row in rows
+        ]
+        if lists:
+            self._metrics.forgotten(self._publisher.forget(lists))

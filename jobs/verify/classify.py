@@ -1,25 +1,30 @@
-"""What becomes of each record: refused, heartbeat, late, duplicate or counted (pure)."""
+"""What becomes of each record: refused, heartbeat, suppressed, late, duplicate or counted (pure)."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jobs.consent import Consents
 from jobs.events import HEARTBEAT, Event, Refusal, parse
 from jobs.verify.slice import Position, Record
 
-Kind = Literal["refused", "heartbeat", "late", "duplicate", "counted"]
+Kind = Literal["refused", "heartbeat", "suppressed", "late", "duplicate", "counted"]
 FUTURE = Refusal("future_event_time", "event_time_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record and what becomes of it; `event` is None when it is refused, `refusal` when it isn't."""
+    """One record and what becomes of it; `event` is None when it is refused, `refusal` when it isn't.
+
+    A `forgotten` one counts for items and categories, and no more for its visitor, who withdrew or was erased since.
+    """
 
     record: Record
     kind: Kind
     event: Event | None = None
     refusal: Refusal | None = None
+    forgotten: bool = False
 
     @property
     def arrival(self) -> tuple[int, int, int]:
@@ -40,6 +45,10 @@ class Classified:
     def of_kind(self, *kinds: Kind) -> list[Entry]:
         return [entry for entry in self.entries if entry.kind in kinds]
 
+    def remembered(self, *kinds: Kind) -> list[Entry]:
+        """Those that count for their visitors."""
+        return [entry for entry in self.of_kind(*kinds) if not entry.forgotten]
+
     def refused_by_reason(self) -> dict[str, int]:
         return dict(Counter(entry.refusal.reason for entry in self.of_kind("refused")).most_common())
 
@@ -51,14 +60,16 @@ def classify(
     refused_as_future: Collection[Position] = (),
     now_ms: int | None = None,
     max_skew_ms: int = 300_000,
+    consents: Consents | None = None,
 ) -> Classified:
     """Walks each partition in offset order; `records` come sorted by (partition, offset).
 
     An accepted record is late when its event time is at most the highest so far (its own included) minus `delay_ms`.
     Of the on-time ones the first with an event_id counts. Heartbeats move event time and are never late.
     An event too far in the future for the job's clock may not be so any more now: `refused_as_future` holds the places
-    where the job said so.
+    where the job said so. `consents` as they stand now; nobody has withdrawn if there are none.
     """
+    consents = consents or Consents("assumed")
     entries: list[Entry] = []
     newest_ms: dict[int, int] = {}
     counted_ids: set[str] = set()
@@ -72,7 +83,11 @@ def classify(
         event_time_ms = parsed["event_time_ms"]
         newest_ms[record.partition] = max(newest_ms.get(record.partition, 0), event_time_ms)
         late = event_time_ms <= newest_ms[record.partition] - delay_ms
-        entries.append(Entry(record, _kind(parsed, late, counted_ids), event=parsed))
+        verdict = "counts"
+        if parsed["event_type"] != HEARTBEAT:
+            verdict = consents.verdict(parsed["visitor_id"], *record.position, event_time_ms)
+        kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ids)
+        entries.append(Entry(record, kind, event=parsed, forgotten=verdict == "forgotten"))
     return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
 
 

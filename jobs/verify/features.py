@@ -20,6 +20,7 @@ from jobs.verify.views import Aggregate, View
 Value = str | int | float | list | None
 Key = tuple[str | int | float, ...]  # an entity's values, in the order of View.keys
 Columns = dict[str, Value]
+PERSON = "visitor_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry]) -> dict[Key, 
     """The columns of each entity's events, by event time and then arrival."""
     groups: dict[Key, list[Entry]] = defaultdict(list)
     for entry in counted:
-        if all(key in entry.event for key in keys):
+        if all(key in entry.event for key in keys) and not (entry.forgotten and PERSON in keys):
             groups[tuple(entry.event[key] for key in keys)].append(entry)
     return {
         key: [with_derived(each.event) for each in sorted(group, key=lambda entry: entry.arrival)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jobs.consent import Consents
 from jobs.events import Event
 from jobs.verify.classify import Entry
 from jobs.verify.features import session_starts
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # onnxruntime takes 0.3 s to import
 LAST_EVENTS = 50  # arrivals of a visitor that the ranker keeps
 BATCH = 256
 POPULAR = "popular"
+NO_CONSENT = "no_consent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,22 @@ def current_sessions(entries: Iterable[Entry], gap_ms: int) -> dict[str, Session
     for entry in entries:
         arrivals[entry.event["visitor_id"]].append(entry)
     return {visitor: _current_session(group, gap_ms) for visitor, group in arrivals.items()}
+
+
+def without_consent(entries: Iterable[Entry], consents: Consents, visitors: Iterable[str]) -> set[str]:
+    """Who gets the popularity list for want of consent: who withdrew last, and whose newest event came without consent.
+
+    `entries` are those that count for their visitors and the suppressed ones, in offset order; `visitors` have said
+    something.
+    """
+    found: dict[str, bool] = {}
+    for entry in entries:
+        visitor, time_ms = entry.event["visitor_id"], entry.event["event_time_ms"]
+        latest = consents.latest(visitor)
+        if entry.kind != "suppressed" or latest is None or time_ms >= latest.at_ms:
+            found[visitor] = entry.kind == "suppressed"
+    withdrawn = {visitor for visitor in visitors if consents.latest(visitor).state == "withdrawn"}
+    return withdrawn | {visitor for visitor, denied in found.items() if denied}
 
 
 def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import redis
 
-from jobs import connections
+from jobs import connections, consent
 from jobs.errors import DefinitionError
 from jobs.settings import Settings
 from jobs.verify import conservation, features, lists, online, shelf
-from jobs.verify.classify import Classified, classify
+from jobs.verify.classify import Classified, Kind, classify
 from jobs.verify.report import Report
 from jobs.verify.slice import Slice, read_slice
 from jobs.verify.views import View, plain_views
@@ -91,6 +91,7 @@ def verify_once(checked: Checked) -> Report:
     started_s, report = time.monotonic(), Report()
     settings, bootstrap = checked.settings, checked.addresses.kafka_bootstrap
     events = read_slice(bootstrap, checked.topic, checked.since)
+    consents = consent.read(bootstrap, settings.consent_topic, settings.consent)
     dead = conservation.letters_for(events, read_slice(bootstrap, settings.dead_topic, must_exist=False))
     late = conservation.letters_for(events, read_slice(bootstrap, settings.late_topic, must_exist=False))
     classified = classify(
@@ -98,9 +99,10 @@ def verify_once(checked: Checked) -> Report:
         checked.views[0].delay_ms,
         refused_as_future=conservation.refused_as_future(dead),
         max_skew_ms=settings.max_clock_skew_s * 1000,
+        consents=consents,
     )
     conservation.compare_letters(report, classified, dead, late)
-    expired = _verify_features(report, checked, classified) + _verify_lists(report, checked, classified)
+    expired = _verify_features(report, checked, classified) + _verify_lists(report, checked, classified, consents)
     report.watermark_ms = classified.watermark_ms
     report.refused_by_reason = classified.refused_by_reason()
     report.counts = balance(events, classified, settings.session_gap_s * 1000) | {"expired": expired}
@@ -109,8 +111,11 @@ def verify_once(checked: Checked) -> Report:
 
 
 def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int]:
-    """The slice in numbers; `accepted + refused = read` and `heartbeats + late + duplicates + counted = accepted`."""
-    kinds = {kind: len(classified.of_kind(kind)) for kind in ("refused", "heartbeat", "late", "duplicate", "counted")}
+    """The slice in numbers; `accepted + refused = read` and `heartbeats + suppressed + late + duplicates + counted = accepted`.
+
+    `forgotten` are those of them whose visitors withdrew or were erased since.
+    """
+    kinds = {kind: len(classified.of_kind(kind)) for kind in get_args(Kind)}
     counted = classified.of_kind("counted")
     visitors = features.events_by_key(("visitor_id",), counted)
     times_ms = [[event["event_time_ms"] for event in group] for group in visitors.values()]
@@ -119,9 +124,11 @@ def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int
         "accepted": len(events.records) - kinds["refused"],
         "refused": kinds["refused"],
         "heartbeats": kinds["heartbeat"],
+        "suppressed": kinds["suppressed"],
         "late": kinds["late"],
         "duplicates": kinds["duplicate"],
         "counted": kinds["counted"],
+        "forgotten": sum(entry.forgotten for entry in classified.entries),
         "after_watermark": sum(entry.event["event_time_ms"] > classified.watermark_ms for entry in counted),
         "visitors": len(visitors),
         "sessions": sum(len(features.session_starts(each, gap_ms)) for each in times_ms),
@@ -146,13 +153,17 @@ def _verify_features(report: Report, checked: Checked, classified: Classified) -
     )
 
 
-def _verify_lists(report: Report, checked: Checked, classified: Classified) -> int:
+def _verify_lists(report: Report, checked: Checked, classified: Classified, consents: consent.Consents) -> int:
     """Every visitor's list and its log record; how many lists have outlived their ttl."""
     settings = checked.settings
-    sessions = lists.current_sessions(classified.of_kind("counted", "late", "duplicate"), settings.session_gap_s * 1000)
+    arrived = classified.remembered("counted", "late", "duplicate", "suppressed")
+    denied = lists.without_consent(arrived, consents, consents.visitors())
+    allowed = [each for each in arrived if each.kind != "suppressed" and each.event["visitor_id"] not in denied]
+    sessions = lists.current_sessions(allowed, settings.session_gap_s * 1000)
     log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False)
-    logged = shelf.newest_logged(log.records, settings.channel)
-    stored = shelf.read_lists(checked.client, sessions, settings.channel)
+    gone = {entry.record.position for entry in classified.entries if entry.forgotten or entry.kind == "suppressed"}
+    logged = shelf.newest_logged(log.records, settings.channel, gone)
+    stored = shelf.read_lists(checked.client, [*sessions, *denied], settings.channel)
     serving = checked.versions.serving
     made_by = {visitor: checked.versions.named(shelf.model_of(stored.get(visitor, b""))) for visitor in sessions}
     now_ms = time.time_ns() // 1_000_000
@@ -169,5 +180,6 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified) -> i
         shelf.compare_log(report, group, theirs, bundle)
         standing = {visitor: session for visitor, session in group.items() if visitor not in expired}
         shelf.compare_lists(report, standing, rankings, stored, model=bundle.version, list_size=settings.list_size)
-    shelf.compare_list_keys(report, checked.client, sessions, settings.channel)
+    shelf.compare_without_consent(report, denied, stored, serving, settings.list_size)
+    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], settings.channel)
     return len(expired)

@@ -1,6 +1,6 @@
 """The published lists in Redis and their log in Kafka, against the oracle's rankings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from jobs.errors import DataError
 from jobs.verify.lists import Ranked, Session, known_events
 from jobs.verify.report import Report
-from jobs.verify.slice import Record
+from jobs.verify.slice import Position, Record
 
 if TYPE_CHECKING:
     import redis
@@ -32,9 +32,12 @@ class LogRecord(msgspec.Struct):
     session_items: list[str]
 
 
-def newest_logged(records: Iterable[Record], channel: str) -> dict[str, LogRecord]:
+def newest_logged(
+    records: Iterable[Record], channel: str, forgotten: Collection[Position] = ()
+) -> dict[str, LogRecord]:
     """Each visitor's log record with the highest partition and offset of its event; of equal ones the last that was logged.
 
+    Records that answer events at the places in `forgotten` are left to the topic's retention and not looked at.
     Raises DataError for a record that isn't one.
     """
     newest: dict[str, LogRecord] = {}
@@ -45,6 +48,8 @@ def newest_logged(records: Iterable[Record], channel: str) -> dict[str, LogRecor
             place = f"partition {record.partition}, offset {record.offset}"
             what = f"the rankings log holds at {place} what isn't its record: {error}"
             raise DataError(what, "check rankings_topic") from error
+        if (logged.partition, logged.offset) in forgotten:
+            continue
         before = newest.get(logged.visitor_id, logged)
         newer = (logged.partition, logged.offset) >= (before.partition, before.offset)
         if logged.channel == channel and newer:
@@ -108,6 +113,18 @@ def compare_lists(
         if ranked:
             report.compare("list:fallback", visitor, ranked.fallback, found.get("fallback", "absent"))
             _compare_ranking(report, visitor, ranked, found, list_size)
+
+
+def compare_without_consent(
+    report: Report, visitors: Iterable[str], stored: Mapping[str, bytes], bundle: "Bundle", list_size: int
+) -> None:
+    """Who didn't consent finds the popularity list, marked so, and nothing of a session in it."""
+    popular = [item for item in bundle.popular if not bundle.names or item in bundle.names][:list_size]
+    for visitor in visitors:
+        found = _decode(stored.get(visitor, b""))
+        report.compare("no_consent:fallback", visitor, "no_consent", found.get("fallback"))
+        report.compare("no_consent:items", visitor, popular, found.get("items"))
+        report.compare("no_consent:session_events", visitor, 0, found.get("session_events"))
 
 
 def model_of(value: bytes) -> str:

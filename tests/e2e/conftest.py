@@ -70,7 +70,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     name = re.sub(r"\W+", "-", request.node.name)[:60]
     repo = tmp_path / "feature_repo"
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
-    names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings")}
+    names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
     plan.submitted_path(settings.state_dir).unlink(missing_ok=True)
     connections.redis_client(runtime.redis_url).flushall()

@@ -38,6 +38,7 @@ class Shop:
             pd.Series(list(rows)),
             pd.Series(histories),
             pd.Series([NOW_MS] * 20),
+            pd.Series([None] * 20, dtype=object),
         )
         self.offset += 20
         return [json.loads(record) for record in records]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 
-from jobs import rebuild, submit, submitted
+from jobs import consent, rebuild, submit, submitted
 from jobs.cluster import runtime, topics
 from jobs.cluster.keep import MARK, NO_RUN, Keeper
 from jobs.cluster.runtime import Runtime
@@ -48,13 +48,15 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(state_dir=tmp_path_factory.mktemp("rebuild"), kafka_port=0)
     try:
         address = runtime.up(settings, ["kafka"]).kafka_bootstrap
-        topics.create_topics(address, {"rankings": 2})
+        topics.create_topics(address, {"rankings": 2, "consent": 1})
+        consent.send(address, "consent", {"erased": consent.Record("erased", NOW_MS + 1, {"0": 2})})
         sender = senders.connect(address, "rankings", fast=False)
         log = [
             ("a", logged("a", shelf(7, "newest"))),
             ("a", logged("a", shelf(5, "older, by a zombie"))),
             ("b", logged("b", shelf(3, "b"))),
             ("b", logged("b", shelf(4, "another page"), channel="basket")),
+            ("erased", logged("erased", shelf(1, "of somebody who is forgotten"))),
             ("gone", logged("gone", shelf(9, "expired", NOW_MS - 2 * HOUR_S * 1000))),
         ]
         for visitor, value in log:
@@ -68,14 +70,14 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def config(bootstrap: str, redis_url: str) -> Config:
-    return Config(bootstrap, redis_url, "rankings", "home", HOUR_S)
+    return Config(bootstrap, redis_url, "rankings", "home", HOUR_S, "consent", "assumed")
 
 
 def stored(client: redis.Redis) -> dict[str, dict]:
     return {key.decode(): json.loads(client.get(key)) for key in client.scan_iter("shelf:*")}
 
 
-def test_an_emptied_redis_holds_each_visitors_newest_living_list_again(config: Config, client: redis.Redis) -> None:
+def test_an_emptied_redis_holds_each_visitors_newest_living_list_again_but_of_those_who_were_erased(config: Config, client: redis.Redis) -> None:
     rebuild.lists(config, Connection(config.redis_url))
     assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
     assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S

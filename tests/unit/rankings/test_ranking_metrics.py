@@ -25,7 +25,9 @@ def test_a_batch_counts_rows_lists_by_fallback_and_stale_writes() -> None:
     group = Group()
     lists = [RankedList([], [], fallback, []) for fallback in (None, None, "popular")]
 
-    RankingMetrics(group).batch(10, lists, PublishCounts(written=2, stale=1))
+    metrics = RankingMetrics(group)
+    metrics.rows(10, superseded=7)
+    metrics.lists(lists, PublishCounts(written=2, stale=1))
 
     assert {name: counter.n for name, counter in group.items() if counter.n} == {
         "batches": 1,

@@ -1,0 +1,131 @@
+"""person show, export, erase; consent grant, withdraw: what one person may ask for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.commands.shared import AsJson, load_settings, note, print_json
+
+if TYPE_CHECKING:
+    from jobs.cluster.runtime import Runtime
+    from jobs.consent import State
+    from jobs.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None, help="What is known about one person: look at it, hand it out, take it away.")
+consents = typer.Typer(rich_markup_mode=None, help="What a person says about being personalized.")
+Visitor = Annotated[str, typer.Argument(metavar="ID", help="The visitor's id.")]
+
+
+@app.command()
+def show(visitor: Visitor, as_json: AsJson = False) -> None:
+    """Print consent, events, features with their times, the list with its model, and what lies in logs and files.
+
+    \b
+    Examples:
+      liveshelf person show s22240
+      liveshelf person show s22240 --json | jq .features
+    """
+    from dataclasses import asdict
+
+    from jobs.person import known
+
+    found = known.find(*_place("kafka", "redis"), visitor)
+    if as_json:
+        return print_json(asdict(found))
+    print(known.text(found))
+
+
+@app.command()
+def export(
+    visitor: Visitor,
+    folder: Annotated[Path | None, typer.Option("--to", help="A folder that isn't there yet.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write everything about a person into a folder: JSON Lines, and a README that tells what each file holds.
+
+    \b
+    Example:
+      liveshelf person export s22240 --to s22240-export
+    """
+    from jobs.errors import SettingsError
+    from jobs.person import known
+
+    target = folder or Path(f"{visitor}-export")
+    if target.exists():
+        raise SettingsError(f"{target} is there already", "name another folder: --to FOLDER")
+    counts = known.export(known.find(*_place("kafka", "redis"), visitor), target)
+    if as_json:
+        return print_json(counts)
+    for name, count in counts.items():
+        print(f"{count:8,}  {target / name}.jsonl")
+
+
+@app.command()
+def erase(
+    visitors: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more visitors.")], as_json: AsJson = False
+) -> None:
+    """Erase people from Flink's state, Redis and offline files, wait till it is done, and print and keep a receipt.
+
+    A replay brings nothing back. What a person does from now on counts again, unless consent is or was withdrawn.
+
+    \b
+    Examples:
+      liveshelf person erase s22240
+      liveshelf consent withdraw s22240 && liveshelf person erase s22240
+    """
+    from jobs.person import erase as erasing
+    from jobs.person import receipt
+
+    made = erasing.erase(*_place("kafka", "redis", "flink"), visitors)
+    if as_json:
+        return print_json([receipt.told(*each) for each in made])
+    first, _ = made[0]
+    print(f"erased {len(made)} in {first.seconds} s:")
+    for where, what in first.erased.items():
+        print(f"  {where}: {what}")
+    print("what remains:")
+    for each in first.remains:
+        print(f"  {each.where}: {each.what}; {receipt.until(each)}")
+    for _, path in made:
+        note(f"receipt: {path}")
+
+
+@consents.command()
+def grant(visitor: Visitor) -> None:
+    """Say for a visitor that personalization is wanted, from now on.
+
+    \b
+    Example:
+      liveshelf consent grant s22240
+    """
+    _say(visitor, "granted")
+
+
+@consents.command()
+def withdraw(visitor: Visitor) -> None:
+    """Say for a visitor that personalization isn't wanted: what is known goes, and the popularity list comes.
+
+    \b
+    Example:
+      liveshelf consent withdraw s22240
+    """
+    _say(visitor, "withdrawn")
+
+
+def _say(visitor: str, state: "State") -> None:
+    import time
+
+    from jobs import consent
+
+    settings, running = _place("kafka")
+    record = consent.Record(state, time.time_ns() // 1_000_000)
+    consent.send(running.kafka_bootstrap, settings.consent_topic, {visitor: record})
+    note(f"{state}, in effect as soon as the jobs have read it")
+
+
+def _place(*services: str) -> "tuple[Settings, Runtime]":
+    from jobs.cluster import runtime
+
+    settings = load_settings()
+    return settings, runtime.attach(settings, services)

@@ -1,0 +1,130 @@
+package liveshelf;
+
+import java.util.EnumSet;
+import java.util.LinkedHashMap;
+import org.apache.flink.table.api.DataTypes;
+import org.apache.flink.table.catalog.DataTypeFactory;
+import org.apache.flink.table.functions.FunctionContext;
+import org.apache.flink.table.functions.ProcessTableFunction;
+import org.apache.flink.table.types.inference.StateTypeStrategy;
+import org.apache.flink.table.types.inference.StaticArgument;
+import org.apache.flink.table.types.inference.StaticArgumentTrait;
+import org.apache.flink.table.types.inference.TypeInference;
+import org.apache.flink.table.types.inference.TypeStrategies;
+import org.apache.flink.types.Row;
+
+/**
+ * Each visitor's last events on arrival, as far as the visitor has agreed to it.
+ *
+ * <p>{@code histories(visits => TABLE t PARTITION BY visitor_id, uid => '…')} over a table of visitor_id, kafka_partition,
+ * kafka_offset, event_time_ms, packed and control, where {@code control} is null for an event and the value of a record of
+ * topic {@code consent} for one, gives rows of kafka_partition, kafka_offset, event_time_ms, history, consent:
+ * <ul>
+ * <li>consent null: an event to rank, with its history;
+ * <li>{@code no_consent}: an event whose visitor gets the popularity list;
+ * <li>{@code withdrawn}: the same without an event; event_time_ms is the withdrawal's, the place that of the newest that counted;
+ * <li>{@code erased}: lists for events before event_time_ms must go; the place as above.
+ * </ul>
+ */
+public class Histories extends ProcessTableFunction<Row> {
+
+    private static final int VISITOR = 0;
+    private static final int PARTITION = 1;
+    private static final int OFFSET = 2;
+    private static final int TIME = 3;
+    private static final int PACKED = 4;
+    private static final int CONTROL = 5;
+
+    private transient Consents consents;
+    private transient StringBuilder text;
+
+    /** A visitor's state, as Flink stores it; see {@link FeatureFunction#state} for {@code changes}. */
+    public static class Kept {
+        public long changes;
+        public HistoryState value;
+    }
+
+    @Override
+    public void open(FunctionContext context) throws Exception {
+        consents = Consents.open(context);
+        text = new StringBuilder();
+    }
+
+    @Override
+    public void close() {
+        Consents.close(consents);
+    }
+
+    public void eval(Context context, Kept state, Row row) {
+        String visitor = row.getFieldAs(VISITOR);
+        int partition = row.getFieldAs(PARTITION);
+        long offset = row.getFieldAs(OFFSET);
+        byte[] control = row.getFieldAs(CONTROL);
+        if (control != null) {
+            obey(context, state, consents.take(visitor, control, partition, offset));
+            return;
+        }
+        long timeMs = row.getFieldAs(TIME);
+        Person person = consents.of(visitor);
+        Person.Verdict verdict = person.verdict(consents.required, partition, offset, timeMs);
+        if (verdict == Person.Verdict.COUNTS) {
+            state.changes++;
+            state.value = state.value == null ? new HistoryState() : state.value;
+            state.value.add(new HistoryState.Visit(partition, offset, timeMs, row.getFieldAs(PACKED)));
+            collect(Row.of(partition, offset, timeMs, state.value.packed(text), null));
+            return;
+        }
+        if (state.value == null) {
+            context.clearAllState();
+        }
+        if (verdict == Person.Verdict.SUPPRESSED && timeMs >= person.since()) {
+            collect(Row.of(partition, offset, timeMs, "", "no_consent"));
+        }
+    }
+
+    /** Forgets what must be forgotten, by each event's own place: on a replay, events since may have come first. */
+    private void obey(Context context, Kept state, Person person) {
+        HistoryState.Visit newest = state.value == null ? null : state.value.visits.peekLast();
+        if (newest != null) {
+            state.changes++;
+            state.value.visits.removeIf(visit -> person.verdict(
+                consents.required, visit.partition(), visit.offset(), visit.timeMs()) != Person.Verdict.COUNTS);
+        }
+        boolean empty = newest == null || state.value.visits.isEmpty();
+        long goneBefore = empty && newest != null ? Person.ALL : person.goneBefore(consents.required);
+        if (person.isWithdrawn()) {
+            collect(control(newest, person.since(), "withdrawn"));
+        } else if (goneBefore != Person.NEVER && empty) {
+            collect(control(newest, goneBefore, "erased"));
+        } else if (goneBefore != Person.NEVER) {
+            HistoryState.Visit last = state.value.visits.getLast();
+            collect(Row.of(last.partition(), last.offset(), last.timeMs(), state.value.packed(text), null));
+        }
+        if (empty) {
+            context.clearAllState();
+        }
+    }
+
+    private static Row control(HistoryState.Visit newest, long timeMs, String what) {
+        return newest == null ? Row.of(-1, -1L, timeMs, "", what) : Row.of(newest.partition(), newest.offset(), timeMs, "", what);
+    }
+
+    @Override
+    public TypeInference getTypeInference(DataTypeFactory factory) {
+        LinkedHashMap<String, StateTypeStrategy> states = new LinkedHashMap<>();
+        // Expires as the job says (`table.exec.state.ttl`), counted from the visitor's last event.
+        states.put("state", StateTypeStrategy.of(TypeStrategies.explicit(
+            FeatureFunction.state(Kept.class, HistoryState.class, new HistoryState.Serializer()))));
+        return TypeInference.newBuilder()
+            .staticArguments(StaticArgument.table(
+                "visits", Row.class, false, EnumSet.of(StaticArgumentTrait.SET_SEMANTIC_TABLE)))
+            .stateTypeStrategies(states)
+            .outputTypeStrategy(TypeStrategies.explicit(DataTypes.ROW(
+                DataTypes.FIELD("kafka_partition", DataTypes.INT()),
+                DataTypes.FIELD("kafka_offset", DataTypes.BIGINT()),
+                DataTypes.FIELD("event_time_ms", DataTypes.BIGINT()),
+                DataTypes.FIELD("history", DataTypes.STRING()),
+                DataTypes.FIELD("consent", DataTypes.STRING()))))
+            .build();
+    }
+}

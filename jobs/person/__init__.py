@@ -1,0 +1,1 @@
+"""One person: what is known (`known`), taking it away (`erase`), and the proof of it (`receipt`)."""

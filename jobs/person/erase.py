@@ -1,0 +1,95 @@
+"""Erasing people: one control record each; the jobs do the rest, and this waits until it is done, and says so."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+
+from jobs import connections, consent, submit
+from jobs.cluster import topics
+from jobs.cluster.runtime import Runtime
+from jobs.errors import ServiceError
+from jobs.features import plan
+from jobs.person import receipt, traces
+from jobs.settings import Settings
+
+LIMIT_S = 60.0
+PAUSE_S = 0.5
+NOWHERE = "erased, looked for and not found"
+UNSEEN = "erased by the jobs that run; their checkpoints aren't on this machine, so nothing was looked for in them"
+
+
+def erase(
+    settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], limit_s: float = LIMIT_S
+) -> list[tuple[receipt.Receipt, Path]]:
+    """Erase visitors from state, Redis and offline files; a stored receipt for each, in their order.
+
+    What a visitor does from now on counts again, unless consent was withdrawn; where it is required, after a new grant.
+    Raises ServiceError if something is still there after `limit_s`; the control record holds then, and whatever runs later
+    obeys it.
+    """
+    started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
+    ends = topics.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
+    before = {str(partition): offset for partition, offset in ends.items()}
+    known = consent.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
+    withdrawn = {each for each in visitor_ids if (latest := known.latest(each)) and latest.after == "withdrawn"}
+    records = {each: consent.Record("erased", at_ms, before, each in withdrawn) for each in visitor_ids}
+    consent.send(runtime.kafka_bootstrap, settings.consent_topic, records)
+    files = traces.offline_files(settings)
+    rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
+    checkpoints = _wait(settings, runtime, visitor_ids, at_ms, started_s + limit_s)
+    erased = {
+        "redis": NOWHERE,
+        "redis' files": _rewritten(runtime.redis_url),
+        "state": f"{NOWHERE} in the newest checkpoints of {len(checkpoints)} jobs" if checkpoints else UNSEEN,
+        **{str(path): f"{count} rows of {len(visitor_ids)} visitors" for path, count in rows.items()},
+    }
+    remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
+    seconds = round(time.monotonic() - started_s, 1)
+    made = [receipt.Receipt(receipt.subject(settings, visitor_id), at_ms, seconds, erased, remains) for visitor_id in visitor_ids]
+    return [(each, receipt.store(settings, each)) for each in made]
+
+
+def _wait(settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_ms: int, deadline_s: float) -> list[Path]:
+    """Until Redis and the newest checkpoints, made since and returned, hold nobody of them any more."""
+    with connections.redis_client(runtime.redis_url) as client:
+        while True:
+            checkpoints = traces.newest_checkpoints(settings, _job_ids(runtime))
+            in_redis = traces.in_redis(settings, client, visitor_ids)
+            made_before = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
+            in_state = set(visitor_ids) if made_before else set()
+            if not in_redis and not made_before:
+                in_state = traces.in_files(checkpoints, visitor_ids)
+            if not in_redis and not in_state:
+                return checkpoints
+            left = "Redis" if in_redis else "the newest checkpoints"
+            if time.monotonic() > deadline_s:
+                raise ServiceError(
+                    f"{left} still hold something of {len(in_redis | in_state)} of {len(visitor_ids)} visitors",
+                    "the jobs erase it as soon as they run: liveshelf status; then erase again for the receipt",
+                )
+            time.sleep(PAUSE_S)
+
+
+def _rewritten(redis_url: str) -> str:
+    """Redis' append-only file holds old values until it is rewritten; a server may not let us ask for it."""
+    with connections.redis_client(redis_url) as client:
+        try:
+            if not client.info("persistence").get("aof_enabled"):
+                return "no append-only file; snapshots and backups are the server's owner's"
+            client.bgrewriteaof()
+        except redis.ResponseError as error:
+            return f"not rewritten ({error}): BGREWRITEAOF takes old values out of the append-only file"
+    return "the append-only file is being rewritten without old values"
+
+
+def _job_ids(runtime: Runtime) -> list[str]:
+    return [job_id for job_id in (submit.running_job(runtime, kind) for kind in submit.JOBS) if job_id]
+
+
+def _longest_ms(settings: Settings) -> int:
+    """The longest window of a view that isn't a visitor's."""
+    running = plan.submitted(settings.state_dir)
+    others = [view for view in running.views if view.entity != traces.PERSON] if running else []
+    return max((window_ms for view in others for window_ms in view.windows_ms()), default=0)

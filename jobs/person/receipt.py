@@ -1,0 +1,119 @@
+"""The proof of an erasure: what was erased where, and what remains until when; whose, only who has the key can tell."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+
+from jobs import connections
+from jobs.errors import ServiceError
+from jobs.settings import Settings
+
+
+class Remains(msgspec.Struct, frozen=True):
+    """What is still there, and until when (ms since 1970; None: until someone deletes it)."""
+
+    where: str
+    what: str
+    until_ms: int | None
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """`subject` is HMAC-SHA-256 of the visitor's id with the key beside the receipts."""
+
+    subject: str
+    at_ms: int
+    seconds: float
+    erased: dict[str, str]
+    remains: list[Remains]
+
+
+def folder(settings: Settings) -> Path:
+    return settings.state_dir.resolve() / "receipts"
+
+
+def subject(settings: Settings, visitor_id: str) -> str:
+    """The name of a visitor in receipts; the key is made once, 32 random bytes that only the owner can read."""
+    key = folder(settings) / "key"
+    if not key.is_file():
+        key.parent.mkdir(parents=True, exist_ok=True)
+        key.touch(mode=0o600)
+        key.write_bytes(secrets.token_bytes(32))
+    return hmac.new(key.read_bytes(), visitor_id.encode(), hashlib.sha256).hexdigest()
+
+
+def store(settings: Settings, receipt: Receipt) -> Path:
+    path = folder(settings) / f"{receipt.at_ms}-{receipt.subject[:16]}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(receipt), indent=2))
+    return path
+
+
+def remaining(settings: Settings, bootstrap: str, at_ms: int, checkpoints: Iterable[Path], longest_ms: int) -> list[Remains]:
+    """What no command can take away at once; `longest_ms` is the longest window of an item's or a category's view."""
+    return [
+        *_topics(settings, bootstrap, at_ms),
+        Remains(f"topic {settings.consent_topic}", "the erasure itself: id and time, or a replay would revive it", None),
+        *_checkpoints(settings, at_ms, checkpoints),
+        Remains("state of items and categories", "a digest of the id, to count visitors", at_ms + longest_ms),
+        Remains("state of deduplication", "digests of event ids", at_ms + 2 * settings.dedup_horizon_s * 1000),
+        Remains("models", "what versions trained before have learned; the next training leaves the person out", None),
+    ]
+
+
+def _topics(settings: Settings, bootstrap: str, at_ms: int) -> list[Remains]:
+    topics = (settings.events_topic, settings.dead_topic, settings.late_topic, settings.rankings_topic)
+    retention = retention_ms(bootstrap, topics)
+    what = "records from before; nothing that reads them counts them for the person any more"
+    for_ever = f"{what}; the topic has no retention: kafka-configs.sh --alter --add-config retention.ms=…"
+    return [
+        Remains(f"topic {topic}", what, at_ms + kept_ms) if kept_ms >= 0 else Remains(f"topic {topic}", for_ever, None)
+        for topic, kept_ms in retention.items()
+    ]
+
+
+def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+    """How long each topic keeps a record, -1 for ever; a broker may take a segment (`segment.ms`) longer."""
+    try:
+        admin = KafkaAdminClient(**connections.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
+        try:
+            asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+            found = admin.describe_configs(asked, config_filter="all")["topic"]
+        finally:
+            admin.close()
+    except (KafkaError, ValueError) as error:
+        raise ServiceError(f"Kafka at {bootstrap} doesn't tell its topics' retention: {error}", "liveshelf up") from error
+    return {topic: int(found[topic]["retention.ms"]["value"]) for topic in topics}
+
+
+def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list[Remains]:
+    """Those of running jobs go with the next three; others, and savepoints, when someone deletes them."""
+    flink, running = settings.state_dir.resolve() / "flink", {path.parent.name for path in newest}
+    soon_ms = at_ms + 4 * settings.checkpoint_interval_ms
+    remains = [Remains("checkpoints of running jobs", "those from before the erasure", soon_ms)]
+    for folder_name, pattern in (("checkpoints", "*/chk-*"), ("savepoints", "savepoint-*")):
+        for path in sorted((flink / folder_name).glob(pattern)):
+            made_ms = int(path.stat().st_mtime * 1000)
+            if made_ms < at_ms and path.parent.name not in running:
+                age_h = (time.time() * 1000 - made_ms) / 3_600_000
+                remains.append(Remains(str(path), f"all state of {age_h:.1f} h ago; delete it, or go on from a newer one", None))
+    return remains
+
+
+def told(receipt: Receipt, path: Path | None = None) -> Mapping[str, object]:
+    """For `--json`: the receipt and where it lies."""
+    return msgspec.to_builtins(receipt) | {"receipt": str(path) if path else ""}
+
+
+def until(remains: Remains) -> str:
+    """For a person."""
+    if remains.until_ms is None:
+        return "until it is deleted"
+    return f"until {datetime.fromtimestamp(remains.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}"

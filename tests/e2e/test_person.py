@@ -1,0 +1,211 @@
+"""What one person may ask for, on a real cluster: not to be personalized, to be forgotten, and to stay forgotten."""
+
+import time
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import redis
+from kafka import KafkaProducer
+
+from jobs import consent, submit
+from jobs.person import erase as erasing
+from jobs.person import known, traces
+from jobs.rankings.reader import ShelfReader
+from jobs.settings import Settings
+from jobs.verify.run import verify
+
+ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"]
+
+
+def view(visitor: str, number: int, event_time_ms: int) -> dict[str, object]:
+    return {
+        "schema_version": 1, "event_id": f"{visitor}-{number}", "event_type": "view", "event_time_ms": event_time_ms,
+        "visitor_id": visitor, "item_id": ITEMS[sum(visitor.encode()) % 100 + number], "category": "c",
+        "price_minor": 100 * number, "currency": "EUR",
+    }  # fmt: skip
+
+
+def send(scenario, events: list[dict[str, object]], ahead_ms: int = 1100) -> None:
+    """Events, then a heartbeat in every partition that lets those up to now be written: the views' delay is 1 s.
+
+    What comes in less than `ahead_ms` - 1000 is late; item views are written up to the last full minute.
+    """
+    topic = scenario.settings.events_topic
+    kafka = scenario.runtime.kafka_bootstrap
+    producer = KafkaProducer(bootstrap_servers=kafka, value_serializer=msgspec.json.encode, linger_ms=20)
+    for event in events:
+        producer.send(topic, value=event, key=event["visitor_id"].encode(), timestamp_ms=event["event_time_ms"])
+    producer.flush()
+    now_ms = time.time_ns() // 1_000_000
+    beat = {"schema_version": 1, "event_type": "heartbeat", "event_time_ms": now_ms + ahead_ms}
+    for partition in producer.partitions_for(topic):
+        producer.send(topic, value=beat, partition=partition, timestamp_ms=now_ms)
+    producer.close()
+
+
+def say(scenario, state: str, *visitors: str) -> None:
+    record = consent.Record(state, time.time_ns() // 1_000_000)
+    consent.send(scenario.runtime.kafka_bootstrap, scenario.settings.consent_topic, dict.fromkeys(visitors, record))
+
+
+def wait_for_state(scenario, visitor: str, state: str, fallback: str | None = None, limit_s: float = 60) -> None:
+    reader, deadline = ShelfReader(scenario.runtime.redis_url), time.monotonic() + limit_s
+    while True:
+        shelf = reader.get(visitor)
+        if (shelf.state, shelf.fallback) == (state, fallback):
+            return
+        assert time.monotonic() < deadline, shelf
+        time.sleep(0.2)
+
+
+def features_of(scenario, client: redis.Redis, visitor: str) -> dict[bytes, bytes]:
+    return client.hgetall(traces.redis_keys(scenario.settings, visitor)[1])
+
+
+def assert_verified(scenario) -> dict[str, int]:
+    report = verify(scenario.settings, scenario.runtime, wait_s=90)
+    assert report.ok, report.to_json()[:4000]
+    return report.counts
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_next_grant(scenario):
+    scenario.start()
+    client = redis.Redis.from_url(scenario.runtime.redis_url)
+    start_ms = now_ms() - 600_000
+    send(scenario, [view(visitor, number, start_ms + 1000 * number) for number in (1, 2, 3) for visitor in ("anna", "bert")])
+    for visitor in ("anna", "bert"):
+        wait_for_state(scenario, visitor, "fresh")
+    assert assert_verified(scenario)["counted"] == 6
+
+    said_s = time.monotonic()
+    say(scenario, "withdrawn", "anna")
+    wait_for_state(scenario, "anna", "fallback", "no_consent")
+    assert time.monotonic() - said_s < 10
+    time.sleep(2)
+    send(scenario, [view("anna", 4, now_ms()), view("bert", 4, now_ms())])
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["suppressed"], counts["forgotten"]) == (7, 1, 3)
+    assert ShelfReader(scenario.runtime.redis_url).get("bert").session_events == 4
+    assert not any(name.startswith(b"_ts:") for name in features_of(scenario, client, "anna"))
+
+    say(scenario, "granted", "anna")
+    wait_for_state(scenario, "anna", "absent")
+    time.sleep(2)
+    send(scenario, [view("anna", 5, now_ms()), view("bert", 5, now_ms())], ahead_ms=120_000)
+    wait_for_state(scenario, "anna", "fresh")
+    assert ShelfReader(scenario.runtime.redis_url).get("anna").session_events == 1
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["suppressed"], counts["forgotten"]) == (9, 1, 3)
+    assert scenario.restarts() == 0
+
+
+def test_where_consent_is_required_nobody_is_personalized_who_hasnt_given_it(scenario):
+    scenario.settings.consent = "required"
+    scenario.start()
+    say(scenario, "granted", "anna")
+    time.sleep(2)
+    at_ms = now_ms()
+    send(scenario, [view(visitor, number, at_ms + number) for visitor in ("anna", "bert") for number in (1, 2)])
+    wait_for_state(scenario, "anna", "fresh")
+    wait_for_state(scenario, "bert", "fallback", "no_consent")
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["suppressed"]) == (2, 2)
+    assert scenario.restarts() == 0
+
+
+VISITORS = [f"visitor-{number:04d}-x" for number in range(1000)]
+ERASED = VISITORS[::10]
+
+
+def test_100_of_1000_visitors_erased_in_mid_stream_leave_no_trace_and_a_replay_from_0_brings_none_back(scenario, tmp_path):
+    scenario.start()
+    client = redis.Redis.from_url(scenario.runtime.redis_url)
+    start_ms = now_ms() - 1_200_000
+    send(scenario, [view(visitor, number, start_ms + 60_000 * number) for number in (1, 2, 3) for visitor in VISITORS])
+    wait_for_state(scenario, VISITORS[-1], "fresh")
+    assert assert_verified(scenario)["counted"] == 3000
+    offline = write_offline(scenario)
+    assert_known(scenario, tmp_path / "before", events=3, offline=1)
+    made = erasing.erase(scenario.settings, scenario.runtime, ERASED)
+    assert made[0][0].seconds < 60
+    assert all(each.encode() not in path.read_bytes() for (_, path), each in zip(made, ERASED, strict=True))
+    assert_known(scenario, tmp_path / "after", events=0, offline=0)
+    assert pq.read_table(offline).to_pylist() == [{"visitor_id": each, "n": 3} for each in VISITORS if each not in ERASED]
+    time.sleep(2)
+    send(scenario, [view(each, 4, now_ms()) for each in VISITORS if each not in ERASED], ahead_ms=120_000)
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["forgotten"]) == (3900, 300)
+    before = stored(client)
+    assert_no_trace(scenario, client)
+
+    for kind in submit.JOBS:
+        submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
+    client.flushall()
+    scenario.start()
+    counts = assert_verified(scenario)
+    assert (counts["counted"], counts["forgotten"]) == (3900, 300)
+    assert_no_trace(scenario, client)
+    assert stored(client) == before
+
+
+def write_offline(scenario) -> Path:
+    """A row a visitor where Feast looks for the history of a view over visitors."""
+    path = scenario.settings.feature_repo / "data" / "visitor_session.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"visitor_id": VISITORS, "n": [3] * len(VISITORS)}), path)
+    return path
+
+
+def assert_known(scenario, folder: Path, events: int, offline: int) -> None:
+    """What an erased visitor is given: what was sent, a list for each of it, and features of it; or nothing."""
+    found = known.find(scenario.settings, scenario.runtime, ERASED[0])
+    counts = known.export(found, folder)
+    assert (counts["events"], counts["offline"], counts["list"]) == (events, offline, min(events, 1))
+    assert [event["event_id"] for event in found.events] == [f"{ERASED[0]}-{number}" for number in range(1, events + 1)]
+    assert {each["value"] for each in found.features if each["feature"] == "view_count"} == ({events} if events else set())
+    assert bool(found.lists) == bool(events)
+    assert found.hidden_events == 3 - events
+
+
+def stored(client: redis.Redis) -> dict[bytes, object]:
+    """All of Redis, but for the moments at which lists were computed."""
+    found: dict[bytes, object] = {}
+    for key in client.scan_iter(count=1000):
+        if key.startswith(b"shelf:"):
+            found[key] = {name: each for name, each in msgspec.json.decode(client.get(key)).items() if name != "computed_at_ms"}
+        else:
+            found[key] = client.hgetall(key)
+    return found
+
+
+def assert_no_trace(scenario, client: redis.Redis) -> None:
+    """None of the erased in Redis, in the newest checkpoints' bytes and in logs; the search finds all others where they are."""
+    content = stored(client)
+    text = b" ".join([*content, *(msgspec.json.encode(str(each)) for each in content.values())])
+    assert [each for each in ERASED if each.encode() in text] == []
+    assert VISITORS[1].encode() in text
+    jobs = [submit.running_job(scenario.runtime, kind) for kind in submit.JOBS]
+    checkpoints = checkpoints_from_now(scenario, jobs)
+    assert len(checkpoints) == 2
+    assert traces.in_files(checkpoints, VISITORS) == set(VISITORS) - set(ERASED)
+    logs = [scenario.settings.state_dir / "flink" / "log", *scenario.settings.state_dir.glob("*/*.log")]
+    assert traces.in_files(logs, VISITORS) == set()
+
+
+def checkpoints_from_now(scenario, jobs: list[str], limit_s: float = 60) -> list[Path]:
+    """The newest checkpoint of each job, begun and completed after this call: two more than now."""
+    deadline, first = time.monotonic() + limit_s, None
+    while True:
+        newest = traces.newest_checkpoints(scenario.settings, jobs)
+        numbers = [int(path.name.removeprefix("chk-")) for path in newest]
+        first = first or (numbers if len(numbers) == len(jobs) else None)
+        if first and all(number >= begin + 2 for number, begin in zip(numbers, first, strict=True)):
+            return newest
+        assert time.monotonic() < deadline, newest
+        time.sleep(0.3)

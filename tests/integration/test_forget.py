@@ -1,0 +1,114 @@
+"""What a withdrawal and an erasure do to a real Redis: to the list, to the online features, and to whoever writes late."""
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import redis
+
+from jobs.features.online_store import Row, feature_field
+from jobs.features.plan import FeaturePlan, Output, ViewPlan
+from jobs.features.udf import newest_rows
+from jobs.features.writer import RedisWriter
+from jobs.rankings.history import Session
+from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
+from jobs.rankings.reader import Shelf, ShelfReader
+from jobs.rankings.score import RankedList
+
+NOW_MS = time.time_ns() // 1_000_000
+HOUR_S = 3600
+KEY = "shelf:{v}:home"
+POPULAR = RankedList(["p1", "p2"], [0.0, 0.0], "no_consent", [])
+ENCODER = Encoder("home", "m-1", [])
+
+
+@pytest.fixture
+def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
+    publisher = Publisher(redis_url, "home", HOUR_S)
+    yield publisher
+    publisher.close()
+
+
+def publish(publisher: Publisher, offset: int, event_time_ms: int = NOW_MS) -> int:
+    session = Session([event_time_ms], ["view"], ["a"], frozenset())
+    one = Publication("v", 0, offset, RankedList(["a"], [1.0], None, ["a"]), session, [], NOW_MS)
+    return publisher.publish([one], [ENCODER.value(one)]).written
+
+
+def erase(publisher: Publisher, newest_offset: int = -1, before_ms: int = NOW_MS + 1) -> int:
+    return publisher.forget([Forgotten("v", (0, newest_offset), before_ms, None, time.time_ns() // 1_000_000, "m-1")])
+
+
+def withdraw(publisher: Publisher, newest_offset: int = -1) -> int:
+    return publisher.forget([Forgotten("v", (0, newest_offset), NOW_MS, POPULAR, NOW_MS, "m-1")])
+
+
+def test_an_erased_list_is_absent_at_once_and_its_key_is_gone_after_20_seconds(publisher, client, redis_url) -> None:
+    publish(publisher, 7)
+
+    assert erase(publisher) == 1
+    assert ShelfReader(redis_url).get("v") == Shelf("v")
+    assert b"a" not in msgspec.json.decode(client.get(KEY))["items"]
+    assert 15_000 < client.pttl(KEY) <= 20_000
+
+
+@pytest.mark.parametrize("forget", [erase, withdraw])
+def test_a_worker_that_outlived_its_failure_cant_put_a_forgotten_list_back_and_the_next_event_can(publisher, forget) -> None:
+    publish(publisher, 7)
+    forget(publisher, newest_offset=9)  # 8 and 9 were on their way
+
+    assert [publish(publisher, offset) for offset in (7, 8, 9)] == [0, 0, 0]
+    assert publish(publisher, 10) == 1
+
+
+def test_forgetting_twice_changes_nothing_more(publisher, client) -> None:
+    publish(publisher, 7)
+    assert (erase(publisher), erase(publisher)) == (1, 0)
+    assert msgspec.json.decode(client.get(KEY))["version"] == "00000000000000000008"
+
+
+def test_an_erasure_leaves_a_list_for_an_event_since_and_writes_nothing_where_nothing_is(publisher, client, redis_url) -> None:
+    assert erase(publisher) == 0
+    assert client.keys() == []
+    publish(publisher, 7)
+    assert erase(publisher, before_ms=NOW_MS) == 0
+    assert ShelfReader(redis_url).get("v").state == "fresh"
+
+
+def test_who_withdraws_gets_the_popularity_list_said_so_whatever_stood_there(publisher, client, redis_url) -> None:
+    assert withdraw(publisher) == 1
+    publish(publisher, 7)
+    assert withdraw(publisher) == 1
+    shelf = ShelfReader(redis_url).get("v")
+    assert (shelf.state, shelf.fallback, shelf.items, shelf.session_events) == ("fallback", "no_consent", ("p1", "p2"), 0)
+    assert shelf.event_time_ms == NOW_MS
+    assert client.get(KEY).startswith(b'{"version":"00000000000000000008",')
+
+
+VIEW = ViewPlan("visits", "visitor_id", "session", [Output("n", "count", "item_id", "Int64")], 86_400_000, gap_ms=1000)
+PLAN = FeaturePlan("shop", "events", 0, [VIEW, msgspec.structs.replace(VIEW, name="more", part=1)])
+
+
+def test_an_entitys_row_goes_and_its_hash_with_its_last_row_and_no_late_writer_brings_it_back(redis_url, client) -> None:
+    writer = RedisWriter(redis_url, PLAN)
+    old, new = Row("v", NOW_MS, 3, "[5]"), Row("v", NOW_MS + 1, 1, "[6]")
+    writer.write([("visitor_id", old), ("visitor_id_part1", old)])
+    (key,) = client.keys()
+
+    assert writer.erase([("visitor_id", "v", NOW_MS)]) == 0  # of events before, and there is none
+    assert writer.erase([("visitor_id", "v", NOW_MS + 1), ("visitor_id", "nobody", NOW_MS + 1)]) == 1
+    assert set(client.hkeys(key)) == {b"_v:visitor_id", b"_v:visitor_id_part1", b"_ts:more", feature_field("more", "n")}
+    assert client.pttl(key) > 20_000
+    assert writer.erase([("visitor_id_part1", "v", NOW_MS + 1)]) == 1
+    assert 15_000 < client.pttl(key) <= 20_000
+    assert writer.write([("visitor_id", old)]).written == 0
+    assert writer.write([("visitor_id", new)]).written == 1
+    assert client.hget(key, feature_field("visits", "n")) == b"\x20\x06"
+    assert client.pttl(key) > 20_000
+    writer.close()
+
+
+def test_of_a_batch_only_rows_behind_an_erasure_are_written() -> None:
+    rows = [("o", "v", 5, 1), ("o", "w", 6, 1), ("o", "v", 9, 0), ("o", "v", 7, 1)]
+    assert newest_rows(rows, {("o", "v"): 2}) == [1, 3]

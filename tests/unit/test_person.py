@@ -1,0 +1,63 @@
+"""What a person is told, and what a receipt gives away."""
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.consent import Record
+from jobs.person.known import Known, export, text
+from jobs.person.receipt import Receipt, Remains, store, subject, until
+from jobs.rankings.reader import Shelf
+from jobs.settings import Settings
+
+DAY_MS = 86_400_000
+EVENT = {"event_id": "e1", "event_type": "view", "event_time_ms": DAY_MS, "visitor_id": "v", "item_id": "a"}
+FEATURE = {"view": "visits", "feature": "n", "value": [1, 2], "event_time_ms": DAY_MS}
+SHELF = Shelf("v", "fresh", ("a", "b"), (2.0, 1.0), model="m-1", session_events=1)
+KNOWN = Known("v", [Record("granted", 0)], [EVENT], 3, [FEATURE], SHELF, [{"offset": 7}], [], [{"file": "f.parquet", "n": 1}])
+NOBODY = Known("v", [], [], 0, [], Shelf("v"), [], [], [])
+
+
+def test_a_person_is_shown_consent_events_list_and_features_with_their_times() -> None:
+    assert text(KNOWN).splitlines() == [
+        "consent   granted since 1970-01-01 00:00:00 UTC",
+        "events    1 in retention, the newest of 1970-01-02 00:00:00 UTC; "
+        "3 more are out of use and wait for the topic's retention",
+        "list      fresh, 2 items by m-1, 1 events in the session",
+        "log       1 lists, 0 letters about refused or late events",
+        "offline   1 rows",
+        "visits:n = [1, 2] (1970-01-02 00:00:00 UTC)",
+    ]
+    assert text(NOBODY).startswith("consent   nothing said\nevents    0 in retention; 0 more")
+
+
+def test_an_export_holds_a_line_for_each_thing_known_and_tells_what_the_files_are(tmp_path: Path) -> None:
+    counts = export(KNOWN, tmp_path / "out")
+    assert counts == {"consent": 1, "events": 1, "features": 1, "lists": 1, "list": 1, "offline": 1, "dead": 0}
+    assert json.loads((tmp_path / "out" / "events.jsonl").read_text()) == EVENT
+    assert json.loads((tmp_path / "out" / "list.jsonl").read_text())["model"] == "m-1"
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"{name}.jsonl" in readme for name in counts)
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0
+    assert set(export(NOBODY, tmp_path / "nobody").values()) == {0}
+    with pytest.raises(FileExistsError):
+        export(KNOWN, tmp_path / "out")
+
+
+def test_a_receipt_names_its_person_by_an_hmac_of_which_only_the_owner_has_the_key(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path)
+    name = subject(settings, "visitor-1")
+    key = tmp_path / "receipts" / "key"
+    assert name == hmac.new(key.read_bytes(), b"visitor-1", hashlib.sha256).hexdigest() == subject(settings, "visitor-1")
+    assert (len(key.read_bytes()), key.stat().st_mode & 0o077) == (32, 0)
+    path = store(settings, Receipt(name, 5, 1.0, {"redis": "gone"}, [Remains("topic events", "records", None)]))
+    assert "visitor-1" not in path.read_text()
+    assert json.loads(path.read_text())["remains"] == [{"where": "topic events", "what": "records", "until_ms": None}]
+
+
+def test_what_remains_says_until_when() -> None:
+    assert until(Remains("topic", "records", DAY_MS)) == "until 1970-01-02 00:00 UTC"
+    assert until(Remains("savepoint", "state", None)) == "until it is deleted"
