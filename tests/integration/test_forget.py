@@ -16,7 +16,7 @@ from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.reader import Shelf, ShelfReader
 from jobs.rankings.score import RankedList
 
-NOW_MS = time.time_ns() // 1_000_000
+NOW_MS = time.time_ns() // 1_000_000 - 60_000
 HOUR_S = 3600
 KEY = "shelf:{v}:home"
 POPULAR = RankedList(["p1", "p2"], [0.0, 0.0], "no_consent", [])
@@ -36,12 +36,17 @@ def publish(publisher: Publisher, offset: int, event_time_ms: int = NOW_MS) -> i
     return publisher.publish([one], [ENCODER.value(one)]).written
 
 
+def now_ms() -> int:
+    """The mark's expiry is counted from when it was made; NOW_MS may be minutes ago by then."""
+    return time.time_ns() // 1_000_000
+
+
 def erase(publisher: Publisher, newest_offset: int = -1, before_ms: int = NOW_MS + 1) -> int:
-    return publisher.forget([Forgotten("v", (0, newest_offset), before_ms, None, time.time_ns() // 1_000_000, "m-1")])
+    return publisher.forget([Forgotten("v", (0, newest_offset), before_ms, None, now_ms(), "m-1")])
 
 
 def withdraw(publisher: Publisher, newest_offset: int = -1) -> int:
-    return publisher.forget([Forgotten("v", (0, newest_offset), NOW_MS, POPULAR, NOW_MS, "m-1")])
+    return publisher.forget([Forgotten("v", (0, newest_offset), NOW_MS, POPULAR, now_ms(), "m-1")])
 
 
 def test_an_erased_list_is_absent_at_once_and_its_key_is_gone_after_20_seconds(publisher, client, redis_url) -> None:

@@ -77,7 +77,7 @@ def stored(client: redis.Redis) -> dict[str, dict]:
     return {key.decode(): json.loads(client.get(key)) for key in client.scan_iter("shelf:*")}
 
 
-def test_an_emptied_redis_holds_each_visitors_newest_living_list_again_but_of_those_who_were_erased(config: Config, client: redis.Redis) -> None:
+def test_an_emptied_redis_holds_newest_living_lists_again_but_not_of_the_erased(config: Config, client: redis.Redis) -> None:
     rebuild.lists(config, Connection(config.redis_url))
     assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
     assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S
