@@ -15,7 +15,7 @@ from jobs.rankings.context import ContextReader
 from jobs.rankings.history import Session, current_session, newest_rows
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
-from jobs.rankings.publish import Encoder, Publication, Publisher
+from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
 from jobs.rankings.score import RankedList, Scorer
 from models.bundle import Bundle
 
@@ -108,9 +108,7 @@ class RankSessions(ScalarFunction):
         publications = _publications(list(origins), ranked, sessions, contexts)
         values = [self._encoder.value(publication) for publication in publications]
         encoded = time.perf_counter_ns()
-        failpoints.reached("rankings.before_write")
-        counts = self._publisher.publish(publications, values)
-        failpoints.reached("rankings.after_write")
+        counts = self._publish(publications, values)
         written = time.perf_counter_ns()
         records = np.full(len(visitor_id), None, dtype=object)
         records[rows] = list(map(self._encoder.log_record, publications, values))
@@ -119,6 +117,12 @@ class RankSessions(ScalarFunction):
         self._metrics.spent(model_ns=scored - read, redis_ns=read - started + written - encoded)
         self._metrics.visible(appended_at_ms.to_numpy()[rows], time.time_ns() // 1_000_000)
         return pd.Series(records)
+
+    def _publish(self, publications: list[Publication], values: list[bytes]) -> PublishCounts:
+        failpoints.reached("rankings.before_write")
+        counts = self._publisher.publish(publications, values)
+        failpoints.reached("rankings.after_write")
+        return counts
 
 
 def _publications(
