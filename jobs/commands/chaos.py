@@ -53,6 +53,11 @@ def chaos(
     result = run(folder, acts(profile, names, range(seed, seed + seeds)), note, keep)
     if not json_file:
         print_json(result)
-    if not result["ok"]:
-        failed = ", ".join(f"{each['scenario']} (seed {each['seed']})" for each in result["outcomes"] if not each["ok"])
+    _refuse_failures(result, again)
+
+
+def _refuse_failures(result: dict, again: str) -> None:
+    """Raises MismatchError that names the scenarios that failed."""
+    failed = ", ".join(f"{each['scenario']} (seed {each['seed']})" for each in result["outcomes"] if not each["ok"])
+    if failed:
         raise MismatchError(f"failed: {failed}", again)
