@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import checks, dead, events, jobs, models, services
+from jobs.commands import checks, dead, events, jobs, keys, models, services
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -51,3 +51,4 @@ for module in (services, jobs, events, models, checks):
     module.register(app)
 app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")

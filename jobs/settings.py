@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     rankings_topic: str = "rankings"
     topic_partitions: int = Field(2, ge=1, description="partitions of each topic that liveshelf creates")
 
+    pseudonym_keys: Path | None = Field(
+        None, description="file with the keys of visitors' pseudonyms (`liveshelf keys new` makes it)"
+    )
+
     session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
     dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time counts once")
