@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import checks, dead, events, jobs, keys, models, services
+from jobs.commands import checks, collect, dead, events, jobs, keys, models, services
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -47,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (services, jobs, events, models, checks):
+for module in (services, jobs, events, collect, models, checks):
     module.register(app)
 app.add_typer(dead.app, name="dead")
 app.add_typer(models.app, name="models")
