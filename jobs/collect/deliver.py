@@ -62,6 +62,8 @@ class Deliveries:
 
     async def deliver(self, records: Sequence[Record]) -> None:
         """Returns when all replicas have all records; raises NotDeliveredError if they don't in time, or too many wait."""
+        if not records:
+            return
         producer = self._producer
         if producer is None or self.waiting + len(records) > MAX_WAITING:
             raise NotDeliveredError

@@ -18,13 +18,12 @@ class TokenBuckets:
         `tokens` must be at most the burst.
         """
         there = self._there(name, now_s)
-        if there < tokens:
-            return (tokens - there) / self._rate_per_s
-        self._buckets[name] = (there - tokens, now_s)
-        self._buckets.move_to_end(name)
+        enough = there >= tokens
+        self._buckets[name] = (there - tokens if enough else there, now_s)
+        self._buckets.move_to_end(name)  # a refused name, too: who insists isn't forgotten
         if len(self._buckets) > MAX_NAMES:
             self._buckets.popitem(last=False)
-        return 0.0
+        return 0.0 if enough else (tokens - there) / self._rate_per_s
 
     def wait_s(self, name: str, now_s: float) -> float:
         """Seconds until there is one token; takes none."""

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from collecting import Broker, RunningCollector  # noqa: E402
+from collecting import Broker, RunningCollector
 
 
 @pytest.fixture(scope="session")
