@@ -38,6 +38,7 @@ class Collector:
     events_topic: str
     consent_topic: str
     metrics: Metrics
+    _bodies: body.Bodies = field(default_factory=body.Bodies)
     _address_names: AddressNames = field(default_factory=AddressNames)
     _states: consent.LatelyWritten = field(default_factory=consent.LatelyWritten)
 
@@ -57,15 +58,19 @@ class Collector:
         _spend(self.by_address, self._address_names.of(address), 1)
         access.check_origin(request.headers.get("origin"), self.origins)
         key = self.write_keys.name_of(request.headers.get("x-write-key") or request.query_params.get("key", ""))
-        stated = access.consent(request.headers, request.query_params)
-        body.check_type(request)
         _check_rate(self.by_key.wait_s(key, time.monotonic()))
-        raws = body.split(await body.read(request))
-        _spend(self.by_key, key, len(raws))
-        judged = self.rules.judge(raws, stated, self._seen(request, address), time.time_ns() // 1_000_000)
+        judged = await self._judged(request, key, address)
         await self._store(judged)
         self._count(key, judged)
         return answers.taken(judged)
+
+    async def _judged(self, request: Request, key: str, address: Address | None) -> Judged:
+        """The verdicts on a request's events; its body isn't held any longer, as Kafka may take seconds."""
+        stated = access.consent(request.headers, request.query_params)
+        body.check_type(request)
+        raws = body.split(await self._bodies.read(request))
+        _spend(self.by_key, key, len(raws))
+        return self.rules.judge(raws, stated, self._seen(request, address), time.time_ns() // 1_000_000)
 
     def _seen(self, request: Request, address: Address | None) -> dict[str, str]:
         """What the request tells of a visitor; a request without an origin comes from a server, and tells of that one."""

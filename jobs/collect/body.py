@@ -12,6 +12,8 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_UNPACKED_BYTES = 4 * 1024 * 1024
 # So much more is read and thrown away: a client that is cut off in the middle sees a broken connection, not its 413.
 MAX_DISCARDED_BYTES = 4 * 1024 * 1024
+SMALL_BODY_BYTES = 64 * 1024  # what uvicorn holds of a body anyway
+MAX_LARGE_BYTES = 64 * 1024 * 1024
 BODY_LIMIT_S = 10.0
 MAX_EVENTS = 500
 # 500 events of all 21 fields hold 10,500. Without this, 4 MiB of `1,1,…` took 150 MB and 0.8 s to be refused.
@@ -33,27 +35,42 @@ def check_type(request: Request) -> None:
         raise RequestRefusedError(415, "content_encoding")
 
 
-async def read(request: Request) -> bytes:
-    """The body, unpacked. Raises RequestRefusedError: 408 when it isn't there in time, 413, or 400 if it isn't gzip."""
-    try:
-        async with asyncio.timeout(BODY_LIMIT_S):
-            body = await _received(request)
-    except (TimeoutError, ClientDisconnect) as error:
-        raise RequestRefusedError(408, "body_incomplete") from error
-    return _unpacked(body) if request.headers.get("content-encoding", "").lower() == "gzip" else body
+class Bodies:
+    """Reads bodies. Those above `SMALL_BODY_BYTES` share `MAX_LARGE_BYTES`: else 900 slow ones would hold 900 MiB."""
 
+    def __init__(self) -> None:
+        self._large_bytes = 0
 
-async def _received(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= MAX_BODY_BYTES:
-            parts.append(part)
-        elif size > MAX_DISCARDED_BYTES:
-            break
-    if size > MAX_BODY_BYTES:
-        raise RequestRefusedError(413, "body_too_large")
-    return b"".join(parts)
+    async def read(self, request: Request) -> bytes:
+        """The body, unpacked. Raises RequestRefusedError: 408 when it isn't there in time, 413, 503, or 400 if no gzip."""
+        try:
+            async with asyncio.timeout(BODY_LIMIT_S):
+                body = await self._received(request)
+        except (TimeoutError, ClientDisconnect) as error:
+            raise RequestRefusedError(408, "body_incomplete") from error
+        return _unpacked(body) if request.headers.get("content-encoding", "").lower() == "gzip" else body
+
+    async def _received(self, request: Request) -> bytes:
+        parts, size, large_bytes = [], 0, 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_DISCARDED_BYTES:
+                    break
+                if size > MAX_BODY_BYTES:
+                    parts.clear()
+                    continue
+                parts.append(part)
+                if size > SMALL_BODY_BYTES:
+                    large_bytes += len(part)
+                    self._large_bytes += len(part)
+                if self._large_bytes > MAX_LARGE_BYTES and large_bytes:
+                    raise RequestRefusedError(503, "bodies", BODY_LIMIT_S)
+        finally:
+            self._large_bytes -= large_bytes
+        if size > MAX_BODY_BYTES:
+            raise RequestRefusedError(413, "body_too_large")
+        return b"".join(parts)
 
 
 def _unpacked(packed: bytes) -> bytes:

@@ -86,18 +86,35 @@ def test_a_collector_that_is_stopped_answers_what_is_under_way(broker: Broker, t
     assert "stopped: what was acknowledged is in Kafka" in collector.log.read_text()
 
 
-def test_a_slow_client_does_not_keep_a_stopped_collector_alive(broker: Broker, tmp_path: Path):
-    with RunningCollector(broker, tmp_path) as collector, socket.create_connection(collector.place) as slow:
-        slow.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n")
+def test_a_collector_is_stopped_while_kafka_is_away(broker: Broker, tmp_path: Path):
+    with RunningCollector(broker, tmp_path) as collector:
+        broker.pause()
+        try:
+            assert collector.post(event()).status_code == 503
+            collector.process.send_signal(signal.SIGTERM)
+            assert collector.process.wait(30) == 0
+        finally:
+            broker.resume()
+
+
+def test_slow_clients_do_not_keep_a_stopped_collector_alive(broker: Broker, tmp_path: Path):
+    begin = b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+    body = f"content-type: text/plain\r\nx-write-key: {KEY}\r\n\r\n".encode()
+    with RunningCollector(broker, tmp_path) as collector:
+        clients = [socket.create_connection(collector.place) for _ in range(2)]
+        for client, start in zip(clients, (begin, begin + body), strict=True):
+            client.sendall(start)
         time.sleep(0.5)
         collector.process.send_signal(signal.SIGTERM)
         assert collector.process.wait(20) == 0
+        for client in clients:
+            client.close()
 
 
 def test_no_id_of_a_client_s_gets_into_kafka_or_the_log(broker: Broker, tmp_path: Path):
     raw = [f"raw-{number}@example.com" for number in range(200)]
     with RunningCollector(broker, tmp_path) as collector:
-        good = [event(visitor_id=each, user_id=f"user-{each}") for each in raw]
+        good = [event(visitor_id=each, user_id=f"user-{each}", email=each) for each in raw]
         bad = [event(visitor_id=each, price_minor=each, item_id=["x", each], email=each) for each in raw]
         answers = [collector.post([*good, *bad]), collector.post(bad, consent="denied"), collector.post(bad, key=raw[0])]
         answers += [collector.post(f"[{each}".encode()) for each in raw[:5]]
