@@ -11,7 +11,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import audit, chaos, checks, dead, events, jobs, models, person, repair, services, signing
+from jobs.commands import audit, chaos, checks, collect, dead, events, jobs, keys, models, person, repair, services, signing
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 
@@ -47,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (services, jobs, events, models, checks, repair, chaos):
+for module in (services, jobs, events, collect, models, checks, repair, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
@@ -55,3 +55,4 @@ signing.register(models.app)
 app.add_typer(models.app, name="models")
 app.add_typer(person.app, name="person")
 app.add_typer(person.consents, name="consent")
+app.add_typer(keys.app, name="keys")

@@ -20,6 +20,10 @@ import msgspec
 from jobs import connections
 from jobs.errors import ServiceError
 
+# All that was said stays readable for as long as any event that it was said about, or a replay would find a last grant and
+# not the withdrawal before it. Ten years, as the embedded broker keeps events for ever; a record has some 60 bytes.
+TOPIC = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(10 * 365 * 86_400_000)}
+
 Mode = Literal["assumed", "required"]
 State = Literal["granted", "withdrawn", "erased"]
 Verdict = Literal["counts", "forgotten", "suppressed"]

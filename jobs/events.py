@@ -7,6 +7,7 @@ Both checks follow the same rules; `tests/contract/test_event_contract.py` holds
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
@@ -156,6 +157,12 @@ def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300
 
     Fields that are null count as absent and fields that the contract doesn't know are ignored.
     """
+    document = decode(value)
+    return document if isinstance(document, Refusal) else check(document, now_ms, max_skew_ms)
+
+
+def decode(value: bytes | None) -> dict[str, object] | Refusal:
+    """The JSON object in a record's bytes, or why there is none; its fields aren't checked."""
     if not value:
         return Refusal("empty")
     if len(value) > MAX_EVENT_BYTES:
@@ -169,8 +176,11 @@ def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300
         return Refusal("not_json")
     if _depth(text) > MAX_DEPTH:
         return Refusal("not_json")
-    if not isinstance(document, dict):
-        return Refusal("not_an_object")
+    return document if isinstance(document, dict) else Refusal("not_an_object")
+
+
+def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
+    """The present fields of a JSON object, or why they are no event; arguments as in `parse`."""
     event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}
     refusal = _field_refusal(event) or _missing(event)
     if refusal:

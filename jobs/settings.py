@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     )
     topic_partitions: int = Field(2, ge=1, description="partitions of each topic that liveshelf creates")
 
+    pseudonym_keys: Path | None = Field(
+        None, description="file with the keys of visitors' pseudonyms (`liveshelf keys new` makes it)"
+    )
+
     session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
     dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time counts once")
@@ -74,6 +78,17 @@ class Settings(BaseSettings):
         30, ge=0, description="silence after which a partition no longer holds features back (0: never)"
     )
     parallelism: int = Field(1, ge=1, description="parallelism of a submitted job")
+
+    collector_host: str = Field("127.0.0.1", description="address that the collector listens on")
+    collector_port: int = Field(18090, description="its port (0: a free one)")
+    collector_admin_port: int = Field(18091, description="port of /healthz and /metrics, on the loopback address only")
+    collector_write_keys: Path | None = Field(None, description="file with the keys that may write, lines `name key`")
+    collector_origins: str = Field("", description="pages that may send, such as https://shop.example,https://m.shop.example")
+    collector_proxies: str = Field("", description="addresses of proxies whose X-Forwarded-For is believed")
+    collector_country_database: Path | None = Field(None, description=".mmdb file with countries (none: no country)")
+    collector_key_events_per_s: float = Field(2000, gt=0, description="events that a write key may send")
+    collector_address_requests_per_s: float = Field(50, gt=0, description="requests that an address may send")
+    collector_max_event_age_s: int = Field(7 * 86400, gt=0, description="how old an event may be that is sent late")
 
     @classmethod
     def settings_customise_sources(

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from jobs import connections, submitted
+from jobs import connections, consent, submitted
 from jobs.cluster import flink, redis, rights, topics
 from jobs.cluster.runtime import Runtime, without_password
 from jobs.errors import DefinitionError, ServiceError
@@ -28,9 +28,6 @@ from models.signature import read_public_key
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
-# All that was said stays readable for as long as any event that it was said about, or a replay would find a last grant and
-# not the withdrawal before it. Ten years, as the embedded broker keeps events for ever; a record has some 60 bytes.
-CONSENT_LAG_MS = 10 * 365 * 86_400_000
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -168,8 +165,7 @@ def create_topics(settings: Settings, runtime: Runtime) -> None:
     kafka = connections.as_user(runtime.kafka_bootstrap, rights.ADMIN)
     plain, letters = (settings.events_topic, settings.rankings_topic), (settings.dead_topic, settings.late_topic)
     topics.create_topics(kafka, dict.fromkeys(plain, settings.topic_partitions))
-    consents = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(CONSENT_LAG_MS)}
-    topics.create_topics(kafka, {settings.consent_topic: settings.topic_partitions}, consents)
+    topics.create_topics(kafka, {settings.consent_topic: settings.topic_partitions}, consent.TOPIC)
     larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
     topics.create_topics(kafka, dict.fromkeys(letters, settings.topic_partitions), larger)
     if settings.profile == "secure" and not settings.kafka_bootstrap:

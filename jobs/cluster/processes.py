@@ -45,6 +45,9 @@ def spawn(
             start_new_session=True,
         )
     _children.append(child)
+    # A program that is just loaded has no environment for a moment: of 300 on a busy machine 32 seemed to have ended.
+    while child.poll() is None and not is_owned(child.pid, owner):
+        time.sleep(0.001)
     return child.pid
 
 

@@ -37,6 +37,9 @@ def replay(
 ) -> None:
     """Send a shop's recorded events to the events topic.
 
+    With pseudonym_keys in the settings, visitors and users enter the topic as pseudonyms. Without, as they stand in the
+    source: the numbers of the public sets name nobody, those of a shop's own file may.
+
     \b
     Examples:
       liveshelf replay eshop2008 --since 2008-08-01 --shift-to-now --speed 20000
@@ -46,14 +49,18 @@ def replay(
     from collections import Counter
 
     from jobs.cluster import runtime
+    from jobs.pseudonyms import Pseudonyms
     from jobs.replay import produce, sources
 
     settings, skipped = load_settings(), Counter()
     end_on_signals()
+    events = sources.read(source, mapping, data_dir, since=since, until=until, skipped=skipped)
+    if settings.pseudonym_keys:
+        events = map(Pseudonyms.read(settings.pseudonym_keys).event, events)
     report = produce.replay(
         runtime.attach(settings, ("kafka",)).kafka_bootstrap,
         settings.events_topic,
-        sources.read(source, mapping, data_dir, since=since, until=until, skipped=skipped),
+        events,
         watermark_delay_s=_watermark_delay_s(settings),
         speed=_speed(speed),
         shift_to_now=shift_to_now,

@@ -15,7 +15,9 @@ from jobs.settings import REPOSITORY
 
 COMMANDS = [
     "up", "down", "status", "doctor", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show", "verify",
-    "bench", "schema", "dead", "dead list", "dead show", "dead replay", "audit show", "audit verify",
+    "bench", "schema", "dead", "dead list", "dead show", "dead replay", "audit show", "audit verify", "keys", "keys new",
+    "keys retire", "collect", "rebuild", "resume", "keep", "chaos", "train", "evaluate", "learn", "models list",
+    "person show", "person export", "person erase", "consent grant", "consent withdraw",
 ]  # fmt: skip
 
 

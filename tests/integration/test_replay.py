@@ -14,6 +14,7 @@ from jobs.cli import app
 from jobs.cluster import runtime, topics
 from jobs.errors import ServiceError
 from jobs.events import HEARTBEAT, parse
+from jobs.pseudonyms import Pseudonyms, add_key
 from jobs.replay import senders
 from jobs.replay.produce import replay
 from jobs.replay.sources import read
@@ -139,3 +140,28 @@ def test_the_command_sends_what_it_says(bootstrap: str, tmp_path: Path, monkeypa
     types = Counter(parse(record.value)["event_type"] for record in slice_of(bootstrap, "by-command"))
     assert types.pop(HEARTBEAT) == report["heartbeats"]
     assert types.total() == 100
+
+
+def test_with_keys_no_id_of_the_source_enters_the_topic(bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    topics.create_topics(bootstrap, {"pseudonymous": PARTITIONS})
+    source = tmp_path / "clicks.csv"
+    source.write_text(
+        "visitor_id,user_id,event_type,item_id,event_time_ms\n"
+        "anna@example.com,anna,view,i1,1000\nZoë,,view,i2,2000\nanna@example.com,anna,view,i3,3000\n"
+    )
+    keys = tmp_path / "pseudonym.keys"
+    add_key(keys)
+    monkeypatch.setenv("LIVESHELF_KAFKA_BOOTSTRAP", bootstrap)
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("LIVESHELF_EVENTS_TOPIC", "pseudonymous")
+    monkeypatch.setenv("LIVESHELF_PSEUDONYM_KEYS", str(keys))
+    said = CliRunner().invoke(app, ["replay", str(source)])
+    assert said.exit_code == 0, said.output
+    records = [record for record in slice_of(bootstrap, "pseudonymous") if record.key]
+    expected = Pseudonyms.read(keys)
+    assert Counter(record.key.decode() for record in records) == {
+        expected.of("anna@example.com"): 2,
+        expected.of("Zoë"): 1,
+    }
+    assert all(parse(record.value)["visitor_id"] == record.key.decode() for record in records)
+    assert not any(raw in record.value for record in records for raw in (b"anna", "Zoë".encode(), b"Zo\\u"))

@@ -1,0 +1,127 @@
+"""What a POST to /events goes through, top to bottom, and the script at /t.js."""
+
+import time
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobs.collect import access, answers, body, consent, enrich, tracker
+from jobs.collect.access import WriteKeys
+from jobs.collect.admit import Judged, Rules
+from jobs.collect.deliver import Deliveries, NotDeliveredError, Record
+from jobs.collect.enrich import Address, AddressNames, Countries
+from jobs.collect.metrics import Metrics
+from jobs.collect.rates import TokenBuckets
+from jobs.collect.refusal import RequestRefusedError
+
+RETRY_AFTER_S = 5  # when Kafka is away
+PREFLIGHT_MAX_AGE_S = 600
+ALLOWED_HEADERS = ["content-type", "content-encoding", "x-write-key", "x-consent"]
+
+
+@dataclass(frozen=True)
+class Collector:
+    """The parts of a collector. `by_address` counts requests, `by_key` events."""
+
+    rules: Rules
+    write_keys: WriteKeys
+    origins: list[str]
+    countries: Countries
+    by_address: TokenBuckets
+    by_key: TokenBuckets
+    deliveries: Deliveries
+    events_topic: str
+    consent_topic: str
+    metrics: Metrics
+    _bodies: body.Bodies = field(default_factory=body.Bodies)
+    _address_names: AddressNames = field(default_factory=AddressNames)
+    _states: consent.LatelyWritten = field(default_factory=consent.LatelyWritten)
+
+    async def post(self, request: Request) -> Response:
+        """Events in, an answer out: 200 with a verdict on each event once Kafka has confirmed those accepted."""
+        started_s, error = time.monotonic(), ""
+        try:
+            answer = await self._take(request)
+        except RequestRefusedError as refusal:
+            answer, error = answers.refused(refusal), refusal.code
+        self.metrics.requests.labels(answer.status_code, error).inc()
+        self.metrics.seconds.observe(time.monotonic() - started_s)
+        return answer
+
+    async def _take(self, request: Request) -> Response:
+        address = enrich.address_of(request.client.host) if request.client else None
+        _spend(self.by_address, self._address_names.of(address), 1)
+        access.check_origin(request.headers.get("origin"), self.origins)
+        key = self.write_keys.name_of(request.headers.get("x-write-key") or request.query_params.get("key", ""))
+        _check_rate(self.by_key.wait_s(key, time.monotonic()))
+        judged = await self._judged(request, key, address)
+        await self._store(judged)
+        self._count(key, judged)
+        return answers.taken(judged)
+
+    async def _judged(self, request: Request, key: str, address: Address | None) -> Judged:
+        """The verdicts on a request's events; its body isn't held any longer, as Kafka may take seconds."""
+        stated = access.consent(request.headers, request.query_params)
+        body.check_type(request)
+        raws = body.split(await self._bodies.read(request))
+        _spend(self.by_key, key, len(raws))
+        return self.rules.judge(raws, stated, self._seen(request, address), time.time_ns() // 1_000_000)
+
+    def _seen(self, request: Request, address: Address | None) -> dict[str, str]:
+        """What the request tells of a visitor; a request without an origin comes from a server, and tells of that one."""
+        if "origin" not in request.headers:
+            return {}
+        found = {"device": enrich.device(request.headers.get("user-agent", "")), "country": self.countries.of(address)}
+        return {name: value for name, value in found.items() if value}
+
+    async def _store(self, judged: Judged) -> None:
+        """Returns when Kafka has confirmed all of it; states go first, so that no event stands there without one."""
+        now_ms, now_s = time.time_ns() // 1_000_000, time.monotonic()
+        due = {who: state for who, state in judged.states.items() if self._states.is_due(who, state, now_s)}
+        events = [Record(self.events_topic, *event) for event in judged.admitted]
+        # A grant holds from the first event that was sent with it: jobs ask what held when an event happened.
+        since_ms = {event.key: event.timestamp_ms for event in sorted(events, key=lambda each: -each.timestamp_ms)}
+        states = [
+            Record(self.consent_topic, who, consent.value(state, min(now_ms, since_ms.get(who, now_ms))), now_ms)
+            for who, state in due.items()
+        ]
+        try:
+            await self.deliveries.deliver([*states, *events])
+        except NotDeliveredError as error:
+            raise RequestRefusedError(503, "kafka", RETRY_AFTER_S) from error
+        for who, state in due.items():
+            self._states.wrote(who, state, now_s)
+            self.metrics.consents.labels(state).inc()
+
+    def _count(self, key: str, judged: Judged) -> None:
+        counts = {"accepted": len(judged.admitted), "suppressed": judged.suppressed, "rejected": len(judged.rejected)}
+        for outcome, count in counts.items():
+            self.metrics.events.labels(key, outcome).inc(count)
+        for why in judged.rejected.values():
+            self.metrics.rejected.labels(why.reason, why.field).inc()
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=self.origins,
+            allow_methods=["POST"],
+            allow_headers=ALLOWED_HEADERS,
+            max_age=PREFLIGHT_MAX_AGE_S,
+        )
+        routes = [Route("/events", self.post, methods=["POST"]), Route("/t.js", tracker.serve, methods=["GET"])]
+        return Starlette(routes=routes, middleware=[cors])
+
+
+def _spend(buckets: TokenBuckets, name: str, tokens: int) -> None:
+    _check_rate(buckets.take(name, tokens, time.monotonic()))
+
+
+def _check_rate(wait_s: float) -> None:
+    if wait_s > 0:
+        raise RequestRefusedError(429, "rate", wait_s)

@@ -1,0 +1,45 @@
+"""Records of the compacted topic `consent`: what a visitor, named by pseudonym, last agreed to."""
+
+from collections import OrderedDict
+from typing import Literal
+
+import msgspec
+
+from jobs import connections, consent
+from jobs.cluster import rights, topics
+from jobs.settings import Settings
+
+State = Literal["granted", "withdrawn"]
+MAX_REMEMBERED = 50_000  # visitors: a few minutes of a large shop, about 10 MB
+# Another collector may have written the opposite in between: after so long the state is written again.
+REMEMBERED_S = 60.0
+
+
+def create_topic(settings: Settings, bootstrap: str) -> None:
+    """Make the topic if it isn't there. Raises ServiceError."""
+    admin = connections.as_user(bootstrap, rights.ADMIN)
+    topics.create_topics(admin, {settings.consent_topic: settings.topic_partitions}, consent.TOPIC)
+
+
+def value(state: State, at_ms: int) -> bytes:
+    """The record's value; its key is the pseudonym."""
+    return msgspec.json.encode({"state": state, "at_ms": at_ms})
+
+
+class LatelyWritten:
+    """Which states this collector wrote lately, so that not each event writes one. Time is an argument."""
+
+    def __init__(self) -> None:
+        self._written: OrderedDict[str, tuple[State, float]] = OrderedDict()  # visitor → (state, at second)
+
+    def is_due(self, visitor: str, state: State, now_s: float) -> bool:
+        """Whether the visitor's state must be written."""
+        known, at_s = self._written.get(visitor, (None, now_s))
+        return known != state or now_s - at_s >= REMEMBERED_S
+
+    def wrote(self, visitor: str, state: State, now_s: float) -> None:
+        """Kafka has confirmed it."""
+        self._written[visitor] = state, now_s
+        self._written.move_to_end(visitor)
+        if len(self._written) > MAX_REMEMBERED:
+            self._written.popitem(last=False)

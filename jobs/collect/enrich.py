@@ -1,0 +1,81 @@
+"""What a browser's request tells beside its events: the kind of device, and the country. Neither address nor agent stays."""
+
+import hashlib
+import ipaddress
+import secrets
+from pathlib import Path
+
+import maxminddb
+import ua_parser
+from maxminddb.errors import InvalidDatabaseError
+
+from jobs.errors import SettingsError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_USER_AGENT = 512  # longer ones are made up; the rules' cost grows with the length
+SPIDER = "Spider"
+COUNTRY_PREFIX = {4: 24, 6: 48}  # bits of an address that are looked up: a network, not a person
+VISITOR_PREFIX = {4: 32, 6: 64}  # bits that one customer of a provider has: what a rate is counted by
+
+
+def device(user_agent: str) -> str | None:
+    """The family of the operating system, `Spider` for a crawler, None if unknown.
+
+    Not ua-parser's family of the device: it is None for PCs, "K" for each Android since Chrome cut its agent down, and
+    a single model ("Samsung SM-S911B") for older ones.
+    """
+    cut = user_agent[:MAX_USER_AGENT]
+    found = ua_parser.parse_device(cut)
+    if found and found.family == SPIDER:
+        return SPIDER
+    system = ua_parser.parse_os(cut)
+    return system.family if system else None
+
+
+def address_of(text: str) -> Address | None:
+    """An address, with one that is IPv4 in IPv6's clothes as IPv4; None for what is none (a unix socket's name)."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def network(address: Address, prefix: dict[int, int]) -> Address:
+    """The first address of the network that an address lies in."""
+    return ipaddress.ip_network((address, prefix[address.version]), strict=False).network_address
+
+
+class Countries:
+    """Countries by network, from a database in MaxMind's format; without one, every country is unknown.
+
+    Raises SettingsError for a file that is none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        try:
+            self._reader = maxminddb.open_database(path) if path else None
+        except (OSError, InvalidDatabaseError) as error:
+            fix = "a .mmdb file with countries, such as DB-IP Lite's or GeoLite2's"
+            raise SettingsError(f"collector_country_database {path} can't be read: {error}", fix) from error
+
+    def of(self, address: Address | None) -> str | None:
+        """The ISO 3166 code of the network's country, None if unknown."""
+        if self._reader is None or address is None or address.version > self._reader.metadata().ip_version:
+            return None
+        match self._reader.get(network(address, COUNTRY_PREFIX)):
+            case {"country": {"iso_code": str(code)}}:
+                return code
+        return None
+
+
+class AddressNames:
+    """Names for addresses that mean nothing outside this process: what rates are counted by."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def of(self, address: Address | None) -> str:
+        packed = network(address, VISITOR_PREFIX).packed if address else b""
+        return hashlib.blake2b(packed, key=self._key, digest_size=16).hexdigest()

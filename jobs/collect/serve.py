@@ -1,0 +1,159 @@
+"""Start the collector, and stop it so that nothing under way is lost."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobs.collect import access, deliver
+from jobs.collect.access import WriteKeys
+from jobs.collect.admit import Rules
+from jobs.collect.app import Collector
+from jobs.collect.body import MAX_EVENTS
+from jobs.collect.deliver import Deliveries
+from jobs.collect.enrich import Countries
+from jobs.collect.guard import GuardedProtocol
+from jobs.collect.metrics import Metrics
+from jobs.collect.rates import TokenBuckets
+from jobs.errors import ServiceError, SettingsError
+from jobs.pseudonyms import Pseudonyms
+from jobs.settings import Settings
+
+BURST_S = 2.0  # a bucket holds what flows into it in so long
+# Below the 1,024 files that a process may open by default. Over it, uvicorn answers 503.
+MAX_CONNECTIONS = 900
+STOP_LIMIT_S = round(deliver.DELIVERY_LIMIT_S) + 2
+ADMIN_HOST = "127.0.0.1"
+
+
+class _Server(uvicorn.Server):
+    """Two of these run in one loop: signals are handled once, for both."""
+
+    capture_signals = staticmethod(nullcontext)
+
+
+def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries]:
+    """What the settings and their files say; raises SettingsError before anything is started."""
+    if settings.pseudonym_keys is None:
+        what = "the collector has no keys for pseudonyms: raw ids would enter the topics"
+        raise SettingsError(what, "liveshelf keys new, and set LIVESHELF_PSEUDONYM_KEYS to the file that it names")
+    rules = Rules(
+        Pseudonyms.read(settings.pseudonym_keys),
+        max_skew_ms=settings.max_clock_skew_s * 1000,
+        max_age_ms=settings.collector_max_event_age_s * 1000,
+    )
+    keys = WriteKeys.read(settings.collector_write_keys)
+    origins = access.origins(settings.collector_origins)
+    return rules, keys, origins, Countries(settings.collector_country_database)
+
+
+def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None]) -> None:
+    """Collect until SIGTERM or Ctrl-C: then no connection is taken, and requests under way get their answers.
+
+    `started` is called with the URLs of the collector and of its admin pages once both answer. Raises SettingsError,
+    and ServiceError if Kafka doesn't answer or a port is taken.
+    """
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # ten lines a second while Kafka is away; `deliver` says it once
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each request that isn't HTTP
+    rules, keys, origins, countries = check(settings)
+    with (
+        _listening(settings.collector_host, settings.collector_port, "collector_port") as public,
+        _listening(ADMIN_HOST, settings.collector_admin_port, "collector_admin_port") as private,
+    ):
+        collector = Collector(
+            rules=rules,
+            write_keys=keys,
+            origins=origins,
+            countries=countries,
+            by_address=_buckets(settings.collector_address_requests_per_s, at_least=1),
+            by_key=_buckets(settings.collector_key_events_per_s, at_least=MAX_EVENTS),
+            deliveries=Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)),
+            events_topic=settings.events_topic,
+            consent_topic=settings.consent_topic,
+            metrics=Metrics(),
+        )
+        servers = [(_public(settings, collector), public), (_admin(collector), private)]
+        with asyncio.Runner(loop_factory=servers[0][0].config.get_loop_factory()) as runner:
+            runner.run(_run(servers, collector, lambda: started(_url(public), _url(private))))
+
+
+async def _run(
+    servers: list[tuple[_Server, socket.socket]], collector: Collector, started: Callable[[], None]
+) -> None:
+    """Until a signal comes; then the servers end one after the other, the public one first."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(each, stop.set)
+    serving = [asyncio.create_task(server.serve(sockets=[listening])) for server, listening in servers]
+    while not all(server.started for server, _ in servers):
+        ended, _ = await asyncio.wait(serving, timeout=0.01)
+        for task in ended:
+            task.result()
+    started()
+    await asyncio.wait([asyncio.create_task(stop.wait()), *serving], return_when=asyncio.FIRST_COMPLETED)
+    for (server, _), task in zip(servers, serving, strict=True):
+        server.should_exit = True
+        await task
+    await collector.deliveries.close()
+
+
+def _public(settings: Settings, collector: Collector) -> _Server:
+    class Protocol(GuardedProtocol):
+        on_too_slow = staticmethod(collector.metrics.too_slow.inc)
+
+    config = uvicorn.Config(
+        collector.app(),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.collector_proxies),
+        forwarded_allow_ips=settings.collector_proxies,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_LIMIT_S,
+    )
+    return _Server(config)
+
+
+def _admin(collector: Collector) -> _Server:
+    metrics, deliveries = collector.metrics, collector.deliveries
+    metrics.gauge("waiting_records", "Records that Kafka hasn't confirmed yet", lambda: deliveries.waiting)
+    metrics.gauge("kafka_connected", "1 while Kafka confirms records", lambda: deliveries.connected)
+
+    async def healthz(_: Request) -> Response:
+        """Alive. Without Kafka too: a collector that nobody asks can't find out that it is back."""
+        return Response("ok\n", media_type="text/plain")
+
+    async def text(_: Request) -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", text)])
+    return _Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False))
+
+
+def _buckets(rate_per_s: float, at_least: int) -> TokenBuckets:
+    return TokenBuckets(rate_per_s, max(rate_per_s * BURST_S, at_least))
+
+
+def _listening(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        fix = f"set LIVESHELF_{setting.upper()} to another port (0: a free one)"
+        raise ServiceError(f"nothing can listen on {host}:{port}: {error.strerror}", fix) from error
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

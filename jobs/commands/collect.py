@@ -1,0 +1,31 @@
+"""collect: events from browsers and servers over HTTP."""
+
+import typer
+
+from jobs.commands.shared import load_settings, note
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(collect)
+
+
+def collect() -> None:
+    """Take events over HTTP and acknowledge each when Kafka has it; serves the script for pages, too. Ctrl-C stops it.
+
+    Needs keys for pseudonyms (`liveshelf keys new`, LIVESHELF_PSEUDONYM_KEYS), write keys
+    (LIVESHELF_COLLECTOR_WRITE_KEYS), and for browsers the pages that may send (LIVESHELF_COLLECTOR_ORIGINS).
+
+    \b
+    Examples:
+      liveshelf collect
+      LIVESHELF_COLLECTOR_ORIGINS=https://shop.example liveshelf collect
+    """
+    from jobs.cluster import runtime
+    from jobs.collect import consent, serve
+
+    settings = load_settings()
+    serve.check(settings)
+    bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
+    consent.create_topic(settings, bootstrap)
+    serve.serve(settings, bootstrap, lambda url, admin_url: note(f"collecting on {url}, /healthz and /metrics on {admin_url}"))
+    note("stopped: what was acknowledged is in Kafka")

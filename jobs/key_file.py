@@ -1,0 +1,51 @@
+"""Key files: lines of a name and a secret. A secret in a variable or an argument shows in process lists and dumps."""
+
+import os
+import stat
+from pathlib import Path
+
+from jobs.errors import SettingsError
+
+OWNERS_ONLY = 0o600
+# A group may read: Kubernetes mounts secrets for a user that isn't root with 440.
+FORBIDDEN_MODE = stat.S_IWGRP | stat.S_IRWXO
+
+
+def read(path: Path, setting: str, fix: str) -> list[tuple[str, str]]:
+    """The (name, secret) of each line, in order; blank lines and lines that begin with # are left out.
+
+    Raises SettingsError for a file that isn't there, that strangers may read, or that holds anything else. No message
+    holds a secret. `setting` names the file in messages, `fix` says how to make it.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        lines = path.read_text(encoding="ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{setting} {path} holds other than ASCII", fix) from error
+    except OSError as error:
+        raise SettingsError(f"{setting} {path} can't be read: {error.strerror}", fix) from error
+    if mode & FORBIDDEN_MODE:
+        raise SettingsError(f"{setting} {path} is open to others: its mode is {mode:o}", f"chmod 600 {path}")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, secret = line.strip().partition(" ")
+        if not secret or " " in secret:
+            raise SettingsError(f"{setting} {path}, line {number}, isn't a name, a space and a key", fix)
+        found.append((name, secret))
+    if not found or len({name for name, _ in found}) < len(found):
+        raise SettingsError(f"{setting} {path} holds no key, or two of one name", fix)
+    return found
+
+
+def write(path: Path, keys: list[tuple[str, str]]) -> None:
+    """Replace the file as a whole; nobody but its owner may read it, not even while it is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNERS_ONLY), "w") as file:
+        file.write("".join(f"{name} {secret}\n" for name, secret in keys))
+        file.flush()
+        os.fsync(file.fileno())  # a key that is used and then lost makes its pseudonyms strangers
+    partial.replace(path)

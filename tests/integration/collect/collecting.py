@@ -1,0 +1,144 @@
+"""A broker and a collector as their users run them: processes that are started, asked over TCP, paused and stopped."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+from jobs.cluster import processes, runtime, topics
+from jobs.pseudonyms import Pseudonyms, add_key
+from jobs.settings import REPOSITORY, Settings
+from jobs.verify.slice import Record, read_slice
+
+ORIGIN = "https://shop.example"
+KEY = "test-write-key-0123456789"
+START_LIMIT_S = 60
+_numbers = itertools.count()
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """A view with an event_id of its own, by anna@example.com unless it says otherwise."""
+    number = next(_numbers)
+    base = {"schema_version": 1, "event_id": f"e{number}-{os.getpid()}", "event_type": "view", "item_id": "i1"}
+    merged = base | {"visitor_id": "anna@example.com"} | changes
+    return {name: value for name, value in merged.items() if value is not ...}
+
+
+class Broker:
+    """A Kafka broker of its own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.settings = Settings(state_dir=state_dir, kafka_port=0)
+
+    def __enter__(self) -> Self:
+        try:
+            self.bootstrap = runtime.up(self.settings, ["kafka"]).kafka_bootstrap
+            topics.create_topics(self.bootstrap, {"events": 2})
+        except BaseException:
+            runtime.down(self.settings)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resume()
+        runtime.down(self.settings)
+
+    def pause(self) -> None:
+        """It takes connections and answers nothing."""
+        for process in processes.owned(self.settings.state_dir, "kafka"):
+            process.suspend()
+
+    def resume(self) -> None:
+        for process in processes.owned(self.settings.state_dir, "kafka"):
+            process.resume()
+
+    def records(self, topic: str) -> list[Record]:
+        return read_slice(self.bootstrap, topic).records
+
+    def stored(self, events: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Those of the events that lie in the topic, by event_id; the last one of an id."""
+        wanted = {event["event_id"] for event in events}
+        found = (json.loads(record.value) for record in self.records("events"))
+        return {event["event_id"]: event for event in found if event["event_id"] in wanted}
+
+    def consents(self, visitor: str) -> list[str]:
+        """The states of a pseudonym, in order."""
+        found = [record for record in self.records("consent") if record.key == visitor.encode()]
+        return [json.loads(record.value)["state"] for record in found]
+
+
+class RunningCollector:
+    """`liveshelf collect` as a process; `settings` are those whose names begin with collector_, and any other as it is."""
+
+    def __init__(self, broker: Broker, folder: Path, **settings: Any) -> None:
+        self.broker, self.folder, self.log = broker, folder, folder / "collector.log"
+        self._settings = settings
+
+    def __enter__(self) -> Self:
+        keys = self.folder / "pseudonym.keys"
+        add_key(keys)
+        self.pseudonyms = Pseudonyms.read(keys)
+        write_keys = self.folder / "write.keys"
+        write_keys.write_text(f"web {KEY}\nother another-{KEY}\n")
+        write_keys.chmod(0o600)
+        values = {
+            "state_dir": self.folder,
+            "kafka_bootstrap": self.broker.bootstrap,
+            "pseudonym_keys": keys,
+            "collector_write_keys": write_keys,
+            "collector_origins": ORIGIN,
+            "collector_port": 0,
+            "collector_admin_port": 0,
+        } | {name if name in Settings.model_fields else f"collector_{name}": value for name, value in self._settings.items()}
+        environment = os.environ | {f"LIVESHELF_{name.upper()}": str(value) for name, value in values.items()}
+        argv = [sys.executable, "-c", "from jobs.cli import app; app(['collect'])"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(argv, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+        self.url, self.admin_url = self._addresses()
+        return self
+
+    def _addresses(self) -> tuple[str, str]:
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline:
+            found = re.search(r"collecting on (\S+), .* on (\S+)", self.log.read_text())
+            if found:
+                return found[1], found[2]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"no collector after {START_LIMIT_S} s: {self.log.read_text()}")
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    def post(self, body: Any, consent: str = "granted", key: str = KEY, **headers: str) -> requests.Response:
+        """`body` is JSON to be, or bytes as they are; an underscore in a header's name is a dash."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        merged = {"content-type": "application/json", "x-write-key": key, "x-consent": consent}
+        merged |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return requests.post(f"{self.url}/events", data=data, headers=merged, timeout=30)
+
+    def metric(self, line: str) -> float:
+        """The value of a metric, by its name with labels; 0 if it isn't there."""
+        text = requests.get(f"{self.admin_url}/metrics", timeout=10).text
+        return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(f"{line} ")), 0.0)

@@ -1,0 +1,255 @@
+"""A collector process and a broker: what is acknowledged, what is refused, and what never gets anywhere."""
+
+import gzip
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from collecting import KEY, ORIGIN, Broker, RunningCollector, event
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
+
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Version/17.0 Mobile/15E148 Safari/604.1"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def test_each_acknowledged_event_lies_in_kafka_under_its_pseudonym(broker: Broker, collector: RunningCollector):
+    batches = [[event(visitor_id=f"visitor-{number}-{place}") for place in range(20)] for number in range(50)]
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(collector.post, batches))
+    assert {(answer.status_code, answer.json()["accepted"]) for answer in answers} == {(200, 20)}
+    sent = {each["event_id"]: collector.pseudonyms.of(each["visitor_id"]) for batch in batches for each in batch}
+    found = [record for record in broker.records("events") if json.loads(record.value)["event_id"] in sent]
+    assert {json.loads(record.value)["event_id"]: record.key.decode() for record in found} == sent
+    assert all(record.timestamp_ms == json.loads(record.value)["event_time_ms"] for record in found)
+    assert all(json.loads(record.value)["visitor_id"] == record.key.decode() for record in found)
+
+
+def test_a_bad_event_does_not_sink_the_good_ones_and_is_not_repeated(broker: Broker, collector: RunningCollector):
+    batch = [event(), event(price_minor="secret"), event(), event(event_time_ms=now_ms() + 3_600_000), event(event_time_ms=1)]
+    answer = collector.post(batch)
+    assert answer.json() == {
+        "accepted": 2,
+        "suppressed": 0,
+        "rejected": [
+            {"index": 1, "reason": "wrong_type", "field": "price_minor"},
+            {"index": 3, "reason": "future_event_time", "field": "event_time_ms"},
+            {"index": 4, "reason": "too_old", "field": "event_time_ms"},
+        ],
+    }
+    assert set(broker.stored(batch)) == {batch[0]["event_id"], batch[2]["event_id"]}
+    assert "secret" not in answer.text
+
+
+def test_one_event_alone_gets_the_collector_s_time(broker: Broker, collector: RunningCollector):
+    alone, before_ms = event(), now_ms()
+    assert collector.post(alone).json()["accepted"] == 1
+    assert before_ms <= broker.stored([alone])[alone["event_id"]]["event_time_ms"] <= now_ms()
+
+
+def test_a_packed_body_is_unpacked_and_plain_text_is_taken_as_pages_send_it(broker: Broker, collector: RunningCollector):
+    packed, plain = event(), event()
+    assert collector.post(gzip.compress(json.dumps([packed]).encode()), content_encoding="gzip").json()["accepted"] == 1
+    url = f"{collector.url}/events?key={KEY}&consent=granted"  # a beacon sends no headers of one's own
+    beacon = requests.post(url, json.dumps(plain), headers={"content-type": "text/plain;charset=UTF-8"}, timeout=30)
+    assert beacon.json()["accepted"] == 1
+    assert len(broker.stored([packed, plain])) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"[1,", {}, 400, "not_json"),
+        (b"[]", {"x_consent": "maybe"}, 400, "consent"),
+        (b"not gzip", {"content_encoding": "gzip"}, 400, "not_gzip"),
+        (b"[]", {"key": "wrong"}, 401, "write_key"),
+        (b"[]", {"key": ""}, 401, "write_key"),
+        (b"[]", {"origin": "https://evil.example"}, 403, "origin"),
+        (b"[]", {"content_type": "application/xml"}, 415, "content_type"),
+        (b"[]", {"content_type": ""}, 415, "content_type"),
+        (b"[]", {"content_encoding": "br"}, 415, "content_encoding"),
+        (b" " * (1024 * 1024 + 1), {}, 413, "body_too_large"),
+        (b" " * (32 * 1024 * 1024), {}, 413, "body_too_large"),
+        (gzip.compress(b" " * (4 * 1024 * 1024 + 1)), {"content_encoding": "gzip"}, 413, "body_too_large"),
+        (json.dumps([{}] * 501).encode(), {}, 413, "too_many_events"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_request_outside_the_limits_is_refused_with_a_code(
+    collector: RunningCollector, body: bytes, headers: dict, status: int, code: str
+):
+    if len(body) > 5_000_000:  # more than is read before the answer: only a client that listens while it sends sees it
+        body = body[:5_000_000]
+    answer = collector.post(body, **headers)
+    assert (answer.status_code, answer.json()) == (status, {"error": code})
+    assert answer.headers["connection"] == "close"
+
+
+def test_the_largest_body_is_taken(collector: RunningCollector):
+    body = json.dumps([event(junk="x" * 60_000) for _ in range(17)]).encode()
+    assert collector.post(body.ljust(1024 * 1024)).json()["accepted"] == 17
+
+
+def test_other_paths_and_methods_have_nothing_and_the_admin_pages_are_elsewhere(collector: RunningCollector):
+    assert requests.get(f"{collector.url}/events", timeout=10).status_code == 405
+    for path in ("/", "/metrics", "/healthz", "/t.js/x"):
+        assert requests.get(f"{collector.url}{path}", timeout=10).status_code == 404
+    assert requests.get(f"{collector.admin_url}/healthz", timeout=10).text == "ok\n"
+    assert collector.admin_url.startswith("http://127.0.0.1:")
+    before = collector.metric('collector_events_total{outcome="accepted",write_key="other"}')
+    collector.post([event(), event()], key=f"another-{KEY}")
+    assert collector.metric('collector_events_total{outcome="accepted",write_key="other"}') == before + 2
+
+
+def test_an_allowed_page_may_read_the_answer_and_another_gets_none(collector: RunningCollector):
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-write-key"}
+    preflight = requests.options(f"{collector.url}/events", headers={"origin": ORIGIN, **asked}, timeout=10)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    assert "x-write-key" in preflight.headers["access-control-allow-headers"]
+    answer = collector.post([event()], origin=ORIGIN)
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "origin" in answer.headers["vary"].lower()
+    assert not any("access-control-allow-credentials" in each.headers for each in (answer, preflight))
+    for elsewhere in ("https://evil.example", "null", f"{ORIGIN}.evil.example"):
+        assert "access-control-allow-origin" not in collector.post([event()], origin=elsewhere).headers
+        refused = requests.options(f"{collector.url}/events", headers={"origin": elsewhere, **asked}, timeout=10)
+        assert refused.status_code == 400
+        assert "access-control-allow-origin" not in refused.headers
+
+
+def test_consent_decides_what_is_kept(broker: Broker, collector: RunningCollector):
+    visitor = collector.pseudonyms.of("berta@example.com")
+    granted, unknown, denied, signalled = ([event(visitor_id="berta@example.com")] for _ in range(4))
+    assert collector.post(unknown, consent="unknown").json() == {"accepted": 0, "suppressed": 1, "rejected": []}
+    assert broker.consents(visitor) == []
+    for _ in range(3):
+        assert collector.post(granted).json()["accepted"] == 1
+    assert broker.consents(visitor) == ["granted"]
+    assert collector.post(denied, consent="denied").json() == {"accepted": 0, "suppressed": 1, "rejected": []}
+    assert broker.consents(visitor) == ["granted", "withdrawn"]
+    assert collector.post(signalled, sec_gpc="1").json() == {"accepted": 0, "suppressed": 1, "rejected": []}
+    assert set(broker.stored([*granted, *unknown, *denied, *signalled])) == {granted[0]["event_id"]}
+    assert collector.post(event(visitor_id="berta@example.com")).json()["accepted"] == 1
+    assert broker.consents(visitor) == ["granted", "withdrawn", "granted"]
+    last = [each for each in broker.records("consent") if each.key == visitor.encode()][-1]
+    assert abs(json.loads(last.value)["at_ms"] - now_ms()) < 60_000
+
+
+def test_a_browser_s_device_and_country_are_filled_in_and_a_server_s_are_not(broker: Broker, tmp_path: Path):
+    writer = MMDBWriter(ip_version=4)
+    writer.insert_network(IPSet(["203.0.113.0/24"]), {"country": {"iso_code": "DE"}})
+    writer.to_db_file(str(tmp_path / "countries.mmdb"))
+    settings = {"country_database": tmp_path / "countries.mmdb", "proxies": "127.0.0.1"}
+    seen = {"user_agent": IPHONE, "x_forwarded_for": "203.0.113.7"}
+    page, server, own = event(), event(), event(device="tv", country="AT")
+    with RunningCollector(broker, tmp_path, **settings) as collector:
+        for each, headers in ((page, seen | {"origin": ORIGIN}), (server, seen), (own, seen | {"origin": ORIGIN})):
+            assert collector.post(each, **headers).json()["accepted"] == 1
+    stored = broker.stored([page, server, own])
+    assert (stored[page["event_id"]]["device"], stored[page["event_id"]]["country"]) == ("iOS", "DE")
+    assert not {"device", "country"} & stored[server["event_id"]].keys()
+    assert (stored[own["event_id"]]["device"], stored[own["event_id"]]["country"]) == ("tv", "AT")
+    everything = b"".join(record.value for record in broker.records("events")) + collector.log.read_bytes()
+    assert b"203.0.113" not in everything
+    assert b"iPhone" not in everything
+
+
+def test_the_script_is_small_and_asked_for_once_an_hour(collector: RunningCollector):
+    script = requests.get(f"{collector.url}/t.js", timeout=10)
+    assert len(script.content) <= 2048
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert script.headers["cache-control"] == "public, max-age=3600"
+    again = requests.get(f"{collector.url}/t.js", headers={"if-none-match": script.headers["etag"]}, timeout=10)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_too_many_events_of_a_key_and_too_many_requests_of_an_address_wait(broker: Broker, tmp_path: Path):
+    batch = [event() for _ in range(400)]
+    with RunningCollector(broker, tmp_path, key_events_per_s=10, address_requests_per_s=5, proxies="127.0.0.1") as collector:
+        assert collector.post(batch).status_code == 200  # the burst holds 500
+        again = collector.post([event() for _ in range(400)])
+        assert (again.status_code, again.json()) == (429, {"error": "rate"})
+        assert 25 <= int(again.headers["retry-after"]) <= 30  # 300 are missing, 10 come a second
+        assert collector.post(event(), key=f"another-{KEY}", x_forwarded_for="198.51.100.1").status_code == 200
+        statuses = [collector.post(event(), key="guessed", x_forwarded_for="198.51.100.2").status_code for _ in range(30)]
+        assert statuses[:10] == [401] * 10  # the burst
+        assert 429 in statuses
+        refused = collector.post(event(), key="guessed", x_forwarded_for="198.51.100.2")
+        assert refused.headers["retry-after"] == "1"
+        assert collector.post(event(), key="guessed", x_forwarded_for="198.51.100.3").status_code == 401
+
+
+def head(collector: RunningCollector, length: int) -> bytes:
+    return (
+        f"POST /events HTTP/1.1\r\nhost: x\r\nx-write-key: {KEY}\r\nx-consent: granted\r\n"
+        f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    ).encode()
+
+
+def test_a_client_that_stalls_is_let_go_after_ten_seconds(collector: RunningCollector):
+    first = {"nothing": b"", "half a head": b"POST /ev", "blank lines": b"\r\n\r\n", "half a body": head(collector, 9) + b"["}
+    later = {"half a second head": b"POST /ev", "blank lines after an answer": b"\r\n"}
+    clients = {name: socket.create_connection(collector.place, timeout=30) for name in (*first, *later)}
+    for name in later:
+        clients[name].sendall(head(collector, 2) + b"[]")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += clients[name].recv(65_536)
+        assert b" 200 " in answer
+    for name, start in (first | later).items():
+        clients[name].sendall(start)
+    began_s, ended = time.monotonic(), {}
+    for name, client in clients.items():
+        received = b""
+        while part := client.recv(65_536):
+            received += part
+        ended[name] = (time.monotonic() - began_s, received)
+        client.close()
+    assert all(8 < seconds < 20 for seconds, _ in ended.values()), ended
+    assert all(received.startswith(b"HTTP/1.1 408 ") for _, received in ended.values()), ended
+    assert b'{"error":"body_incomplete"}' in ended["half a body"][1]
+    assert collector.metric("collector_too_slow_total") >= 5
+
+
+def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(broker: Broker, tmp_path: Path):
+    """429 leaves the connection open, for the next try; a client that never ends the refused body would hold it."""
+    with RunningCollector(broker, tmp_path, key_events_per_s=0.001) as collector:
+        assert collector.post([event() for _ in range(500)]).status_code == 200
+        with socket.create_connection(collector.place, timeout=30) as client:
+            client.sendall(head(collector, 100) + b"[")
+            began_s, received = time.monotonic(), b""
+            while part := client.recv(65_536):
+                received += part
+                client.sendall(b" ")
+            assert b" 429 " in received
+            assert time.monotonic() - began_s < 25
+
+
+def test_large_bodies_that_never_end_fill_no_memory_and_are_in_no_small_one_s_way(collector: RunningCollector):
+    part, clients = b" " * 1_000_000, [socket.create_connection(collector.place, timeout=30) for _ in range(80)]
+    for client in clients:
+        client.sendall(head(collector, 1_048_576) + part)
+    assert collector.post(event()).status_code == 200
+    codes = []
+    for client in clients:
+        codes.append(client.recv(65_536)[9:12].decode())
+        client.close()
+    assert set(codes) == {"503", "408"}
+    assert codes.count("408") <= 67  # 64 MiB are 67 times a million bytes
+    assert collector.metric('collector_requests_total{error="bodies",status="503"}') >= 13
+    assert collector.post(event(junk="x" * 100_000)).status_code == 200  # there is room again
+
+
+def test_a_head_without_end_is_refused(collector: RunningCollector):
+    with socket.create_connection(collector.place, timeout=30) as client:
+        client.sendall(b"POST /events HTTP/1.1\r\n")
+        client.sendall(b"x-long: " + b"y" * 20_000)  # 16 KiB are allowed
+        assert client.recv(100).startswith(b"HTTP/1.1 431 ")
