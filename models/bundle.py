@@ -222,9 +222,10 @@ def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) ->
     items = vocabulary["items"]
     if len(items) != manifest["n_items"]:
         raise ModelError(f"{file} has {len(items)} items, the manifest says {manifest['n_items']}", REBUILD)
-    if len(set(items)) != len(items):
-        raise ModelError(f"{file} has {len(items) - len(set(items))} items twice", REBUILD)
-    unknown = [item for item in vocabulary["popular"] if item not in set(items)]
+    distinct = set(items)
+    if len(distinct) != len(items):
+        raise ModelError(f"{file} has {len(items) - len(distinct)} items twice", REBUILD)
+    unknown = [item for item in vocabulary["popular"] if item not in distinct]
     if unknown or not vocabulary["popular"]:
         raise ModelError(f"{file} has `popular` items {unknown[:3]} that aren't in `items`, or none at all", REBUILD)
 
