@@ -283,7 +283,11 @@ def _change(action: str, change: "Callable[[Registry], Active]", **arguments: st
 
 @app.command("list")
 def list_versions(as_json: AsJson = False) -> None:
-    """The published versions, oldest first; * serves, and a refusal by a running job is told."""
+    """The published versions, oldest first; * serves, and a refusal by a running job is told.
+
+    Example:
+      liveshelf models list
+    """
     registry = _registry()
     versions = registry.versions()
     refused = registry.refused() if any(each.active for each in versions) else None

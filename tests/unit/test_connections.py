@@ -66,7 +66,7 @@ def test_feasts_connection_string_has_what_the_client_has(secrets: Path) -> None
     expected = f"h:7,db=3,username=job,password=the redis-job,ssl=true,ssl_ca_certs={secrets}/ca.pem"
     assert connections.feast_redis(address) == expected
     assert connections.feast_redis("redis://h:7/3") == "h:7,db=3"
-    assert connections.feast_redis("rediss://:p@h:7") == "h:7,password=p,ssl=true"
+    assert connections.feast_redis("rediss://:p@h:7?ssl_ca_certs=/ca.pem") == "h:7,password=p,ssl_ca_certs=/ca.pem,ssl=true"
 
 
 def test_flinks_rest_interface_with_secrets_shows_and_wants_a_certificate(secrets: Path) -> None:
