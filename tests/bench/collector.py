@@ -129,10 +129,12 @@ async def slow(load: Load, number: int) -> None:
         try:
             reader, writer = await asyncio.open_connection(*load.place)
             writer.write(start)
-            while not load.over and not reader.at_eof():
+            shut_out = asyncio.ensure_future(reader.read())
+            while not load.over and not shut_out.done():
                 writer.write(b"x")
                 await writer.drain()
-                await asyncio.wait([asyncio.ensure_future(reader.read(1000))], timeout=1)
+                await asyncio.wait([shut_out], timeout=1)
+            shut_out.cancel()
             writer.close()
         except OSError:
             pass
@@ -177,7 +179,8 @@ async def run(load: Load, minutes: float, process: psutil.Process) -> list[int]:
 
 
 def report(load: Load, broker: Broker, collector: RunningCollector, rss: list[int], minutes: float) -> dict:
-    stored = Counter(json.loads(record.value)["event_id"] for record in broker.records("events"))
+    ids = (json.loads(record.value)["event_id"] for record in broker.records("events"))
+    stored = Counter(each for each in ids if each.startswith("load-"))  # the broken bodies hold some events, too
     told = sum(load.statuses.values(), Counter())
     return {
         "minutes": minutes,
