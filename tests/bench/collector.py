@@ -156,12 +156,13 @@ async def fuzz(load: Load, corpus: list[bytes]) -> None:
     connection.close()
 
 
-async def run(load: Load, minutes: float, process: psutil.Process) -> list[int]:
-    """A calm time, then all at once; resident bytes of the collector each second of the latter."""
+async def run(load: Load, minutes: float, process: psutil.Process) -> tuple[list[int], float]:
+    """A calm time, then all at once; the collector's resident bytes each second of the latter, and its share of a core."""
     load.until_s = time.monotonic() + CALM_S
     await asyncio.gather(*(good(load, load.calm_s) for _ in range(GOOD_CLIENTS)))
     load.until_s = time.monotonic() + minutes * 60
     corpus, rss = mutations(3000), []
+    cpu_before_s = sum(process.cpu_times()[:2])
 
     async def watch() -> None:
         while not load.over:
@@ -175,7 +176,7 @@ async def run(load: Load, minutes: float, process: psutil.Process) -> list[int]:
         *(slow(load, number) for number in range(SLOW_CLIENTS)),
         *(fuzz(load, corpus) for _ in range(FUZZ_CLIENTS)),
     )
-    return rss
+    return rss, (sum(process.cpu_times()[:2]) - cpu_before_s) / (minutes * 60)
 
 
 def report(load: Load, broker: Broker, collector: RunningCollector, rss: list[int], minutes: float) -> dict:
@@ -215,8 +216,8 @@ def main() -> int:
         limits = {"key_events_per_s": chosen.limit, "address_requests_per_s": 1e6}  # all clients have one address here
         with RunningCollector(broker, Path(folder) / "collector", **limits) as collector:
             load = Load(collector.place, chosen.limit)
-            rss = asyncio.run(run(load, chosen.minutes, psutil.Process(collector.process.pid)))
-            result = report(load, broker, collector, rss, chosen.minutes)
+            rss, core_share = asyncio.run(run(load, chosen.minutes, psutil.Process(collector.process.pid)))
+            result = report(load, broker, collector, rss, chosen.minutes) | {"collector_core_share": round(core_share, 2)}
     print(json.dumps(result, indent=1))
     return int(bool(result["missing"] or result["other_5xx"]))
 
