@@ -36,18 +36,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._limit is None:  # between two requests; blank lines, say, begin none
-            self._head_begins()
+        if self._limit is None:  # between two requests; uvicorn stops its own clock for any byte, a blank line, say
+            self._head_bytes = 0
+            self._allow(HEAD_LIMIT_S)
         super().data_received(data)
         if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._end(TOO_LARGE)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._head_bytes is None:
-            self._head_begins()
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
@@ -57,10 +53,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._allow(None)
         super().on_message_complete()
-
-    def _head_begins(self) -> None:
-        self._head_bytes = 0
-        self._allow(HEAD_LIMIT_S)
 
     def _allow(self, limit_s: float | None) -> None:
         if self._limit:

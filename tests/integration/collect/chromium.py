@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,14 +28,14 @@ class Chromium:
     """A browser with an empty profile and one page."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._numbers = folder, itertools.count(1)
+        self._folder, self._numbers, self._opened = folder, itertools.count(1), ExitStack()
 
     def __enter__(self) -> Self:
         argv = [program(), *ARGUMENTS, f"--user-data-dir={self._folder}", "about:blank"]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             port, path = self._address().split()
-            self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
+            self._socket = self._opened.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None))
             self._session = ""
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -55,7 +56,7 @@ class Chromium:
         raise AssertionError(f"no Chromium after {START_LIMIT_S} s")
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._opened.close()
         self._process.terminate()
         self._process.wait(20)
 
