@@ -94,7 +94,7 @@ class System:
 
     def start_kafka(self) -> None:
         behind = (self._kafka_behind, self.kafka_proxy.port)
-        kafka.start(self.state_dir, self.kafka_port, self.settings.topic_partitions, behind)
+        kafka.start(self.state_dir, self.kafka_port, self.settings.topic_partitions, behind=behind)
         self._wait(lambda: kafka.answers(f"127.0.0.1:{self.kafka_port}"), "Kafka")
 
     def start_redis(self) -> None:

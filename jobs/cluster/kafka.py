@@ -84,7 +84,8 @@ def _java(folder: Path) -> list[str]:
 
 def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties.resolve())]
+    # With "=": one id in 64 begins with a dash, and would be taken for an option.
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties.resolve())]
     users = [f"--add-scram=SCRAM-SHA-512=[{user}]" for user in _users(secrets)] if secrets else []
     # Passwords in a file for Java to read: every user of the machine may read a command line.
     arguments = folder / "format.arguments"
