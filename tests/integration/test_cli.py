@@ -15,7 +15,7 @@ from jobs.settings import REPOSITORY
 
 COMMANDS = [
     "up", "down", "status", "doctor", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show", "verify",
-    "bench", "schema", "dead", "dead list", "dead show", "dead replay", "keys", "keys new", "keys retire",
+    "bench", "schema", "dead", "dead list", "dead show", "dead replay", "keys", "keys new", "keys retire", "collect",
 ]  # fmt: skip
 
 
