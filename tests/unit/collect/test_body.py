@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -52,7 +53,12 @@ def test_a_bomb_of_256_mebibytes_stops_at_the_limit():
     packer = zlib.compressobj(wbits=31)
     bomb = b"".join(packer.compress(bytes(MIB)) for _ in range(256)) + packer.flush()
     assert len(bomb) < MIB
-    assert refusal(body._unpacked, bomb) == (413, "body_too_large")
+    tracemalloc.start()
+    try:
+        assert refusal(body._unpacked, bomb) == (413, "body_too_large")
+        assert tracemalloc.get_traced_memory()[1] < 16 * MIB
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
