@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs import connections, submit
+from jobs.bench import flink_jobs
 from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.features import plan
@@ -81,6 +82,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     for kind in submit.JOBS:
         if submit.running_job(runtime, kind):
             submit.stop(own, runtime, kind, savepoint=False)
+    # On a busy machine a slot is free some time after its job: the next scenario's jobs would restart for want of one.
+    flink_jobs.wait_slots(runtime.flink_rest_url, settings.slots_per_task_manager)
 
 
 @pytest.fixture

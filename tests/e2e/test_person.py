@@ -10,6 +10,7 @@ import redis
 from kafka import KafkaProducer
 
 from jobs import consent, submit
+from jobs.cluster.keep import MARK
 from jobs.person import erase as erasing
 from jobs.person import known, traces
 from jobs.rankings.reader import ShelfReader
@@ -179,7 +180,7 @@ def stored(client: redis.Redis) -> dict[bytes, object]:
     for key in client.scan_iter(count=1000):
         if key.startswith(b"shelf:"):
             found[key] = {name: each for name, each in msgspec.json.decode(client.get(key)).items() if name != "computed_at_ms"}
-        else:
+        elif key != MARK.encode():  # the keeper's
             found[key] = client.hgetall(key)
     return found
 
