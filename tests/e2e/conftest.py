@@ -3,6 +3,7 @@
 LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile.
 """
 
+import contextlib
 import re
 import shutil
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 
 from jobs import connections, submit
 from jobs.cluster import flink
@@ -48,6 +50,17 @@ class Scenario:
         histories = [flink.ask(self.runtime.flink_rest_url, f"/jobs/{job_id}/exceptions") for job_id in running]
         return sum(len(history["exceptionHistory"]["entries"]) for history in histories)
 
+    def slots_are_free(self, limit_s: float = 120) -> bool:
+        """Whether no job holds a slot any more; on a busy machine that is some time after the job has ended."""
+        deadline_s = time.monotonic() + limit_s
+        while time.monotonic() < deadline_s:
+            with contextlib.suppress(requests.RequestException):
+                seen = flink.ask(self.runtime.flink_rest_url, "/overview")
+                if seen["slots-available"] == seen["slots-total"] >= self.settings.slots_per_task_manager:
+                    return True
+            time.sleep(0.2)
+        return False
+
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, Runtime]]:
@@ -82,12 +95,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     for kind in submit.JOBS:
         if submit.running_job(runtime, kind):
             submit.stop(own, runtime, kind, savepoint=False)
-    # On a busy machine a slot is free some time after its job: the next scenario's jobs would restart for want of one.
-    deadline_s = time.monotonic() + 60
-    while flink.answers(runtime.flink_rest_url, 1) and time.monotonic() < deadline_s:
-        if flink.ask(runtime.flink_rest_url, "/overview")["slots-available"] >= settings.slots_per_task_manager:
-            return
-        time.sleep(0.1)
+    assert made.slots_are_free(), "a stopped job kept its slots"
 
 
 @pytest.fixture

@@ -228,17 +228,9 @@ def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_the
     wait_online(scenario, expected, *old, "visitor_session:best_rating")
 
 
-def free_slots(scenario) -> int:
-    return flink.ask(scenario.runtime.flink_rest_url, "/overview")["slots-available"]
-
-
 def test_submitting_and_cancelling_again_and_again_leaves_every_slot(scenario):
-    slots = free_slots(scenario)
     submit.apply(scenario.settings, scenario.runtime.redis_url)
     for kind in submit.JOBS * 2:
         submit.wait_running(scenario.runtime, submit.submit(scenario.settings, scenario.runtime, kind), limit_s=180)
         submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
-    deadline = time.monotonic() + 20
-    while free_slots(scenario) < slots and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert free_slots(scenario) == slots
+    assert scenario.slots_are_free()
