@@ -12,7 +12,7 @@ import psutil
 from kafka import KafkaProducer
 
 from jobs import connections, submit
-from jobs.cluster import flink, processes
+from jobs.cluster import processes
 from jobs.features.definitions import feature_store
 from jobs.replay.produce import ReplayReport, replay
 from jobs.replay.sources import read
