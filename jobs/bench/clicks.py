@@ -17,7 +17,7 @@ EVENTS_PER_S = 1_000  # of event time
 VISIT_EVENTS = 10  # on average; the committed shops have 5 to 10
 VISIT_PAUSE_S = 20.0  # on average, between two events of a visit
 # Three visits long: from then on as many visits end as begin (20,000 are under way), as in a shop that has been open.
-SETTLE_EVENTS = 600_000
+SETTLE_S = 600
 CATEGORIES = 30
 ZIPF_EXPONENT, ZIPF_SHIFT = 0.9, 10.0  # the best seller gets 1 % of the views, the first 1,000 of 18,009 items half
 TYPE_SHARES = {"view": 0.86, "search": 0.05, "add_to_cart": 0.06, "remove_from_cart": 0.01, "purchase": 0.02}
@@ -43,14 +43,15 @@ class Clicks(NamedTuple):
         return Clicks(*(column[start:stop] for column in self))
 
 
-def make(count: int, visitors: int, items: int, seed: int) -> Clicks:
+def make(count: int, visitors: int, items: int, seed: int, events_per_s: float = EVENTS_PER_S) -> Clicks:
     """`count` events of `visitors` visitors; the same seed makes the same events.
 
     Visits begin evenly over a span, and the events' order is that of their times in it; the events come from the middle
-    of it. The times themselves are left to the sender, who gives one event a millisecond (`EVENTS_PER_S`).
+    of it. The times themselves are left to the sender, who gives them evenly, `events_per_s`.
     """
     random = np.random.default_rng(seed)
-    drawn = count + 2 * SETTLE_EVENTS
+    settle = int(SETTLE_S * events_per_s)
+    drawn = count + 2 * settle
     lengths = random.geometric(1 / VISIT_EVENTS, drawn // VISIT_EVENTS)
     visits = len(lengths)
     visit = np.repeat(np.arange(visits), lengths)
@@ -58,8 +59,8 @@ def make(count: int, visitors: int, items: int, seed: int) -> Clicks:
     begins = np.concatenate([[0], lengths.cumsum()[:-1]])
     passed_s = pauses_s.cumsum()
     into_visit_s = passed_s - np.repeat(passed_s[begins], lengths)
-    starts_s = random.uniform(0, drawn / EVENTS_PER_S, visits)
-    order = np.argsort(starts_s[visit] + into_visit_s, kind="stable")[SETTLE_EVENTS : SETTLE_EVENTS + count]
+    starts_s = random.uniform(0, drawn / events_per_s, visits)
+    order = np.argsort(starts_s[visit] + into_visit_s, kind="stable")[settle : settle + count]
     visitor_of_visit = random.permutation(np.resize(np.arange(visitors), visits))
     item = _items(count, items, random)
     return Clicks(

@@ -15,6 +15,7 @@ KINDS = {  # a part of the command line → what the process is
     "TaskManagerRunner": "task_manager",
     "redis-server": "redis",
     "jobs.cluster.supervise": "supervisor",
+    "jobs.cluster.keep": "keeper",
     "pyflink.fn_execution": "python_worker",
 }
 

@@ -90,11 +90,11 @@ def die_at_failpoints(stage: Stage, rounds: float) -> None:
 
 
 SCENARIOS = (
-    Scenario("F1", "TaskManager kill -9 after a completed checkpoint", kill_task_manager, "kills", 2, 10, 10, 25),
-    Scenario("F2", "TaskManager kill -9 every 3 s, then quiet", kill_task_manager_often, "s", 0, 60, 60, 60),
-    Scenario("F4", "JobManager kill -9", kill_job_manager, "kills", 0, 3, 3, 40),
-    Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 10, 15),
-    Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, STOP_S, 80),
-    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 5, 30),
-    Scenario("M8", "kill -9 of everything at once, started by one command", lose_power, "times", 0, 1, 1, 10),
+    Scenario("F1", "TaskManager kill -9 after a completed checkpoint", kill_task_manager, "kills", 2, 10, 25),
+    Scenario("F2", "TaskManager kill -9 every 3 s, then quiet", kill_task_manager_often, "s", 0, 60, 60),
+    Scenario("F4", "JobManager kill -9", kill_job_manager, "kills", 0, 3, 40),
+    Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 15),
+    Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, 80),
+    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 30),
+    Scenario("M8", "kill -9 of everything at once, started by one command", lose_power, "times", 0, 1, 10),
 )

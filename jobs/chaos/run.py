@@ -20,7 +20,7 @@ from jobs.verify.report import Mismatch, Report
 from jobs.verify.run import open_store, verify
 
 CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS)}
-EVENTS = {"pr": 2_000, "nightly": 4_000, "soak": 8_000}  # clicks a scenario; damaged and repeated ones come on top
+EVENTS = {"pr": 2_000, "nightly": 4_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own
 BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days
 DAY_MS = 86_400_000

@@ -130,14 +130,14 @@ def slow_redis(stage: Stage, seconds: float) -> None:
 
 
 SCENARIOS = (
-    Scenario("K1", "broker kill -9 and restart", restart_kafka, "kills", 0, 5, 5, 60),
-    Scenario("K2", "100 ms and 3 Mbit/s between Flink and Kafka", slow_kafka, "s", 20, 60, 60, 20),
-    Scenario("K3", "Kafka's data swallowed, connections reset, cut after 50 kB", broken_kafka_network, "s", 0, 60, 60, 80),
-    Scenario("K4", "twice the partitions while running", add_partitions, "times", 0, 2, 2, 15),
-    Scenario("R1", "Redis kill -9 in mid-write, the end of its file lost", redis_loses_its_tail, "kills", 0, 5, 5, 60),
-    Scenario("R2", "Redis down", redis_down, "s", 60, 60, 600, 60),
-    Scenario("R4", "Redis' memory is full", redis_full, "s", 5, 60, 60, 10),
-    Scenario("R5", "SCRIPT FLUSH every 5 s", script_flush, "times", 2, 12, 12, 12),
-    Scenario("R6", "200 ms more for each exchange with Redis", slow_redis, "s", 0, 30, 60, 40),
-    Scenario("R10", "FLUSHALL", redis_emptied, "times", 0, 1, 1, 30),
+    Scenario("K1", "broker kill -9 and restart", restart_kafka, "kills", 0, 5, 60),
+    Scenario("K2", "100 ms and 3 Mbit/s between Flink and Kafka", slow_kafka, "s", 20, 60, 20),
+    Scenario("K3", "Kafka's data swallowed, connections reset, cut after 50 kB", broken_kafka_network, "s", 0, 60, 80),
+    Scenario("K4", "twice the partitions while running", add_partitions, "times", 0, 2, 15),
+    Scenario("R1", "Redis kill -9 in mid-write, the end of its file lost", redis_loses_its_tail, "kills", 0, 5, 60),
+    Scenario("R2", "Redis down", redis_down, "s", 60, 60, 60),
+    Scenario("R4", "Redis' memory is full", redis_full, "s", 5, 60, 10),
+    Scenario("R5", "SCRIPT FLUSH every 5 s", script_flush, "times", 2, 12, 12),
+    Scenario("R6", "200 ms more for each exchange with Redis", slow_redis, "s", 0, 30, 40),
+    Scenario("R10", "FLUSHALL", redis_emptied, "times", 0, 1, 30),
 )

@@ -47,7 +47,6 @@ class Scenario:
     unit: str
     pr: float = 0  # the dose; 0: not in this profile
     nightly: float = 0
-    soak: float = 0
     traffic_s: float = 20  # the fault may take longer: then it goes on in silence
     clicks: Callable[[int, int, int, int], list[Event]] = clicks  # seed, block, count, first ms
 

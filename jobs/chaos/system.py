@@ -1,5 +1,6 @@
 """The system that faults happen to: broker and Redis of its own behind proxies, an embedded Flink, both jobs."""
 
+import os
 import shutil
 import signal
 import time
@@ -55,8 +56,13 @@ class System:
         self.running = runtime.Runtime()
         self.direct = runtime.Runtime()
 
-    def start(self) -> None:
-        """Services, definitions with a watermark delay of a minute, and both jobs."""
+    def start(self, settled_heaps: bool = False) -> None:
+        """Services, definitions with a watermark delay of a minute, and both jobs.
+
+        With `settled_heaps` each JVM takes all of its heap from the start, so that what grows isn't the heap filling.
+        """
+        if settled_heaps:
+            os.environ["JAVA_TOOL_OPTIONS"] = "-XX:+AlwaysPreTouch"
         repo = self.settings.feature_repo
         shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
         definitions = repo / "definitions.py"

@@ -18,23 +18,27 @@ def chaos(
     scenario: Annotated[str, typer.Option(metavar="F1,R2,…", help="Only these; the profile's if empty.")] = "",
     seed: Annotated[int, typer.Option(help="First of the seeds.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 2,
+    minutes: Annotated[float, typer.Option(min=1, help="How long the soak takes.")] = 60,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
 ) -> None:
     """Hurt a running system of its own in named ways and prove that nothing is lost or wrong; 7 if something is.
 
     Services are started in STATE_DIR/chaos, on free ports. The scenarios are told in tests/chaos/README.md; `random` draws
-    weighted actions from the seed.
+    weighted actions from the seed; `soak` is one long run at 2,000 events/s, with the seed's faults, that also looks at
+    memory and open files.
 
     \b
     Examples:
       liveshelf chaos --profile pr --json chaos.json
       liveshelf chaos --scenario F1,R2 --seed 7 --seeds 1
       liveshelf chaos --profile nightly
+      liveshelf chaos --profile soak --minutes 60 --json soak.json
     """
     import shutil
 
     import msgspec
 
+    from jobs.chaos import soak
     from jobs.chaos.run import acts, run
 
     settings = load_settings()
@@ -50,7 +54,10 @@ def chaos(
             document = msgspec.json.encode({"repeat": again} | found, enc_hook=str)
             json_file.write_bytes(msgspec.json.format(document, indent=2))
 
-    result = run(folder, acts(profile, names, range(seed, seed + seeds)), note, keep)
+    if profile == "soak":
+        result = soak.run(folder, minutes, seed, note, keep)
+    else:
+        result = run(folder, acts(profile, names, range(seed, seed + seeds)), note, keep)
     if not json_file:
         print_json(result)
     _refuse_failures(result, again)
@@ -58,6 +65,6 @@ def chaos(
 
 def _refuse_failures(result: dict, again: str) -> None:
     """Raises MismatchError that names the scenarios that failed."""
-    failed = ", ".join(f"{each['scenario']} (seed {each['seed']})" for each in result["outcomes"] if not each["ok"])
-    if failed:
-        raise MismatchError(f"failed: {failed}", again)
+    failed = [f"{each['scenario']} (seed {each['seed']})" for each in result.get("outcomes", []) if not each["ok"]]
+    if not result["ok"]:
+        raise MismatchError(f"failed: {', '.join(failed) or 'the soak'}", again)

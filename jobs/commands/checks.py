@@ -48,6 +48,7 @@ def demo() -> None:
 
 def verify(
     topic: Annotated[str, typer.Option(help="Topic to recompute; the events topic if empty.")] = "",
+    sample: Annotated[int, typer.Option(min=1, metavar="N", help="Compare one entity in N.")] = 1,
     since: Annotated[
         list[str] | None, typer.Option(metavar="PARTITION:OFFSET", help="First offset of a partition; may be repeated.")
     ] = None,
@@ -60,6 +61,7 @@ def verify(
     Examples:
       liveshelf verify --wait 60s
       liveshelf verify --json | jq '{compared, equal, mismatched}'
+      liveshelf verify --sample 50              # of a large topic: all events, one entity in 50
     """
     from rich.console import Console
 
@@ -69,7 +71,7 @@ def verify(
 
     settings = load_settings()
     running = runtime.attach(settings, ("kafka", "redis"))
-    report = compare(settings, running, topic=topic, since=_offsets(since or []), wait_s=seconds(wait, "wait"))
+    report = compare(settings, running, topic=topic, since=_offsets(since or []), wait_s=seconds(wait, "wait"), sample=sample)
     if as_json:
         print(report.to_json())
     else:

@@ -62,6 +62,7 @@ class Knobs:
     seed: the same seed gives the same records.
     heartbeat_every_ms: time on the wall between two heartbeats (at full speed also after every 200 records).
     min_visitor_pause_ms: time on the wall between two events of a visitor, at least.
+    fast: with librdkafka, where it is installed, at a pace too.
     """
 
     watermark_delay_s: float
@@ -74,6 +75,7 @@ class Knobs:
     seed: int = 0
     heartbeat_every_ms: int = 200
     min_visitor_pause_ms: int = 0
+    fast: bool = False
 
     def __post_init__(self) -> None:
         if self.speed is not None and not 0 < self.speed < float("inf"):
@@ -112,7 +114,7 @@ def replay(
     taken: Iterable[Event] = islice(events, how.limit)
     if how.shift_to_now:
         taken = shifted(list(taken), how.speed, time.time_ns() // 1_000_000)
-    with closing(senders.connect(bootstrap, topic, fast=how.speed is None)) as sender:
+    with closing(senders.connect(bootstrap, topic, fast=how.fast or how.speed is None)) as sender:
         run = _Run(sender, how)
         for record in hardened(taken, how):
             run.send(record, on_event)

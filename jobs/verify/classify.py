@@ -1,7 +1,7 @@
 """What becomes of each record: refused, heartbeat, suppressed, late, duplicate or counted (pure)."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,6 +61,7 @@ def classify(
     now_ms: int | None = None,
     max_skew_ms: int = 300_000,
     consents: Consents | None = None,
+    reduced: Callable[[Event], Event] = lambda event: event,
 ) -> Classified:
     """Walks each partition in offset order; `records` come sorted by (partition, offset).
 
@@ -68,6 +69,7 @@ def classify(
     Of the on-time ones the first with an event_id counts. Heartbeats move event time and are never late.
     An event too far in the future for the job's clock may not be so any more now: `refused_as_future` holds the places
     where the job said so. `consents` as they stand now; nobody has withdrawn if there are none.
+    `reduced` says what is kept of an event that counts.
     """
     consents = consents or Consents("assumed")
     entries: list[Entry] = []
@@ -87,7 +89,8 @@ def classify(
         if parsed["event_type"] != HEARTBEAT:
             verdict = consents.verdict(parsed["visitor_id"], *record.position, event_time_ms)
         kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ids)
-        entries.append(Entry(record, kind, event=parsed, forgotten=verdict == "forgotten"))
+        kept = reduced(parsed) if kind == "counted" else parsed
+        entries.append(Entry(record, kind, event=kept, forgotten=verdict == "forgotten"))
     return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
 
 

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from jobs.errors import DefinitionError
 from jobs.events import EVENT_TYPES, FIELD, Event
 from jobs.verify.classify import Entry
+from jobs.verify.sample import Sample
 from jobs.verify.views import Aggregate, View
 
 Value = str | int | float | list | None
 Key = tuple[str | int | float, ...]  # an entity's values, in the order of View.keys
 Columns = dict[str, Value]
 PERSON = "visitor_id"
+EVERY = Sample()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +52,30 @@ def with_derived(event: Event) -> Columns:
     return columns
 
 
-def newest_rows(view: View, counted: Iterable[Entry], watermark_ms: int) -> dict[Key, Row]:
-    """Each entity's newest row once event time has come to `watermark_ms`.
+def newest_rows(view: View, counted: Iterable[Entry], watermark_ms: int, sample: Sample = EVERY) -> dict[Key, Row]:
+    """The newest row of each entity in the sample once event time has come to `watermark_ms`.
 
     `counted` are the entries that count, in any order. An event without one of the view's keys isn't in the view.
     Raises DefinitionError for a function or a column that isn't known.
     """
     _check(view)
     rows = {}
-    for key, events in events_by_key(view.keys, counted).items():
+    for key, events in events_by_key(view.keys, counted, sample).items():
         row = _sliding_row(view, events, watermark_ms) if view.slide_ms else _event_row(view, events, watermark_ms)
         if row:
             rows[key] = row
     return rows
 
 
-def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry]) -> dict[Key, list[Columns]]:
+def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sample = EVERY) -> dict[Key, list[Columns]]:
     """The columns of each entity's events, by event time and then arrival."""
     groups: dict[Key, list[Entry]] = defaultdict(list)
     for entry in counted:
-        if all(key in entry.event for key in keys) and not (entry.forgotten and PERSON in keys):
-            groups[tuple(entry.event[key] for key in keys)].append(entry)
+        if not all(key in entry.event for key in keys) or (entry.forgotten and PERSON in keys):
+            continue
+        entity = tuple(entry.event[key] for key in keys)
+        if sample.holds(*entity):
+            groups[entity].append(entry)
     return {
         key: [with_derived(each.event) for each in sorted(group, key=lambda entry: entry.arrival)]
         for key, group in groups.items()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jobs.verify.features import Key, Row, Value
 from jobs.verify.report import Report
+from jobs.verify.sample import Sample
 from jobs.verify.views import View
 
 if TYPE_CHECKING:  # importing Feast takes seconds
@@ -81,9 +82,13 @@ def same_value(expected: Value, found: Value) -> bool:
 
 
 def compare_keys(
-    report: Report, store: "FeatureStore", client: "redis.Redis", expected: Mapping[tuple[str, ...], Collection[Key]]
+    report: Report,
+    store: "FeatureStore",
+    client: "redis.Redis",
+    expected: Mapping[tuple[str, ...], Collection[Key]],
+    sample: Sample,
 ) -> None:
-    """Every entity that stands in Redis for this project and these join keys is one that the oracle expects.
+    """Every entity of the sample that stands in Redis for this project and these join keys is one that the oracle expects.
 
     `expected` maps join keys to entities. Looks at all keys of the Redis server (SCAN).
     """
@@ -100,9 +105,11 @@ def compare_keys(
                 entity = deserialize_entity_key(key[:-len(project)])
             except ValueError:  # a project whose name ends like this one
                 continue
-            label = _label(tuple(getattr(each, each.WhichOneof("val")) for each in entity.entity_values))
+            values = tuple(getattr(each, each.WhichOneof("val")) for each in entity.entity_values)
+            if not sample.holds(*values):
+                continue
             known = key in wanted[names]
-            report.compare(f"keys:{','.join(names)}", label, "an entity" if known else None, "an entity")
+            report.compare(f"keys:{','.join(names)}", _label(values), "an entity" if known else None, "an entity")
 
 
 def _redis_key(names: tuple[str, ...], entity: Key, project: bytes) -> bytes:

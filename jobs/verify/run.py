@@ -13,6 +13,7 @@ from jobs.settings import Settings
 from jobs.verify import conservation, features, lists, online, shelf
 from jobs.verify.classify import Classified, Kind, classify
 from jobs.verify.report import Report
+from jobs.verify.sample import Sample
 from jobs.verify.slice import Slice, read_slice
 from jobs.verify.views import View, plain_views
 
@@ -43,6 +44,7 @@ class Checked:
     views: list[View]
     versions: "Versions"
     client: redis.Redis
+    sample: Sample
 
 
 def verify(
@@ -53,11 +55,13 @@ def verify(
     since: Mapping[int, int] | None = None,
     wait_s: float = 0,
     store: "FeatureStore | None" = None,
+    sample: int = 1,
 ) -> Report:
     """Compares what the jobs made of a topic with the oracle, again and again until it is equal or `wait_s` is over.
 
     `topic` is the events topic if empty. `since` gives first offsets by partition; the jobs must have started there
     with empty stores, else older entities count as too many. `store` is opened from the settings if absent.
+    With a `sample` of n every event is classified and every letter compared, but only one entity in n: features, lists.
     Raises ServiceError, DefinitionError, ModelError or DataError; differences are in the report, not raised.
     """
     from jobs.verify.versions import Versions
@@ -69,7 +73,8 @@ def verify(
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
     versions = Versions(settings.model_dir, read_public_key(settings.model_public_key))
     with connections.redis_client(addresses.redis_url) as client:
-        checked = Checked(settings, addresses, topic or settings.events_topic, since, store, views, versions, client)
+        topic = topic or settings.events_topic
+        checked = Checked(settings, addresses, topic, since, store, views, versions, client, Sample(sample))
         deadline_s = time.monotonic() + wait_s
         while True:
             report = verify_once(checked)
@@ -100,6 +105,7 @@ def verify_once(checked: Checked) -> Report:
         refused_as_future=conservation.refused_as_future(dead),
         max_skew_ms=settings.max_clock_skew_s * 1000,
         consents=consents,
+        reduced=lambda event: checked.sample.reduced(event, checked.views),
     )
     conservation.compare_letters(report, classified, dead, late)
     expired = _verify_features(report, checked, classified) + _verify_lists(report, checked, classified, consents)
@@ -138,14 +144,15 @@ def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int
 def _verify_features(report: Report, checked: Checked, classified: Classified) -> int:
     """Every view, entity and feature; how many expected rows have outlived their ttl."""
     counted, watermark_ms = classified.of_kind("counted"), classified.watermark_ms or 0
-    expected = {view.name: features.newest_rows(view, counted, watermark_ms) for view in checked.views}
+    sample = checked.sample
+    expected = {view.name: features.newest_rows(view, counted, watermark_ms, sample) for view in checked.views}
     groups = online.by_keys(checked.views)
     entities = {names: set().union(*(expected[view.name] for view in views)) for names, views in groups.items()}
     for names, views in groups.items():
         found = online.read_rows(checked.store, views, entities[names])
         for view in views:
             online.compare_view(report, view, expected[view.name], found[view.name])
-    online.compare_keys(report, checked.store, checked.client, entities)
+    online.compare_keys(report, checked.store, checked.client, entities, sample)
     now_ms = time.time_ns() // 1_000_000
     return sum(
         row.event_time_ms + view.ttl_ms <= now_ms
@@ -156,11 +163,14 @@ def _verify_features(report: Report, checked: Checked, classified: Classified) -
 def _verify_lists(report: Report, checked: Checked, classified: Classified, consents: consent.Consents) -> int:
     """Every visitor's list and its log record; how many lists have outlived their ttl."""
     settings = checked.settings
-    arrived = classified.remembered("counted", "late", "duplicate", "suppressed")
-    denied = lists.without_consent(arrived, consents, consents.visitors())
+    accepted = classified.remembered("counted", "late", "duplicate", "suppressed")
+    arrived = [each for each in accepted if checked.sample.holds(each.event["visitor_id"])]
+    said = {visitor for visitor in consents.visitors() if checked.sample.holds(visitor)}
+    denied = lists.without_consent(arrived, consents, said)
     allowed = [each for each in arrived if each.kind != "suppressed" and each.event["visitor_id"] not in denied]
     sessions = lists.current_sessions(allowed, settings.session_gap_s * 1000)
-    log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False)
+    wanted = lambda key: key is None or checked.sample.holds(key.decode(errors="replace"))  # noqa: E731
+    log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False, wanted=wanted)
     gone = {entry.record.position for entry in classified.entries if entry.forgotten or entry.kind == "suppressed"}
     logged = shelf.newest_logged(log.records, settings.channel, gone)
     stored = shelf.read_lists(checked.client, [*sessions, *denied], settings.channel)
@@ -181,5 +191,5 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified, cons
         standing = {visitor: session for visitor, session in group.items() if visitor not in expired}
         shelf.compare_lists(report, standing, rankings, stored, model=bundle.version, list_size=settings.list_size)
     shelf.compare_without_consent(report, denied, stored, serving, settings.list_size)
-    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], settings.channel)
+    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], settings.channel, checked.sample)
     return len(expired)

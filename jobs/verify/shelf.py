@@ -8,6 +8,7 @@ import msgspec
 from jobs.errors import DataError
 from jobs.verify.lists import Ranked, Session, known_events
 from jobs.verify.report import Report
+from jobs.verify.sample import Sample
 from jobs.verify.slice import Position, Record
 
 if TYPE_CHECKING:
@@ -132,12 +133,15 @@ def model_of(value: bytes) -> str:
     return str(_decode(value).get("model", ""))
 
 
-def compare_list_keys(report: Report, client: "redis.Redis", visitors: Iterable[str], channel: str) -> None:
-    """Every list of this channel that stands in Redis belongs to a visitor of the slice (SCAN)."""
+def compare_list_keys(
+    report: Report, client: "redis.Redis", visitors: Iterable[str], channel: str, sample: Sample
+) -> None:
+    """Every list of this channel and of the sample that stands in Redis belongs to a visitor of the slice (SCAN)."""
     expected = {shelf_key(visitor, channel) for visitor in visitors}
     for raw in client.scan_iter(match=b"shelf:*", count=1000):
         key = raw.decode()
-        if key.endswith(f"}}:{channel}"):
+        visitor = key.removeprefix("shelf:{").removesuffix(f"}}:{channel}")
+        if key.endswith(f"}}:{channel}") and sample.holds(visitor):
             report.compare("keys:shelf", key, key if key in expected else None, key)
 
 

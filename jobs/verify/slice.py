@@ -1,7 +1,7 @@
 """A topic's records, from the beginning or from given offsets to the end that it has now."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ TIMEOUT_S = 30.0  # without a record and without an end: 50,000 records take 1 s
 GROUP = "liveshelf-verify"  # librdkafka wants a name; nothing is committed under it
 
 Position = tuple[int, int]  # partition, offset
+Wanted = Callable[[bytes | None], bool]
 
 
 class Record(NamedTuple):
@@ -46,15 +47,24 @@ class Slice:
         return topic == self.topic and self.start.get(partition, 0) <= offset < self.end.get(partition, 0)
 
 
-def read_slice(bootstrap: str, topic: str, since: Mapping[int, int] | None = None, *, must_exist: bool = True) -> Slice:
+def read_slice(
+    bootstrap: str,
+    topic: str,
+    since: Mapping[int, int] | None = None,
+    *,
+    must_exist: bool = True,
+    wanted: Wanted = lambda key: True,
+) -> Slice:
     """All committed records of `topic` from `since` (offset by partition; from the beginning where it says nothing).
+
+    Of them only those whose keys are `wanted`.
 
     Raises ServiceError if the broker doesn't answer or the topic doesn't exist; with `must_exist=False` a missing
     topic is an empty slice (side topics appear with their first record). Reads through `confluent_kafka` where it is
     installed (ten times as fast), else through `kafka-python`.
     """
     fast = importlib.util.find_spec("confluent_kafka") is not None
-    found = (_read_fast if fast else _read_plain)(bootstrap, topic, dict(since or {}))
+    found = (_read_fast if fast else _read_plain)(bootstrap, topic, dict(since or {}), wanted)
     if found is None and must_exist:
         raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
     return found or Slice(topic, [], {}, {})
@@ -69,7 +79,7 @@ def _sliced(topic: str, records: list[Record], start: dict[int, int], end: dict[
     return Slice(topic, sorted(inside, key=lambda record: record.position), start, end)
 
 
-def _read_plain(bootstrap: str, topic: str, since: dict[int, int]) -> Slice | None:
+def _read_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Slice | None:
     try:
         consumer = KafkaConsumer(
             **connections.kafka_python(bootstrap),
@@ -82,14 +92,14 @@ def _read_plain(bootstrap: str, topic: str, since: dict[int, int]) -> Slice | No
         raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
     try:
         partitions = [TopicPartition(topic, each) for each in sorted(consumer.partitions_for_topic(topic) or ())]
-        return _poll_plain(consumer, topic, partitions, since) if partitions else None
+        return _poll_plain(consumer, topic, partitions, since, wanted) if partitions else None
     except KafkaError as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
     finally:
         consumer.close()
 
 
-def _poll_plain(consumer: KafkaConsumer, topic: str, partitions: list, since: dict[int, int]) -> Slice:
+def _poll_plain(consumer: KafkaConsumer, topic: str, partitions: list, since: dict[int, int], wanted: Wanted) -> Slice:
     consumer.assign(partitions)
     beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
     start = {each.partition: max(since.get(each.partition, 0), beginnings[each]) for each in partitions}
@@ -102,12 +112,12 @@ def _poll_plain(consumer: KafkaConsumer, topic: str, partitions: list, since: di
             raise _stalled(topic)
         records.extend(
             Record(each.partition, each.offset, each.timestamp, each.key, each.value)
-            for batch in batches.values() for each in batch
+            for batch in batches.values() for each in batch if wanted(each.key)
         )
     return _sliced(topic, records, start, {each.partition: ends[each] for each in partitions})
 
 
-def _read_fast(bootstrap: str, topic: str, since: dict[int, int]) -> Slice | None:
+def _read_fast(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Slice | None:
     import confluent_kafka  # a development dependency
 
     consumer = confluent_kafka.Consumer({
@@ -122,14 +132,14 @@ def _read_fast(bootstrap: str, topic: str, since: dict[int, int]) -> Slice | Non
     })
     try:
         described = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
-        return None if described.error else _poll_fast(consumer, topic, sorted(described.partitions), since)
+        return None if described.error else _poll_fast(consumer, topic, sorted(described.partitions), since, wanted)
     except confluent_kafka.KafkaException as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}", "liveshelf up") from error
     finally:
         consumer.close()
 
 
-def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int]) -> Slice:
+def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int], wanted: Wanted) -> Slice:
     from confluent_kafka import KafkaError as Code
     from confluent_kafka import KafkaException
     from confluent_kafka import TopicPartition as Place
@@ -147,7 +157,7 @@ def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int
         for each in messages:
             if each.error() and each.error().code() != Code._PARTITION_EOF:
                 raise KafkaException(each.error())
-            if not each.error():
+            if not each.error() and wanted(each.key()):
                 records.append(Record(each.partition(), each.offset(), each.timestamp()[1], each.key(), each.value()))
             if each.error() or each.offset() >= end[each.partition()] - 1:
                 unread.discard(each.partition())

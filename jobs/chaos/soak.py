@@ -1,0 +1,248 @@
+"""The soak: an hour of steady traffic with random faults. Is anything lost, and does anything grow?
+
+Event time runs 240 times as fast as the clock, so that what features and lists keep (a day, a session) comes and goes
+many times within the hour; a visitor comes again some 35 times.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+import requests
+
+from jobs.bench import clicks, memory
+from jobs.chaos import processes as faults
+from jobs.chaos import random_actions, services
+from jobs.chaos.run import BEGINS_DAYS_AGO, DAY_MS, Show, Tell
+from jobs.chaos.stage import Stage
+from jobs.chaos.system import ESHOP, System
+from jobs.chaos.traffic import DELAY_S, HARD, hard
+from jobs.cluster import processes
+from jobs.errors import LiveshelfError, ServiceError
+from jobs.events import Event
+from jobs.replay import produce
+from jobs.verify.run import verify
+from models.bundle import load_bundle
+
+EVENTS_PER_S = 2_000
+SPEED = 240  # event time by time on the wall
+VISITORS = 20_000
+CHUNK = 200_000  # events made at once
+PAUSE_S = (60.0, 180.0)  # between two faults
+QUIET_S = 60.0  # at the end, without a fault
+LOOK_EVERY_S = 10.0
+WARM_UP_S = 600.0  # of a process: heaps and caches fill
+SAMPLE = 50  # one entity in so many is compared; every event is classified, every letter compared
+CAUGHT_UP_LIMIT_S = 600.0
+GROWTH_LIMIT = 0.01  # an hour
+DOWN_S = 20.0
+
+FAULTS: dict[str, tuple[int, Callable[[Stage], None]]] = {
+    "kill-python": (3, lambda stage: faults.kill_python_worker(stage, 1)),
+    "kill-taskmanager": (1, lambda stage: faults.kill_task_manager(stage, 1)),
+    "redis-down": (2, lambda stage: services.redis_down(stage, DOWN_S)),
+    "slow-redis": (3, lambda stage: services.slow_redis(stage, DOWN_S)),
+    "slow-kafka": (3, lambda stage: services.slow_kafka(stage, DOWN_S)),
+    "forget-scripts": (3, random_actions.WEIGHTS["forget-scripts"][1]),
+    "cut-network": (3, random_actions.WEIGHTS["cut-network"][1]),
+    "swap-model": (3, random_actions.WEIGHTS["swap-model"][1]),
+}
+
+
+class Look(NamedTuple):
+    """One process at one time: seconds since the start, resident MiB, open files."""
+
+    pid: int
+    at_s: float
+    rss_mb: float
+    files: int
+
+
+@dataclass
+class Growth:
+    """A kind of process: how its memory and open files went, over those of its lives that were long enough."""
+
+    rss_mb: tuple[float, float]  # of the last one: after the warm-up, and at the end
+    files: tuple[int, int]
+    rss_per_hour: float  # share of the mean
+    files_per_hour: float
+    lives: int
+    measured_s: float
+
+
+@dataclass
+class Watch:
+    """Looks at all processes of the system all the time."""
+
+    state_dir: Path
+    looks: dict[str, list[Look]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._ending, self._started_s = threading.Event(), time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ending.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while not self._ending.wait(LOOK_EVERY_S):
+            for process in processes.owned(self.state_dir):
+                with suppress(psutil.Error):
+                    at_s, kind = time.monotonic() - self._started_s, memory.kind(process.cmdline())
+                    look = Look(process.pid, at_s, process.memory_info().rss / 2**20, process.num_fds())
+                    self.looks.setdefault(kind, []).append(look)
+
+
+def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
+    """The common slope of all lives after their warm-ups, each with a level of its own (least squares); None if too short.
+
+    A life is warm `warm_up_s` after it was first seen.
+    """
+    first_s: dict[int, float] = {}
+    for look in looks:
+        first_s.setdefault(look.pid, look.at_s)
+    warm = [look for look in looks if look.at_s >= first_s[look.pid] + warm_up_s]
+    lives = Counter(look.pid for look in warm)
+    if not lives or max(lives.values()) < 3:
+        return None
+    last = [look for look in warm if look.pid == warm[-1].pid]
+    slopes = [_slope_per_hour(warm, [getattr(look, what) for look in warm]) for what in ("rss_mb", "files")]
+    measured_s = sum(max(times) - min(times) for times in ([w.at_s for w in warm if w.pid == pid] for pid in lives))
+    return Growth(
+        (round(last[0].rss_mb, 1), round(last[-1].rss_mb, 1)),
+        (last[0].files, last[-1].files),
+        round(slopes[0], 4),
+        round(slopes[1], 4),
+        len(lives),
+        round(measured_s),
+    )
+
+
+def _slope_per_hour(looks: list[Look], values: list[float]) -> float:
+    """Share of the mean."""
+    pids = np.array([look.pid for look in looks])
+    x, y = np.array([look.at_s for look in looks]) / 3600, np.array(values, float)
+    for pid in np.unique(pids):
+        x[pids == pid] -= x[pids == pid].mean()
+        y[pids == pid] -= y[pids == pid].mean()
+    spread = (x * x).sum()
+    return float((x * y).sum() / spread / np.mean(values)) if spread else 0.0
+
+
+def events(seed: int, start_ms: int) -> Iterator[Event]:
+    """Contract events without end, in event-time order from `start_ms` on; visitors of all chunks are the same."""
+    item_ids, per_s, number = load_bundle(ESHOP).items, EVENTS_PER_S / SPEED, 0
+    for chunk in range(1_000_000):
+        made = clicks.make(CHUNK, VISITORS, len(item_ids), seed * 1000 + chunk, per_s)
+        for event in clicks.documents(made, item_ids, f"soak-{seed}.{chunk}"):
+            yield event | {"event_time_ms": start_ms + int(number * 1000 / per_s)}
+            number += 1
+
+
+class Steady:
+    """The traffic of the whole soak, on a thread."""
+
+    def __init__(self, system: System, seed: int, seconds: float, start_ms: int) -> None:
+        self._what, self._error = (system, seed, seconds, start_ms), None
+        self._report: produce.ReplayReport | None = None
+        self._thread = threading.Thread(target=self._send, name="traffic", daemon=True)
+        self._thread.start()
+
+    @property
+    def going(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self) -> produce.ReplayReport:
+        self._thread.join()
+        if self._report is None:
+            raise self._error or ServiceError("the traffic ended without a report")
+        return self._report
+
+    def _send(self) -> None:
+        system, seed, seconds, start_ms = self._what
+        stream = hard(events(seed, start_ms), random.Random(f"{seed}/hard"))
+        bootstrap, topic = system.direct.kafka_bootstrap, system.settings.events_topic
+        limit = int(seconds * EVENTS_PER_S)
+        try:
+            self._report = produce.replay(
+                bootstrap, topic, stream, watermark_delay_s=DELAY_S, speed=SPEED, limit=limit, fast=True, seed=seed, **HARD
+            )
+        except Exception as error:
+            self._error = error
+
+
+def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
+    """Start a system in `folder`, let it work for so long, verify a sample of it, stop it; the result as JSON document."""
+    rng, started_s = random.Random(f"{seed}/faults"), time.monotonic()
+    system, actions, found = System(folder), [], {}
+    try:
+        system.start(settled_heaps=True)
+        tell(f"the system runs after {time.monotonic() - started_s:.0f} s")
+        show, watch = Show(system), Watch(system.state_dir)
+        show.sampler.watch(clicks.visitor_id(number) for number in range(VISITORS))
+        started_s = time.monotonic()
+        start_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
+        traffic = Steady(system, seed, minutes * 60, start_ms)
+        stage = Stage(system, show.sampler, traffic, lambda: traffic, rng)
+        while (left_s := minutes * 60 - QUIET_S - (time.monotonic() - started_s)) > 0 and traffic.going:
+            time.sleep(min(rng.uniform(*PAUSE_S), left_s))
+            if left_s > PAUSE_S[1]:
+                actions.append(_act(stage, rng))
+                tell(f"{time.monotonic() - started_s:5.0f} s: {actions[-1]}")
+        sent = traffic.join()
+        drained_s = system.wait_read(CAUGHT_UP_LIMIT_S)
+        system.wait_checkpoint(2)
+        watch.close()
+        restarts = system.restarts()
+        tell(f"{sent.produced:,} events are sent; read to their end after {drained_s:.0f} s more")
+        found = _document(show, stage, sent, actions, watch) | {"restarts_at_the_end": restarts, "drained_s": round(drained_s, 1)}
+        keep(found)
+        report = verify(system.settings, system.direct, sample=SAMPLE)
+        wrong = {"compared": report.compared, "mismatched": report.mismatched, "examples": report.mismatches[:10]}
+        lost = sent.produced + sent.heartbeats - report.counts["read"]
+        found |= {"counts": report.counts, "lost": lost, "verify_s": round(report.seconds)} | wrong
+        found["ok"] = report.ok and not lost and not found["falls"] and all(found["checks"].values())
+        keep(found)
+        show.sampler.close()
+    finally:
+        system.stop()
+    return found
+
+
+def _act(stage: Stage, rng: random.Random) -> str:
+    (name,) = rng.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])
+    try:
+        FAULTS[name][1](stage)
+    except (LiveshelfError, requests.RequestException) as error:
+        stage.check(f"{name}: {error}", False)
+    return name
+
+
+def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: list[str], watch: Watch) -> dict:
+    grown = {kind: growth(looks, WARM_UP_S) for kind, looks in watch.looks.items()}
+    checks = dict(stage.checks)
+    for kind, each in grown.items():
+        if each:
+            checks[f"{kind} grows by less than {GROWTH_LIMIT:.0%} an hour"] = each.rss_per_hour < GROWTH_LIMIT
+            checks[f"{kind} opens no more and more files"] = each.files_per_hour < GROWTH_LIMIT
+    return {
+        "events": sent.produced,
+        "seconds": round(sent.seconds),
+        "events_per_s": round(sent.produced / sent.seconds),
+        "actions": Counter(actions),
+        "recovery_s": stage.recovery_s,
+        "reads": show.sampler.reads,
+        "falls": len(show.sampler.falls),
+        "growth": {kind: asdict(each) for kind, each in grown.items() if each},
+        "checks": checks,
+    }
