@@ -1,5 +1,6 @@
 """What tests of several kinds share: a real Redis on a free port, emptied for each test."""
 
+import sys
 import time
 from collections.abc import Iterator
 
@@ -8,6 +9,9 @@ import redis
 
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
+
+# Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
+sys.modules.setdefault("triton", None)
 
 
 @pytest.fixture(scope="module")

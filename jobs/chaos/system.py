@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 import redis as redis_client
 import requests
-from kafka import KafkaAdminClient
 
 from jobs import failpoints, submit
 from jobs.chaos.proxy import FaultProxy
@@ -173,11 +172,8 @@ class System:
         ends = topics.end_offsets(self.direct.kafka_bootstrap, self.settings.events_topic)
         started_s = time.monotonic()
         self.wait_checkpoint(2)
-        admin = KafkaAdminClient(bootstrap_servers=self.direct.kafka_bootstrap)
-        try:
-            self._wait(lambda: committed(admin) >= sum(ends.values()), "the end of the topic", limit_s)
-        finally:
-            admin.close()
+        place = self.direct.kafka_bootstrap, GROUP, self.settings.events_topic
+        self._wait(lambda: sum(topics.committed(*place).values()) >= sum(ends.values()), "the end of the topic", limit_s)
         return time.monotonic() - started_s
 
     def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:
@@ -191,11 +187,6 @@ class System:
             if time.monotonic() > deadline_s:
                 raise ServiceError(f"{what} isn't there after {limit_s:g} s", f"see the logs in {self.state_dir}")
             time.sleep(LOOK_EVERY_S)
-
-
-def committed(admin: KafkaAdminClient) -> int:
-    """How many records the features job's checkpoints say were read."""
-    return sum(each.offset for each in admin.list_group_offsets(GROUP)[GROUP].values())
 
 
 def _words(process: psutil.Process) -> list[str]:

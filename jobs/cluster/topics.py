@@ -70,6 +70,18 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     return {partition.partition: found[partition].offset for partition in sorted(found)}
 
 
+def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    """How far a consumer group has read a topic, as its checkpoints say: the next offset by partition."""
+    admin = _admin(bootstrap)
+    try:
+        found = admin.list_group_offsets(group)[group]
+    except KafkaError as error:
+        raise ServiceError(f"the offsets of {group!r} can't be read on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+    return {place.partition: each.offset for place, each in found.items() if place.topic == topic}
+
+
 def _admin(bootstrap: str) -> KafkaAdminClient:
     try:
         return KafkaAdminClient(**connections.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)

@@ -11,6 +11,7 @@ from jobs import connections, consent
 from jobs.errors import DefinitionError
 from jobs.settings import Settings
 from jobs.verify import conservation, features, lists, online, shelf
+from jobs.verify.caught_up import wait_caught_up
 from jobs.verify.classify import Classified, Kind, classify
 from jobs.verify.report import Report
 from jobs.verify.sample import Sample
@@ -77,6 +78,7 @@ def verify(
         checked = Checked(settings, addresses, topic, since, store, views, versions, client, Sample(sample))
         deadline_s = time.monotonic() + wait_s
         while True:
+            wait_caught_up(addresses.kafka_bootstrap, topic, deadline_s)
             report = verify_once(checked)
             if report.ok or time.monotonic() + PAUSE_S > deadline_s:
                 return report

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,10 @@ class Scenario:
 
     def start(self, *kinds: str, from_savepoint: str | None = None) -> None:
         submit.apply(self.settings, self.runtime.redis_url)
-        for kind in kinds or submit.JOBS:
-            job_id = submit.submit(self.settings, self.runtime, kind, from_savepoint)
+        submit.create_topics(self.settings, self.runtime)
+        with ThreadPoolExecutor() as beside:  # Flink's client takes most of it, and one core
+            made = beside.map(lambda kind: submit.submit(self.settings, self.runtime, kind, from_savepoint), kinds or submit.JOBS)
+        for job_id in made:
             submit.wait_running(self.runtime, job_id, limit_s=180)
 
     def restarts(self) -> int:

@@ -226,11 +226,3 @@ def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_the
     send_views(scenario, "A3")
     expected = {"visitor_id": "v1", "view_count": 4, "distinct_items": 3, "best_rating": 4.0}
     wait_online(scenario, expected, *old, "visitor_session:best_rating")
-
-
-def test_submitting_and_cancelling_again_and_again_leaves_every_slot(scenario):
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
-    for kind in submit.JOBS * 2:
-        submit.wait_running(scenario.runtime, submit.submit(scenario.settings, scenario.runtime, kind), limit_s=180)
-        submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
-    assert scenario.slots_are_free()
