@@ -116,6 +116,9 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
         # 10 s and 50 s would be most of a recovery.
         "heartbeat.interval": "1 s",
         "heartbeat.timeout": "10 s",
+        # A TaskManager that died is back in seconds, a stopped job's slot is free in a moment: a job waits for them (up to
+        # slot.request.timeout, 5 min). Once the cluster is older than this, it would fail instead, again and again.
+        "resourcemanager.standalone.start-up-time": 10 * 365 * 86_400_000,
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
     }
 
