@@ -118,7 +118,7 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
         "heartbeat.timeout": "10 s",
         # A TaskManager that died is back in seconds, a stopped job's slot is free in a moment: a job waits for them (up to
         # slot.request.timeout, 5 min). Once the cluster is older than this, it would fail instead, again and again.
-        "resourcemanager.standalone.start-up-time": 10 * 365 * 86_400_000,
+        "resourcemanager.standalone.start-up-time": 200 * 86_400_000,  # Pekko plans no more than 248 days ahead
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
     }
 
