@@ -16,11 +16,11 @@ public class SlidingFeatures extends FeatureFunction {
     private transient SlidingLayout layout;
 
     public SlidingFeatures() {
-        this(null);
+        this(null, 0);
     }
 
-    private SlidingFeatures(String features) {
-        super(features);
+    private SlidingFeatures(String features, int cap) {
+        super(features, cap);
     }
 
     /** An entity's state, as Flink stores it. */
@@ -41,8 +41,8 @@ public class SlidingFeatures extends FeatureFunction {
     }
 
     @Override
-    UserDefinedFunction with(String features) {
-        return new SlidingFeatures(features);
+    UserDefinedFunction with(String features, int cap) {
+        return new SlidingFeatures(features, cap);
     }
 
     @Override
@@ -51,7 +51,7 @@ public class SlidingFeatures extends FeatureFunction {
         layout = new SlidingLayout(features);
     }
 
-    public void eval(Context context, Kept state, Row event, String features) {
+    public void eval(Context context, Kept state, Row event, String features, Integer cap) {
         TimeContext<Long> time = context.timeContext(Long.class);
         Person person = told(event, layout.columns.size());
         if (person != null) {
