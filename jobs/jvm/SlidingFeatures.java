@@ -9,7 +9,8 @@ import org.apache.flink.types.Row;
  * An entity's features over windows that slide: a row at the end of each slide in which one of them changed.
  *
  * <p>Called as {@link TrailingFeatures}, with frames as {@code "sum is_view every_60000 300000"}: over 300,000 ms, sliding by
- * 60,000. An event enters at the end of its slide, whatever the order in which the slide's events come.
+ * 60,000, and without a cap: slides hold no events. An event enters at the end of its slide, whatever the order in which
+ * the slide's events come.
  */
 public class SlidingFeatures extends FeatureFunction {
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from jobs.cluster.java import JAVA
 from jobs.jvm import build
+from jobs.settings import Settings
 from jobs.verify.classify import Entry
 from jobs.verify.features import newest_rows
 from jobs.verify.slice import Record
@@ -111,6 +113,11 @@ def test_a_smaller_cap_after_a_restart_trims_and_a_larger_one_fills(check: Check
     assert smaller["events"] == 4 + 3
     larger = check(SHORT, {"cap": 2}, *first, START_MS + 4, {"cap": 4}, *second, START_MS + 8)
     assert [row[:3] for row in told(larger)][4:] == [[4, 2, "i3"], [5, 3, "i3"], [6, 4, "i3"], [7, 4, "i4"], [8, 4, "i5"]]
+
+
+def test_a_cap_of_nothing_is_refused_with_the_settings_name():
+    with pytest.raises(ValidationError, match="max_window_events"):
+        Settings(max_window_events=0)
 
 
 SESSION = [("count_distinct", "item_id", "session", 1000), ("count", "item_id", "session", 1000)]
