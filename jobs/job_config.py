@@ -7,7 +7,7 @@ from pyflink.common import Configuration
 
 from jobs import connections
 from jobs.consent import Mode
-from jobs.settings import Settings
+from jobs.settings import MAX_WINDOW_EVENTS, Settings
 from models.signature import read_public_key
 
 
@@ -37,6 +37,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval_ms: int
     parallelism: int
     idle_timeout_s: int
+    max_window_events: int = MAX_WINDOW_EVENTS  # jobs that were noted before it was there are resumed, too
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
     model_public_key: str = ""  # the key itself, not its file: what was meant at submit holds on every machine

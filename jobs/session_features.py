@@ -34,7 +34,7 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     _letters(table_env, config, plan).attach_as_datastream()
     _once(table_env, "counted", sql.counted(plan), row_time="ts")
     _controls(table_env, config)
-    feature_rows(table_env, plan, sql.column_types())
+    feature_rows(table_env, plan, config.max_window_events, sql.column_types())
     write = udf(
         WriteFeatures(WriterConfig(plan, config.redis_url, config.feature_store_yaml)),
         result_type=DataTypes.BIGINT(),
@@ -50,10 +50,10 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     return statements
 
 
-def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan, types: dict[str, str] | None = None) -> None:
+def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan, cap: int, types: dict[str, str] | None = None) -> None:
     """The rows of all operators, made from the table `counted`, as the view `feature_rows`.
 
-    With the columns' `types`, what `controls` holds is obeyed, too.
+    `cap` is the setting max_window_events. With the columns' `types`, what `controls` holds is obeyed, too.
     """
     for name, java in sql.FUNCTIONS.items():
         table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
@@ -61,7 +61,7 @@ def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan, types: di
     rows = []
     for operator in plan.operators():
         table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator, types)}")
-        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator))))
+        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap))))
     # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
     every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
     table_env.create_temporary_view("feature_rows", every)

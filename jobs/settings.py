@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sleep; 0.2 to 0.4 MB of state
 
 
 class Settings(BaseSettings):
@@ -63,6 +64,10 @@ class Settings(BaseSettings):
     session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
     dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time counts once")
+    max_window_events: int = Field(
+        MAX_WINDOW_EVENTS, gt=0, le=1_000_000,
+        description="newest events that a time window of one entity holds, and distinct values that a session counts",
+    )
     list_size: int = Field(20, ge=1, le=100, description="items in a ranked list")
     list_ttl_s: int = Field(30 * 86400, gt=0, description="expiry of a list, counted from its event time")
     list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")

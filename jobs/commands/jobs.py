@@ -189,7 +189,7 @@ def history(
     known = definitions.from_files(settings)
     plan = linting.checked(known.project, settings.events_topic, known.views, known.entities)
     targets = {view.name: settings.feature_repo / view.batch_source.path for view in known.views}
-    rows = write_history(plan, read_events(source), targets)
+    rows = write_history(plan, read_events(source), targets, settings.max_window_events)
     if as_json:
         return print_json(rows)
     for name, count in rows.items():

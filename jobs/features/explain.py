@@ -17,8 +17,9 @@ def explain_view(settings: Settings, name: str) -> str:
     if view is None:
         raise DefinitionError(f"no view {name!r}", f"defined are {', '.join(view.name for view in plan.views)}")
     operator = next(each for each in plan.operators() if view in each.views)
-    state = f"State per key\n{_state(view)}"
-    return "\n\n".join([_head(view, plan), _statements(operator, plan), state, _fields(view, operator)])
+    state = f"State per key\n{_state(view, settings.max_window_events)}"
+    statements = _statements(operator, plan, settings.max_window_events)
+    return "\n\n".join([_head(view, plan), statements, state, _fields(view, operator)])
 
 
 def explain_service(settings: Settings, name: str) -> str:
@@ -58,27 +59,29 @@ def _head(view: ViewPlan, plan: FeaturePlan) -> str:
     return f"{view.name}: per {view.entity}, {frame}\nfresh to {plan.delay_ms} ms of event time (watermark delay)"
 
 
-def _statements(operator: Operator, plan: FeaturePlan) -> str:
+def _statements(operator: Operator, plan: FeaturePlan, cap: int) -> str:
     steps = {
         "sequenced": sql.sequenced(plan),
         "counted": sql.counted(plan),
         "facts": sql.facts(plan),
         f"{operator.key}_events": sql.operator_events(operator, sql.column_types()),
-        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator),
+        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator, cap),
     }
     return "\n\n".join(f"-- {name}\n{_wrapped(query)}" for name, query in steps.items())
 
 
 def _wrapped(query: str) -> str:
-    for word in (" FROM ", " WHERE ", " WINDOW ", " features => ", " on_time => "):
+    for word in (" FROM ", " WHERE ", " WINDOW ", " features => ", " cap => ", " on_time => "):
         query = query.replace(word, f"\n{word.lstrip()}")
     return query.replace("; ", ";\n  ")
 
 
-def _state(view: ViewPlan) -> str:
+def _state(view: ViewPlan, cap: int) -> str:
+    distinct = sorted({output.column for output in view.outputs if output.function == "count_distinct"})
     if view.frame == "session":
         last = [f"the last {output.n} values of {output.column}" for output in view.outputs if output.n]
         lines = [f"{len(view.outputs) - len(last)} running aggregates of the session", *last]
+        lines += [f"each {column} of the session, up to {cap:,}, which is where its count stops" for column in distinct]
         lines.append("events that wait for the watermark")
         gone = f"gone {view.gap_ms / 1000:g} s after the last event"
     else:
@@ -86,11 +89,11 @@ def _state(view: ViewPlan) -> str:
         gone = f"gone {longest / 1000:g} s after the last event"
         lines = [f"{len(view.outputs)} running aggregates"]
         if view.frame == "range":
-            lines += [f"the events of the last {longest / 1000:g} s, once for all windows", "events that wait for the watermark"]
+            lines.append(f"the newest {cap:,} events of the last {longest / 1000:g} s, once for all windows; none holds more")
+            lines.append("events that wait for the watermark")
         else:
             lines += [f"up to {longest // view.slide_ms} slides in which something happened"]
-            columns = sorted({output.column for output in view.outputs if output.function == "count_distinct"})
-            lines += [f"each {column} of the last {longest / 1000:g} s, with its last slide" for column in columns]
+            lines += [f"each {column} of the last {longest / 1000:g} s, with its last slide" for column in distinct]
     return "\n".join(f"  {line}" for line in [*lines, gone])
 
 

@@ -36,18 +36,19 @@ ARROW = {
 }
 
 
-def write_history(plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, Path]) -> dict[str, int]:
+def write_history(plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, Path], cap: int) -> dict[str, int]:
     """Compute every view over `source` (contract events) and write Parquet files; rows written, by view.
 
     Args:
         plan: what to compute.
         source: accepted events; their order doesn't matter.
         targets: view name → file, usually the path of the view's `batch_source`.
+        cap: the setting max_window_events.
     """
     rows: dict[str, list[tuple[str, int, list]]] = {operator.key: [] for operator in plan.operators()}
     with tempfile.TemporaryDirectory() as folder:
         _write_input(plan, source, Path(folder, "events.json"))
-        for operator, entity, time_ms, payload in _rows(plan, Path(folder, "events.json")):
+        for operator, entity, time_ms, payload in _rows(plan, Path(folder, "events.json"), cap):
             rows[operator].append((entity, time_ms, json.loads(payload)))
     for operator in plan.operators():
         first = 0
@@ -98,7 +99,7 @@ def _write_view(view: ViewPlan, rows: list[tuple[str, int, list]], first: int, t
     pq.write_table(pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}), target)
 
 
-def _rows(plan: FeaturePlan, path: Path) -> Iterator[tuple[str, str, int, str]]:
+def _rows(plan: FeaturePlan, path: Path, cap: int) -> Iterator[tuple[str, str, int, str]]:
     """(operator, entity, event time in ms, payload), from a Flink inside this process."""
     os.environ["JAVA_HOME"] = str(JAVA_HOME)
     from pyflink.datastream import StreamExecutionEnvironment
@@ -118,7 +119,7 @@ def _rows(plan: FeaturePlan, path: Path) -> Iterator[tuple[str, str, int, str]]:
         "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND) "
         f"WITH ('connector' = 'filesystem', 'path' = '{path.as_uri()}', 'format' = 'json')"
     )
-    feature_rows(table_env, plan)
+    feature_rows(table_env, plan, cap)
     query = "SELECT operator, entity, event_time_ms, payload FROM feature_rows"
     with table_env.sql_query(query).execute().collect() as found:
         for row in found:

@@ -116,12 +116,15 @@ def column_types() -> dict[str, str]:
     return contract | {column.name: column.sql_type for column in events.DERIVED}
 
 
-def operator_rows(operator: Operator) -> str:
-    """The rows of an operator, from the view `{key}_events` (see `operator_events`)."""
-    function = "sliding_features" if operator.slide_ms else "trailing_features"
+def operator_rows(operator: Operator, cap: int) -> str:
+    """The rows of an operator, from the view `{key}_events` (see `operator_events`).
+
+    `cap` is the setting max_window_events; slides hold sums, and no events.
+    """
+    function, capped = ("sliding_features", "") if operator.slide_ms else ("trailing_features", f"cap => {cap}, ")
     return (
         f"SELECT CAST('{operator.key}' AS STRING) AS operator, entity, event_time_ms, seq, payload FROM {function}("
-        f"events => TABLE {operator.key}_events PARTITION BY entity, features => '{feature_list(operator)}', "
+        f"events => TABLE {operator.key}_events PARTITION BY entity, features => '{feature_list(operator)}', {capped}"
         f"on_time => DESCRIPTOR(ts), uid => '{operator.key}')"
     )
 

@@ -3,6 +3,7 @@ package liveshelf;
 import java.time.Duration;
 import java.util.EnumSet;
 import java.util.LinkedHashMap;
+import org.apache.flink.metrics.Counter;
 import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.catalog.DataTypeFactory;
 import org.apache.flink.table.functions.FunctionContext;
@@ -23,21 +24,28 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         implements SpecializedFunction, TrailingState.Output {
 
     private static final int FEATURES = 1;
+    private static final int CAP = 2;
     private static final int ENTITY = 0;
     private static final int FIRST_COLUMN = 2;      // after the entity and the row time
     private static final int PLACE_COLUMNS = 3;     // after the features' own: partition, offset, and a consent's record
 
     final String features;
+    final int cap;
     transient StringBuilder json;
+    private transient Counter eventsCapped;
+    private transient Counter valuesCapped;
     private transient Consents consents;
 
-    FeatureFunction(String features) {
+    FeatureFunction(String features, int cap) {
         this.features = features;
+        this.cap = cap;
     }
 
     @Override
     public void open(FunctionContext context) throws Exception {
         json = new StringBuilder();
+        eventsCapped = context.getMetricGroup().counter("events_capped");
+        valuesCapped = context.getMetricGroup().counter("values_capped");
         consents = Consents.open(context);
     }
 
@@ -58,17 +66,24 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
             DataTypes.FIELD("value", DataTypes.RAW(value, serializer)));
     }
 
-    abstract UserDefinedFunction with(String features);
+    abstract UserDefinedFunction with(String features, int cap);
 
     @Override
     public UserDefinedFunction specialize(SpecializedContext context) {
         CallContext call = context.getCallContext();
-        return with(call.getArgumentValue(FEATURES, String.class).orElseThrow());
+        return with(call.getArgumentValue(FEATURES, String.class).orElseThrow(),
+            call.getArgumentValue(CAP, Integer.class).orElse(Integer.MAX_VALUE));
     }
 
     @Override
     public void row(long eventTimeMs, long seq, String payload) {
         collect(Row.of(eventTimeMs, seq, payload));
+    }
+
+    @Override
+    public void capped(long events, long values) {
+        eventsCapped.inc(events);
+        valuesCapped.inc(values);
     }
 
     /** Whether a visitor's event may (still) count; the check before was made upstream, and this key's records pass here. */
@@ -129,7 +144,8 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
             .staticArguments(
                 StaticArgument.table("events", Row.class, false,
                     EnumSet.of(StaticArgumentTrait.SET_SEMANTIC_TABLE, StaticArgumentTrait.REQUIRE_ON_TIME)),
-                StaticArgument.scalar("features", DataTypes.STRING(), false))
+                StaticArgument.scalar("features", DataTypes.STRING(), false),
+                StaticArgument.scalar("cap", DataTypes.INT(), true))
             .stateTypeStrategies(states)
             .outputTypeStrategy(TypeStrategies.explicit(DataTypes.ROW(
                 DataTypes.FIELD("event_time_ms", DataTypes.BIGINT()),

@@ -40,21 +40,26 @@ final class Layout {
             return parts;
         }
 
-        void add(Part[] parts, Object[] values) {
+        /** Add an event to a session; how many of its values weren't kept, because the cap of distinct ones is reached. */
+        int add(Part[] parts, Object[] values, int cap) {
+            int left = 0;
             for (int i = 0; i < parts.length; i++) {
-                parts[i].add(values[columns.get(i)]);
+                left += parts[i].addUpTo(values[columns.get(i)], cap) ? 0 : 1;
             }
+            return left;
         }
     }
 
     final List<Frame> frames = new ArrayList<>();
     final List<String> columns = new ArrayList<>();
     final long horizonMs;
+    final int cap;      // events that a window holds, and distinct values that a session counts
     private final List<Feature> features;
     private final int[] frameOf;
     private final int[] partOf;
 
-    Layout(String text) {
+    Layout(String text, int cap) {
+        this.cap = cap;
         features = Feature.parse(text);
         frameOf = new int[features.size()];
         partOf = new int[features.size()];

@@ -12,9 +12,21 @@ abstract class Part {
 
     abstract void add(Object value);
 
-    /** Take a value away; false if that can't be done exactly: then the frame is added up again. */
-    boolean remove(Object value) {
-        return false;
+    /** Add a value where at most so many distinct ones are kept; false if it wasn't kept for that. */
+    boolean addUpTo(Object value, int most) {
+        add(value);
+        return true;
+    }
+
+    /**
+     * Take away the oldest value of a frame that holds so many events; false if that can't be done exactly: then the frame
+     * is added up again.
+     */
+    abstract boolean remove(Object value, int held);
+
+    /** Add what another part of the kind holds, as if its values came next. Only where a removal may be inexact. */
+    void merge(Part other) {
+        throw new UnsupportedOperationException("kind '" + kind() + "'");
     }
 
     abstract Part empty();
@@ -98,7 +110,7 @@ abstract class Part {
         }
 
         @Override
-        boolean remove(Object value) {
+        boolean remove(Object value, int held) {
             if (value == null) {
                 return true;
             }
@@ -110,12 +122,14 @@ abstract class Part {
             return true;
         }
 
-        void merge(Sums other) {
-            count += other.count;
-            whole += other.whole;
-            real += other.real;
-            squares += other.squares;
-            isReal |= other.isReal;
+        @Override
+        void merge(Part other) {
+            Sums more = (Sums) other;
+            count += more.count;
+            whole += more.whole;
+            real += more.real;
+            squares += more.squares;
+            isReal |= more.isReal;
         }
 
         boolean unmerge(Sums other) {
@@ -197,8 +211,14 @@ abstract class Part {
         }
 
         @Override
-        boolean remove(Object value) {
+        boolean remove(Object value, int held) {
             return value == null || !(value.equals(min) || value.equals(max));
+        }
+
+        @Override
+        void merge(Part other) {
+            add(((Extremes) other).min);
+            add(((Extremes) other).max);
         }
 
         Object span() {
@@ -251,7 +271,19 @@ abstract class Part {
         }
 
         @Override
-        boolean remove(Object value) {
+        boolean addUpTo(Object value, int most) {
+            while (counts.size() > most) {      // after a restart with a smaller cap
+                counts.remove(counts.keySet().iterator().next());
+            }
+            if (value != null && counts.size() == most && !counts.containsKey(value)) {
+                return false;
+            }
+            add(value);
+            return true;
+        }
+
+        @Override
+        boolean remove(Object value, int held) {
             if (value != null) {
                 counts.compute(value, (same, count) -> count == 1 ? null : count - 1);
             }
@@ -306,8 +338,15 @@ abstract class Part {
         }
 
         @Override
-        boolean remove(Object value) {
+        boolean remove(Object value, int held) {
             return value == null;
+        }
+
+        @Override
+        void merge(Part other) {
+            Ends next = (Ends) other;
+            first = first == null ? next.first : first;
+            last = next.last == null ? last : next.last;
         }
 
         @Override
@@ -360,6 +399,14 @@ abstract class Part {
         }
 
         @Override
+        boolean remove(Object value, int held) {
+            if (values.size() == held) {    // else the oldest is none of the last n
+                values.removeFirst();
+            }
+            return true;
+        }
+
+        @Override
         Part empty() {
             return new Latest(n);
         }
@@ -404,7 +451,7 @@ abstract class Part {
         }
 
         @Override
-        boolean remove(Object value) {
+        boolean remove(Object value, int held) {
             count--;
             return true;
         }

@@ -9,18 +9,19 @@ import org.apache.flink.types.Row;
  * An entity's features over windows that slide: a row at the end of each slide in which one of them changed.
  *
  * <p>Called as {@link TrailingFeatures}, with frames as {@code "sum is_view every_60000 300000"}: over 300,000 ms, sliding by
- * 60,000. An event enters at the end of its slide, whatever the order in which the slide's events come.
+ * 60,000, and without a cap: slides hold no events. An event enters at the end of its slide, whatever the order in which
+ * the slide's events come.
  */
 public class SlidingFeatures extends FeatureFunction {
 
     private transient SlidingLayout layout;
 
     public SlidingFeatures() {
-        this(null);
+        this(null, 0);
     }
 
-    private SlidingFeatures(String features) {
-        super(features);
+    private SlidingFeatures(String features, int cap) {
+        super(features, cap);
     }
 
     /** An entity's state, as Flink stores it. */
@@ -41,8 +42,8 @@ public class SlidingFeatures extends FeatureFunction {
     }
 
     @Override
-    UserDefinedFunction with(String features) {
-        return new SlidingFeatures(features);
+    UserDefinedFunction with(String features, int cap) {
+        return new SlidingFeatures(features, cap);
     }
 
     @Override
@@ -51,7 +52,7 @@ public class SlidingFeatures extends FeatureFunction {
         layout = new SlidingLayout(features);
     }
 
-    public void eval(Context context, Kept state, Row event, String features) {
+    public void eval(Context context, Kept state, Row event, String features, Integer cap) {
         TimeContext<Long> time = context.timeContext(Long.class);
         Person person = told(event, layout.columns.size());
         if (person != null) {

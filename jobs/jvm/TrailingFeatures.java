@@ -8,9 +8,13 @@ import org.apache.flink.types.Row;
 /**
  * An entity's features as of each of its events: over its session, and over windows that end with the event.
  *
- * <p>{@code trailing_features(events => TABLE t PARTITION BY entity, features => '…', on_time => DESCRIPTOR(ts), uid => '…')}
+ * <p>{@code trailing_features(events => TABLE t PARTITION BY entity, features => '…', cap => 5000,
+ * on_time => DESCRIPTOR(ts), uid => '…')}
  * over a table of entity, row time and the columns of {@link Layout} in their order, gives a row an event:
  * ROW&lt;event_time_ms, seq, payload&gt;, where {@code payload} is a JSON array in the order of {@code features}.
+ *
+ * <p>A window holds the newest {@code cap} of its events by time and arrival: older ones leave it as if their time were over.
+ * A session counts up to {@code cap} distinct values. It may change from one start of a job to the next.
  *
  * <p>Why it is here and not SQL: a chain of OVER windows (one a frame, four for a session) took a map access, two timers
  * and a copy of the row for each; see the README's decisions for the measurement.
@@ -20,11 +24,11 @@ public class TrailingFeatures extends FeatureFunction {
     private transient Layout layout;
 
     public TrailingFeatures() {
-        this(null);
+        this(null, 0);
     }
 
-    private TrailingFeatures(String features) {
-        super(features);
+    private TrailingFeatures(String features, int cap) {
+        super(features, cap);
     }
 
     /** An entity's state, as Flink stores it. */
@@ -45,18 +49,18 @@ public class TrailingFeatures extends FeatureFunction {
     }
 
     @Override
-    UserDefinedFunction with(String features) {
-        return new TrailingFeatures(features);
+    UserDefinedFunction with(String features, int cap) {
+        return new TrailingFeatures(features, cap);
     }
 
     @Override
     public void open(FunctionContext context) throws Exception {
         super.open(context);
-        layout = new Layout(features);
+        layout = new Layout(features, cap);
     }
 
     /** An event waits for its turn; one timer an entity wakes it at the first. */
-    public void eval(Context context, Kept state, Row event, String features) {
+    public void eval(Context context, Kept state, Row event, String features, Integer cap) {
         TimeContext<Long> time = context.timeContext(Long.class);
         Person person = told(event, layout.columns.size());
         if (person != null) {

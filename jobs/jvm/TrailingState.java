@@ -23,6 +23,9 @@ public final class TrailingState implements Durable<TrailingState> {
     /** Where rows go. */
     interface Output {
         void row(long eventTimeMs, long seq, String payload);
+
+        /** For the cap, so many events left a window before its time, and so many values aren't counted in a session. */
+        default void capped(long events, long values) {}
     }
 
     final Origin origin;     // known where the entity is a visitor
@@ -34,6 +37,7 @@ public final class TrailingState implements Durable<TrailingState> {
     private List<Event> recent = new ArrayList<>();
     private int[] from = new int[0];    // by frame: the first of `recent` that is in its window
     private Part[][] frames;
+    private Blocks[][] blocks;          // as frames; only a help, not kept
 
     TrailingState() {
         this(new Origin());
@@ -55,9 +59,14 @@ public final class TrailingState implements Durable<TrailingState> {
     }
 
     void add(long time, Object[] values) {
-        int place = waiting.size();
-        while (place > 0 && waiting.get(place - 1).time > time) {
-            place--;
+        int place = 0;
+        for (int end = waiting.size(); place < end; ) {     // behind those of its time
+            int middle = (place + end) >>> 1;
+            if (waiting.get(middle).time <= time) {
+                place = middle + 1;
+            } else {
+                end = middle;
+            }
         }
         waiting.add(place, new Event(time, values));
     }
@@ -80,6 +89,9 @@ public final class TrailingState implements Durable<TrailingState> {
             frames = layout.fresh();
             from = new int[frames.length];
         }
+        blocks = blocks == null ? Blocks.of(frames) : blocks;
+        long values = 0;
+        long events = 0;
         int done = 0;
         while (done < waiting.size() && waiting.get(done).time <= upTo) {
             int end = done + 1;
@@ -88,9 +100,9 @@ public final class TrailingState implements Durable<TrailingState> {
                 end++;
             }
             List<Event> peers = waiting.subList(done, end);
-            moveWindows(layout, time, peers);
+            events += moveWindows(layout, time, peers);
             for (Event event : peers) {
-                countInSessions(layout, event);
+                values += countInSessions(layout, event);
                 seq++;
                 newest = time;
                 out.row(time, seq, layout.payload(frames, json));
@@ -98,23 +110,27 @@ public final class TrailingState implements Durable<TrailingState> {
             done = end;
         }
         waiting.subList(0, done).clear();
+        out.capped(events, values);
     }
 
-    private void countInSessions(Layout layout, Event event) {
+    private int countInSessions(Layout layout, Event event) {
+        int left = 0;
         for (int i = 0; i < frames.length; i++) {
             Layout.Frame frame = layout.frames.get(i);
             if (frame.session) {
                 if (seq > 0 && event.time - newest > frame.ms) {
                     frames[i] = frame.fresh();
                 }
-                frame.add(frames[i], event.values);
+                left += frame.add(frames[i], event.values, layout.cap);
             }
         }
+        return left;
     }
 
     /** All events of one time enter together: a window as of an event holds its peers, as SQL's RANGE does. */
-    private void moveWindows(Layout layout, long time, List<Event> peers) {
+    private long moveWindows(Layout layout, long time, List<Event> peers) {
         boolean any = false;
+        long early = 0;
         for (int i = 0; i < frames.length; i++) {
             Layout.Frame frame = layout.frames.get(i);
             if (!frame.session) {
@@ -124,34 +140,42 @@ public final class TrailingState implements Durable<TrailingState> {
                     }
                     any = true;
                 }
-                moveWindow(frame, i, time - frame.ms, peers);
+                early += moveWindow(layout, i, time - frame.ms, peers.size());
             }
         }
         if (any) {
             forget(layout);
         }
+        return early;
     }
 
-    private void moveWindow(Layout.Frame frame, int i, long begin, List<Event> peers) {
+    /** Let events leave for their time or for the cap and the newest enter; how many the cap put out, newest ones among them. */
+    private int moveWindow(Layout layout, int i, long begin, int entering) {
+        Layout.Frame frame = layout.frames.get(i);
+        int known = recent.size() - entering;
         int before = from[i];
         while (recent.get(from[i]).time < begin) {
             from[i]++;
         }
-        Part[] parts = frames[i];
-        for (int k = 0; k < parts.length; k++) {
+        int early = Math.max(0, recent.size() - layout.cap - from[i]);
+        from[i] += early;
+        long number = seq - known;      // of the first of `recent`, among all of the entity's events
+        for (int k = 0; k < frames[i].length; k++) {
             int column = frame.columns.get(k);
             boolean exact = true;
-            for (int gone = before; gone < from[i] && exact; gone++) {
-                exact = parts[k].remove(recent.get(gone).values[column]);
+            for (int gone = before; gone < Math.min(from[i], known) && exact; gone++) {
+                exact = frames[i][k].remove(recent.get(gone).values[column], known - gone);
             }
-            List<Event> entering = exact ? peers : recent.subList(from[i], recent.size());
             if (!exact) {
-                parts[k] = parts[k].empty();
+                frames[i][k] = blocks[i][k].total(frames[i][k], from[i], recent.size(), number,
+                    place -> recent.get(place).values[column]);
+                continue;
             }
-            for (Event event : entering) {
-                parts[k].add(event.values[column]);
+            for (Event event : recent.subList(Math.max(from[i], known), recent.size())) {
+                frames[i][k].add(event.values[column]);
             }
         }
+        return early;
     }
 
     private void forget(Layout layout) {

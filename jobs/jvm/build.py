@@ -4,6 +4,7 @@ The Java that pip brings has no compiler, so Eclipse's (`ecj`, one jar) is resol
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -28,35 +29,34 @@ def contract_jar() -> Path:
         digest.update(source.read_bytes())
     jar = jars.cache_dir() / "jvm" / f"liveshelf-{digest.hexdigest()[:16]}.jar"
     if not jar.is_file():
-        _compile(sources, jar)
+        _pack(sources, jar)
     return jar
 
 
-def _compile(sources: list[Path], jar: Path) -> None:
+def compiled_beside(source: Path, folder: Path) -> str:
+    """A class path with a class of a test's or a benchmark's own beside the jobs', compiled into `folder`."""
+    libraries = [str(contract_jar()), *_libraries()]
+    _compile([source], libraries, folder)
+    return os.pathsep.join([str(folder), *libraries])
+
+
+def _libraries() -> list[str]:
     import pyflink
 
-    libraries = [*map(str, (Path(pyflink.__file__).parent / "lib").glob("*.jar")), str(jars.flink_kafka_connector())]
+    return [*map(str, (Path(pyflink.__file__).parent / "lib").glob("*.jar")), str(jars.flink_kafka_connector())]
+
+
+def _compile(sources: list[Path], libraries: list[str], folder: Path) -> None:
+    options = ["-source", "17", "-target", "17", "-nowarn", "-cp", os.pathsep.join(libraries), "-d", str(folder)]
+    command = [str(JAVA), "-jar", str(jars._jars(ECJ)[0]), *options, *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ServiceError(f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version")
+
+
+def _pack(sources: list[Path], jar: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        command = [
-            str(JAVA),
-            "-jar",
-            str(jars._jars(ECJ)[0]),
-            "-source",
-            "17",
-            "-target",
-            "17",
-            "-nowarn",
-            "-cp",
-            ":".join(libraries),
-            "-d",
-            folder,
-            *map(str, sources),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise ServiceError(
-                f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version"
-            )
+        _compile(sources, _libraries(), Path(folder))
         Path(folder, "event_contract.json").write_bytes(events.as_json())
         partial = Path(folder, "liveshelf.jar")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:

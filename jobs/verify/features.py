@@ -52,16 +52,23 @@ def with_derived(event: Event) -> Columns:
     return columns
 
 
-def newest_rows(view: View, counted: Iterable[Entry], watermark_ms: int, sample: Sample = EVERY) -> dict[Key, Row]:
+def newest_rows(
+    view: View, counted: Iterable[Entry], watermark_ms: int, max_window_events: int = 10**9, sample: Sample = EVERY
+) -> dict[Key, Row]:
     """The newest row of each entity in the sample once event time has come to `watermark_ms`.
 
     `counted` are the entries that count, in any order. An event without one of the view's keys isn't in the view.
+    A window as of an event holds the newest `max_window_events` of its events at most, by event time and then arrival;
+    a session counts as many distinct values at most. Windows that slide hold all.
     Raises DefinitionError for a function or a column that isn't known.
     """
     _check(view)
     rows = {}
     for key, events in events_by_key(view.keys, counted, sample).items():
-        row = _sliding_row(view, events, watermark_ms) if view.slide_ms else _event_row(view, events, watermark_ms)
+        if view.slide_ms:
+            row = _sliding_row(view, events, watermark_ms)
+        else:
+            row = _event_row(view, events, watermark_ms, max_window_events)
         if row:
             rows[key] = row
     return rows
@@ -87,7 +94,7 @@ def session_starts(times_ms: list[int], gap_ms: int) -> list[int]:
     return [i for i, time_ms in enumerate(times_ms) if i == 0 or time_ms - times_ms[i - 1] > gap_ms]
 
 
-def _event_row(view: View, events: list[Columns], watermark_ms: int) -> Row | None:
+def _event_row(view: View, events: list[Columns], watermark_ms: int, most: int) -> Row | None:
     """The row of the last event that event time has passed: over its session, or over each window that ends with it."""
     seen = [event for event in events if event["event_time_ms"] <= watermark_ms]
     if not seen:
@@ -95,9 +102,11 @@ def _event_row(view: View, events: list[Columns], watermark_ms: int) -> Row | No
     times_ms = [event["event_time_ms"] for event in seen]
     if view.gap_ms is not None:
         session = seen[session_starts(times_ms, view.gap_ms)[-1]:]
-        return Row(times_ms[-1], {each.feature: _value(each, session) for each in view.aggregates})
+        values = {each.feature: _value(each, session) for each in view.aggregates}
+        counts = {each.feature for each in view.aggregates if each.function == "count_distinct"}
+        return Row(times_ms[-1], {name: min(value, most) if name in counts else value for name, value in values.items()})
     frames = {
-        window_ms: [event for event in seen if event["event_time_ms"] >= times_ms[-1] - window_ms]
+        window_ms: [event for event in seen if event["event_time_ms"] >= times_ms[-1] - window_ms][-most:]
         for window_ms in {each.window_ms for each in view.aggregates}
     }
     return Row(times_ms[-1], {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates})

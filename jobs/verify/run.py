@@ -146,8 +146,8 @@ def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int
 def _verify_features(report: Report, checked: Checked, classified: Classified) -> int:
     """Every view, entity and feature; how many expected rows have outlived their ttl."""
     counted, watermark_ms = classified.of_kind("counted"), classified.watermark_ms or 0
-    sample = checked.sample
-    expected = {view.name: features.newest_rows(view, counted, watermark_ms, sample) for view in checked.views}
+    cap, sample = checked.settings.max_window_events, checked.sample
+    expected = {view.name: features.newest_rows(view, counted, watermark_ms, cap, sample) for view in checked.views}
     groups = online.by_keys(checked.views)
     entities = {names: set().union(*(expected[view.name] for view in views)) for names, views in groups.items()}
     for names, views in groups.items():

@@ -1,15 +1,12 @@
 """The jobs' rule about consent, in the JVM, and everyone else's, in Python, decide alike; many histories at random."""
 
 import json
-import os
 import random
 import subprocess
 from pathlib import Path
 
-import pyflink
 import pytest
 
-from jobs.cluster import jars
 from jobs.cluster.java import JAVA
 from jobs.consent import gathered
 from jobs.jvm import build
@@ -33,13 +30,7 @@ def history(chance: random.Random) -> list[str]:
 @pytest.fixture(scope="module")
 def classpath(tmp_path_factory: pytest.TempPathFactory) -> str:
     """With the check beside the jobs' own classes."""
-    folder = tmp_path_factory.mktemp("classes")
-    flink = [str(path) for path in (Path(pyflink.__file__).parent / "lib").glob("*.jar")]
-    libraries = [str(build.contract_jar()), *flink, str(jars.flink_kafka_connector())]
-    command = [str(JAVA), "-jar", str(jars._jars(build.ECJ)[0]), "-source", "17", "-target", "17", "-nowarn"]
-    source = str(Path(__file__).with_name("PersonCheck.java"))
-    subprocess.run([*command, "-cp", os.pathsep.join(libraries), "-d", str(folder), source], check=True)
-    return os.pathsep.join([str(folder), *libraries])
+    return build.compiled_beside(Path(__file__).with_name("PersonCheck.java"), tmp_path_factory.mktemp("classes"))
 
 
 def test_the_jvm_and_python_say_the_same_of_every_event(classpath: str) -> None:

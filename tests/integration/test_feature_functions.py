@@ -83,6 +83,7 @@ SLID = [
     *((f, c) for c in ("price_minor", "rating") for f in ("sum", "count", "mean", "std", "count_distinct")),
     ("count", "item_id"), ("count_distinct", "item_id"),
 ]
+CAP = 2
 
 
 def view_of(name: str, asked: list[tuple[str, str]], windows_s: tuple[int, ...], **frame: int) -> View:
@@ -136,15 +137,25 @@ def events() -> list[dict[str, object]]:
     return sorted([*random_events(250, seed=7), *BY_HAND], key=lambda each: each["event_time_ms"])
 
 
+Rows = dict[str, dict[str, list[tuple[int, dict]]]]  # view → visitor → (event time, values) of each row, oldest first
+
+
 @pytest.fixture(scope="module")
-def rows(events, tmp_path_factory) -> dict[str, dict[str, list[tuple[int, dict]]]]:
-    """View → visitor → (event time, values) of each row, oldest first."""
-    folder = tmp_path_factory.mktemp("repository")
+def rows(events, tmp_path_factory) -> Rows:
+    return history(events, tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="module")
+def capped_rows(events, tmp_path_factory) -> Rows:
+    return history(events, tmp_path_factory.mktemp("capped"), LIVESHELF_MAX_WINDOW_EVENTS=str(CAP))
+
+
+def history(events: list[dict[str, object]], folder: Path, **settings: str) -> Rows:
     (folder / "definitions.py").write_text(DEFINITIONS)
     store = Path("feature_repo/feature_store.yaml")
     (folder / "feature_store.yaml").write_bytes(store.read_bytes())
     (folder / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in events))
-    told = os.environ | {"LIVESHELF_FEATURE_REPO": str(folder), "LIVESHELF_STATE_DIR": str(folder / "state")}
+    told = os.environ | {"LIVESHELF_FEATURE_REPO": str(folder), "LIVESHELF_STATE_DIR": str(folder / "state")} | settings
     command = [str(Path(sys.executable).with_name("liveshelf")), "history", str(folder / "events.jsonl")]
     done = subprocess.run(command, env=told, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -164,12 +175,21 @@ def same(found: object, expected: object) -> bool:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_every_feature_is_the_oracles_at_every_moment(name: str, rows, events):
+    compare(name, rows, events)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_with_a_cap_on_windows_every_feature_is_the_oracles_too(name: str, capped_rows, events):
+    compare(name, capped_rows, events, CAP)
+
+
+def compare(name: str, rows: Rows, events: list[dict[str, object]], cap: int = 5000) -> None:
     view = VIEWS[name]
     entries = [Entry(Record(0, place, 0, None, b""), "counted", each) for place, each in enumerate(events)]
     moments = sorted({each["event_time_ms"] for each in events} | {START_MS + 10**9})
     compared = 0
     for moment_ms in moments[::7] + moments[-1:]:
-        for (visitor,), expected in newest_rows(view, entries, moment_ms).items():
+        for (visitor,), expected in newest_rows(view, entries, moment_ms, cap).items():
             due_ms = moment_ms + (1 if view.slide_ms else 0)
             time_ms, values = [row for row in rows[name][visitor] if row[0] <= due_ms][-1]
             assert time_ms == expected.event_time_ms
@@ -194,6 +214,16 @@ def test_a_trailing_window_holds_an_event_exactly_its_length_ago_and_none_before
     assert [row["first_item_id_60"] for row in values] == ["a", "a", "b", "a"]
     assert [row["max_price_minor_240"] for row in values] == [100, 300, 300, 700]
     assert [row["std_price_minor_240"] for row in values][:2] == [None, pytest.approx(20_000**0.5)]
+
+
+def test_a_capped_window_holds_its_newest_events_whatever_its_length(capped_rows):
+    values = [row for _, row in capped_rows["trailing"]["hand"]]
+    # Of 60 s the times put out more than the cap of 2; of 240 s the cap does.
+    assert [row["sum_price_minor_60"] for row in values] == [100, 400, 500, 700]
+    assert [row["sum_price_minor_240"] for row in values] == [100, 400, 500, 900]
+    assert [row["first_item_id_240"] for row in values] == ["a", "a", "b", '"\\é']
+    assert [row["count_distinct_item_id_0"] for _, row in capped_rows["session"]["hand"]] == [1, 2, 2, 1]
+    assert [row["count_item_id_0"] for _, row in capped_rows["session"]["hand"]] == [1, 2, 3, 1]
 
 
 def test_a_sliding_window_changes_at_the_ends_of_slides_only(rows):

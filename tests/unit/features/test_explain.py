@@ -39,8 +39,18 @@ def test_a_page_says_which_views_are_computed_together(pages):
 def test_a_page_says_what_is_kept_for_each_key(pages):
     assert "18 running aggregates of the session\n  the last 20 values of item_id" in pages["visitor_session"]
     assert "gone 1800 s after the last event" in pages["visitor_session"]
-    assert "the events of the last 86400 s, once for all windows" in pages["visitor_activity"]
+    assert "each item_id of the session, up to 5,000, which is where its count stops" in pages["visitor_session"]
+    newest = "the newest 5,000 events of the last 86400 s, once for all windows; none holds more"
+    assert newest in pages["visitor_activity"]
     assert "up to 1440 slides in which something happened\n  each visitor_id of the last 86400 s" in pages["item_activity"]
+
+
+def test_a_page_shows_the_cap_that_is_set_where_there_is_one():
+    settings = Settings(max_window_events=70)
+    page = explain_view(settings, "visitor_activity")
+    assert "\ncap => 70," in page
+    assert "the newest 70 events" in page
+    assert "cap" not in explain_view(settings, "item_activity")
 
 
 def test_a_page_names_each_feature_with_its_field_in_redis(pages):

@@ -71,6 +71,21 @@ def test_events_of_the_same_time_are_in_each_others_frames_and_the_later_arrival
     }
 
 
+def test_a_window_holds_the_newest_events_by_time_and_then_arrival_and_no_more_than_the_cap():
+    view = window_view(5, ("count", "item_id"), ("first", "item_id"))
+    clicks = accepted(*(event(clock, item, item_id=item) for clock, item in
+                        (("12:00:02", "d"), ("12:00:01", "b"), ("12:00:00", "a"), ("12:00:01", "c"))))
+    held = {cap: newest_rows(view, clicks, LATER, cap)[("v",)].values for cap in (1, 2, 3, 4, 5)}
+    assert held == {cap: {"count": min(cap, 4), "first": first} for cap, first in zip((1, 2, 3, 4, 5), "dcbaa", strict=True)}
+
+
+def test_a_session_counts_distinct_values_up_to_the_cap_and_all_its_events():
+    view = session_view(("count_distinct", "item_id"), ("count", "item_id"))
+    clicks = accepted(*(event(f"12:00:0{n}", f"e{n}", item_id=item) for n, item in enumerate("abcab")))
+    held = [newest_rows(view, clicks, LATER, cap)[("v",)].values for cap in (2, 3, 4)]
+    assert held == [{"count_distinct": distinct, "count": 5} for distinct in (2, 3, 3)]
+
+
 def test_a_sliding_view_ends_with_the_event_leaving_its_window():
     # Seen at 12:00:30, so it enters at 12:01 and leaves five minutes later, at 12:06.
     view = window_view(5, ("sum", "is_view"), slide_ms=MINUTE)

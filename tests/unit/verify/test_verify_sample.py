@@ -23,7 +23,7 @@ LATER = at("13:00:00")
 def rows(view: View, sample: Sample) -> dict:
     entries = classify(EVENTS, 10**12, reduced=lambda each: sample.reduced(each, VIEWS)).of_kind("counted")
     assert len(entries) == 1200
-    return newest_rows(view, entries, LATER, sample)
+    return newest_rows(view, entries, LATER, sample=sample)
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
