@@ -47,7 +47,7 @@ DOWN_S = 20.0
 
 FAULTS: dict[str, tuple[int, Callable[[Stage], None]]] = {
     "kill-python": (3, lambda stage: faults.kill_python_worker(stage, 1)),
-    "kill-taskmanager": (1, lambda stage: faults.kill_task_manager(stage, 1)),
+    "kill-taskmanager": (2, lambda stage: faults.kill_task_manager(stage, 1)),
     "redis-down": (2, lambda stage: services.redis_down(stage, DOWN_S)),
     "slow-redis": (3, lambda stage: services.slow_redis(stage, DOWN_S)),
     "slow-kafka": (3, lambda stage: services.slow_kafka(stage, DOWN_S)),
