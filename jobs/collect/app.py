@@ -1,5 +1,6 @@
 """What a POST to /events goes through, top to bottom, and the script at /t.js."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -26,7 +27,10 @@ ALLOWED_HEADERS = ["content-type", "content-encoding", "x-write-key", "x-consent
 
 @dataclass(frozen=True)
 class Collector:
-    """The parts of a collector. `by_address` counts requests, `by_key` events."""
+    """The parts of a collector. `by_address` counts requests, `by_key` events.
+
+    An event that comes with a new consent is sent `consent_lead_s` after it, so that jobs which require one know of it.
+    """
 
     rules: Rules
     write_keys: WriteKeys
@@ -37,6 +41,7 @@ class Collector:
     deliveries: Deliveries
     events_topic: str
     consent_topic: str
+    consent_lead_s: float
     metrics: Metrics
     _bodies: body.Bodies = field(default_factory=body.Bodies)
     _address_names: AddressNames = field(default_factory=AddressNames)
@@ -91,6 +96,10 @@ class Collector:
             for who, state in due.items()
         ]
         try:
+            if states and events and self.consent_lead_s:
+                await self.deliveries.deliver(states)
+                await asyncio.sleep(self.consent_lead_s)
+                states = []
             await self.deliveries.deliver([*states, *events])
         except NotDeliveredError as error:
             raise RequestRefusedError(503, "kafka", RETRY_AFTER_S) from error

@@ -32,6 +32,7 @@ BURST_S = 2.0  # a bucket holds what flows into it in so long
 MAX_CONNECTIONS = 900
 STOP_LIMIT_S = round(deliver.DELIVERY_LIMIT_S) + 2
 ADMIN_HOST = "127.0.0.1"
+CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs/jvm/ConsentReader.java)
 
 
 class _Server(uvicorn.Server):
@@ -78,6 +79,7 @@ def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None
             deliveries=Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)),
             events_topic=settings.events_topic,
             consent_topic=settings.consent_topic,
+            consent_lead_s=CONSENT_LEAD_S if settings.consent == "required" else 0.0,
             metrics=Metrics(),
         )
         servers = [(_public(settings, collector), public), (_admin(collector), private)]

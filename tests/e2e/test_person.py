@@ -7,6 +7,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
+import requests
 from kafka import KafkaProducer
 
 from jobs import consent, submit
@@ -186,7 +187,7 @@ def stored(client: redis.Redis) -> dict[bytes, object]:
 
 
 def assert_no_trace(scenario, client: redis.Redis) -> None:
-    """None of the erased in Redis, in the newest checkpoints' bytes and in logs; the search finds all others where they are."""
+    """None of the erased in Redis and the newest checkpoints' bytes, where all others are; nobody in logs and metrics."""
     content = stored(client)
     text = b" ".join([*content, *(msgspec.json.encode(str(each)) for each in content.values())])
     assert [each for each in ERASED if each.encode() in text] == []
@@ -197,6 +198,9 @@ def assert_no_trace(scenario, client: redis.Redis) -> None:
     assert traces.in_files(checkpoints, VISITORS) == set(VISITORS) - set(ERASED)
     logs = [scenario.settings.state_dir / "flink" / "log", *scenario.settings.state_dir.glob("*/*.log")]
     assert traces.in_files(logs, VISITORS) == set()
+    metrics = "".join(requests.get(f"{url}/metrics", timeout=10).text for url in scenario.runtime.metrics_urls)
+    assert "lists_personal" in metrics
+    assert [each for each in VISITORS if each in metrics] == []
 
 
 def checkpoints_from_now(scenario, jobs: list[str], limit_s: float = 60) -> list[Path]:

@@ -1,0 +1,88 @@
+"""From a page in a real Chromium to the list in Redis: tracker, collector, Kafka, the rankings job."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from jobs.rankings.reader import Shelf, ShelfReader
+from jobs.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "integration" / "collect"))
+
+import chromium
+from chromium import Chromium
+from collecting import KEY, RunningCollector
+
+pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium here: apt-get install chromium")
+ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"][:2]
+PAGE = """<!doctype html><title>shop</title>
+<body data-item_id="{item}" data-category="c" data-price_minor="1299" data-currency="EUR">
+<script defer src="{collector}/t.js" data-key="{key}"></script>
+"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Kafka(NamedTuple):
+    bootstrap: str
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder that is served, and its origin."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def wait_for(read: Callable[[], Shelf], limit_s: float = 30, **wanted: object) -> Shelf:
+    deadline = time.monotonic() + limit_s
+    while True:
+        shelf = read()
+        if all(getattr(shelf, name) == value for name, value in wanted.items()):
+            return shelf
+        assert time.monotonic() < deadline, shelf
+        time.sleep(0.1)
+
+
+def test_pages_that_a_visitor_looks_at_change_their_list_from_their_consent_until_they_opt_out(scenario, pages, tmp_path):
+    folder, origin = pages
+    scenario.settings.consent = "required"
+    scenario.start("rankings")
+    topics = {name: getattr(scenario.settings, name) for name in ("events_topic", "consent_topic", "consent")}
+    (tmp_path / "collector").mkdir()
+    kafka = Kafka(scenario.runtime.kafka_bootstrap)
+    with (
+        RunningCollector(kafka, tmp_path / "collector", origins=origin, **topics) as collector,
+        Chromium(tmp_path / "profile") as browser,
+    ):
+        for item in ITEMS:
+            (folder / f"{item}.html").write_text(PAGE.format(item=item, collector=collector.url, key=KEY))
+        browser.open(f"{origin}/{ITEMS[0]}.html")
+        browser.run("liveshelf.consent('granted')")
+        cookie = browser.run("/ls_id=([^;]+)/.exec(document.cookie)[1]")
+        reader = ShelfReader(scenario.runtime.redis_url)
+        read = lambda: reader.get(collector.pseudonyms.of(cookie))  # noqa: E731
+        first = wait_for(read, state="fresh", session_events=1)
+        browser.open(f"{origin}/{ITEMS[1]}.html")  # the page that is left sends its view again, which counts once
+        second = wait_for(read, state="fresh", session_events=2)
+        assert (first.fallback, second.fallback) == (None, None)
+        assert first.items != second.items
+        assert reader.get(cookie).state == "absent"  # lists are found by pseudonym only
+        browser.run("liveshelf.optOut()")
+        wait_for(read, state="fallback", fallback="no_consent")
+    assert scenario.restarts() == 0
