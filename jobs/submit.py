@@ -130,9 +130,18 @@ def _services(known: definitions.Definitions) -> dict[str, list[str]]:
     return {service.name: [name for name, _ in service_inputs(service)] for service in known.services}
 
 
-def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object) -> str:
+def submit(
+    settings: Settings,
+    runtime: Runtime,
+    job: Job,
+    from_savepoint: str | None = None,
+    accept_gap: bool = False,
+    **config: object,
+) -> str:
     """Submit a job and return its id; raises `DefinitionError` or `ServiceError` with what Flink's client said."""
     refuse_evicting(runtime)
+    if from_savepoint and not accept_gap:
+        refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)
     wanted = submission(settings, runtime, job, from_savepoint, **config)
     done = subprocess.run(wanted.argv, capture_output=True, text=True, env=os.environ | wanted.environment)
@@ -155,6 +164,17 @@ def refuse_evicting(runtime: Runtime) -> None:
     if policy != "noeviction":
         address = without_password(runtime.redis_url)
         raise ServiceError(f"Redis at {address} evicts keys ({policy})", "redis-cli config set maxmemory-policy noeviction")
+
+
+def refuse_gap(settings: Settings, runtime: Runtime, job: Job) -> None:
+    """Raises `ServiceError` where events were deleted since the job stopped: it would go on behind them without a word."""
+    kafka = connections.as_user(runtime.kafka_bootstrap, rights.ADMIN)
+    gaps = topics.deleted_unread(kafka, rights.GROUPS[job], settings.events_topic)
+    if gaps:
+        raise ServiceError(
+            f"{settings.events_topic} lost events before the {job} job read them: {topics.told(gaps)}",
+            "raise the topic's retention.ms; --accept-gap goes on behind them, without a savepoint the job counts what is there",
+        )
 
 
 def create_topics(settings: Settings, runtime: Runtime) -> None:

@@ -39,6 +39,7 @@ class Config(msgspec.Struct):
 
     kafka_bootstrap: str
     redis_url: str
+    events_topic: str
     rankings_topic: str
     channel: str
     list_ttl_s: int
@@ -81,9 +82,10 @@ def checkpoints(state_dir: Path, each: Submitted) -> list[Path]:
     return [file.parent for file in found]
 
 
-def newest_start(state_dir: Path, each: Submitted) -> str:
-    """Where the job can go on without reading anything twice that it needn't; "" is the topic's beginning."""
-    return next((path.as_uri() for path in checkpoints(state_dir, each)), each.restored_from)
+def starts(state_dir: Path, each: Submitted) -> list[str]:
+    """Where the job can go on, best first: from its checkpoints, from where it began, from the topic's beginning ("")."""
+    own = [path.as_uri() for path in checkpoints(state_dir, each)]
+    return [*own, each.restored_from, ""] if each.restored_from else [*own, ""]
 
 
 def start_before(state_dir: Path, each: Submitted, before_s: float) -> str:

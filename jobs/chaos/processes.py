@@ -2,8 +2,9 @@
 
 import signal
 import time
+from pathlib import Path
 
-from jobs import failpoints
+from jobs import failpoints, submitted
 from jobs.chaos.stage import Scenario, Stage
 from jobs.submit import JOBS
 
@@ -89,12 +90,51 @@ def die_at_failpoints(stage: Stage, rounds: float) -> None:
     stage.check("every failpoint was reached", not list(folder.iterdir()))
 
 
+def fill_the_disk(stage: Stage, seconds: float) -> None:
+    """Neither checkpoints nor logs can be written for a while; then the TaskManager dies."""
+    restarts, failed = stage.system.restarts(), stage.system.failed_checkpoints()
+    stage.system.limit_files(0)
+    time.sleep(seconds)
+    stage.check("no restart while the disk was full", stage.system.restarts() == restarts)
+    stage.check("failed checkpoints are counted", stage.system.failed_checkpoints() > failed)
+    stage.system.limit_files()
+    kill_task_manager(stage, 1)
+
+
+def damage_checkpoints(stage: Stage, times: float) -> None:
+    """The newest checkpoint of each job is damaged, and the JobManager dies: an older one is taken."""
+    stage.traffic.join()
+    for _ in range(int(times)):
+        stage.system.wait_checkpoint(3)
+        ids = stage.system.job_ids()
+        started_s = time.monotonic()
+        stage.system.kill("jobmanager")
+        damaged = [_damage(stage.system.state_dir / "flink" / "checkpoints" / job_id) for job_id in ids]
+        stage.system.wait_working()
+        stage.recovery_s.append(round(time.monotonic() - started_s, 1))
+        begun = [each.restored_from for each in submitted.noted(stage.system.state_dir)]
+        stage.check("an older checkpoint was taken", all(begun) and not {path.as_uri() for path in damaged} & set(begun))
+    stage.go_on()
+
+
+def _damage(checkpoints: Path) -> Path:
+    """Make the newest one's metadata unreadable, from its version on; its folder."""
+    newest = max(checkpoints.glob("chk-*/_metadata"), key=lambda file: int(file.parent.name.removeprefix("chk-")))
+    content = bytearray(newest.read_bytes())
+    for place in range(4, 40):
+        content[place] ^= 0xFF
+    newest.write_bytes(content)
+    return newest.parent
+
+
 SCENARIOS = (
     Scenario("F1", "TaskManager kill -9 after a completed checkpoint", kill_task_manager, "kills", 2, 10, 25),
     Scenario("F2", "TaskManager kill -9 every 3 s, then quiet", kill_task_manager_often, "s", 0, 60, 60),
     Scenario("F4", "JobManager kill -9", kill_job_manager, "kills", 0, 3, 40),
     Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 15),
     Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, 80),
+    Scenario("F10", "no space for checkpoints and logs, then a TaskManager kill -9", fill_the_disk, "s", 0, 60, 70),
+    Scenario("F11", "newest checkpoints damaged, JobManager kill -9", damage_checkpoints, "times", 0, 2, 10),
     Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 30),
     Scenario("M8", "kill -9 of everything at once, started by one command", lose_power, "times", 0, 1, 10),
 )

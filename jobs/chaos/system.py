@@ -18,6 +18,7 @@ from jobs.chaos.proxy import FaultProxy
 from jobs.chaos.traffic import DELAY_S
 from jobs.cluster import flink, kafka, processes, redis, runtime, topics
 from jobs.cluster.keep import MARK
+from jobs.cluster.rights import GROUPS
 from jobs.errors import ServiceError
 from jobs.settings import REPOSITORY, Settings
 from models.registry import Registry
@@ -25,7 +26,6 @@ from models.registry import Registry
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 START_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.1
-GROUP = "liveshelf-features"  # as in jobs/session_features.py, whose import is Flink's
 MAIN_CLASS = {
     "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
     "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
@@ -135,6 +135,17 @@ class System:
         paths = [f"/jobs/{job_id}/checkpoints" for job_id in self.job_ids()]
         return min((flink.ask(self.running.flink_rest_url, path)["counts"]["completed"] for path in paths), default=0)
 
+    def failed_checkpoints(self) -> int:
+        """Of the jobs that run, the fewest of one."""
+        paths = [f"/jobs/{job_id}/checkpoints" for job_id in self.job_ids()]
+        return min((flink.ask(self.running.flink_rest_url, path)["counts"]["failed"] for path in paths), default=0)
+
+    def limit_files(self, to_bytes: int = psutil.RLIM_INFINITY) -> None:
+        """Flink's JVMs can write no file beyond that size, as on a full disk."""
+        for process in (*self.processes("taskmanager"), *self.processes("jobmanager")):
+            _, hardest = process.rlimit(psutil.RLIMIT_FSIZE)
+            process.rlimit(psutil.RLIMIT_FSIZE, (to_bytes, hardest))
+
     def job_ids(self) -> list[str]:
         jobs = flink.ask(self.running.flink_rest_url, "/jobs/overview")["jobs"]
         return [job["jid"] for job in jobs if job["state"] in submit.RUNNING]
@@ -172,7 +183,7 @@ class System:
         ends = topics.end_offsets(self.direct.kafka_bootstrap, self.settings.events_topic)
         started_s = time.monotonic()
         self.wait_checkpoint(2)
-        place = self.direct.kafka_bootstrap, GROUP, self.settings.events_topic
+        place = self.direct.kafka_bootstrap, GROUPS["features"], self.settings.events_topic
         self._wait(lambda: sum(topics.committed(*place).values()) >= sum(ends.values()), "the end of the topic", limit_s)
         return time.monotonic() - started_s
 

@@ -9,7 +9,7 @@ import psutil
 import requests
 import yaml
 
-from jobs.cluster import flink, jars, java, kafka, processes, redis, runtime
+from jobs.cluster import flink, jars, java, kafka, processes, redis, rights, runtime, topics
 from jobs.errors import ServiceError
 from jobs.settings import Settings
 from models.registry import state_of
@@ -44,6 +44,7 @@ def checks(settings: Settings) -> list[Check]:
         _broker(running),
         _redis(running),
         _flink(running),
+        *_unread(settings, running),
         _registry(settings),
         _model(settings),
     ]
@@ -141,6 +142,20 @@ def _flink(running: runtime.Runtime) -> Check:
     found = f"{overview['taskmanagers']} TaskManagers, {slots}, {jobs} jobs running"
     ok = free > 0 or jobs > 0
     return Check(name, ok, found, wanted, "" if ok else "add a TaskManager; an embedded one returns within seconds")
+
+
+def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
+        return
+    for job, group in rights.GROUPS.items():
+        name, wanted = f"events for {job}", "the topic keeps each until it is read"
+        try:
+            gaps = topics.deleted_unread(running.kafka_bootstrap, group, settings.events_topic)
+        except ServiceError as error:
+            yield Check(name, False, error.what, wanted, f"let the user read the topic and describe the group {group}")
+            continue
+        found = f"lost before they were read: {topics.told(gaps)}" if gaps else "none lost"
+        yield Check(name, not gaps, found, wanted, f"raise retention.ms of {settings.events_topic}" if gaps else "")
 
 
 def _registry(settings: Settings) -> Check:

@@ -73,7 +73,8 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": 6,  # what Redis lost is written again from one that is older than the loss
-        "execution.checkpointing.tolerable-failed-checkpoints": 3,
+        # A full disk stops checkpoints, not lists: a quarter of an hour at 10 s. What is then lost of time is read again.
+        "execution.checkpointing.tolerable-failed-checkpoints": 100,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",

@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 from jobs import connections, rebuild, submitted
-from jobs.cluster import flink, rights
+from jobs.cluster import flink, rights, topics
 from jobs.errors import LiveshelfError, ServiceError
 from jobs.rankings.connection import Connection
 from jobs.submitted import Submitted
@@ -107,11 +107,28 @@ class Keeper:
         return Connection(connections.as_user(submitted.config(self._state_dir, each.job).redis_url, rights.ADMIN), patience_s)
 
     def _start(self, each: Submitted) -> None:
-        started_s = time.monotonic()
-        start = submitted.newest_start(self._state_dir, each)
-        submitted.start_again(self._state_dir, each, start)
-        took_s = time.monotonic() - started_s
-        _say(f"the JobManager had lost {each.job}: it goes on from {start or 'the beginning'}, {took_s:.1f} s")
+        """From its newest checkpoint that can be read; raises the last `ServiceError` if it can't be started at all."""
+        started_s, failed = time.monotonic(), ServiceError(f"{each.job} has nowhere to start from")
+        for start in submitted.starts(self._state_dir, each):
+            try:
+                submitted.start_again(self._state_dir, each, start)
+            except ServiceError as error:
+                flink.ask(self._rest_url, "/overview")  # raises if it is the JobManager that can't
+                _say(f"{each.job} can't go on from {start or 'the beginning'}: {error.what}")
+                failed = error
+                continue
+            self._tell_gap(each)
+            took_s = time.monotonic() - started_s
+            return _say(f"the JobManager had lost {each.job}: it goes on from {start or 'the beginning'}, {took_s:.1f} s")
+        raise failed
+
+    def _tell_gap(self, each: Submitted) -> None:
+        """A shop without lists is worse than one with a gap, so the job runs; but nobody shall have to find out."""
+        config = submitted.config(self._state_dir, each.job)
+        kafka = connections.as_user(config.kafka_bootstrap, rights.CLI)
+        gaps = topics.deleted_unread(kafka, rights.GROUPS[each.job], config.events_topic)
+        if gaps:
+            _say(f"EVENTS LOST: {config.events_topic} had deleted them before {each.job} read them: {topics.told(gaps)}")
 
 
 def _now() -> str:

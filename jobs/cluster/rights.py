@@ -25,6 +25,9 @@ def redis_acl(hashed: Mapping[str, str], project: str) -> str:
     return "\n".join(["user default off", *lines, ""])
 
 
+GROUPS = {"features": "liveshelf-features", "rankings": "liveshelf-rankings"}  # consumer groups, as in jobs/session_*.py
+
+
 class Right(NamedTuple):
     """A Kafka user's right to do `operations` with the topics, or consumer groups, of these names."""
 
@@ -41,13 +44,13 @@ def kafka_rights(settings: Settings) -> list[Right]:
     return [
         Right("features", "topic", (events, consent), ("READ",)),
         Right("features", "topic", letters, ("WRITE",)),
-        Right("features", "group", ("liveshelf-features",), ("READ",)),
+        Right("features", "group", (GROUPS["features"],), ("READ",)),
         Right("rankings", "topic", (events, consent), ("READ",)),
         Right("rankings", "topic", (rankings,), ("WRITE",)),
-        Right("rankings", "group", ("liveshelf-rankings",), ("READ",)),
+        Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
         Right(COLLECTOR, "topic", (events, consent), ("WRITE",)),
         Right(CLI, "topic", (events, consent), ("READ", "WRITE")),
         Right(CLI, "topic", (*letters, rankings), ("READ",)),
         Right(CLI, "group", ("liveshelf-verify",), ("READ",)),
-        Right(CLI, "group", ("liveshelf-features", "liveshelf-rankings"), ("DESCRIBE",)),
+        Right(CLI, "group", tuple(GROUPS.values()), ("DESCRIBE",)),
     ]

@@ -82,6 +82,30 @@ def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     return {place.partition: each.offset for place, each in found.items() if place.topic == topic}
 
 
+def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Where the topic's retention has taken what a consumer group hadn't read: by partition, how far it was, and where the
+    topic begins now.
+
+    Flink's source goes on at that beginning and says so only in its log.
+    """
+    read = committed(bootstrap, group, topic)
+    admin = _admin(bootstrap)
+    try:
+        asked = {TopicPartition(topic, partition): OffsetSpec.EARLIEST for partition in read}
+        begins = admin.list_partition_offsets(asked) if asked else {}
+    except KafkaError as error:
+        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+    found = {place.partition: (read[place.partition], each.offset) for place, each in begins.items()}
+    return {partition: gap for partition, gap in sorted(found.items()) if gap[0] < gap[1]}
+
+
+def told(gaps: Mapping[int, tuple[int, int]]) -> str:
+    """Those gaps for a person."""
+    return "; ".join(f"partition {number}: offsets {read:,} to {begin - 1:,}" for number, (read, begin) in gaps.items())
+
+
 def _admin(bootstrap: str) -> KafkaAdminClient:
     try:
         return KafkaAdminClient(**connections.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)

@@ -92,6 +92,9 @@ def submit(
     from_savepoint: Annotated[
         str, typer.Option("--from-savepoint", metavar="PATH", help="Go on where `liveshelf stop` left off.")
     ] = "",
+    accept_gap: Annotated[
+        bool, typer.Option("--accept-gap", help="Go on though the topic has lost events that the job hadn't read.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compile the definitions and submit the jobs with `flink run`; wait until they run.
@@ -117,7 +120,7 @@ def submit(
         return
     note(chosen(settings))
     with audit.recorded(settings.state_dir, "submit", jobs=wanted, from_savepoint=from_savepoint) as ids:
-        _submit(settings, running, wanted, from_savepoint, ids)
+        _submit(settings, running, wanted, from_savepoint, accept_gap, ids)
     if as_json:
         return print_json(ids)
     for name, each in ids.items():
@@ -125,7 +128,12 @@ def submit(
 
 
 def _submit(
-    settings: "Settings", running: "Runtime", wanted: "Sequence[Job]", from_savepoint: str, ids: dict[str, str]
+    settings: "Settings",
+    running: "Runtime",
+    wanted: "Sequence[Job]",
+    from_savepoint: str,
+    accept_gap: bool,
+    ids: dict[str, str],
 ) -> None:
     """Fills `ids` as it goes, so that an interrupted submission has told what it started."""
     from jobs import submit as submitting
@@ -133,7 +141,7 @@ def _submit(
     for each in wanted:
         _refuse_second(running, each)
     for each in wanted:
-        ids[each] = submitting.submit(settings, running, each, from_savepoint or None)
+        ids[each] = submitting.submit(settings, running, each, from_savepoint or None, accept_gap)
     for each in ids.values():
         submitting.wait_running(running, each)
 

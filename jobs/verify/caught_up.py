@@ -3,8 +3,8 @@
 import time
 
 from jobs.cluster import topics
+from jobs.cluster.rights import GROUPS
 
-GROUPS = ("liveshelf-features", "liveshelf-rankings")  # as in jobs/session_*.py, whose imports are Flink's
 PAUSE_S = 0.5
 # Longer than the time between two checkpoints: a job that moves none in it stands still, or reads a topic whose last
 # offsets are a transaction's marks, which nobody ever commits.
@@ -19,7 +19,7 @@ def wait_caught_up(bootstrap: str, topic: str, deadline_s: float) -> None:
     ends = topics.end_offsets(bootstrap, topic)
     before, moved_s = None, time.monotonic()
     while time.monotonic() < deadline_s:
-        committed = [topics.committed(bootstrap, group, topic) for group in GROUPS]
+        committed = [topics.committed(bootstrap, group, topic) for group in GROUPS.values()]
         behind = [each for each in committed if each and any(each.get(place, 0) < end for place, end in ends.items())]
         if committed != before:
             before, moved_s = committed, time.monotonic()

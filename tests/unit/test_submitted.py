@@ -30,12 +30,12 @@ def test_noted_jobs_are_those_that_werent_forgotten(tmp_path: Path) -> None:
     assert submitted.noted(tmp_path) == []
 
 
-def test_a_job_goes_on_from_its_newest_complete_checkpoint_or_from_where_it_began(tmp_path: Path) -> None:
-    assert submitted.newest_start(tmp_path, FEATURES) == "file:///first"
-    checkpoint(tmp_path, 1, 100)
-    newest = checkpoint(tmp_path, 2, 110)
+def test_a_job_goes_on_from_its_newest_complete_checkpoint_then_an_older_one_then_from_where_it_began(tmp_path: Path) -> None:
+    assert submitted.starts(tmp_path, FEATURES) == ["file:///first", ""]
+    old, newest = checkpoint(tmp_path, 1, 100), checkpoint(tmp_path, 2, 110)
     (tmp_path / "flink" / "checkpoints" / "a1" / "chk-3").mkdir()  # was under way
-    assert submitted.newest_start(tmp_path, FEATURES) == newest.as_uri()
+    assert submitted.starts(tmp_path, FEATURES) == [newest.as_uri(), old.as_uri(), "file:///first", ""]
+    assert submitted.starts(tmp_path, msgspec.structs.replace(FEATURES, job_id="a2", restored_from="")) == [""]
 
 
 def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_before_it(tmp_path: Path) -> None:
