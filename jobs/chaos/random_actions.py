@@ -11,10 +11,12 @@ from jobs.chaos import processes, services
 from jobs.chaos.stage import Scenario, Stage
 from jobs.chaos.system import ESHOP
 from jobs.errors import SettingsError
+from jobs.person import erase
 from models.registry import Registry
 
 ACTIONS = 200
 CLICKS_AN_INGEST = 40
+ERASED_LIMIT_S = 120.0
 
 
 def _ingest(stage: Stage) -> None:
@@ -39,6 +41,14 @@ def _cut_network(stage: Stage) -> None:
         proxy.reset_peer()
 
 
+def _erase_visitor(stage: Stage) -> None:
+    """One of all who came so far; who comes again afterwards counts as new."""
+    victim = stage.rng.choice(stage.sampler.visitors())
+    stage.sampler.leave([victim])
+    ((receipt, _),) = erase.erase(stage.system.settings, stage.system.direct, [victim], ERASED_LIMIT_S)
+    stage.check(f"erased within {ERASED_LIMIT_S:g} s", receipt.seconds <= ERASED_LIMIT_S)
+
+
 WEIGHTS: dict[str, tuple[int, Callable[[Stage], None]]] = {
     "ingest": (100, _ingest),
     "verify": (10, lambda stage: None),  # the round's end
@@ -51,6 +61,7 @@ WEIGHTS: dict[str, tuple[int, Callable[[Stage], None]]] = {
     "cut-network": (4, _cut_network),
     "forget-scripts": (4, lambda stage: services.script_flush(stage, 1)),
     "swap-model": (4, _swap_model),
+    "erase-visitor": (4, _erase_visitor),
 }
 
 

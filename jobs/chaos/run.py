@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import requests
 
-from jobs.chaos import data, processes, random_actions, services, traffic
+from jobs.chaos import data, persons, processes, random_actions, services, traffic
 from jobs.chaos.sampler import Sampler
 from jobs.chaos.stage import Scenario, Stage
 from jobs.chaos.system import System
@@ -19,7 +19,7 @@ from jobs.features import plan
 from jobs.verify.report import Mismatch, Report
 from jobs.verify.run import open_store, verify
 
-CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS)}
+CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS, *persons.SCENARIOS)}
 EVENTS = {"pr": 2_000, "nightly": 4_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own
 BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days

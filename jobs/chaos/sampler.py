@@ -33,6 +33,7 @@ class Sampler:
         self._project, self._channel = plan.project, channel
         self._fields = [f"_v:{each.key}" for each in plan.operators() if each.entity == "visitor_id"]
         self._visitors: list[str] = []
+        self._left: set[str] = set()
         self._seen: dict[tuple[str, str], bytes] = {}
         self._ending, self._blind = threading.Event(), False
         self.falls: list[Fall] = []
@@ -42,7 +43,16 @@ class Sampler:
 
     def watch(self, visitors: Iterable[str]) -> None:
         """Read these visitors from now on too."""
-        self._visitors = sorted({*self._visitors, *visitors})
+        self._visitors = sorted({*self._visitors, *visitors} - self._left)
+
+    def visitors(self) -> list[str]:
+        """Who is read."""
+        return self._visitors
+
+    def leave(self, visitors: Iterable[str]) -> None:
+        """Never read these again: what is erased goes."""
+        self._left |= set(visitors)
+        self.watch(())
 
     @contextmanager
     def blind(self) -> Iterator[None]:
