@@ -1,5 +1,6 @@
 """person show, export, erase; consent grant, withdraw: what one person may ask for."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,8 @@ import typer
 from jobs.commands.shared import AsJson, load_settings, note, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jobs.cluster.runtime import Runtime
     from jobs.consent import State
     from jobs.settings import Settings
@@ -30,7 +33,8 @@ def show(visitor: Visitor, as_json: AsJson = False) -> None:
 
     from jobs.person import known
 
-    found = known.find(*_place("kafka", "redis"), visitor)
+    with _recorded("person show", visitor):
+        found = known.find(*_place("kafka", "redis"), visitor)
     if as_json:
         return print_json(asdict(found))
     print(known.text(found))
@@ -54,7 +58,8 @@ def export(
     target = folder or Path(f"{visitor}-export")
     if target.exists():
         raise SettingsError(f"{target} is there already", "name another folder: --to FOLDER")
-    counts = known.export(known.find(*_place("kafka", "redis"), visitor), target)
+    with _recorded("person export", visitor):
+        counts = known.export(known.find(*_place("kafka", "redis"), visitor), target)
     if as_json:
         return print_json(counts)
     for name, count in counts.items():
@@ -77,7 +82,8 @@ def erase(
     from jobs.person import erase as erasing
     from jobs.person import receipt
 
-    made = erasing.erase(*_place("kafka", "redis", "flink"), visitors)
+    with _recorded("person erase", *visitors):
+        made = erasing.erase(*_place("kafka", "redis", "flink"), visitors)
     if as_json:
         return print_json([receipt.told(*each) for each in made])
     first, _ = made[0]
@@ -118,10 +124,22 @@ def _say(visitor: str, state: "State") -> None:
 
     from jobs import consent
 
-    settings, running = _place("kafka")
-    record = consent.Record(state, time.time_ns() // 1_000_000)
-    consent.send(running.kafka_bootstrap, settings.consent_topic, {visitor: record})
+    with _recorded(f"consent {state}", visitor):
+        settings, running = _place("kafka")
+        record = consent.Record(state, time.time_ns() // 1_000_000)
+        consent.send(running.kafka_bootstrap, settings.consent_topic, {visitor: record})
     note(f"{state}, in effect as soon as the jobs have read it")
+
+
+@contextmanager
+def _recorded(action: str, *visitors: str) -> "Iterator[None]":
+    """In the audit log, under the names that receipts give people."""
+    from jobs import audit
+    from jobs.person import receipt
+
+    settings = load_settings()
+    with audit.recorded(settings.state_dir, action, subjects=[receipt.subject(settings, each) for each in visitors]):
+        yield
 
 
 def _place(*services: str) -> "tuple[Settings, Runtime]":

@@ -143,6 +143,8 @@ def test_what_an_operator_does_is_recorded_with_its_result(state_dir: Path) -> N
     call("submit", "--dry-run")
     call("apply")
     call("dead", "replay", "--reason", "wrong_type", "--set", "visitor_id=alice")
+    call("person", "erase", "alice")
+    call("consent", "withdraw", "alice")
     call("down")
 
     found = [(each.action, each.result) for each in audit.entries(state_dir)]
@@ -155,6 +157,8 @@ def test_what_an_operator_does_is_recorded_with_its_result(state_dir: Path) -> N
         ("stop", "ServiceError"),
         ("apply", "ServiceError"),
         ("dead replay", "ServiceError"),
+        ("person erase", "ServiceError"),
+        ("consent withdrawn", "ServiceError"),
         ("down", "done"),
     ]
     assert [each.outcome for each in audit.entries(state_dir)][:2] == [{"version": version}, {"version": version, "before": ""}]

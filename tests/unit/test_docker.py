@@ -127,9 +127,11 @@ def test_python_workers_take_no_managed_memory(name: str):
 def test_heartbeats_state_and_metrics_are_the_embedded_clusters(name: str):
     cluster = flink_config.cluster(8081, 6123, 2, flink_config.TaskManagerMemory())
     local = flink_config.on_this_machine(Path("/data/flink"))
-    keys = ("heartbeat.interval", "heartbeat.timeout", "metrics.reporter.prom.factory.class")
+    keys = ["heartbeat.interval", "heartbeat.timeout", "metrics.reporter.prom.factory.class"]
+    if name == "compose":  # Kubernetes brings TaskManagers by itself
+        keys.append("resourcemanager.standalone.start-up-time")
     told = CONFIGURATIONS[name]
-    assert {key: told[key] for key in keys} == {key: cluster[key] for key in keys}
+    assert {key: as_text(told[key]) for key in keys} == {key: as_text(cluster[key]) for key in keys}
     assert told["state.backend.type"] == local["state.backend.type"]
     assert {"execution.checkpointing.dir", "execution.checkpointing.savepoint-dir"} <= set(told)
 
@@ -185,6 +187,19 @@ def test_the_submitters_commands_exist():
     called = re.findall(r"liveshelf (\w+)", " ".join(SERVICES["submit"]["entrypoint"]))
     assert called == ["apply", "submit"]
     assert set(called) <= commands
+
+
+def test_the_collector_is_asked_for_and_finds_its_keys_where_they_are_mounted():
+    collector = SERVICES["collector"]
+    assert collector["profiles"] == ["collect"]
+    assert collector["entrypoint"] == ["liveshelf", "collect"]
+    (mount,) = (each.split(":") for each in collector["volumes"])
+    files = [value for name, value in collector["environment"].items() if name.endswith("_KEYS")]
+    assert len(files) == 2
+    assert all(file.startswith(f"{mount[1]}/") for file in files)
+    assert mount[2] == "ro"
+    (port,) = collector["ports"]
+    assert port.endswith(f":{Settings.model_fields['collector_port'].default}")
 
 
 def test_checkpoints_lie_in_a_volume_that_all_of_flink_sees():
