@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium 
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"][:2]
 PAGE = """<!doctype html><title>shop</title>
 <body data-item_id="{item}" data-category="c" data-price_minor="1299" data-currency="EUR">
-<script defer src="{collector}/t.js" data-key="{key}"></script>
+<script defer src="{collector}/t.js" data-key="{key}" data-consent="granted"></script>
 """
 
 
@@ -59,7 +59,7 @@ def wait_for(read: Callable[[], Shelf], limit_s: float = 30, **wanted: object) -
         time.sleep(0.1)
 
 
-def test_pages_that_a_visitor_looks_at_change_their_list_from_their_consent_until_they_opt_out(scenario, pages, tmp_path):
+def test_pages_change_a_visitors_list_from_the_first_one_with_their_consent_until_they_opt_out(scenario, pages, tmp_path):
     folder, origin = pages
     scenario.settings.consent = "required"
     scenario.start("rankings")
@@ -73,7 +73,6 @@ def test_pages_that_a_visitor_looks_at_change_their_list_from_their_consent_unti
         for item in ITEMS:
             (folder / f"{item}.html").write_text(PAGE.format(item=item, collector=collector.url, key=KEY))
         browser.open(f"{origin}/{ITEMS[0]}.html")
-        browser.run("liveshelf.consent('granted')")
         cookie = browser.run("/ls_id=([^;]+)/.exec(document.cookie)[1]")
         reader = ShelfReader(scenario.runtime.redis_url)
         read = lambda: reader.get(collector.pseudonyms.of(cookie))  # noqa: E731
