@@ -6,7 +6,8 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(shell for each in python3.11 python3.12 python3 python; do \
 	if $$each -c '$(SUITABLE)' 2>/dev/null; then echo $$each; break; fi; done)
 # To stderr, so that `make demo` prints nothing but its result.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+# What is never imported needn't be compiled: that is most of torch and of MLflow.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test train-env bench lint clean

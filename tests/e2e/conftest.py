@@ -95,9 +95,9 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
     yield made
-    for kind in submit.JOBS:
-        if submit.running_job(runtime, kind):
-            submit.stop(own, runtime, kind, savepoint=False)
+    with ThreadPoolExecutor() as beside:
+        running = [kind for kind in submit.JOBS if submit.running_job(runtime, kind)]
+        list(beside.map(lambda kind: submit.stop(own, runtime, kind, savepoint=False), running))
     assert made.slots_are_free(), "a stopped job kept its slots"
 
 
