@@ -1,6 +1,8 @@
 """Learning goes on: a version and newer sessions → the next version, which may serve if it isn't worse."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +70,7 @@ def train_on(
     against: Path | None = None,
     seed: int = 1,
     tell: Tell = print,
+    epoch: Callable[[str, int, dict[str, float]], None] = lambda *_: None,
 ) -> Judgement:
     """Learn on from the bundle in `folder` and write the next one to `out`; how it does on the newest sessions.
 
@@ -77,6 +80,7 @@ def train_on(
         sessions: new ones, oldest first.
         source: where they came from, for the manifest.
         against: the bundle that it is compared with; `folder` if there is none.
+        epoch: called after each epoch with what is learned from, its number, and the loss.
 
     Raises ModelError if the bundle can't be learned on from, DataError for too few sessions.
     """
@@ -84,12 +88,12 @@ def train_on(
     torch.set_num_threads(1)  # sums in one order, as in train_bundle
     known, parts, rival = restore(folder), split_newest(sessions), load_bundle(against or folder)
     tell(f"{len(sessions):,} new sessions, {sum(map(len, sessions)):,} clicks; {len(parts.judge):,} questions to judge by")
-    tried, encoder = _continued(known, parts.teach, seed, tell)
+    tried, encoder = _continued(known, parts.teach, seed, tell, partial(epoch, "older sessions"))
     judged = Judgement(
         before=measure_model(rival.score, parts.judge, rival.item_index),
         after=measure_model(score_with(tried), parts.judge, encoder.index),
     )
-    shipped, everything = _continued(known, sessions, seed, tell)
+    shipped, everything = _continued(known, sessions, seed, tell, partial(epoch, "all sessions"))
     training = known.manifest["training"] | {
         **source,
         "from": known.version,
@@ -104,15 +108,18 @@ def train_on(
     return judged
 
 
-def _continued(known: Restored, sessions: list[Session], seed: int, tell: Tell) -> tuple[SessionGRU, Encoder]:
+def _continued(
+    known: Restored, sessions: list[Session], seed: int, tell: Tell, epoch: Callable[[int, dict[str, float]], None]
+) -> tuple[SessionGRU, Encoder]:
     """The known model after `EPOCHS` epochs of new sessions, with the items that are new."""
     training = known.manifest["training"]
     recipe = Recipe(**{name: training[name] for name in Recipe._fields if name in training})
     recipe = recipe._replace(epochs=EPOCHS, learning_rate=LEARNING_RATE)
     encoder = Encoder(sessions, known.clicks)
     model = _grown(known, encoder, sessions, recipe, seed)
-    for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
-        tell(f"epoch {epoch} of {recipe.epochs}: loss {loss:.4f}")
+    for number, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
+        tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")
+        epoch(number, {"loss": loss})
     chosen = Memory(**{name: training[name] for name in Memory._fields})
     if known.model.memory is not None:
         model.memory = _joined(known, encoder, sessions, chosen).to(model.item.device)

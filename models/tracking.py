@@ -23,6 +23,8 @@ from models.watch import Watch, bar
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from models.learn import Judgement
+
 EXPERIMENT = "liveshelf train"
 SILENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # without it MLflow tells its makers of each run created and model registered
@@ -110,6 +112,29 @@ def train_recorded(
         version = run.finish(found, out, name)
     tell(f"{store} holds the run, and the bundle as version {version} of {name}")
     return found, run.curve
+
+
+def learn_recorded(
+    store: Path,
+    folder: Path,
+    sessions: list[Session],
+    out: Path,
+    source: dict[str, Any],
+    *,
+    tell: Callable[[str], None],
+    **how: Any,
+) -> "Judgement":
+    """`learn.train_on` as a run in the folder `store`; `how` goes to it."""
+    from models.learn import train_on  # torch
+
+    known = load_bundle(folder)
+    name = known.manifest["name"]
+    with recorded(store, name) as run:
+        run.recipe({"from": known.version, "new sessions": len(sessions)})
+        judged = train_on(folder, sessions, out, source, tell=tell, epoch=run.epoch, **how)
+        version = run.finish(judged._asdict(), out, name)
+    tell(f"{store} holds the run, and the bundle as version {version} of {name}")
+    return judged
 
 
 def _client(folder: Path) -> "MlflowClient":

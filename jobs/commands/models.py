@@ -107,13 +107,14 @@ def _train_on(
     base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
 ) -> dict[str, dict]:
     """`train --from`; raises ModelError where what should be published is worse than what serves."""
-    from models.learn import train_on
     from models.registry import is_registry, serving_folder
+    from models.tracking import learn_recorded
 
-    folder = load_settings().model_dir
+    settings = load_settings()
+    folder = settings.model_dir
     start = Path(base) if (Path(base) / "manifest.json").is_file() else _registry().place(base)
     against = serving_folder(folder) if publish or is_registry(folder) else start
-    judged = train_on(start, clicks, out, source, against=against, seed=seed, tell=note)
+    judged = learn_recorded(settings.tracking_dir, start, clicks, out, source, against=against, seed=seed, tell=note)
     if publish and judged.worse:
         fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
         raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
@@ -161,7 +162,8 @@ def learn(
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
     asked = bootstrap, settings.consent_topic, settings.consent
     tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent.read(*asked))
-    loop = Loop(registry, tail, Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi), note)
+    visits, bounds = Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
+    loop = Loop(registry, tail, visits, bounds, note, settings.tracking_dir)
     try:
         loop.catch_up()
         while True:

@@ -11,9 +11,10 @@ from jobs.errors import DataError
 from jobs.learn.triggers import Seen, Triggers, due, item_drift, recall_of
 from jobs.learn.visits import Tail, Visits
 from models.dataset import Session
-from models.learn import JUDGED_BY, train_on
+from models.learn import JUDGED_BY
 from models.registry import Registry
 from models.restore import restore
+from models.tracking import learn_recorded
 
 HOUR_S = 3600.0
 LOOK_EVERY_S = 10.0
@@ -40,8 +41,12 @@ def learned_until_s(registry: Registry) -> float:
     return float(training.get("learned_until_ms", 0)) / 1000
 
 
-def learn_once(registry: Registry, sessions: list[Session], reason: str, tell: Callable[[str], None]) -> Outcome:
+def learn_once(
+    registry: Registry, sessions: list[Session], reason: str, tell: Callable[[str], None], store: Path
+) -> Outcome:
     """Learn on from the active version; publish and activate what isn't worse than it on the newest sessions.
+
+    Each try is a run in MLflow's folder `store`.
 
     Raises ModelError if the active version can't be learned on from.
     """
@@ -50,7 +55,7 @@ def learn_once(registry: Registry, sessions: list[Session], reason: str, tell: C
     version, problem, before, after = "", "", {}, {}
     with tempfile.TemporaryDirectory() as out:
         try:
-            judged = train_on(registry.folder / active, sessions, Path(out), source, tell=tell)
+            judged = learn_recorded(store, registry.folder / active, sessions, Path(out), source, tell=tell)
             before, after = ({name: each[name] for name in JUDGED_BY} for each in judged)
             problem = f"worse on the newest sessions: {', '.join(judged.worse)}" if judged.worse else ""
             if not judged.worse:
@@ -65,7 +70,10 @@ def learn_once(registry: Registry, sessions: list[Session], reason: str, tell: C
 class Loop:
     """Reads, looks, learns. Where it stands is in the active version's manifest, so it can be ended at any time."""
 
-    def __init__(self, registry: Registry, tail: Tail, visits: Visits, bounds: Triggers, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, registry: Registry, tail: Tail, visits: Visits, bounds: Triggers, tell: Callable[[str], None], store: Path
+    ) -> None:
+        self._store = store
         self._registry, self._tail, self._visits, self._bounds, self._tell = registry, tail, visits, bounds, tell
         self._tried_s, self._tried_sessions = time.monotonic(), 0
         self._use_active()
@@ -99,7 +107,7 @@ class Loop:
     def learn(self, reason: str) -> Outcome:
         """One try with all that is new."""
         sessions = self._visits.over()
-        outcome = learn_once(self._registry, sessions, reason, self._tell)
+        outcome = learn_once(self._registry, sessions, reason, self._tell, self._store)
         if outcome.version:
             self._visits.learned(sessions[-1][-1].time_s)
             self._use_active()

@@ -47,7 +47,7 @@ def run(folder: Path, out: Path) -> list[dict]:
     asked = [*((day, questions_of(sessions)) for day, sessions in days[FIRST_DAYS + 1 :]), ("test", test)]
     rows = []
     for (day, sessions), (asked_day, questions) in zip(days[FIRST_DAYS:], asked, strict=True):
-        outcome = learn_once(registry, sessions, day, print)
+        outcome = learn_once(registry, sessions, day, print, out / "mlflow")
         active = registry.bundle(registry.active().version)
         rows.append({
             "learned": day, "published": bool(outcome.version), "problem": outcome.problem, "seconds": outcome.seconds,

@@ -38,6 +38,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
         patch.setenv("LIVESHELF_MODEL_DIR", str(registry.folder))
+        patch.setenv("LIVESHELF_TRACKING_DIR", str(settings.state_dir / "mlflow"))
         try:
             address = runtime.up(settings, ["kafka"]).kafka_bootstrap
             topics.create_topics(address, {"events": 2})

@@ -18,6 +18,7 @@ from models.choose import Memory, item_memory  # noqa: E402
 from models.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
 from models.registry import Registry  # noqa: E402
 from models.restore import restore  # noqa: E402
+from models.tracking import EXPERIMENT  # noqa: E402
 from models.train import Recipe, score_with, train_bundle  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -39,6 +40,12 @@ def shop(tmp_path_factory):
     out = tmp_path_factory.mktemp("learn") / "shop"
     train_bundle(walks(1, 300), out, "shop", {}, recipe=Recipe(epochs=6, batch_rows=16, dropout=0.0), tell=lambda _: None)
     return out
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """MLflow's; it takes seconds to make."""
+    return tmp_path_factory.mktemp("mlflow")
 
 
 @pytest.fixture
@@ -126,20 +133,29 @@ def test_a_bundle_that_doesnt_know_its_clicks_cant_be_learned_on_from(shop, tmp_
         restore(old)
 
 
-def test_a_better_version_serves_and_says_until_when_it_learned(registry):
+def test_a_better_version_serves_says_until_when_it_learned_and_is_a_run(registry, store):
     sessions = walks(7, 400, seed=2, at_s=10 * DAY_S)
-    outcome = learn_once(registry, sessions, "asked to", lambda _: None)
+    outcome = learn_once(registry, sessions, "asked to", lambda _: None, store)
     assert outcome.problem == ""
     assert outcome.after["mrr@20"] > outcome.before["mrr@20"] + 0.2
     assert registry.active().version == outcome.version
     assert learned_until_s(registry) == pytest.approx(sessions[-1][-1].time_s, abs=0.001)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    run, *_ = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert (run.info.status, run.data.params["from"]) == ("FINISHED", outcome.began_from)
+    assert run.data.metrics["test/after/mrr_20"] == pytest.approx(outcome.after["mrr@20"])
+    losses = [each.value for each in client.get_metric_history(run.info.run_id, "all sessions/loss")]
+    assert len(losses) == learn.EPOCHS
+    assert losses[-1] < losses[0]
 
 
-def test_a_version_that_is_worse_on_the_newest_sessions_doesnt_serve(registry):
+def test_a_version_that_is_worse_on_the_newest_sessions_doesnt_serve(registry, store):
     before = registry.active()
     # The older sessions go a way that the newest, which judge, don't go any more.
     sessions = [*walks(7, 340, seed=2), *walks(1, 60, seed=3, at_s=DAY_S)]
-    outcome = learn_once(registry, sessions, "asked to", lambda _: None)
+    outcome = learn_once(registry, sessions, "asked to", lambda _: None, store)
     assert outcome.version == ""
     assert outcome.problem.startswith("worse on the newest sessions")
     assert registry.active() == before
