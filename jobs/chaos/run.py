@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import redis
 import requests
 
 from jobs.chaos import data, persons, processes, random_actions, services, traffic
@@ -154,7 +155,10 @@ class Show:
             self._next_ms += DAY_MS  # past whatever was sent
         outcome.events, self._events = self._events, 0
         outcome.recovery_s, outcome.checks = stage.recovery_s, stage.checks
-        self._judge(outcome)
+        try:
+            self._judge(outcome)
+        except (LiveshelfError, redis.RedisError) as error:
+            outcome.error = outcome.error or f"it couldn't be judged: {error}"
         outcome.restarts = max(0, self.system.restarts() - restarts)  # a repaired job begins to count anew
         outcome.falls = len(self.sampler.falls) - falls
         outcome.load = round(os.getloadavg()[0], 1)

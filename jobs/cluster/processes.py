@@ -5,6 +5,7 @@ too). Marks find what pid files lose: workers of a killed parent, and what an in
 """
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -18,6 +19,7 @@ from jobs.errors import ServiceError
 
 OWNER_MARK = "LIVESHELF_OWNER"
 SERVICE_MARK = "LIVESHELF_SERVICE"
+LOWEST_PORT, PORTS_TRIED = 20_000, 1_000
 
 _children: list[subprocess.Popen[bytes]] = []  # kept: a Popen that is collected while its process runs gives a warning
 
@@ -137,15 +139,24 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that are free on the loopback address now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Different ports that are free on the loopback address now.
+
+    They lie below those that outgoing connections get, as far as there are any: a server that dies finds its port again.
+    Raises ServiceError if there aren't so many.
+    """
+    found: list[int] = []
+    for port in random.Random().sample(range(LOWEST_PORT, _lowest_outgoing_port()), PORTS_TRIED):
+        if len(found) == count:
+            return found
+        if port_is_free(port):
+            found.append(port)
+    raise ServiceError(f"{count} free ports weren't found among {PORTS_TRIED} from {LOWEST_PORT} on", "close other programs")
+
+
+def _lowest_outgoing_port() -> int:
+    file = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    lowest = int(file.read_text().split()[0]) if file.is_file() else 32_768
+    return lowest if lowest >= LOWEST_PORT + PORTS_TRIED else 65_536
 
 
 def port_is_free(port: int) -> bool:

@@ -1,5 +1,6 @@
 """Processes that a state folder started, as it finds them again."""
 
+import socket
 from pathlib import Path
 
 from jobs.cluster import processes
@@ -17,3 +18,13 @@ def test_a_process_is_known_from_the_moment_it_was_started(tmp_path: Path):
 def test_one_that_ends_at_once_is_not_waited_for(tmp_path: Path):
     pid = processes.spawn(["true"], owner=tmp_path, service="true", log=tmp_path / "log")
     assert pid > 0
+
+
+def test_free_ports_are_different_not_taken_and_none_that_an_outgoing_connection_may_get():
+    lowest, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", processes.free_ports(1)[0]))
+        taken.listen()
+        found = processes.free_ports(200)
+        assert len(set(found) - {taken.getsockname()[1]}) == 200
+        assert all(1024 < port < lowest for port in found)
