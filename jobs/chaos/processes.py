@@ -38,6 +38,7 @@ def kill_task_manager_often(stage: Stage, seconds: float) -> None:
 def kill_python_worker(stage: Stage, times: float) -> None:
     workers = len(stage.system.processes("python"))
     for _ in range(int(times)):
+        stage.system.wait_working()
         victim = stage.rng.choice(stage.system.processes("python"))
         stage.recovered(victim.kill, 1, TASK_MANAGER_LIMIT_S)
     deadline_s = time.monotonic() + 15
