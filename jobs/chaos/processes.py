@@ -36,6 +36,7 @@ def kill_task_manager_often(stage: Stage, seconds: float) -> None:
 
 
 def kill_python_worker(stage: Stage, times: float) -> None:
+    stage.system.wait_working()
     workers = len(stage.system.processes("python"))
     for _ in range(int(times)):
         stage.system.wait_working()
