@@ -7,7 +7,7 @@ from pyflink.common import Configuration
 
 from jobs import connections
 from jobs.consent import Mode
-from jobs.settings import Settings
+from jobs.settings import MAX_PARALLELISM, Settings
 from models.signature import read_public_key
 
 
@@ -37,6 +37,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval_ms: int
     parallelism: int
     idle_timeout_s: int
+    history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
     model_public_key: str = ""  # the key itself, not its file: what was meant at submit holds on every machine
@@ -76,6 +77,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
     values = {
         "pipeline.name": name,
         "parallelism.default": str(config.parallelism),
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "execution.checkpointing.interval": f"{config.checkpoint_interval_ms} ms",
         "python.fn-execution.bundle.time": str(bundle_ms),
         "python.fn-execution.bundle.size": str(config.bundle_rows),
