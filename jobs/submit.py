@@ -155,10 +155,16 @@ def submit(settings: Settings, runtime: Runtime, job: Job, from_savepoint: str |
     if job == "features":
         plan.keep_submitted(settings.state_dir)
     changes.keep(settings.state_dir, job, _config_path(settings, job))
-    argv = [each for each in wanted.argv if each not in ("-s", from_savepoint)]
+    argv = again(settings.state_dir, wanted.argv, from_savepoint)
     note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", time.time())
     submitted.note(settings.state_dir, note)
     return found[1]
+
+
+def again(state_dir: Path, argv: list[str], from_savepoint: str | None) -> list[str]:
+    """A submission's arguments without its starting point, and with the kept plan: a dry run writes the wanted one anew."""
+    kept = {str(plan.wanted_path(state_dir)): str(plan.submitted_path(state_dir))}
+    return [kept.get(each, each) for each in argv if each not in ("-s", from_savepoint)]
 
 
 def refuse_evicting(runtime: Runtime) -> None:

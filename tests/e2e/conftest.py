@@ -1,11 +1,13 @@
 """One real system for all end-to-end tests: broker, Redis and a Flink cluster on free ports; a scenario has its own topics.
 
-LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile.
+LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile. Makes `saved_release` importable: pytest's importlib
+mode puts no test folder on the path.
 """
 
 import contextlib
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.features import plan
 from jobs.settings import REPOSITORY, Settings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 

@@ -5,7 +5,7 @@ import pytest
 from jobs import submit
 from jobs.cluster.runtime import Runtime
 from jobs.errors import SettingsError
-from jobs.features import changes
+from jobs.features import changes, plan
 from jobs.job_config import JobConfig
 from jobs.settings import Settings
 
@@ -17,3 +17,20 @@ def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job,
     changes.keep(tmp_path, job, tmp_path / "jobs" / "config.json")
     with pytest.raises(SettingsError, match=f"{job} job.consent_topic: consent became asked"):
         submit.submission(Settings(state_dir=tmp_path, consent_topic="asked"), Runtime(), job, "savepoint")
+
+
+def test_a_job_that_is_started_again_has_the_plan_that_it_was_submitted_with_whatever_a_dry_run_wrote_since(tmp_path):
+    wanted, kept = plan.wanted_path(tmp_path), plan.submitted_path(tmp_path)
+    argv = ["flink", "run", "-d", "-s", "file:///first", "-py", "job.py", "--config", "c.json", "--plan", str(wanted)]
+    assert submit.again(tmp_path, argv, "file:///first") == [
+        "flink",
+        "run",
+        "-d",
+        "-py",
+        "job.py",
+        "--config",
+        "c.json",
+        "--plan",
+        str(kept),
+    ]
+    assert wanted != kept
