@@ -64,11 +64,20 @@ def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
         sender.flush()
 
 
+def without_categories(scenario) -> str:
+    """Take a view out of the definitions and apply them; how they were before."""
+    defined = scenario.definitions.read_text()
+    before, view = defined.split("category_activity = StreamFeatureView(")
+    scenario.definitions.write_text(before + view[view.index("ranker_context = ") :])
+    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    return defined
+
+
 def stop(scenario, job: submit.Job) -> str:
     return submit.stop(scenario.settings, scenario.runtime, job)
 
 
-def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs(scenario):
+def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_view_that_was_gone_meanwhile(scenario):
     real = itertools.islice(read("eshop2008", since="2008-08-01"), 3 * PHASE)
     events = list(shifted(list(real), None, time.time_ns() // 1_000_000))
     assert len({(event["visitor_id"], event["event_time_ms"]) for event in events}) == len(events)
@@ -84,6 +93,7 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs(scenario):
 
     # The newest event again: ids that were seen with one parallelism are known with the next.
     produce(scenario, [first[-1], *second])
+    defined = without_categories(scenario)
     at_2 = {}
     for job in submit.JOBS:  # in turn: the cluster has two slots
         go_on(scenario, job, at_1[job], parallelism=2)
@@ -91,6 +101,8 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs(scenario):
         at_2[job] = stop(scenario, job)
 
     produce(scenario, [second[-1], *third], final_ms=third[-1]["event_time_ms"] + 62_000)
+    scenario.definitions.write_text(defined)
+    submit.apply(scenario.settings, scenario.runtime.redis_url)
     for job in submit.JOBS:
         go_on(scenario, job, at_2[job])
     report = verify(scenario.settings, scenario.runtime, wait_s=120)
