@@ -25,7 +25,7 @@ from jobs.replay.produce import shifted
 from jobs.replay.sources import read
 from jobs.verify.run import verify
 
-RELEASES = sorted(SAVEPOINTS.iterdir())
+RELEASES = sorted(SAVEPOINTS.glob("*"))
 PHASE = 200  # events; three of them are more than a day of this shop, so that windows and sessions end in between
 
 
