@@ -90,7 +90,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
-    plan.submitted_path(settings.state_dir).unlink(missing_ok=True)
+    for kept in (plan.submitted_path(settings.state_dir), *(settings.state_dir / "jobs").glob("*.kept.json")):
+        kept.unlink(missing_ok=True)
     connections.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")
