@@ -3,6 +3,8 @@
 import itertools
 import shutil
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -64,17 +66,14 @@ def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
         sender.flush()
 
 
-def without_categories(scenario) -> str:
-    """Take a view out of the definitions and apply them; how they were before."""
-    defined = scenario.definitions.read_text()
-    before, view = defined.split("category_activity = StreamFeatureView(")
-    scenario.definitions.write_text(before + view[view.index("ranker_context = ") :])
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
-    return defined
-
-
 def stop(scenario, job: submit.Job) -> str:
     return submit.stop(scenario.settings, scenario.runtime, job)
+
+
+def of_both(do: Callable[[submit.Job], str | None]) -> dict[submit.Job, str | None]:
+    """For each job, side by side: Flink's client takes seconds on a core of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(submit.JOBS, pool.map(do, submit.JOBS), strict=True))
 
 
 def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_view_that_was_gone_meanwhile(scenario):
@@ -86,14 +85,15 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
     submit.apply(scenario.settings, scenario.runtime.redis_url)
     submit.create_topics(scenario.settings, scenario.runtime)
     produce(scenario, first)
-    for job in submit.JOBS:
-        go_on(scenario, job, None)
+    of_both(lambda job: go_on(scenario, job, None))
     wait_read(scenario, *submit.JOBS)
-    at_1 = {job: stop(scenario, job) for job in submit.JOBS}
+    at_1 = of_both(lambda job: stop(scenario, job))
 
     # The newest event again: ids that were seen with one parallelism are known with the next.
     produce(scenario, [first[-1], *second])
-    defined = without_categories(scenario)
+    store = feature_store(scenario.settings)
+    view = store.get_stream_feature_view("category_activity")
+    store.delete_feature_view(view.name)
     at_2 = {}
     for job in submit.JOBS:  # in turn: the cluster has two slots
         go_on(scenario, job, at_1[job], parallelism=2)
@@ -101,10 +101,8 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
         at_2[job] = stop(scenario, job)
 
     produce(scenario, [second[-1], *third], final_ms=third[-1]["event_time_ms"] + 62_000)
-    scenario.definitions.write_text(defined)
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
-    for job in submit.JOBS:
-        go_on(scenario, job, at_2[job])
+    store.apply([view])
+    of_both(lambda job: go_on(scenario, job, at_2[job]))
     report = verify(scenario.settings, scenario.runtime, wait_s=120)
     assert report.ok, report.to_json()[:4000]
     counts = {name: report.counts[name] for name in ("counted", "duplicates", "late", "refused", "heartbeats")}
@@ -124,14 +122,13 @@ def test_savepoints_of_releases_hold_no_path_and_are_small():
 def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_path: Path):
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     scenario.settings = settings_of(moved, scenario.settings, moved / "feature_repo")
-    shutil.copyfile(moved / "plan.json", plan.submitted_path(scenario.settings.state_dir))
+    plan.save(plan.load(moved / "plan.json"), plan.submitted_path(scenario.settings.state_dir))
     submit.create_topics(scenario.settings, scenario.runtime)
     topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
     send(bootstrap, topic, moved / "before.jsonl")
     say_that_redis_is_complete(scenario)
     submit.apply(scenario.settings, scenario.runtime.redis_url)
-    for job in submit.JOBS:
-        go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S)
+    of_both(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
     send(bootstrap, topic, moved / "after.jsonl")
     report = verify(scenario.settings, scenario.runtime, wait_s=120)
     assert report.ok, report.to_json()[:4000]
