@@ -7,7 +7,7 @@ from pyflink.common import Configuration
 
 from jobs import connections
 from jobs.consent import Mode
-from jobs.settings import MAX_WINDOW_EVENTS, Settings
+from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
 from models.signature import read_public_key
 
 
@@ -38,6 +38,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     parallelism: int
     idle_timeout_s: int
     max_window_events: int = MAX_WINDOW_EVENTS  # jobs that were noted before it was there are resumed, too
+    history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
     model_public_key: str = ""  # the key itself, not its file: what was meant at submit holds on every machine
@@ -77,6 +78,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
     values = {
         "pipeline.name": name,
         "parallelism.default": str(config.parallelism),
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "execution.checkpointing.interval": f"{config.checkpoint_interval_ms} ms",
         "python.fn-execution.bundle.time": str(bundle_ms),
         "python.fn-execution.bundle.size": str(config.bundle_rows),

@@ -19,7 +19,6 @@ from jobs.job_config import JobConfig, base_configuration
 from jobs.rankings.udf import RankConfig, RankSessions
 
 GROUP = "liveshelf-rankings"
-STATE_TTL_S = 2 * 86_400  # a visitor's history, after the last event
 
 # One packed string a row: as ARRAY columns, histories took most of the hop's time on their way to Pandas.
 PACKED = "CONCAT_WS(CHR(31), CAST(event_time_ms AS STRING), event_type, COALESCE(item_id, ''), event_id, '')"
@@ -90,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     config = JobConfig.load(parser.parse_args().config)
-    configuration = base_configuration(config, "liveshelf rankings", config.bundle_ms, STATE_TTL_S)
+    configuration = base_configuration(config, "liveshelf rankings", config.bundle_ms, config.history_ttl_s)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     if config.jars:
         environment.add_jars(*config.jars)

@@ -12,6 +12,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sleep; 0.2 to 0.4 MB of state
+# Into so many groups of keys a job's state is divided from its first checkpoint on. It is what Flink works out for itself, but
+# only up to parallelism 85: above, a job would begin with more, and what it has saved could be restored with no other.
+MAX_PARALLELISM = 128
 
 
 class Settings(BaseSettings):
@@ -82,7 +85,9 @@ class Settings(BaseSettings):
     idle_timeout_s: int = Field(
         30, ge=0, description="silence after which a partition no longer holds features back (0: never)"
     )
-    parallelism: int = Field(1, ge=1, description="parallelism of a submitted job")
+    parallelism: int = Field(
+        1, ge=1, le=MAX_PARALLELISM, description="parallelism of a submitted job; its state can't be divided further"
+    )
 
     collector_host: str = Field("127.0.0.1", description="address that the collector listens on")
     collector_port: int = Field(18090, description="its port (0: a free one)")

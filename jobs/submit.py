@@ -14,8 +14,8 @@ import msgspec
 from jobs import connections, consent, submitted
 from jobs.cluster import flink, redis, rights, topics
 from jobs.cluster.runtime import Runtime, without_password
-from jobs.errors import DefinitionError, ServiceError
-from jobs.features import definitions, lint, plan
+from jobs.errors import DefinitionError, ServiceError, SettingsError
+from jobs.features import changes, definitions, lint, plan
 from jobs.features.explain import service_inputs
 from jobs.features.source import MAX_LETTER_BYTES
 from jobs.job_config import JobConfig
@@ -66,8 +66,9 @@ def submission(settings: Settings, runtime: Runtime, job: Job, from_savepoint: s
     `config` overrides fields of `JobConfig` (a benchmark reads to an end, a test takes other topics).
     Raises `DefinitionError` with every problem of the definitions before anything is submitted.
     """
-    folder = settings.state_dir.resolve() / "jobs"
-    config_path = folder / f"{job}.config.json"
+    if from_savepoint:
+        refuse_lost(settings, job)
+    config_path = _config_path(settings, job)
     arguments = ["--config", str(config_path)]
     project = "liveshelf"
     if job == "features":
@@ -100,10 +101,20 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     running = plan.submitted(settings.state_dir)
     if not evolving or running is None:
         return wanted
-    conflicts = lint.state_problems(running, wanted)
-    if conflicts:
-        raise DefinitionError("\n".join(map(str, conflicts)))
+    if lost := changes.lost(changes.of_plan(running, wanted)):
+        raise DefinitionError("\n".join(map(str, lost)))
     return plan.evolve(running, wanted)
+
+
+def refuse_lost(settings: Settings, job: Job) -> None:
+    """Raises `SettingsError` for settings with which the job can't go on from a savepoint."""
+    before = changes.kept(settings.state_dir, job)
+    if before and (lost := changes.lost(changes.of_settings(job, before, changes.Chosen.of(settings)))):
+        raise SettingsError("\n".join(map(str, lost)))
+
+
+def _config_path(settings: Settings, job: Job) -> Path:
+    return settings.state_dir.resolve() / "jobs" / f"{job}.config.json"
 
 
 def context_features(settings: Settings) -> list[str]:
@@ -152,10 +163,17 @@ def submit(
         )
     if job == "features":
         plan.keep_submitted(settings.state_dir)
-    argv = [each for each in wanted.argv if each not in ("-s", from_savepoint)]
+    changes.keep(settings.state_dir, job, _config_path(settings, job))
+    argv = again(settings.state_dir, wanted.argv, from_savepoint)
     note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", time.time())
     submitted.note(settings.state_dir, note)
     return found[1]
+
+
+def again(state_dir: Path, argv: list[str], from_savepoint: str | None) -> list[str]:
+    """A submission's arguments without its starting point, and with the kept plan: a dry run writes the wanted one anew."""
+    kept = {str(plan.wanted_path(state_dir)): str(plan.submitted_path(state_dir))}
+    return [kept.get(each, each) for each in argv if each not in ("-s", from_savepoint)]
 
 
 def refuse_evicting(runtime: Runtime) -> None:

@@ -44,7 +44,9 @@ def lint(
     columns: Annotated[bool, typer.Option("--columns", help="List the columns that an aggregation may take.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find every mistake in the Feast definitions; exits with 3 if there is one.
+    """Find every mistake in the Feast definitions, and say what changes do to the running jobs' state.
+
+    Exits with 3 for a mistake, or a change that can't go on from a savepoint; prints the changes that can.
 
     \b
     Examples:
@@ -55,11 +57,13 @@ def lint(
 
     if columns:
         return print(columns_table())
-    from jobs.features.lint import lint as problems_of
+    from jobs.features.lint import lint as findings_of
 
-    problems = problems_of(load_settings())
+    problems, carried = findings_of(load_settings())
     if as_json:
-        print_json([problem._asdict() for problem in problems])
+        print_json({"problems": [each._asdict() for each in problems], "carried": [each._asdict() for each in carried]})
+    else:
+        print("".join(f"{change}\n" for change in carried), end="")
     if problems:
         raise DefinitionError("\n".join(map(str, problems)))
     note("no mistakes")

@@ -4,11 +4,12 @@ import difflib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from jobs import events
 from jobs.errors import DefinitionError
-from jobs.features import plan
+from jobs.features import changes, plan
+from jobs.features.changes import Change
 from jobs.features.definitions import from_files
 from jobs.features.online_store import ENCODERS, feature_field
 from jobs.features.plan import FeaturePlan, Frame, Output, ViewPlan
@@ -84,21 +85,31 @@ def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> 
     return compiled
 
 
-def lint(settings: Settings) -> list[Problem]:
-    """Every problem of the definition files, also those that only a running job's state has with them."""
+class Findings(NamedTuple):
+    """Every problem, those among them that only the running jobs' state has, and the changes that a savepoint carries over."""
+
+    problems: list[Problem]
+    carried: list[Change]
+
+
+def lint(settings: Settings) -> Findings:
+    """What is wrong with the definition files, and what the changes in them and in settings do to the running jobs' state."""
     known = from_files(settings)
     wanted, problems = compile_views(known.project, settings.events_topic, known.views, known.entities)
+    if problems:
+        return Findings(problems, [])
+    found = _changes(settings, wanted)
+    lost = [Problem(each.view, each.field, f"{each.what}: {each.state}", each.fix) for each in changes.lost(found)]
+    return Findings(lost, [each for each in found if not each.fix])
+
+
+def _changes(settings: Settings, wanted: FeaturePlan) -> list[Change]:
     running = plan.submitted(settings.state_dir)
-    return problems + (state_problems(running, wanted) if running and not problems else [])
-
-
-def state_problems(running: FeaturePlan, wanted: FeaturePlan) -> list[Problem]:
-    """The changes that can't go on from a savepoint."""
-    fix = "give the feature a new name, or submit without a savepoint: the topic is replayed from its start"
-    return [
-        Problem(view, field, f"{what}: the running job's state can't take that", fix)
-        for view, field, what in plan.conflicts(running, wanted)
-    ]
+    found = changes.of_plan(running, wanted) if running else []
+    for job in get_args(changes.Job):
+        if before := changes.kept(settings.state_dir, job):
+            found += changes.of_settings(job, before, changes.Chosen.of(settings))
+    return found
 
 
 def _ms(duration: timedelta | None) -> int:

@@ -44,10 +44,6 @@ class ViewPlan(msgspec.Struct, frozen=True):
     slide_ms: int = 0
     part: int = 0
 
-    def frame_of(self) -> tuple[str, str, int, int]:
-        """What all parts of a view share and a running job can't change."""
-        return self.entity, self.frame, self.gap_ms, self.slide_ms
-
     def windows_ms(self) -> list[int]:
         """The view's window lengths, shortest first."""
         return sorted({output.window_ms for output in self.outputs})
@@ -129,7 +125,7 @@ def submitted(state_dir: Path) -> FeaturePlan | None:
 def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
     """`wanted` in a form that takes the state of `running`: known parts stay as they are, what is new is one more part.
 
-    Raises nothing: what can't be evolved (see `conflicts`) is refused before.
+    Raises nothing: what can't be evolved (see `changes.py`) is refused before.
     """
     defined = {(view.name, output.name) for view in wanted.views for output in view.outputs}
     ttl_ms = {view.name: view.ttl_ms for view in wanted.views}
@@ -149,24 +145,3 @@ def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
         if new:
             added.append(msgspec.structs.replace(view, outputs=new, part=addition))
     return msgspec.structs.replace(wanted, views=[*kept, *added])
-
-
-def conflicts(running: FeaturePlan, wanted: FeaturePlan) -> list[tuple[str, str, str]]:
-    """(view, field, what changed) for every change that the running job's state can't take."""
-    found = []
-    if running.topic != wanted.topic:
-        found.append(("", "topic", f"{running.topic} became {wanted.topic}"))
-    for view in wanted.views:
-        for part in running.parts(view.name):
-            if part.frame_of() != view.frame_of():
-                found.append((view.name, "", f"window {part.frame_of()} became {view.frame_of()}"))
-            for output in part.outputs:
-                same = next((each for each in view.outputs if each.name == output.name), None)
-                if same is not None and not same.means_the_same(output):
-                    found.append((view.name, output.name, f"{_told(output)} became {_told(same)}"))
-    return found
-
-
-def _told(output: Output) -> str:
-    window = f" over {output.window_ms / 1000:g} s" if output.window_ms else ""
-    return f"{output.function}({output.column}){window} as {output.dtype}"

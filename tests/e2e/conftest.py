@@ -1,11 +1,13 @@
 """One real system for all end-to-end tests: broker, Redis and a Flink cluster on free ports; a scenario has its own topics.
 
-LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile.
+LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile. Makes `saved_release` importable: pytest's importlib
+mode puts no test folder on the path.
 """
 
 import contextlib
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,8 @@ from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.features import plan
 from jobs.settings import REPOSITORY, Settings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
@@ -89,7 +93,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
-    plan.submitted_path(settings.state_dir).unlink(missing_ok=True)
+    for kept in (plan.submitted_path(settings.state_dir), *(settings.state_dir / "jobs").glob("*.kept.json")):
+        kept.unlink(missing_ok=True)
     connections.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")

@@ -1,6 +1,7 @@
 """A wrong definition is one problem, which names its view, its field and its fix; a right one is none."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,8 +10,9 @@ from feast.types import Array, Float64, Int64, String
 from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, output, session_view, view, view_plan, views_sum
 
 from jobs.errors import DefinitionError
-from jobs.features import lint, plan
+from jobs.features import changes, lint, plan
 from jobs.features.definitions import from_files
+from jobs.job_config import JobConfig
 from jobs.settings import Settings
 
 ENTITIES = [VISITOR, ITEM]
@@ -186,19 +188,44 @@ def test_right_views_have_no_problem():
 
 
 def test_what_is_shipped_has_no_problem(tmp_path):
-    assert lint.lint(Settings(state_dir=tmp_path)) == []
+    assert lint.lint(Settings(state_dir=tmp_path)) == ([], [])
+
+
+def submitted_before(state_dir: Path, **changes: object) -> None:
+    """The shipped definitions are running, but with another session view."""
+    known = from_files(Settings())
+    submitted = lint.checked(known.project, "events", known.views, known.entities)
+    before = [msgspec.structs.replace(each, **changes) if each.frame == "session" else each for each in submitted.views]
+    plan.save(msgspec.structs.replace(submitted, views=before), plan.submitted_path(state_dir))
 
 
 def test_a_change_that_the_submitted_jobs_state_cannot_take_is_a_problem(tmp_path):
-    known = from_files(Settings())
-    submitted = lint.checked(known.project, "events", known.views, known.entities)
-    before = [msgspec.structs.replace(each, gap_ms=60_000) if each.frame == "session" else each for each in submitted.views]
-    plan.save(msgspec.structs.replace(submitted, views=before), tmp_path / "jobs" / "features.plan.json")
-    (found,) = lint.lint(Settings(state_dir=tmp_path))
-    assert found.view == "visitor_session"
-    assert "60000" in found.what
-    assert "1800000" in found.what
+    submitted_before(tmp_path, gap_ms=60_000)
+    (found,) = lint.lint(Settings(state_dir=tmp_path)).problems
+    assert (found.view, found.field) == ("visitor_session", "")
+    assert found.what.startswith("session gap 60 s became 1800 s: what view_count, search_count, ")
     assert "submit without a savepoint" in found.fix
+
+
+def test_a_change_that_a_savepoint_carries_over_is_no_problem_and_is_told(tmp_path):
+    submitted_before(tmp_path, ttl_ms=60_000)
+    problems, (carried,) = lint.lint(Settings(state_dir=tmp_path))
+    assert problems == []
+    assert carried[:3] == ("visitor_session", "ttl", "60 s became 2592000 s")
+
+
+def test_changed_settings_of_each_submitted_job_are_told_with_its_name(tmp_path):
+    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop", context_features=[])
+    for job in ("features", "rankings"):
+        before.save(tmp_path / "jobs" / "config.json")
+        changes.keep(tmp_path, job, tmp_path / "jobs" / "config.json")
+    problems, carried = lint.lint(Settings(state_dir=tmp_path, parallelism=2, consent_topic="asked", session_gap_s=60))
+    assert [each[:2] for each in problems] == [("features job", "consent_topic"), ("rankings job", "consent_topic")]
+    assert [each[:3] for each in carried] == [
+        ("features job", "parallelism", "1 became 2"),
+        ("rankings job", "parallelism", "1 became 2"),
+        ("rankings job", "session_gap_s", "1800 became 60"),
+    ]
 
 
 def test_a_session_view_becomes_its_plan():

@@ -1,0 +1,153 @@
+"""A job that is stopped with a savepoint goes on with all its state: with another parallelism, and in a later release."""
+
+import itertools
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from kafka import KafkaAdminClient
+from saved_events import Expected, Outcome
+from saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
+
+from jobs import connections, submit
+from jobs.cluster import flink
+from jobs.cluster.keep import MARK
+from jobs.cluster.topics import end_offsets
+from jobs.events import HEARTBEAT, SCHEMA_VERSION, Event
+from jobs.features import plan
+from jobs.features.definitions import feature_store
+from jobs.rankings.reader import ShelfReader
+from jobs.replay import senders
+from jobs.replay.produce import shifted
+from jobs.replay.sources import read
+from jobs.verify.run import verify
+
+RELEASES = sorted(SAVEPOINTS.glob("*"))
+PHASE = 200  # events; three of them are more than a day of this shop, so that windows and sessions end in between
+
+
+def go_on(scenario, job: submit.Job, savepoint: str | None, parallelism: int = 1, **config: object) -> None:
+    """Submit the job and see that it runs with this parallelism, and from the savepoint."""
+    settings = scenario.settings.model_copy(update={"parallelism": parallelism})
+    job_id = submit.submit(settings, scenario.runtime, job, savepoint, **config)
+    submit.wait_running(scenario.runtime, job_id, limit_s=180)
+    rest_url = scenario.runtime.flink_rest_url
+    assert max(task["parallelism"] for task in flink.ask(rest_url, f"/jobs/{job_id}")["vertices"]) == parallelism
+    restored = flink.ask(rest_url, f"/jobs/{job_id}/checkpoints")["latest"]["restored"]
+    assert (restored and restored["is_savepoint"]) == (savepoint and True)
+
+
+def wait_read(scenario, *jobs: submit.Job, limit_s: float = 120) -> None:
+    """Until checkpoints of these jobs hold all that was sent."""
+    topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
+    ends, deadline_s = end_offsets(bootstrap, topic), time.monotonic() + limit_s
+    with closing(KafkaAdminClient(**connections.kafka_python(bootstrap))) as admin:
+        for job in jobs:
+            while {place.partition: each.offset for place, each in admin.list_group_offsets(f"liveshelf-{job}")[
+                f"liveshelf-{job}"
+            ].items() if place.topic == topic} != ends:  # fmt: skip
+                assert time.monotonic() < deadline_s, f"{job} hasn't read {ends}"
+                time.sleep(0.2)
+
+
+def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
+    """In their order, and at the end a heartbeat in each partition."""
+    beat = {"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": final_ms}
+    with closing(senders.connect(scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, fast=False)) as sender:
+        for event in events:
+            sender.send(event["visitor_id"].encode(), msgspec.json.encode(event), event["event_time_ms"])
+        for partition in range(sender.partitions if final_ms else 0):
+            sender.send(None, msgspec.json.encode(beat), final_ms, partition)
+        sender.flush()
+
+
+def stop(scenario, job: submit.Job) -> str:
+    return submit.stop(scenario.settings, scenario.runtime, job)
+
+
+def of_both(do: Callable[[submit.Job], str | None]) -> dict[submit.Job, str | None]:
+    """For each job, side by side: Flink's client takes seconds on a core of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(submit.JOBS, pool.map(do, submit.JOBS), strict=True))
+
+
+def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_view_that_was_gone_meanwhile(scenario):
+    real = itertools.islice(read("eshop2008", since="2008-08-01"), 3 * PHASE)
+    events = list(shifted(list(real), None, time.time_ns() // 1_000_000))
+    assert len({(event["visitor_id"], event["event_time_ms"]) for event in events}) == len(events)
+    first, second, third = (events[begin : begin + PHASE] for begin in range(0, 3 * PHASE, PHASE))
+
+    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    submit.create_topics(scenario.settings, scenario.runtime)
+    produce(scenario, first)
+    of_both(lambda job: go_on(scenario, job, None))
+    wait_read(scenario, *submit.JOBS)
+    at_1 = of_both(lambda job: stop(scenario, job))
+
+    # The newest event again: ids that were seen with one parallelism are known with the next.
+    produce(scenario, [first[-1], *second])
+    store = feature_store(scenario.settings)
+    view = store.get_stream_feature_view("category_activity")
+    store.delete_feature_view(view.name)
+    at_2 = {}
+    for job in submit.JOBS:  # in turn: the cluster has two slots
+        go_on(scenario, job, at_1[job], parallelism=2)
+        wait_read(scenario, job)
+        at_2[job] = stop(scenario, job)
+
+    produce(scenario, [second[-1], *third], final_ms=third[-1]["event_time_ms"] + 62_000)
+    store.apply([view])
+    of_both(lambda job: go_on(scenario, job, at_2[job]))
+    report = verify(scenario.settings, scenario.runtime, wait_s=120)
+    assert report.ok, report.to_json()[:4000]
+    counts = {name: report.counts[name] for name in ("counted", "duplicates", "late", "refused", "heartbeats")}
+    assert counts == {"counted": 3 * PHASE, "duplicates": 2, "late": 0, "refused": 0, "heartbeats": 2}
+    assert scenario.restarts() == 0
+
+
+def test_savepoints_of_releases_hold_no_path_and_are_small():
+    assert RELEASES
+    for folder in RELEASES:
+        saved = [file for job in submit.JOBS for file in (folder / job).rglob("*") if file.is_file()]
+        assert [path for file in saved for path in paths_in(file.read_bytes())] == []
+        assert sum(file.stat().st_size for file in saved) < 300_000
+
+
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_path: Path):
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    scenario.settings = settings_of(moved, scenario.settings, moved / "feature_repo")
+    plan.save(plan.load(moved / "plan.json"), plan.submitted_path(scenario.settings.state_dir))
+    submit.create_topics(scenario.settings, scenario.runtime)
+    topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
+    send(bootstrap, topic, moved / "before.jsonl")
+    say_that_redis_is_complete(scenario)
+    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    of_both(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
+    send(bootstrap, topic, moved / "after.jsonl")
+    report = verify(scenario.settings, scenario.runtime, wait_s=120)
+    assert report.ok, report.to_json()[:4000]
+    expected = msgspec.json.decode((moved / "expected.json").read_bytes(), type=Outcome)
+    assert {name: report.counts[name] for name in expected.counts} == expected.counts
+    assert [online(scenario, each) for each in expected.features] == expected.features
+    reader = ShelfReader(connections.redis_client(scenario.runtime.redis_url))
+    assert {visitor: reader.get(visitor).session_events for visitor in expected.session_events} == expected.session_events
+    assert scenario.restarts() == 0
+
+
+def say_that_redis_is_complete(scenario) -> None:
+    """Else the keeper finds an emptied Redis, and has the features written again from the topic's beginning."""
+    client = connections.redis_client(scenario.runtime.redis_url)
+    client.set(MARK, f"{client.info('server')['run_id']} {time.time():.3f}")
+
+
+def online(scenario, asked: Expected) -> Expected:
+    """What stands in the online store where something is expected."""
+    names = [f"{asked.view}:{name}" for name in asked.values]
+    found = feature_store(scenario.settings).get_online_features(names, [{asked.key: asked.entity}]).to_dict()
+    return msgspec.structs.replace(asked, values={name: found[name][0] for name in asked.values})

@@ -1,0 +1,152 @@
+"""Each change is told beforehand: by its name, with the state that it meets, and whether a savepoint carries that over."""
+
+import msgspec
+import pytest
+from pydantic import ValidationError
+from small_views import output, plan, view_plan
+
+from jobs.features.changes import ANEW, RENAME, Change, Chosen, of_plan, of_settings
+from jobs.settings import REPOSITORY, Settings
+
+VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
+RUNNING = plan(view_plan(VIEWS, CARTS))
+NOT_TAKEN = "what it has counted can't be taken over"
+KEPT_UNWRITTEN = "is kept and counts on, unwritten, should it come back"
+COUNTS_ON = "counts from the savepoint on; all others keep their values"
+
+
+def dropped(one):
+    return msgspec.structs.replace(one, dropped=True)
+
+
+def test_no_change_is_no_change():
+    assert of_plan(RUNNING, RUNNING) == []
+    assert of_plan(RUNNING, plan(view_plan(CARTS, VIEWS))) == []
+
+
+LOST = {
+    "a shorter window": (
+        view_plan(output("views", window_ms=60_000), CARTS),
+        ("clicks", "views", "sum(is_view) over 3600 s as Int64 became sum(is_view) over 60 s as Int64", NOT_TAKEN)),
+    "another function": (
+        view_plan(output("views", function="max"), CARTS),
+        ("clicks", "views", "sum(is_view) over 3600 s as Int64 became max(is_view) over 3600 s as Int64", NOT_TAKEN)),
+    "another column": (
+        view_plan(VIEWS, output("carts", column="is_click")),
+        ("clicks", "carts", "sum(is_add_to_cart) over 3600 s as Int64 became sum(is_click) over 3600 s as Int64", NOT_TAKEN)),
+    "another type": (
+        view_plan(output("views", dtype="Float64"), CARTS),
+        ("clicks", "views", "sum(is_view) over 3600 s as Int64 became sum(is_view) over 3600 s as Float64", NOT_TAKEN)),
+    "another entity": (
+        view_plan(VIEWS, CARTS, entity="user_id"),
+        ("clicks", "", "entity visitor_id became user_id", "what views, carts have counted can't be taken over")),
+    "a window that slides": (
+        view_plan(VIEWS, CARTS, frame="slide", slide_ms=60_000),
+        ("clicks", "", "window over time as of each event became one over sliding time",
+         "what views, carts have counted can't be taken over")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_change_that_loses_state_names_whose_and_the_way_out(name: str):
+    changed, told = LOST[name]
+    assert of_plan(RUNNING, plan(changed)) == [Change(*told, fix=RENAME)]
+
+
+def test_another_session_gap_or_slide_loses_the_state_of_all_features_of_the_view():
+    for before, after, what in (
+        ({"frame": "session", "gap_ms": 1000}, {"frame": "session", "gap_ms": 2000}, "session gap 1 s became 2 s"),
+        ({"frame": "slide", "slide_ms": 60_000}, {"frame": "slide", "slide_ms": 30_000}, "slide_interval 60 s became 30 s"),
+    ):
+        told = of_plan(plan(view_plan(VIEWS, CARTS, **before)), plan(view_plan(VIEWS, CARTS, **after)))
+        assert told == [Change("clicks", "", what, "what views, carts have counted can't be taken over", RENAME)]
+
+
+def test_a_feature_in_a_later_part_is_told_by_its_view():
+    running = plan(view_plan(VIEWS), view_plan(CARTS, part=1))
+    (told,) = of_plan(running, plan(view_plan(VIEWS, output("carts", function="max", column="is_add_to_cart"))))
+    assert (told.view, told.field, told.state) == ("clicks", "carts", NOT_TAKEN)
+
+
+def test_another_events_topic_loses_the_places_in_it():
+    (told,) = of_plan(RUNNING, plan(view_plan(VIEWS, CARTS), topic="clicks"))
+    assert told[:3] == ("", "topic", "events became clicks")
+    assert told.state == "the state holds the job's places in events, where it would go on reading"
+    assert told.fix == f"leave the topic as it was, or {ANEW}"
+
+
+def test_an_added_feature_and_an_added_view_lose_nothing():
+    wanted = plan(view_plan(VIEWS, CARTS, output("more")), view_plan(VIEWS, name="other"))
+    assert of_plan(RUNNING, wanted) == [Change("clicks", "more", "is new", COUNTS_ON), Change("other", "", "is new", COUNTS_ON)]
+
+
+def test_a_removed_feature_and_a_removed_view_keep_their_state():
+    running = plan(view_plan(VIEWS, CARTS), view_plan(VIEWS, CARTS, name="other"))
+    assert of_plan(running, plan(view_plan(VIEWS))) == [
+        Change("clicks", "carts", "is no longer defined", f"its state {KEPT_UNWRITTEN}"),
+        Change("other", "", "is no longer defined", f"the state of views, carts {KEPT_UNWRITTEN}"),
+    ]
+
+
+def test_what_was_removed_before_is_not_told_again_and_goes_on_from_its_state_when_it_is_back():
+    running = plan(view_plan(VIEWS, dropped(CARTS)), view_plan(dropped(VIEWS), name="other"))
+    assert of_plan(running, plan(view_plan(VIEWS))) == []
+    assert of_plan(running, plan(view_plan(VIEWS, CARTS))) == [
+        Change("clicks", "carts", "is defined again", "it goes on from its state, which was kept")
+    ]
+
+
+def test_a_name_that_was_removed_cannot_come_back_as_another_feature():
+    (told,) = of_plan(plan(view_plan(VIEWS, dropped(CARTS))), plan(view_plan(VIEWS, output("carts", column="is_click"))))
+    assert (told.field, told.state, told.fix) == ("carts", NOT_TAKEN, RENAME)
+
+
+def test_another_ttl_and_another_delay_keep_all_state():
+    wanted = msgspec.structs.replace(plan(view_plan(VIEWS, CARTS, ttl_ms=1000)), delay_ms=60_000)
+    told = of_plan(RUNNING, wanted)
+    assert [(change.field, change.what, change.fix) for change in told] == [
+        ("watermark_delay_threshold", "1 s became 60 s", ""),
+        ("ttl", "86400 s became 1 s", ""),
+    ]
+    assert all(change.state.startswith("all state is kept") for change in told)
+
+
+BEFORE = Chosen.of(Settings())
+SETTINGS = {
+    "events_topic": ("clicks", ("rankings job",), ""),  # of the features job it is a part of the plan
+    "consent_topic": ("asked", ("features job", "rankings job"), ""),
+    "parallelism": (2, ("features job", "rankings job"), "all state is kept and divided anew"),
+    "session_gap_s": (60, ("rankings job",), "all state is kept; it cuts each visitor's next list"),
+    "dedup_horizon_s": (60, ("features job",), "all state is kept; ids are remembered for twice the new time"),
+    "model_dir": ("other", ("rankings job",), "all state is kept: it holds events, nothing of a model"),
+}
+
+
+@pytest.mark.parametrize("name", Chosen.__struct_fields__)
+def test_another_setting_is_told_to_the_jobs_that_it_is_about(name: str):
+    value, jobs, kept = SETTINGS[name]
+    now = msgspec.structs.replace(BEFORE, **{name: value})
+    told = [change for job in ("features", "rankings") for change in of_settings(job, BEFORE, now)]
+    assert [change[:3] for change in told] == [(job, name, f"{getattr(BEFORE, name)} became {value}") for job in jobs]
+    for change in told:
+        if kept:
+            assert (change.state, change.fix) == (kept, "")
+        else:
+            assert change.state == f"the state holds the job's places in {getattr(BEFORE, name)}, where it would go on reading"
+            assert ANEW in change.fix
+
+
+def test_the_same_model_under_another_path_is_no_change():
+    again = REPOSITORY / "models" / ".." / "models" / "artifacts" / "eshop"
+    assert of_settings("rankings", BEFORE, Chosen.of(Settings(model_dir=again))) == []
+
+
+def test_more_parallelism_than_parts_of_the_state_is_refused_wherever_settings_are_read():
+    assert Settings(parallelism=128).parallelism == 128
+    with pytest.raises(ValidationError, match="less than or equal to 128"):
+        Settings(parallelism=129)
+
+
+def test_a_change_is_a_line_and_its_way_out_another():
+    assert str(Change("clicks", "views", "is new", "counts")) == "clicks.views: is new: counts"
+    assert str(Change("", "topic", "a became b", "lost", "don't")) == "topic: a became b: lost\n  fix: don't"

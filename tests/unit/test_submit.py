@@ -1,0 +1,36 @@
+"""A job is submitted only if it can go on from where it should."""
+
+import pytest
+
+from jobs import submit
+from jobs.cluster.runtime import Runtime
+from jobs.errors import SettingsError
+from jobs.features import changes, plan
+from jobs.job_config import JobConfig
+from jobs.settings import Settings
+
+
+@pytest.mark.parametrize("job", submit.JOBS)
+def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job, tmp_path):
+    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop", context_features=[])
+    before.save(tmp_path / "jobs" / "config.json")
+    changes.keep(tmp_path, job, tmp_path / "jobs" / "config.json")
+    with pytest.raises(SettingsError, match=f"{job} job.consent_topic: consent became asked"):
+        submit.submission(Settings(state_dir=tmp_path, consent_topic="asked"), Runtime(), job, "savepoint")
+
+
+def test_a_job_that_is_started_again_has_the_plan_that_it_was_submitted_with_whatever_a_dry_run_wrote_since(tmp_path):
+    wanted, kept = plan.wanted_path(tmp_path), plan.submitted_path(tmp_path)
+    argv = ["flink", "run", "-d", "-s", "file:///first", "-py", "job.py", "--config", "c.json", "--plan", str(wanted)]
+    assert submit.again(tmp_path, argv, "file:///first") == [
+        "flink",
+        "run",
+        "-d",
+        "-py",
+        "job.py",
+        "--config",
+        "c.json",
+        "--plan",
+        str(kept),
+    ]
+    assert wanted != kept
