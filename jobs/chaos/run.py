@@ -156,6 +156,8 @@ class Show:
         outcome.events, self._events = self._events, 0
         outcome.recovery_s, outcome.checks = stage.recovery_s, stage.checks
         try:
+            place = self.system.direct.kafka_bootstrap, self.system.settings.events_topic
+            self._sent += traffic.beat(*place, self._next_ms - 1000)
             self._judge(outcome)
         except (LiveshelfError, redis.RedisError) as error:
             outcome.error = outcome.error or f"it couldn't be judged: {error}"

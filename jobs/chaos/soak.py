@@ -23,7 +23,7 @@ from jobs.chaos import random_actions, services
 from jobs.chaos.run import BEGINS_DAYS_AGO, DAY_MS, Show, Tell
 from jobs.chaos.stage import Stage
 from jobs.chaos.system import ESHOP, System
-from jobs.chaos.traffic import DELAY_S, HARD, hard
+from jobs.chaos.traffic import DELAY_S, HARD, beat, hard
 from jobs.cluster import processes
 from jobs.errors import ServiceError
 from jobs.events import Event
@@ -199,6 +199,7 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
                 actions.append(_act(stage, rng))
                 tell(f"{time.monotonic() - started_s:5.0f} s: {actions[-1]}")
         sent = traffic.join()
+        beats = beat(system.direct.kafka_bootstrap, system.settings.events_topic, sent.final_heartbeat_ms)
         drained_s = system.wait_read(CAUGHT_UP_LIMIT_S)
         system.wait_checkpoint(2)
         watch.close()
@@ -208,7 +209,7 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
         keep(found)
         report = verify(system.settings, system.direct, sample=SAMPLE)
         wrong = {"compared": report.compared, "mismatched": report.mismatched, "examples": report.mismatches[:10]}
-        lost = sent.produced + sent.heartbeats - report.counts["read"]
+        lost = sent.produced + sent.heartbeats + beats - report.counts["read"]
         found |= {"counts": report.counts, "lost": lost, "verify_s": round(report.seconds)} | wrong
         found["ok"] = report.ok and not lost and not found["falls"] and all(found["checks"].values())
         keep(found)

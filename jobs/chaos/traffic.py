@@ -14,7 +14,7 @@ from itertools import chain
 import msgspec
 
 from jobs.errors import ServiceError, SettingsError
-from jobs.events import Event, Refusal, parse
+from jobs.events import HEARTBEAT, SCHEMA_VERSION, Event, Refusal, parse
 from jobs.replay import produce, senders, sources
 
 DELAY_S = 60
@@ -157,6 +157,23 @@ def send_raw(bootstrap: str, topic: str, values: Iterable[bytes], time_ms: int) 
     finally:
         sender.close()
     return sent
+
+
+def beat(bootstrap: str, topic: str, time_ms: int) -> int:
+    """A heartbeat to each partition, as producers send them all the time; how many.
+
+    Without them a job that goes on from a checkpoint at the end of one partition would wait for that one for ever: a
+    watermark isn't kept in checkpoints, and here no partition is idle (`idle_timeout_s=0`).
+    """
+    sender = senders.connect(bootstrap, topic, fast=False)
+    value = msgspec.json.encode({"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": time_ms})
+    try:
+        for partition in range(sender.partitions):
+            sender.send(None, value, time_ms, partition)
+        sender.flush()
+        return sender.partitions
+    finally:
+        sender.close()
 
 
 class Traffic:
