@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+import pytest
 from kafka import KafkaProducer
 
 from jobs import connections, submit
@@ -60,6 +61,7 @@ def test_late_events_are_kept_and_left_out_by_job_and_oracle_alike(scenario, ret
     assert scenario.restarts() == 0
 
 
+@pytest.mark.bench
 def test_nothing_is_lost_or_wrong_when_two_task_managers_and_a_python_worker_are_killed_in_mid_replay(
     scenario, retailrocket, record_property
 ):

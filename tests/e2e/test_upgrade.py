@@ -76,6 +76,7 @@ def of_both(do: Callable[[submit.Job], str | None]) -> dict[submit.Job, str | No
         return dict(zip(submit.JOBS, pool.map(do, submit.JOBS), strict=True))
 
 
+@pytest.mark.bench
 def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_view_that_was_gone_meanwhile(scenario):
     real = itertools.islice(read("eshop2008", since="2008-08-01"), 3 * PHASE)
     events = list(shifted(list(real), None, time.time_ns() // 1_000_000))
