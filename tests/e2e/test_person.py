@@ -67,7 +67,7 @@ def features_of(scenario, client: redis.Redis, visitor: str) -> dict[bytes, byte
 
 
 def assert_verified(scenario) -> dict[str, int]:
-    report = verify(scenario.settings, scenario.runtime, wait_s=90)
+    report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert report.ok, report.to_json()[:4000]
     return report.counts
 

@@ -48,7 +48,7 @@ def test_views_become_features_and_lists_and_equal_the_oracle(settings: Settings
     events = read("eshop2008", since="2008-08-01")
     sent = replay(running.kafka_bootstrap, "events", events, watermark_delay_s=1, shift_to_now=True, limit=300)
 
-    report = verify(settings, running, wait_s=60)
+    report = verify(settings, running, wait_s=180)
 
     assert report.ok, report.to_json()
     assert report.counts["read"] == sent.produced + sent.heartbeats

@@ -104,7 +104,7 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
     produce(scenario, [second[-1], *third], final_ms=third[-1]["event_time_ms"] + 62_000)
     store.apply([view])
     of_both(lambda job: go_on(scenario, job, at_2[job]))
-    report = verify(scenario.settings, scenario.runtime, wait_s=120)
+    report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert report.ok, report.to_json()[:4000]
     counts = {name: report.counts[name] for name in ("counted", "duplicates", "late", "refused", "heartbeats")}
     assert counts == {"counted": 3 * PHASE, "duplicates": 2, "late": 0, "refused": 0, "heartbeats": 2}
@@ -131,7 +131,7 @@ def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_
     submit.apply(scenario.settings, scenario.runtime.redis_url)
     of_both(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
     send(bootstrap, topic, moved / "after.jsonl")
-    report = verify(scenario.settings, scenario.runtime, wait_s=120)
+    report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert report.ok, report.to_json()[:4000]
     expected = msgspec.json.decode((moved / "expected.json").read_bytes(), type=Outcome)
     assert {name: report.counts[name] for name in expected.counts} == expected.counts
