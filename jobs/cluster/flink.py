@@ -167,14 +167,14 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _link_jars(lib: Path) -> None:
-    """A folder of links to Flink's own jars and the Kafka connector.
+    """A folder of links to Flink's own jars, flink-python.jar and the Kafka connector.
 
     Cluster and client load it, so no job sets `pipeline.jars`, which would replace the list with flink-python.jar.
     """
     lib.mkdir(parents=True, exist_ok=True)
     for old in lib.iterdir():
         old.unlink()
-    for jar in [*(flink_config.SHIPPED / "lib").glob("*.jar"), jars.flink_kafka_connector()]:
+    for jar in [*(flink_config.SHIPPED / "lib").glob("*.jar"), flink_config.python_jar(), jars.flink_kafka_connector()]:
         (lib / jar.name).symlink_to(jar)
 
 

@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, OffsetSpec, ResourcePattern, ResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from jobs import connections
 from jobs.cluster.rights import Right
 from jobs.errors import ServiceError
+
+NEW_BROKER_S = 20.0
 
 
 def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
@@ -72,14 +75,23 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """How far a consumer group has read a topic, as its checkpoints say: the next offset by partition."""
-    admin = _admin(bootstrap)
-    try:
-        found = admin.list_group_offsets(group)[group]
-    except KafkaError as error:
-        raise ServiceError(f"the offsets of {group!r} can't be read on {bootstrap}: {error}") from error
-    finally:
-        admin.close()
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            found = _group_offsets(admin, group)
+        except KafkaError as error:
+            raise ServiceError(f"the offsets of {group!r} can't be read on {bootstrap}: {error}") from error
     return {place.partition: each.offset for place, each in found.items() if place.topic == topic}
+
+
+# A broker that nobody has asked before first makes the topic in which it keeps offsets, and says so until it has.
+@retry(
+    retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retriable),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(NEW_BROKER_S),
+    reraise=True,
+)
+def _group_offsets(admin: KafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    return admin.list_group_offsets(group)[group]
 
 
 def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, int]]:

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 from jobs import events
-from jobs.cluster import jars
+from jobs.cluster import flink_config, jars
 from jobs.cluster.java import JAVA
 from jobs.errors import ServiceError
 
@@ -70,7 +70,7 @@ def _pack(sources: list[Path], jar: Path) -> None:
 
 def main(lib: Path) -> None:
     """Put what a cluster needs beside Flink's own jars into its `lib` folder (see docker/Dockerfile)."""
-    for jar in (contract_jar(), jars.flink_kafka_connector()):
+    for jar in (contract_jar(), jars.flink_kafka_connector(), flink_config.python_jar()):
         print(shutil.copy(jar, lib))
 
 

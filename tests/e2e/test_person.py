@@ -104,7 +104,7 @@ def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_nex
     assert ShelfReader(scenario.runtime.redis_url).get("anna").session_events == 1
     counts = assert_verified(scenario)
     assert (counts["counted"], counts["suppressed"], counts["forgotten"]) == (9, 1, 3)
-    assert scenario.restarts() == 0
+    assert scenario.failures() == []
 
 
 def test_where_consent_is_required_nobody_is_personalized_who_hasnt_given_it(scenario):
@@ -118,7 +118,7 @@ def test_where_consent_is_required_nobody_is_personalized_who_hasnt_given_it(sce
     wait_for_state(scenario, "bert", "fallback", "no_consent")
     counts = assert_verified(scenario)
     assert (counts["counted"], counts["suppressed"]) == (2, 2)
-    assert scenario.restarts() == 0
+    assert scenario.failures() == []
 
 
 VISITORS = [f"visitor-{number:04d}-x" for number in range(1000)]

@@ -70,7 +70,10 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def config(bootstrap: str, redis_url: str) -> Config:
-    return Config(bootstrap, redis_url, "rankings", "home", HOUR_S, "consent", "assumed")
+    return Config(
+        kafka_bootstrap=bootstrap, redis_url=redis_url, events_topic="events", rankings_topic="rankings", channel="home",
+        list_ttl_s=HOUR_S, consent_topic="consent", consent="assumed",
+    )  # fmt: skip
 
 
 def stored(client: redis.Redis) -> dict[str, dict]:

@@ -17,22 +17,28 @@ TOPIC = "events"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Ten events in each of two partitions; the features job had read three of the first, and all of the other."""
+def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = Settings(state_dir=tmp_path_factory.mktemp("unread"), kafka_port=0)
     try:
-        bootstrap = runtime.up(settings, ["kafka"]).kafka_bootstrap
-        topics.create_topics(bootstrap, {TOPIC: 2})
-        with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
-            for number in range(20):
-                producer.send(TOPIC, b"event", partition=number % 2)
-        with closing(KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUPS["features"])) as consumer:
-            read = {TopicPartition(TOPIC, 0): 3, TopicPartition(TOPIC, 1): 10}
-            consumer.assign(list(read))
-            consumer.commit({place: OffsetAndMetadata(offset, "", -1) for place, offset in read.items()})
+        runtime.up(settings, ["kafka"])
         yield settings
     finally:
         runtime.down(settings)
+
+
+@pytest.fixture(scope="module")
+def settings(new_broker: Settings) -> Settings:
+    """Ten events in each of two partitions; the features job had read three of the first, and all of the other."""
+    bootstrap = runtime.current(new_broker).kafka_bootstrap
+    topics.create_topics(bootstrap, {TOPIC: 2})
+    with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
+        for number in range(20):
+            producer.send(TOPIC, b"event", partition=number % 2)
+    with closing(KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUPS["features"])) as consumer:
+        read = {TopicPartition(TOPIC, 0): 3, TopicPartition(TOPIC, 1): 10}
+        consumer.assign(list(read))
+        consumer.commit({place: OffsetAndMetadata(offset, "", -1) for place, offset in read.items()})
+    return new_broker
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,10 @@ def delete(bootstrap: str, before: dict[int, int]) -> None:
 
 def unread_check(settings: Settings) -> doctor.Check:
     return next(check for check in doctor.checks(settings) if check.name == "events for features")
+
+
+def test_a_broker_that_keeps_no_offsets_yet_is_asked_again_until_it_does(new_broker: Settings) -> None:
+    assert topics.committed(runtime.current(new_broker).kafka_bootstrap, GROUPS["features"], TOPIC) == {}
 
 
 def test_events_that_were_read_may_be_deleted(settings: Settings, bootstrap: str) -> None:

@@ -62,7 +62,7 @@ def test_everything_that_is_copied_is_there():
     assert [source for source in sources if not (REPOSITORY / source).exists()] == []
 
 
-def test_the_image_gets_the_connector_and_the_contract_from_the_code_that_knows_them(tmp_path, monkeypatch):
+def test_the_image_gets_its_jars_from_the_code_that_knows_them(tmp_path, monkeypatch):
     from jobs.jvm import build
 
     assert "python -m jobs.jvm.build /opt/flink/lib" in DOCKERFILE
@@ -73,7 +73,8 @@ def test_the_image_gets_the_connector_and_the_contract_from_the_code_that_knows_
     monkeypatch.setattr(jars, "flink_kafka_connector", lambda: made["connector"])
     (tmp_path / "lib").mkdir()
     build.main(tmp_path / "lib")
-    assert {jar.name for jar in (tmp_path / "lib").iterdir()} == {"liveshelf-1.jar", "flink-sql-connector-kafka-1.jar"}
+    python = f"flink-python-{PINS['apache-flink']}.jar"
+    assert {jar.name for jar in (tmp_path / "lib").iterdir()} == {"liveshelf-1.jar", "flink-sql-connector-kafka-1.jar", python}
 
 
 def test_the_connector_is_one_for_this_flink():
