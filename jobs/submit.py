@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -155,6 +156,7 @@ def submit(
         refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)
     wanted = submission(settings, runtime, job, from_savepoint, **config)
+    at_s = _mark_begun(runtime, job)
     done = subprocess.run(wanted.argv, capture_output=True, text=True, env=os.environ | wanted.environment)
     found = JOB_ID.search(done.stdout)
     if done.returncode or not found:
@@ -165,9 +167,18 @@ def submit(
         plan.keep_submitted(settings.state_dir)
     changes.keep(settings.state_dir, job, _config_path(settings, job))
     argv = again(settings.state_dir, wanted.argv, from_savepoint)
-    note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", time.time())
+    note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", at_s)
     submitted.note(settings.state_dir, note)
     return found[1]
+
+
+def _mark_begun(runtime: Runtime, job: Job) -> float:
+    """Tell the keeper since when Redis has all that the job will have written; that moment (epoch, seconds)."""
+    at_s = round(time.time(), 3)
+    with closing(connections.redis_client(runtime.redis_url)) as client:
+        mark = submitted.begun_mark(client.info("server")["run_id"], at_s)  # type: ignore[index]  # redis-py types it as async too
+        client.set(submitted.BEGUN + job, mark)
+    return at_s
 
 
 def again(state_dir: Path, argv: list[str], from_savepoint: str | None) -> list[str]:

@@ -17,13 +17,14 @@ import msgspec
 
 from jobs.errors import ServiceError
 
+BEGUN = "liveshelf:begun:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
 class Submitted(msgspec.Struct, frozen=True):
     """A job as it was submitted: `argv` without a starting point, `restored_from` "" for the topic's beginning.
 
-    `at_s` is when (epoch).
+    `at_s` is when (epoch), before it ran.
     """
 
     job: str
@@ -97,13 +98,19 @@ def start_before(state_dir: Path, each: Submitted, before_s: float) -> str:
     return next((path.as_uri() for path in (*checkpoints(state_dir, each), *begun) if _complete_s(path) <= before_s), "")
 
 
-def writes_again(state_dir: Path, each: Submitted, before_s: float, since_s: float) -> bool:
+def begun_mark(run_id: str, at_s: float) -> str:
+    """What `submit` leaves in Redis (`BEGUN` and the job's name): while it is there, nothing written since is lost."""
+    return f"{run_id} {at_s:.3f}"
+
+
+def writes_again(state_dir: Path, each: Submitted, before_s: float, since_s: float, kept: bool) -> bool:
     """Whether the job by itself writes all that it has written since `before_s` to a Redis that runs since `since_s`.
 
-    So it does when it was started on that server from a point before the loss, and has no checkpoint that says otherwise.
+    So it does when it was started on that server from a point before the loss, and has no checkpoint that says otherwise, or
+    the server has `kept` everything since.
     """
     begun_s = _complete_s(_path(each.restored_from)) if each.restored_from else 0.0
-    return each.at_s >= since_s and begun_s <= before_s and not checkpoints(state_dir, each)
+    return begun_s <= before_s and (kept or (each.at_s >= since_s and not checkpoints(state_dir, each)))
 
 
 def _path(url: str) -> Path:

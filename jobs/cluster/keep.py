@@ -82,10 +82,10 @@ class Keeper:
         run_id, mark, uptime_s = (part.decode() for part in found)
         if mark.startswith(run_id):
             return False
-        self._rebuild(wanted, float(mark.split(" ")[1]) if mark else 0.0, time.time() - float(uptime_s))
+        self._rebuild(wanted, run_id, float(mark.split(" ")[1]) if mark else 0.0, time.time() - float(uptime_s))
         return True
 
-    def _rebuild(self, wanted: list[Submitted], before_s: float, since_s: float) -> None:
+    def _rebuild(self, wanted: list[Submitted], run_id: str, before_s: float, since_s: float) -> None:
         started_s, begun = time.monotonic(), f"{NO_RUN} {before_s:.3f}"
         connection = self._redis(wanted[0], REPAIR_PATIENCE_S)
         try:
@@ -94,7 +94,10 @@ class Keeper:
                 if each.job == "rankings":
                     count = rebuild.lists(submitted.config(self._state_dir, "rankings"), connection, int(before_s * 1000))
                     _say(f"Redis is another or an emptied one: {count} lists written again")
-                elif not submitted.writes_again(self._state_dir, each, before_s, since_s):
+                    continue
+                (mark,) = connection.exchange([("GET", submitted.BEGUN + each.job)])
+                kept = mark == submitted.begun_mark(run_id, each.at_s).encode()
+                if not submitted.writes_again(self._state_dir, each, before_s, since_s, kept):
                     again = rebuild.features(self._state_dir, self._rest_url, each, before_s)
                     _say(f"features are written again from {again.restored_from or 'the beginning'}")
             connection.exchange([("EVAL", DONE, 1, MARK, begun, _now())])

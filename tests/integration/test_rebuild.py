@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
+import requests
 
 from jobs import consent, rebuild, submit, submitted
 from jobs.cluster import runtime, topics
@@ -17,7 +18,7 @@ from jobs.errors import ServiceError
 from jobs.rankings.connection import Connection
 from jobs.replay import senders
 from jobs.settings import Settings
-from jobs.submitted import Config, Submitted
+from jobs.submitted import BEGUN, Config, Submitted, begun_mark
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_S = 3600
@@ -134,6 +135,21 @@ def test_a_repair_that_died_is_done_again(keeper: Keeper, client: redis.Redis) -
     client.set(MARK, f"{NO_RUN} 0.000")
     assert keeper.repair([RANKINGS])
     assert stored(client).keys() == BOTH
+
+
+def test_a_job_isnt_started_again_while_redis_has_all_since_it_began(keeper: Keeper, client: redis.Redis, tmp_path: Path) -> None:
+    job = Submitted("features", "f1", ["flink", "run", "-d"], {}, at_s=NOW_MS / 1000)
+    (tmp_path / "jobs" / "rankings.config.json").rename(tmp_path / "jobs" / "features.config.json")
+    checkpoint = tmp_path / "flink" / "checkpoints" / "f1" / "chk-1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "_metadata").touch()
+    run_id = client.info("server")["run_id"]
+    client.set(BEGUN + "features", begun_mark("0" * 40, job.at_s))  # of a server that restarted, maybe without its last second
+    with pytest.raises(requests.ConnectionError):  # the JobManager, who should cancel it
+        keeper.repair([job])
+    client.set(BEGUN + "features", begun_mark(run_id, job.at_s))
+    assert keeper.repair([job])
+    assert client.get(MARK).decode().startswith(run_id)
 
 
 def test_a_redis_that_evicts_is_refused_before_anything_is_submitted(redis_url: str, client: redis.Redis) -> None:

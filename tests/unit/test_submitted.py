@@ -51,13 +51,15 @@ def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_bef
 def test_a_job_started_on_this_redis_from_before_the_loss_needs_no_repair_till_it_has_a_checkpoint(tmp_path: Path) -> None:
     begun = checkpoint(tmp_path, 1, 100)
     job = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=begun.as_uri(), at_s=200)
-    assert submitted.writes_again(tmp_path, job, before_s=110, since_s=150)
-    assert not submitted.writes_again(tmp_path, job, before_s=90, since_s=150)  # lost what was written before it began
-    assert not submitted.writes_again(tmp_path, job, before_s=110, since_s=250)  # wrote to the server before this one
+    assert submitted.writes_again(tmp_path, job, before_s=110, since_s=150, kept=False)
+    assert not submitted.writes_again(tmp_path, job, before_s=90, since_s=150, kept=False)  # lost what it found
+    assert not submitted.writes_again(tmp_path, job, before_s=110, since_s=250, kept=False)  # wrote to the server before this one
     own = msgspec.structs.replace(job, job_id="a1")
-    assert not submitted.writes_again(tmp_path, own, before_s=110, since_s=150)
+    assert not submitted.writes_again(tmp_path, own, before_s=110, since_s=150, kept=False)
+    assert submitted.writes_again(tmp_path, own, before_s=110, since_s=150, kept=True)  # the server has what came after it
+    assert not submitted.writes_again(tmp_path, own, before_s=90, since_s=150, kept=True)
 
 
 def test_a_job_that_was_only_just_submitted_writes_everything_to_a_new_redis(tmp_path: Path) -> None:
     new = msgspec.structs.replace(FEATURES, restored_from="", at_s=200)
-    assert submitted.writes_again(tmp_path, new, before_s=0, since_s=150)
+    assert submitted.writes_again(tmp_path, new, before_s=0, since_s=150, kept=False)
