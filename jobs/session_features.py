@@ -11,12 +11,13 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StatementSet, StreamTableEnvironment
 from pyflink.table.udf import udf
 
+from jobs.cluster.rights import GROUPS
 from jobs.features import source, sql
 from jobs.features.plan import FeaturePlan, load
 from jobs.features.udf import WriteFeatures, WriterConfig
 from jobs.job_config import JobConfig, base_configuration
 
-GROUP = "liveshelf-features"
+GROUP = GROUPS["features"]
 
 
 def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfig) -> StatementSet:

@@ -14,11 +14,12 @@ from pyflink.table import DataTypes, StatementSet, StreamTableEnvironment
 from pyflink.table.udf import udf
 
 from jobs import events
+from jobs.cluster.rights import GROUPS
 from jobs.features import source
 from jobs.job_config import JobConfig, base_configuration
 from jobs.rankings.udf import RankConfig, RankSessions
 
-GROUP = "liveshelf-rankings"
+GROUP = GROUPS["rankings"]
 
 # One packed string a row: as ARRAY columns, histories took most of the hop's time on their way to Pandas.
 PACKED = "CONCAT_WS(CHR(31), CAST(event_time_ms AS STRING), event_type, COALESCE(item_id, ''), event_id, '')"

@@ -11,7 +11,7 @@ import numpy as np
 from jobs import events
 from jobs.errors import SettingsError
 from jobs.replay import senders
-from jobs.replay.produce import CLOCK_SKEW_MS, FLUSH_MS, SKEW_MARGIN_MS
+from jobs.replay.produce import CLOCK_SKEW_MS, FLUSH_MS, SKEW_MARGIN_MS, beat
 
 EVENTS_PER_S = 1_000  # of event time
 VISIT_EVENTS = 10  # on average; the committed shops have 5 to 10
@@ -141,9 +141,7 @@ def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partitio
             first_ms + count * 1000 // EVENTS_PER_S + 1000 + FLUSH_MS,
             time.time_ns() // 1_000_000 + CLOCK_SKEW_MS - SKEW_MARGIN_MS,
         )
-        beat = {"schema_version": events.SCHEMA_VERSION, "event_type": events.HEARTBEAT, "event_time_ms": beat_ms}
-        for place in range(sender.partitions):
-            sender.send(None, msgspec.json.encode(beat), beat_ms, place)
+        beat(sender, beat_ms)
         sender.flush()
 
 

@@ -94,11 +94,11 @@ def die_at_failpoints(stage: Stage, rounds: float) -> None:
 
 def fill_the_disk(stage: Stage, seconds: float) -> None:
     """Neither checkpoints nor logs can be written for a while; then the TaskManager dies."""
-    restarts, failed = stage.system.restarts(), stage.system.failed_checkpoints()
+    restarts, failed = stage.system.restarts(), stage.system.checkpoints("failed")
     stage.system.limit_files(0)
     time.sleep(seconds)
     stage.check("no restart while the disk was full", stage.system.restarts() == restarts)
-    stage.check("failed checkpoints are counted", stage.system.failed_checkpoints() > failed)
+    stage.check("failed checkpoints are counted", stage.system.checkpoints("failed") > failed)
     stage.system.limit_files()
     kill_task_manager(stage, 1)
 

@@ -174,8 +174,8 @@ class Show:
         clicks = act.scenario.clicks(act.seed, self._block, act.events, self._next_ms)
         self.sampler.watch(event["visitor_id"] for event in clicks)
         bootstrap, topic = self.system.direct.kafka_bootstrap, self.system.settings.events_topic
-        name = f"{act.seed}.{self._block}"
-        self._going = traffic.Traffic(bootstrap, topic, clicks, name, act.scenario.traffic_s)
+        name, span_ms = f"{act.seed}.{self._block}", clicks[-1]["event_time_ms"] - clicks[0]["event_time_ms"]
+        self._going = traffic.Traffic(bootstrap, topic, clicks, name, speed=span_ms / 1000 / act.scenario.traffic_s)
         return self._going
 
     def _end_traffic(self) -> None:

@@ -23,9 +23,8 @@ from jobs.chaos import random_actions, services
 from jobs.chaos.run import BEGINS_DAYS_AGO, DAY_MS, Show, Tell
 from jobs.chaos.stage import Stage
 from jobs.chaos.system import ESHOP, System
-from jobs.chaos.traffic import DELAY_S, HARD, beat, hard
+from jobs.chaos.traffic import Traffic, beat
 from jobs.cluster import processes
-from jobs.errors import ServiceError
 from jobs.events import Event
 from jobs.replay import produce
 from jobs.verify.run import verify
@@ -148,38 +147,6 @@ def events(seed: int, start_ms: int) -> Iterator[Event]:
             number += 1
 
 
-class Steady:
-    """The traffic of the whole soak, on a thread."""
-
-    def __init__(self, system: System, seed: int, seconds: float, start_ms: int) -> None:
-        self._what, self._error = (system, seed, seconds, start_ms), None
-        self._report: produce.ReplayReport | None = None
-        self._thread = threading.Thread(target=self._send, name="traffic", daemon=True)
-        self._thread.start()
-
-    @property
-    def going(self) -> bool:
-        return self._thread.is_alive()
-
-    def join(self) -> produce.ReplayReport:
-        self._thread.join()
-        if self._report is None:
-            raise self._error or ServiceError("the traffic ended without a report")
-        return self._report
-
-    def _send(self) -> None:
-        system, seed, seconds, start_ms = self._what
-        stream = hard(events(seed, start_ms), random.Random(f"{seed}/hard"))
-        bootstrap, topic = system.direct.kafka_bootstrap, system.settings.events_topic
-        limit = int(seconds * EVENTS_PER_S)
-        try:
-            self._report = produce.replay(
-                bootstrap, topic, stream, watermark_delay_s=DELAY_S, speed=SPEED, limit=limit, fast=True, seed=seed, **HARD
-            )
-        except Exception as error:
-            self._error = error
-
-
 def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
     """Start a system in `folder`, let it work for so long, verify a sample of it, stop it; the result as JSON document."""
     rng, started_s = random.Random(f"{seed}/faults"), time.monotonic()
@@ -191,7 +158,8 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
         show.sampler.watch(clicks.visitor_id(number) for number in range(VISITORS))
         started_s = time.monotonic()
         start_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
-        traffic = Steady(system, seed, minutes * 60, start_ms)
+        place, limit = (system.direct.kafka_bootstrap, system.settings.events_topic), int(minutes * 60 * EVENTS_PER_S)
+        traffic = Traffic(*place, events(seed, start_ms), str(seed), speed=SPEED, limit=limit, fast=True)
         stage = Stage(system, show.sampler, traffic, lambda: traffic, rng)
         while (left_s := minutes * 60 - QUIET_S - (time.monotonic() - started_s)) > 0 and traffic.going:
             time.sleep(min(rng.uniform(*PAUSE_S), left_s))
@@ -199,7 +167,7 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
                 actions.append(_act(stage, rng))
                 tell(f"{time.monotonic() - started_s:5.0f} s: {actions[-1]}")
         sent = traffic.join()
-        beats = beat(system.direct.kafka_bootstrap, system.settings.events_topic, sent.final_heartbeat_ms)
+        beats = beat(*place, sent.final_heartbeat_ms)
         drained_s = system.wait_read(CAUGHT_UP_LIMIT_S)
         system.wait_checkpoint(2)
         watch.close()

@@ -22,7 +22,6 @@ class Stage:
     rng: random.Random
     checks: dict[str, bool] = field(default_factory=dict)
     recovery_s: list[float] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)  # sent beside the traffic
 
     def check(self, what: str, holds: bool) -> None:
         self.checks[what] = self.checks.get(what, True) and holds

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import redis as redis_client
@@ -130,15 +131,10 @@ class System:
             found += sum(int(each["value"]) for each in metrics)
         return found
 
-    def checkpoints(self) -> int:
-        """Completed checkpoints of the jobs that run, the fewest of one."""
+    def checkpoints(self, state: Literal["completed", "failed"] = "completed") -> int:
+        """Checkpoints of the jobs that run, the fewest of one."""
         paths = [f"/jobs/{job_id}/checkpoints" for job_id in self.job_ids()]
-        return min((flink.ask(self.running.flink_rest_url, path)["counts"]["completed"] for path in paths), default=0)
-
-    def failed_checkpoints(self) -> int:
-        """Of the jobs that run, the fewest of one."""
-        paths = [f"/jobs/{job_id}/checkpoints" for job_id in self.job_ids()]
-        return min((flink.ask(self.running.flink_rest_url, path)["counts"]["failed"] for path in paths), default=0)
+        return min((flink.ask(self.running.flink_rest_url, path)["counts"][state] for path in paths), default=0)
 
     def limit_files(self, to_bytes: int = psutil.RLIM_INFINITY) -> None:
         """Flink's JVMs can write no file beyond that size, as on a full disk."""

@@ -7,14 +7,16 @@ strings of bytes that hypothesis makes.
 
 import random
 import threading
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import cache, partial
 from itertools import chain
+from typing import Any
 
 import msgspec
 
 from jobs.errors import ServiceError, SettingsError
-from jobs.events import HEARTBEAT, SCHEMA_VERSION, Event, Refusal, parse
+from jobs.events import Event, Refusal, parse
 from jobs.replay import produce, senders, sources
 
 DELAY_S = 60
@@ -146,16 +148,13 @@ def _plain_json(value: object) -> bytes:
 
 def send_raw(bootstrap: str, topic: str, values: Iterable[bytes], time_ms: int) -> int:
     """Send values as they are, every other refused one without a key; how many. What is an event has its visitor as key."""
-    sender = senders.connect(bootstrap, topic, fast=False)
-    try:
+    with closing(senders.connect(bootstrap, topic, fast=False)) as sender:
         sent = 0
         for sent, value in enumerate(values, 1):
             event = parse(value)
             key = b"poison" if sent % 2 else None
             sender.send(key if isinstance(event, Refusal) else event.get("visitor_id", "").encode(), value, time_ms)
         sender.flush()
-    finally:
-        sender.close()
     return sent
 
 
@@ -165,25 +164,21 @@ def beat(bootstrap: str, topic: str, time_ms: int) -> int:
     Without them a job that goes on from a checkpoint at the end of one partition would wait for that one for ever: a
     watermark isn't kept in checkpoints, and here no partition is idle (`idle_timeout_s=0`).
     """
-    sender = senders.connect(bootstrap, topic, fast=False)
-    value = msgspec.json.encode({"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": time_ms})
-    try:
-        for partition in range(sender.partitions):
-            sender.send(None, value, time_ms, partition)
+    with closing(senders.connect(bootstrap, topic, fast=False)) as sender:
+        produce.beat(sender, time_ms)
         sender.flush()
         return sender.partitions
-    finally:
-        sender.close()
 
 
 class Traffic:
-    """One block of clicks on its way, over `seconds` of wall time, on a thread."""
+    """Clicks on their way, hardened with D1 to D3, on a thread; `knobs` are the replay's (`produce.Knobs`)."""
 
-    def __init__(self, bootstrap: str, topic: str, events: list[Event], seed: str, seconds: float) -> None:
+    def __init__(self, bootstrap: str, topic: str, events: Iterable[Event], seed: str, **knobs: Any) -> None:
         self._error: Exception | None = None
         self._report: produce.ReplayReport | None = None
-        self._what = bootstrap, topic, events, seed, seconds
-        self._thread = threading.Thread(target=self._send, name="traffic", daemon=True)
+        stream = hard(events, random.Random(f"{seed}/hard"))
+        send = partial(produce.replay, bootstrap, topic, stream, watermark_delay_s=DELAY_S, seed=seed, **HARD, **knobs)
+        self._thread = threading.Thread(target=self._run, args=[send], name="traffic", daemon=True)
         self._thread.start()
 
     @property
@@ -197,19 +192,8 @@ class Traffic:
             raise self._error or ServiceError("the traffic ended without a report")
         return self._report
 
-    def _send(self) -> None:
-        bootstrap, topic, events, seed, seconds = self._what
-        span_s = (events[-1]["event_time_ms"] - events[0]["event_time_ms"]) / 1000
-        stream = hard(events, random.Random(f"{seed}/hard"))
+    def _run(self, send: Callable[[], produce.ReplayReport]) -> None:
         try:
-            self._report = produce.replay(
-                bootstrap,
-                topic,
-                stream,
-                watermark_delay_s=DELAY_S,
-                speed=span_s / seconds,
-                seed=seed,
-                **HARD,
-            )
+            self._report = send()
         except Exception as error:
             self._error = error

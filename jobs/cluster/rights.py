@@ -25,7 +25,7 @@ def redis_acl(hashed: Mapping[str, str], project: str) -> str:
     return "\n".join(["user default off", *lines, ""])
 
 
-GROUPS = {"features": "liveshelf-features", "rankings": "liveshelf-rankings"}  # consumer groups, as in jobs/session_*.py
+GROUPS = {"features": "liveshelf-features", "rankings": "liveshelf-rankings"}  # consumer groups
 
 
 class Right(NamedTuple):

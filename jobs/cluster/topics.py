@@ -83,6 +83,12 @@ def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     return {place.partition: each.offset for place, each in found.items() if place.topic == topic}
 
 
+def has_read(bootstrap: str, group: str, topic: str, ends: Mapping[int, int]) -> bool:
+    """Whether a consumer group has committed these ends; what is empty needn't be read."""
+    read = committed(bootstrap, group, topic)
+    return all(read.get(partition, 0) >= end for partition, end in ends.items())
+
+
 # A broker that nobody has asked before first makes the topic in which it keeps offsets, and says so until it has.
 @retry(
     retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retriable),

@@ -4,12 +4,11 @@ import time
 from typing import NamedTuple
 
 import msgspec
-from kafka import KafkaAdminClient, TopicPartition
 
-from jobs import connections
+from jobs.cluster import topics
 from jobs.cluster.flink import operator_counter
+from jobs.cluster.rights import GROUPS
 from jobs.cluster.runtime import Runtime
-from jobs.cluster.topics import end_offsets
 from jobs.errors import ServiceError
 from jobs.events import HEARTBEAT
 from jobs.settings import Settings
@@ -52,27 +51,14 @@ def wait_processed(settings: Settings, running: Runtime) -> dict[int, int]:
     They commit what they have read with each checkpoint, and a checkpoint waits for all that follows from it: features
     and lists are in Redis, letters and log records in Kafka. Raises ServiceError after `PROCESSED_LIMIT_S`.
     """
-    from jobs.session_features import GROUP as FEATURES  # imports PyFlink, which takes a second that is waited anyway
-    from jobs.session_rankings import GROUP as RANKINGS
-
-    end = end_offsets(running.kafka_bootstrap, settings.events_topic)
-    admin = KafkaAdminClient(**connections.kafka_python(running.kafka_bootstrap))
-    deadline_s = time.monotonic() + PROCESSED_LIMIT_S
-    try:
-        while not all(_has_read(admin, group, settings.events_topic, end) for group in (FEATURES, RANKINGS)):
-            if time.monotonic() > deadline_s:
-                what = f"the jobs haven't read {settings.events_topic!r} to its end in {PROCESSED_LIMIT_S:.0f} s"
-                raise ServiceError(what, f"look at the logs in {settings.state_dir / 'flink' / 'log'}")
-            time.sleep(0.2)
-    finally:
-        admin.close()
+    bootstrap, topic = running.kafka_bootstrap, settings.events_topic
+    end, deadline_s = topics.end_offsets(bootstrap, topic), time.monotonic() + PROCESSED_LIMIT_S
+    while not all(topics.has_read(bootstrap, group, topic, end) for group in GROUPS.values()):
+        if time.monotonic() > deadline_s:
+            what = f"the jobs haven't read {topic!r} to its end in {PROCESSED_LIMIT_S:.0f} s"
+            raise ServiceError(what, f"look at the logs in {settings.state_dir / 'flink' / 'log'}")
+        time.sleep(0.2)
     return end
-
-
-def _has_read(admin: KafkaAdminClient, group: str, topic: str, end: dict[int, int]) -> bool:
-    committed = admin.list_group_offsets(group)[group]
-    read = {each: committed.get(TopicPartition(topic, each)) for each in end}
-    return all(read[each] is not None and read[each].offset >= end[each] for each in end if end[each])
 
 
 def counts(settings: Settings, running: Runtime, end: dict[int, int]) -> Counts:

@@ -159,6 +159,13 @@ def hardened(events: Iterable[Event], how: Knobs) -> Iterator[Record]:
     return stream
 
 
+def beat(sender: Sender, time_ms: int) -> None:
+    """Send a heartbeat to each partition: nothing from before `time_ms` follows."""
+    value = msgspec.json.encode({"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": time_ms})
+    for partition in range(sender.partitions):
+        sender.send(None, value, time_ms, partition)
+
+
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
@@ -240,11 +247,7 @@ class _Run:
 
     def _heartbeat(self, time_ms: int) -> None:
         """To every partition. At `position - shuffle` it makes nothing late: whatever follows is newer than that."""
-        time_ms = max(1, time_ms)
-        beat = {"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": time_ms}
-        value = msgspec.json.encode(beat)
-        for partition in range(self._sender.partitions):
-            self._sender.send(None, value, time_ms, partition)
+        beat(self._sender, max(1, time_ms))
         self.report.heartbeats += self._sender.partitions
         self._next_heartbeat_s = time.monotonic() + self._heartbeat_every_s
         self._since_heartbeat = 0

@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # onnxruntime takes 0.3 s to import
 LAST_EVENTS = 50  # arrivals of a visitor that the ranker keeps
 BATCH = 256
 POPULAR = "popular"
-NO_CONSENT = "no_consent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,8 @@
 """From a page in a real Chromium to the list in Redis: tracker, collector, Kafka, the rankings job."""
 
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +15,7 @@ from jobs.settings import Settings
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration" / "collect"))
 
 import chromium
-from chromium import Chromium
+from chromium import Chromium, served
 from collecting import KEY, RunningCollector
 
 pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium here: apt-get install chromium")
@@ -29,24 +26,8 @@ PAGE = """<!doctype html><title>shop</title>
 """
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 class Kafka(NamedTuple):
     bootstrap: str
-
-
-@pytest.fixture
-def pages(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder that is served, and its origin."""
-    folder = tmp_path / "pages"
-    folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def wait_for(read: Callable[[], Shelf], limit_s: float = 30, **wanted: object) -> Shelf:
@@ -59,19 +40,20 @@ def wait_for(read: Callable[[], Shelf], limit_s: float = 30, **wanted: object) -
         time.sleep(0.1)
 
 
-def test_pages_change_a_visitors_list_from_the_first_one_with_their_consent_until_they_opt_out(scenario, pages, tmp_path):
-    folder, origin = pages
+def test_pages_change_a_visitors_list_from_the_first_one_with_their_consent_until_they_opt_out(scenario, tmp_path):
     scenario.settings.consent = "required"
     scenario.start("rankings")
     topics = {name: getattr(scenario.settings, name) for name in ("events_topic", "consent_topic", "consent")}
-    (tmp_path / "collector").mkdir()
+    for name in ("collector", "pages"):
+        (tmp_path / name).mkdir()
     kafka = Kafka(scenario.runtime.kafka_bootstrap)
     with (
+        served(tmp_path / "pages") as origin,
         RunningCollector(kafka, tmp_path / "collector", origins=origin, **topics) as collector,
         Chromium(tmp_path / "profile") as browser,
     ):
         for item in ITEMS:
-            (folder / f"{item}.html").write_text(PAGE.format(item=item, collector=collector.url, key=KEY))
+            (tmp_path / "pages" / f"{item}.html").write_text(PAGE.format(item=item, collector=collector.url, key=KEY))
         browser.open(f"{origin}/{ITEMS[0]}.html")
         cookie = browser.run("/ls_id=([^;]+)/.exec(document.cookie)[1]")
         reader = ShelfReader(scenario.runtime.redis_url)

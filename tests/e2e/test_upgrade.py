@@ -10,20 +10,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from kafka import KafkaAdminClient
 from saved_events import Expected, Outcome
 from saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 
 from jobs import connections, submit
-from jobs.cluster import flink
+from jobs.cluster import flink, topics
 from jobs.cluster.keep import MARK
-from jobs.cluster.topics import end_offsets
-from jobs.events import HEARTBEAT, SCHEMA_VERSION, Event
+from jobs.cluster.rights import GROUPS
+from jobs.events import Event
 from jobs.features import plan
 from jobs.features.definitions import feature_store
 from jobs.rankings.reader import ShelfReader
 from jobs.replay import senders
-from jobs.replay.produce import shifted
+from jobs.replay.produce import beat, shifted
 from jobs.replay.sources import read
 from jobs.verify.run import verify
 
@@ -45,24 +44,19 @@ def go_on(scenario, job: submit.Job, savepoint: str | None, parallelism: int = 1
 def wait_read(scenario, *jobs: submit.Job, limit_s: float = 120) -> None:
     """Until checkpoints of these jobs hold all that was sent."""
     topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
-    ends, deadline_s = end_offsets(bootstrap, topic), time.monotonic() + limit_s
-    with closing(KafkaAdminClient(**connections.kafka_python(bootstrap))) as admin:
-        for job in jobs:
-            while {place.partition: each.offset for place, each in admin.list_group_offsets(f"liveshelf-{job}")[
-                f"liveshelf-{job}"
-            ].items() if place.topic == topic} != ends:  # fmt: skip
-                assert time.monotonic() < deadline_s, f"{job} hasn't read {ends}"
-                time.sleep(0.2)
+    ends, deadline_s = topics.end_offsets(bootstrap, topic), time.monotonic() + limit_s
+    while not all(topics.has_read(bootstrap, GROUPS[job], topic, ends) for job in jobs):
+        assert time.monotonic() < deadline_s, f"{jobs} haven't read {ends}"
+        time.sleep(0.2)
 
 
 def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
     """In their order, and at the end a heartbeat in each partition."""
-    beat = {"schema_version": SCHEMA_VERSION, "event_type": HEARTBEAT, "event_time_ms": final_ms}
     with closing(senders.connect(scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, fast=False)) as sender:
         for event in events:
             sender.send(event["visitor_id"].encode(), msgspec.json.encode(event), event["event_time_ms"])
-        for partition in range(sender.partitions if final_ms else 0):
-            sender.send(None, msgspec.json.encode(beat), final_ms, partition)
+        if final_ms:
+            beat(sender, final_ms)
         sender.flush()
 
 

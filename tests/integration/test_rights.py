@@ -46,7 +46,6 @@ def redis_as(running: Runtime, user: str) -> redis.Redis:
     return connections.redis_client(as_user(running.redis_url, user))
 
 
-WRITE_LIST = ("SET", LIST, "1", "PXAT", "99999999999999")
 # command → the users who may
 REDIS: dict[tuple, set[str]] = {
     ("GET", LIST): {"app", "job", "admin"},

@@ -1,11 +1,15 @@
-"""A real Chromium without a window, driven over its DevTools protocol: no WebDriver, no Playwright."""
+"""A real Chromium without a window, driven over its DevTools protocol (no WebDriver, no Playwright), and pages for it."""
 
 import itertools
 import json
 import shutil
 import subprocess
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +26,20 @@ ARGUMENTS = (
 def program() -> str | None:
     """Where Chromium is, if it is."""
     return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The origin at which a folder's pages are."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 class Chromium:

@@ -1,17 +1,14 @@
 """The script for pages in a real Chromium: what a visitor does in the page lies in Kafka, or doesn't when they say no."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import chromium
 import pytest
-from chromium import Chromium
+from chromium import Chromium, served
 from collecting import KEY, Broker, RunningCollector
 
 from jobs.events import parse
@@ -30,24 +27,18 @@ ITEM = 'data-item_id="lamp-7" data-category="lamps" data-price_minor="1299" data
 AGREED = 'data-consent="granted"'
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def shop(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Shop"]:
     """A shop's pages on a server of their own, and a collector that knows its origin."""
     folder = tmp_path_factory.mktemp("shop")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        origin = f"http://127.0.0.1:{server.server_port}"
-        with RunningCollector(broker, tmp_path_factory.mktemp("collector"), origins=origin) as collector:
-            for name, item, consent in (("lamp", ITEM, AGREED), ("plain", "", AGREED), ("asking", ITEM, "")):
-                text = PAGE.format(item=item, consent=consent, collector=collector.url, key=KEY)
-                (folder / f"{name}.html").write_text(text)
-            yield Shop(origin, collector, broker)
-        server.shutdown()
+    with (
+        served(folder) as origin,
+        RunningCollector(broker, tmp_path_factory.mktemp("collector"), origins=origin) as collector,
+    ):
+        for name, item, consent in (("lamp", ITEM, AGREED), ("plain", "", AGREED), ("asking", ITEM, "")):
+            text = PAGE.format(item=item, consent=consent, collector=collector.url, key=KEY)
+            (folder / f"{name}.html").write_text(text)
+        yield Shop(origin, collector, broker)
 
 
 class Shop:
