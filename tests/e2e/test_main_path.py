@@ -24,10 +24,10 @@ from jobs.verify.slice import read_slice
 HARD = {"shuffle_within_s": 60, "duplicate": 0.02, "corrupt": 0.01, "seed": 1}
 
 
-def replay_retailrocket(scenario, folder: Path, delay_s: int, speed: float | None = None) -> ReplayReport:
+def replay_retailrocket(scenario, folder: Path, delay_s: int, **how: float) -> ReplayReport:
     return replay(
         scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, read("retailrocket", data_dir=folder),
-        speed=speed, shift_to_now=True, watermark_delay_s=delay_s, **HARD,
+        shift_to_now=True, watermark_delay_s=delay_s, **HARD, **how,
     )  # fmt: skip
 
 
@@ -54,10 +54,10 @@ def test_every_feature_and_list_of_46350_shuffled_repeated_and_corrupted_events_
 
 def test_late_events_are_kept_and_left_out_by_job_and_oracle_alike(scenario, retailrocket):
     scenario.start()
-    sent = replay_retailrocket(scenario, retailrocket, delay_s=1)
+    sent = replay_retailrocket(scenario, retailrocket, delay_s=1, limit=10_000)
     report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert_equal_to_the_oracle(report, sent)
-    assert report.counts["late"] > 10_000
+    assert report.counts["late"] > 2_000
     assert scenario.failures() == []
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,7 +39,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def running(settings: Settings) -> Runtime:
     running = bring_up(settings)
-    ids = [submit.submit(settings, running, job) for job in submit.JOBS]
+    with ThreadPoolExecutor() as beside:
+        ids = beside.map(lambda job: submit.submit(settings, running, job), submit.JOBS)
     for each in ids:
         submit.wait_running(running, each, limit_s=180)
     return running
