@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -165,8 +166,9 @@ def submit(
         )
     if job == "features":
         plan.keep_submitted(settings.state_dir)
+    _keep_config(settings, job)
     changes.keep(settings.state_dir, job, _config_path(settings, job))
-    argv = again(settings.state_dir, wanted.argv, from_savepoint)
+    argv = again(settings, job, wanted.argv, from_savepoint)
     note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", at_s)
     submitted.note(settings.state_dir, note)
     return found[1]
@@ -181,9 +183,20 @@ def _mark_begun(runtime: Runtime, job: Job) -> float:
     return at_s
 
 
-def again(state_dir: Path, argv: list[str], from_savepoint: str | None) -> list[str]:
-    """A submission's arguments without its starting point, and with the kept plan: a dry run writes the wanted one anew."""
-    kept = {str(plan.wanted_path(state_dir)): str(plan.submitted_path(state_dir))}
+def _keep_config(settings: Settings, job: Job) -> None:
+    kept = submitted.config_path(settings.state_dir, job)
+    partial = kept.with_suffix(".partial")
+    shutil.copy(_config_path(settings, job), partial)  # with its mode: it may hold addresses with passwords
+    partial.replace(kept)
+
+
+def again(settings: Settings, job: Job, argv: list[str], from_savepoint: str | None) -> list[str]:
+    """A submission's arguments without its starting point, with plan and configuration that no later dry run writes anew."""
+    kept = {
+        plan.wanted_path(settings.state_dir): plan.submitted_path(settings.state_dir),
+        _config_path(settings, job): submitted.config_path(settings.state_dir, job),
+    }
+    kept = {str(wanted): str(own) for wanted, own in kept.items()}
     return [kept.get(each, each) for each in argv if each not in ("-s", from_savepoint)]
 
 

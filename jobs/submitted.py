@@ -68,9 +68,14 @@ def forget(state_dir: Path, *jobs: str) -> None:
         _file(state_dir, job).unlink(missing_ok=True)
 
 
+def config_path(state_dir: Path, job: str) -> Path:
+    """The configuration of the job that was submitted last; a dry run writes another one anew."""
+    return state_dir.resolve() / "jobs" / f"{job}.submitted.config.json"
+
+
 def config(state_dir: Path, job: str) -> Config:
     """Raises `ServiceError` when no such job was ever submitted from this state folder."""
-    file = state_dir / "jobs" / f"{job}.config.json"
+    file = config_path(state_dir, job)
     if not file.is_file():
         raise ServiceError(f"no {job} job was submitted from {state_dir}", f"liveshelf submit {job}")
     return msgspec.json.decode(file.read_bytes(), type=Config)

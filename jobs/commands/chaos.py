@@ -45,7 +45,8 @@ def chaos(
     end_on_signals()
     folder = settings.state_dir / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
-    again = f"liveshelf chaos --profile {profile} --seed {seed} --seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
+    how = f"--minutes {minutes:g}" if profile == "soak" else f"--seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
+    again = f"liveshelf chaos --profile {profile} --seed {seed} {how}"
     note(f"to repeat it: {again}")
     names = [name.strip() for name in scenario.split(",") if name.strip()]
 

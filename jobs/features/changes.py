@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
-from jobs.settings import Settings
+from jobs.settings import MAX_WINDOW_EVENTS, Settings
 
 Job = Literal["features", "rankings"]
 ANEW = "submit without a savepoint: the topic is replayed from its start"
@@ -128,6 +128,7 @@ class Chosen(msgspec.Struct, frozen=True):
     session_gap_s: int
     dedup_horizon_s: int
     model_dir: str
+    max_window_events: int = MAX_WINDOW_EVENTS  # what was kept before it was there is read, too
 
     @classmethod
     def of(cls, settings: Settings) -> "Chosen":
@@ -138,7 +139,11 @@ class Chosen(msgspec.Struct, frozen=True):
 
 DIVIDED = "all state is kept and divided anew"
 HARMLESS: dict[Job, dict[str, str]] = {
-    "features": {"parallelism": DIVIDED, "dedup_horizon_s": "all state is kept; ids are remembered for twice the new time"},
+    "features": {
+        "parallelism": DIVIDED,
+        "dedup_horizon_s": "all state is kept; ids are remembered for twice the new time",
+        "max_window_events": "all state is kept; windows are cut to a smaller one at their next event, or fill up",
+    },
     "rankings": {
         "parallelism": DIVIDED,
         "session_gap_s": "all state is kept; it cuts each visitor's next list",

@@ -108,7 +108,7 @@ BOTH = {"shelf:{a}:home", "shelf:{b}:home"}
 @pytest.fixture
 def keeper(tmp_path: Path, config: Config) -> Keeper:
     submitted.note(tmp_path, RANKINGS)
-    (tmp_path / "jobs" / "rankings.config.json").write_bytes(msgspec.json.encode(config))
+    submitted.config_path(tmp_path, "rankings").write_bytes(msgspec.json.encode(config))
     return Keeper(tmp_path, "http://127.0.0.1:1")
 
 
@@ -139,7 +139,7 @@ def test_a_repair_that_died_is_done_again(keeper: Keeper, client: redis.Redis) -
 
 def test_a_job_isnt_started_again_while_redis_has_all_since_it_began(keeper: Keeper, client: redis.Redis, tmp_path: Path) -> None:
     job = Submitted("features", "f1", ["flink", "run", "-d"], {}, at_s=NOW_MS / 1000)
-    (tmp_path / "jobs" / "rankings.config.json").rename(tmp_path / "jobs" / "features.config.json")
+    submitted.config_path(tmp_path, "rankings").rename(submitted.config_path(tmp_path, "features"))
     checkpoint = tmp_path / "flink" / "checkpoints" / "f1" / "chk-1"
     checkpoint.mkdir(parents=True)
     (checkpoint / "_metadata").touch()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs import submit
+from jobs import submit, submitted
 from jobs.cluster.runtime import Runtime
 from jobs.errors import SettingsError
 from jobs.features import changes, plan
@@ -19,18 +19,12 @@ def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job,
         submit.submission(Settings(state_dir=tmp_path, consent_topic="asked"), Runtime(), job, "savepoint")
 
 
-def test_a_job_that_is_started_again_has_the_plan_that_it_was_submitted_with_whatever_a_dry_run_wrote_since(tmp_path):
-    wanted, kept = plan.wanted_path(tmp_path), plan.submitted_path(tmp_path)
-    argv = ["flink", "run", "-d", "-s", "file:///first", "-py", "job.py", "--config", "c.json", "--plan", str(wanted)]
-    assert submit.again(tmp_path, argv, "file:///first") == [
-        "flink",
-        "run",
-        "-d",
-        "-py",
-        "job.py",
-        "--config",
-        "c.json",
-        "--plan",
-        str(kept),
+def test_a_job_that_is_started_again_has_what_it_was_submitted_with_whatever_a_dry_run_wrote_since(tmp_path):
+    settings, wanted = Settings(state_dir=tmp_path), plan.wanted_path(tmp_path)
+    config = tmp_path / "jobs" / "features.config.json"
+    argv = ["flink", "run", "-d", "-s", "file:///first", "-py", "job.py", "--config", str(config), "--plan", str(wanted)]
+    kept = [str(submitted.config_path(tmp_path, "features")), str(plan.submitted_path(tmp_path))]
+    assert submit.again(settings, "features", argv, "file:///first") == [
+        *("flink", "run", "-d", "-py", "job.py", "--config", kept[0], "--plan", kept[1]),
     ]
-    assert wanted != kept
+    assert not {str(config), str(wanted)} & set(kept)

@@ -219,10 +219,12 @@ def test_changed_settings_of_each_submitted_job_are_told_with_its_name(tmp_path)
     for job in ("features", "rankings"):
         before.save(tmp_path / "jobs" / "config.json")
         changes.keep(tmp_path, job, tmp_path / "jobs" / "config.json")
-    problems, carried = lint.lint(Settings(state_dir=tmp_path, parallelism=2, consent_topic="asked", session_gap_s=60))
+    changed = {"parallelism": 2, "consent_topic": "asked", "session_gap_s": 60, "max_window_events": 10_000}
+    problems, carried = lint.lint(Settings(state_dir=tmp_path, **changed))
     assert [each[:2] for each in problems] == [("features job", "consent_topic"), ("rankings job", "consent_topic")]
     assert [each[:3] for each in carried] == [
         ("features job", "parallelism", "1 became 2"),
+        ("features job", "max_window_events", "5000 became 10000"),
         ("rankings job", "parallelism", "1 became 2"),
         ("rankings job", "session_gap_s", "1800 became 60"),
     ]
