@@ -118,6 +118,9 @@ SETTINGS = {
     "parallelism": (2, ("features job", "rankings job"), "all state is kept and divided anew"),
     "session_gap_s": (60, ("rankings job",), "all state is kept; it cuts each visitor's next list"),
     "dedup_horizon_s": (60, ("features job",), "all state is kept; ids are remembered for twice the new time"),
+    "max_window_events": (
+        100, ("features job",), "all state is kept; windows are cut to a smaller one at their next event, or fill up",
+    ),
     "model_dir": ("other", ("rankings job",), "all state is kept: it holds events, nothing of a model"),
 }
 
