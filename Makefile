@@ -9,6 +9,9 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3 python; do \
 # What is never imported needn't be compiled: that is most of torch and of MLflow.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
 
+# Set-up compiles nothing beforehand, so the first import must: without this, each process would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test train-env bench lint clean
 
