@@ -167,7 +167,6 @@ def submit(
     if job == "features":
         plan.keep_submitted(settings.state_dir)
     _keep_config(settings, job)
-    changes.keep(settings.state_dir, job, _config_path(settings, job))
     argv = again(settings, job, wanted.argv, from_savepoint)
     note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", at_s)
     submitted.note(settings.state_dir, note)

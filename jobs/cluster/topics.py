@@ -84,8 +84,12 @@ def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
 
 
 def has_read(bootstrap: str, group: str, topic: str, ends: Mapping[int, int]) -> bool:
-    """Whether a consumer group has committed these ends; what is empty needn't be read."""
-    read = committed(bootstrap, group, topic)
+    """Whether a consumer group has committed these ends."""
+    return reaches(committed(bootstrap, group, topic), ends)
+
+
+def reaches(read: Mapping[int, int], ends: Mapping[int, int]) -> bool:
+    """Whether what was `committed` goes up to these ends; what is empty needn't be read."""
     return all(read.get(partition, 0) >= end for partition, end in ends.items())
 
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from jobs import submitted
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
 from jobs.settings import MAX_WINDOW_EVENTS, Settings
 
@@ -166,17 +167,7 @@ def of_settings(job: Job, before: Chosen, now: Chosen) -> list[Change]:
     return [change._replace(view=f"{job} job") for change in told]
 
 
-def keep(state_dir: Path, job: Job, config: Path) -> None:
-    """Remember what a job was submitted with, of its configuration (`JobConfig`)."""
-    chosen = msgspec.json.decode(config.read_bytes(), type=Chosen)
-    _path(state_dir, job).write_bytes(msgspec.json.format(msgspec.json.encode(chosen), indent=1))
-
-
 def kept(state_dir: Path, job: Job) -> Chosen | None:
     """What a job was submitted with last; None where none was submitted from this state folder."""
-    path = _path(state_dir, job)
+    path = submitted.config_path(state_dir, job)
     return msgspec.json.decode(path.read_bytes(), type=Chosen) if path.is_file() else None
-
-
-def _path(state_dir: Path, job: Job) -> Path:
-    return state_dir.resolve() / "jobs" / f"{job}.kept.json"

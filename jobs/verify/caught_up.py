@@ -20,7 +20,7 @@ def wait_caught_up(bootstrap: str, topic: str, deadline_s: float) -> None:
     before, moved_s = None, time.monotonic()
     while time.monotonic() < deadline_s:
         committed = [topics.committed(bootstrap, group, topic) for group in GROUPS.values()]
-        behind = [each for each in committed if each and any(each.get(place, 0) < end for place, end in ends.items())]
+        behind = [each for each in committed if each and not topics.reaches(each, ends)]
         if committed != before:
             before, moved_s = committed, time.monotonic()
         if not behind or time.monotonic() - moved_s > PATIENCE_S:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from jobs import connections, submit
+from jobs import connections, submit, submitted
 from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.features import plan
@@ -101,7 +101,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
-    for kept in (plan.submitted_path(settings.state_dir), *(settings.state_dir / "jobs").glob("*.kept.json")):
+    configs = [submitted.config_path(settings.state_dir, job) for job in submit.JOBS]
+    for kept in (plan.submitted_path(settings.state_dir), *configs):
         kept.unlink(missing_ok=True)
     connections.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})

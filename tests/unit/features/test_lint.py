@@ -10,10 +10,11 @@ from feast.types import Array, Float64, Int64, String
 from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, output, session_view, view, view_plan, views_sum
 
 from jobs.errors import DefinitionError
-from jobs.features import changes, lint, plan
+from jobs.features import lint, plan
 from jobs.features.definitions import from_files
 from jobs.job_config import JobConfig
 from jobs.settings import Settings
+from jobs.submitted import config_path
 
 ENTITIES = [VISITOR, ITEM]
 VISITOR_ID = Field(name="visitor_id", dtype=String)
@@ -217,8 +218,7 @@ def test_a_change_that_a_savepoint_carries_over_is_no_problem_and_is_told(tmp_pa
 def test_changed_settings_of_each_submitted_job_are_told_with_its_name(tmp_path):
     before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop", context_features=[])
     for job in ("features", "rankings"):
-        before.save(tmp_path / "jobs" / "config.json")
-        changes.keep(tmp_path, job, tmp_path / "jobs" / "config.json")
+        before.save(config_path(tmp_path, job))
     changed = {"parallelism": 2, "consent_topic": "asked", "session_gap_s": 60, "max_window_events": 10_000}
     problems, carried = lint.lint(Settings(state_dir=tmp_path, **changed))
     assert [each[:2] for each in problems] == [("features job", "consent_topic"), ("rankings job", "consent_topic")]
