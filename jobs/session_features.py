@@ -33,7 +33,8 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     table_env.execute_sql(source.source_table(config, GROUP, plan.delay_ms, config.source_options))
     _once(table_env, "sequenced", sql.sequenced(plan), row_time="ts")
     _letters(table_env, config, plan).attach_as_datastream()
-    _once(table_env, "counted", sql.counted(plan), row_time="ts")
+    table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION first_within AS 'liveshelf.FirstWithin' LANGUAGE JAVA")
+    _once(table_env, "counted", sql.counted(plan, config.dedup_horizon_s), row_time="ts")
     _controls(table_env, config)
     feature_rows(table_env, plan, config.max_window_events, sql.column_types())
     write = udf(

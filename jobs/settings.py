@@ -66,7 +66,7 @@ class Settings(BaseSettings):
 
     session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
-    dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time counts once")
+    dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time (of event time) counts once")
     max_window_events: int = Field(
         MAX_WINDOW_EVENTS, gt=0, le=1_000_000,
         description="newest events that a time window of one entity holds, and distinct values that a session counts",

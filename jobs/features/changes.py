@@ -142,7 +142,7 @@ DIVIDED = "all state is kept and divided anew"
 HARMLESS: dict[Job, dict[str, str]] = {
     "features": {
         "parallelism": DIVIDED,
-        "dedup_horizon_s": "all state is kept; ids are remembered for twice the new time",
+        "dedup_horizon_s": "all state is kept; ids are remembered for the new time",
         "max_window_events": "all state is kept; windows are cut to a smaller one at their next event, or fill up",
     },
     "rankings": {

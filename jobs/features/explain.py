@@ -18,7 +18,7 @@ def explain_view(settings: Settings, name: str) -> str:
         raise DefinitionError(f"no view {name!r}", f"defined are {', '.join(view.name for view in plan.views)}")
     operator = next(each for each in plan.operators() if view in each.views)
     state = f"State per key\n{_state(view, settings.max_window_events)}"
-    statements = _statements(operator, plan, settings.max_window_events)
+    statements = _statements(operator, plan, settings)
     return "\n\n".join([_head(view, plan), statements, state, _fields(view, operator)])
 
 
@@ -59,10 +59,11 @@ def _head(view: ViewPlan, plan: FeaturePlan) -> str:
     return f"{view.name}: per {view.entity}, {frame}\nfresh to {plan.delay_ms} ms of event time (watermark delay)"
 
 
-def _statements(operator: Operator, plan: FeaturePlan, cap: int) -> str:
+def _statements(operator: Operator, plan: FeaturePlan, settings: Settings) -> str:
+    cap = settings.max_window_events
     steps = {
         "sequenced": sql.sequenced(plan),
-        "counted": sql.counted(plan),
+        "counted": sql.counted(plan, settings.dedup_horizon_s),
         "facts": sql.facts(plan),
         f"{operator.key}_events": sql.operator_events(operator, sql.column_types()),
         f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator, cap),

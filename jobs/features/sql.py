@@ -41,15 +41,18 @@ def late(plan: FeaturePlan) -> str:
     return f"((event_time_ms <= newest_ms - {plan.delay_ms} OR ts <= CURRENT_WATERMARK(ts)) IS TRUE)"
 
 
-def counted(plan: FeaturePlan) -> str:
-    """The events that count: accepted, on time, the first with its id.
+def counted(plan: FeaturePlan, horizon_s: int) -> str:
+    """The events that count: accepted, on time, the first with its id within `horizon_s` of event time.
 
     By the id's digest, because the state outlives an erasure and an id may tell whose it was.
     """
     names = ", ".join(f"`{name}`" for name in (*event_fields(plan), *PLACE))
+    digest, horizon_ms = "MD5(event_id) AS id_digest", f"CAST({horizon_s * 1000} AS BIGINT)"
+    on_time = f"SELECT *, {digest}, CURRENT_WATERMARK(ts) AS passed FROM sequenced WHERE {TAKEN} AND NOT {late(plan)}"
+    bucket = f"PARTITION BY SUBSTR(id_digest, 1, {BUCKET_DIGITS})"
     return (
-        f"SELECT ts, {names} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY id_digest ORDER BY proc ASC) AS copy "
-        f"FROM (SELECT *, MD5(event_id) AS id_digest FROM sequenced WHERE {TAKEN} AND NOT {late(plan)})) WHERE copy = 1"
+        f"SELECT ts, {names} FROM (SELECT *, first_within(id_digest, event_time_ms, {horizon_ms}, passed) OVER ({bucket} "
+        f"ORDER BY proc ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS is_first FROM ({on_time})) WHERE is_first"
     )
 
 
@@ -75,6 +78,7 @@ def event_fields(plan: FeaturePlan) -> list[str]:
 
 PERSON = "visitor_id"
 PLACE = ("kafka_partition", "kafka_offset", "consent")
+BUCKET_DIGITS = 4  # hexadecimal: 65,536 keys of state, where each id by itself would be one
 FUNCTIONS = {
     "trailing_features": "liveshelf.TrailingFeatures",
     "sliding_features": "liveshelf.SlidingFeatures",

@@ -63,7 +63,7 @@ def remaining(settings: Settings, bootstrap: str, at_ms: int, checkpoints: Itera
         Remains(f"topic {settings.consent_topic}", "the erasure itself: id and time, or a replay would revive it", None),
         *_checkpoints(settings, at_ms, checkpoints),
         Remains("state of items and categories", "a digest of the id, to count visitors", at_ms + longest_ms),
-        Remains("state of deduplication", "digests of event ids", at_ms + 2 * settings.dedup_horizon_s * 1000),
+        Remains("state of deduplication", "digests of event ids", at_ms + 3 * settings.dedup_horizon_s * 1000),
         Remains("models", "what versions trained before have learned; the next training leaves the person out", None),
     ]
 

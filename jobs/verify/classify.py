@@ -57,6 +57,7 @@ def classify(
     records: Iterable[Record],
     delay_ms: int,
     *,
+    horizon_ms: int = 86_400_000,
     refused_as_future: Collection[Position] = (),
     now_ms: int | None = None,
     max_skew_ms: int = 300_000,
@@ -66,7 +67,8 @@ def classify(
     """Walks each partition in offset order; `records` come sorted by (partition, offset).
 
     An accepted record is late when its event time is at most the highest so far (its own included) minus `delay_ms`.
-    Of the on-time ones the first with an event_id counts. Heartbeats move event time and are never late.
+    Of the on-time ones the first with an event_id counts, and again one that is `horizon_ms` newer than it. Heartbeats
+    move event time and are never late.
     An event too far in the future for the job's clock may not be so any more now: `refused_as_future` holds the places
     where the job said so. `consents` as they stand now; nobody has withdrawn if there are none.
     `reduced` says what is kept of an event that counts.
@@ -74,7 +76,7 @@ def classify(
     consents = consents or Consents("assumed")
     entries: list[Entry] = []
     newest_ms: dict[int, int] = {}
-    counted_ids: set[str] = set()
+    counted_ms: dict[str, int] = {}
     for record in records:
         parsed = parse(record.value, now_ms, max_skew_ms)
         if not isinstance(parsed, Refusal) and record.position in refused_as_future:
@@ -88,18 +90,19 @@ def classify(
         verdict = "counts"
         if parsed["event_type"] != HEARTBEAT:
             verdict = consents.verdict(parsed["visitor_id"], *record.position, event_time_ms)
-        kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ids)
+        kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ms, horizon_ms)
         kept = reduced(parsed) if kind == "counted" else parsed
         entries.append(Entry(record, kind, event=kept, forgotten=verdict == "forgotten"))
     return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
 
 
-def _kind(event: Event, late: bool, counted_ids: set[str]) -> Kind:
+def _kind(event: Event, late: bool, counted_ms: dict[str, int], horizon_ms: int) -> Kind:
     if event["event_type"] == HEARTBEAT:
         return "heartbeat"
     if late:
         return "late"
-    if event["event_id"] in counted_ids:
+    event_id, time_ms = event["event_id"], event["event_time_ms"]
+    if event_id in counted_ms and time_ms < counted_ms[event_id] + horizon_ms:
         return "duplicate"
-    counted_ids.add(event["event_id"])
+    counted_ms[event_id] = time_ms
     return "counted"

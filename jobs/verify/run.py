@@ -104,6 +104,7 @@ def verify_once(checked: Checked) -> Report:
     classified = classify(
         events.records,
         checked.views[0].delay_ms,
+        horizon_ms=settings.dedup_horizon_s * 1000,
         refused_as_future=conservation.refused_as_future(dead),
         max_skew_ms=settings.max_clock_skew_s * 1000,
         consents=consents,

@@ -117,7 +117,7 @@ SETTINGS = {
     "consent_topic": ("asked", ("features job", "rankings job"), ""),
     "parallelism": (2, ("features job", "rankings job"), "all state is kept and divided anew"),
     "session_gap_s": (60, ("rankings job",), "all state is kept; it cuts each visitor's next list"),
-    "dedup_horizon_s": (60, ("features job",), "all state is kept; ids are remembered for twice the new time"),
+    "dedup_horizon_s": (60, ("features job",), "all state is kept; ids are remembered for the new time"),
     "max_window_events": (
         100, ("features job",), "all state is kept; windows are cut to a smaller one at their next event, or fill up",
     ),
