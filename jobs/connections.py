@@ -123,12 +123,23 @@ def flink_table(address: str) -> dict[str, str]:
     }
 
 
+class _Login(redis.CredentialProvider):
+    """Name and password of a Redis user, read for each connection: after a change of passwords nobody needs a restart."""
+
+    def __init__(self, to: Address) -> None:
+        self._to = to
+        self.get_credentials()  # a folder without the secret is told at once
+
+    def get_credentials(self) -> tuple[str, str]:
+        return self._to.user, self._to.password("redis")
+
+
 def redis_client(address: str, **options: Any) -> redis.Redis:
-    """A client of redis-py."""
+    """A client of redis-py. Raises `SettingsError` where the address names a folder that hasn't the user's password."""
     to = Address.of(address)
     if not to.secrets:
         return redis.Redis.from_url(address, **options)
-    return redis.Redis.from_url(str(to._replace(secrets="")), **_redis_options(to), **options)
+    return redis.Redis.from_url(str(to._replace(user="", secrets="")), **_redis_options(to), **options)
 
 
 def feast_redis(address: str) -> str:
@@ -147,7 +158,7 @@ def feast_redis(address: str) -> str:
 
 def _redis_options(to: Address) -> dict[str, Any]:
     # redis-py introduces itself by CLIENT SETINFO, which the users here may not: their refusals would fill ACL LOG.
-    options = {"password": to.password("redis"), "lib_name": None, "lib_version": None}
+    options = {"credential_provider": _Login(to), "lib_name": None, "lib_version": None}
     return options | ({"ssl_ca_certs": to.file("ca.pem")} if to.scheme == "rediss" else {})
 
 

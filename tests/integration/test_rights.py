@@ -1,6 +1,7 @@
 """The secure profile's Kafka and Redis, for real: each user does what it must, and is refused everything else."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from jobs.cluster.runtime import Runtime
 from jobs.connections import as_user
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key
+from jobs.rankings.connection import Connection
 from jobs.replay import senders
 from jobs.settings import Settings
 from jobs.verify.slice import read_slice
@@ -113,6 +115,27 @@ def test_the_scripts_of_both_writers_run_as_job(running: Runtime) -> None:
         assert (client.get(LIST), client.hget(FEATURES, "f")) == (b"{}", b"v")
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.evalsha(redis.Redis().register_script(SCRIPT.text).sha, 1, LIST, "1" * 20, b"{}", 1)
+
+
+def test_a_job_goes_on_when_its_redis_password_is_another_and_the_old_one_is_worth_nothing(running: Runtime) -> None:
+    to = connections.Address.of(as_user(running.redis_url, "job"))
+    secret, old = Path(to.secrets) / "redis-job", to.password("redis")
+    job = Connection(str(to), patience_s=30)
+    assert job.exchange([("SET", LIST, "before")]) == [True]
+    with redis_as(running, "admin") as admin:
+        try:
+            admin.acl_setuser("job", enabled=True, reset_passwords=True, passwords=["+another"])
+            admin.client_kill_filter(user="job")
+            later = threading.Timer(0.5, secret.write_text, ["another"])
+            later.start()
+            assert job.exchange([("SET", LIST, "after")]) == [True]
+            later.join()
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis.from_url(f"rediss://job:{old}@{to.servers}/0", ssl_ca_certs=to.file("ca.pem")).ping()
+            assert admin.get(LIST) == b"after"
+        finally:
+            secret.write_text(old)
+            admin.acl_setuser("job", enabled=True, reset_passwords=True, passwords=[f"+{old}"])
 
 
 def test_redis_takes_nobody_without_tls_or_without_a_password(running: Runtime) -> None:

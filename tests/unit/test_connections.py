@@ -51,8 +51,10 @@ def test_redis_gets_user_password_and_over_tls_the_authority(scheme: str, kind: 
     told = pool.connection_kwargs
     assert isinstance(client, Redis)
     assert pool.connection_class is kind
-    expected = {"host": "h", "port": 7, "db": 3, "username": "job", "password": "the redis-job", "socket_timeout": 4}
+    expected = {"host": "h", "port": 7, "db": 3, "socket_timeout": 4}
     assert {name: told[name] for name in expected} == expected
+    assert told["credential_provider"].get_credentials() == ("job", "the redis-job")
+    assert not {"username", "password"} & told.keys()
     assert told.get("ssl_ca_certs") == (str(secrets / "ca.pem") if scheme == "rediss" else None)
 
 
