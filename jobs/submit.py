@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -27,6 +29,7 @@ from models.bundle import Bundle, load_bundle
 from models.registry import serving_folder
 from models.signature import read_public_key
 
+T = TypeVar("T")
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
@@ -171,6 +174,16 @@ def submit(
     note = submitted.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", at_s)
     submitted.note(settings.state_dir, note)
     return found[1]
+
+
+def side_by_side(do: Callable[[Job], T], jobs: Sequence[Job] = JOBS) -> dict[Job, T]:
+    """What `do` gives for each job; Flink's client takes seconds for one, on a core of its own.
+
+    Raises what it raised for one of them, once all have ended. Not for a first submission after definitions changed: the
+    rankings job is checked against the features job's plan, which must have been submitted before.
+    """
+    with ThreadPoolExecutor(len(JOBS)) as beside:
+        return dict(zip(jobs, beside.map(do, jobs), strict=True))
 
 
 def _mark_begun(runtime: Runtime, job: Job) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient
 
+from jobs.chaos import traffic
 from jobs.chaos.stage import Scenario, Stage
 from jobs.cluster import topics
 
@@ -64,6 +65,15 @@ def add_partitions(stage: Stage, factor: float) -> None:
     # to a partition that the features job doesn't know yet is late for it: the others move event time on meanwhile.
     time.sleep(DISCOVERED_S)
     stage.go_on()
+
+
+def take_back_transactions(stage: Stage, times: float) -> None:
+    """Whoever counted one of these events would take all others for late: theirs is yesterday, weeks ahead of the stream."""
+    place = stage.system.direct.kafka_bootstrap, stage.system.settings.events_topic
+    for number in range(int(times)):
+        events = traffic.clicks(stage.rng.randrange(1000), number, 100, time.time_ns() // 1_000_000 - 86_400_000)
+        traffic.take_back(*place, events, abort=number % 2 == 0)
+        time.sleep(3)
 
 
 def redis_down(stage: Stage, seconds: float) -> None:
@@ -134,6 +144,7 @@ SCENARIOS = (
     Scenario("K2", "100 ms and 3 Mbit/s between Flink and Kafka", slow_kafka, "s", 20, 60, 20),
     Scenario("K3", "Kafka's data swallowed, connections reset, cut after 50 kB", broken_kafka_network, "s", 0, 60, 80),
     Scenario("K4", "twice the partitions while running", add_partitions, "times", 0, 2, 15),
+    Scenario("K8", "transactions aborted, and left unfinished", take_back_transactions, "times", 0, 4, 20),
     Scenario("R1", "Redis kill -9 in mid-write, the end of its file lost", redis_loses_its_tail, "kills", 0, 5, 60),
     Scenario("R2", "Redis down", redis_down, "s", 60, 60, 60),
     Scenario("R4", "Redis' memory is full", redis_full, "s", 5, 60, 10),

@@ -72,8 +72,8 @@ class System:
         registry.activate(registry.publish(ESHOP))
         self.start_services()
         submit.apply(self.settings, self.running.redis_url)
-        for job in submit.JOBS:
-            submit.wait_running(self.running, submit.submit(self.settings, self.running, job), limit_s=180)
+        for job_id in submit.side_by_side(lambda job: submit.submit(self.settings, self.running, job)).values():
+            submit.wait_running(self.running, job_id, limit_s=180)
 
     def start_services(self) -> None:
         """Broker, Redis and Flink, on their first start or after `kill_everything`."""

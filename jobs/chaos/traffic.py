@@ -7,6 +7,7 @@ strings of bytes that hypothesis makes.
 
 import random
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import cache, partial
@@ -14,7 +15,9 @@ from itertools import chain
 from typing import Any
 
 import msgspec
+from kafka import KafkaProducer
 
+from jobs import connections
 from jobs.errors import ServiceError, SettingsError
 from jobs.events import Event, Refusal, parse
 from jobs.replay import produce, senders, sources
@@ -23,6 +26,7 @@ DELAY_S = 60
 DAYS_AT_ONCE = 8  # of the shop's August, laid over each other: a day then has about 8,000 clicks
 DAY_MS = 86_400_000
 GAP_MS = 1_800_000  # between two sessions, as in feature_repo and settings
+UNFINISHED_MS = 3000  # of a transaction; the broker looks every 10 s
 LIST = 40  # strings that hypothesis makes at once
 HARD = {"shuffle_within_s": DELAY_S, "duplicate": 0.02, "corrupt": 0.01}
 
@@ -156,6 +160,22 @@ def send_raw(bootstrap: str, topic: str, values: Iterable[bytes], time_ms: int) 
             sender.send(key if isinstance(event, Refusal) else event.get("visitor_id", "").encode(), value, time_ms)
         sender.flush()
     return sent
+
+
+def take_back(bootstrap: str, topic: str, events: Iterable[Event], abort: bool) -> None:
+    """Send events in a transaction that is aborted, or that nobody ends: the broker gives it up `UNFINISHED_MS` later."""
+    name = f"taken-back-{uuid.uuid4()}"
+    producer = KafkaProducer(
+        **connections.kafka_python(bootstrap), transactional_id=name, transaction_timeout_ms=UNFINISHED_MS
+    )
+    with closing(producer):
+        producer.init_transactions()
+        producer.begin_transaction()
+        for event in events:
+            producer.send(topic, key=event["visitor_id"].encode(), value=msgspec.json.encode(event))
+        producer.flush()
+        if abort:
+            producer.abort_transaction()
 
 
 def beat(bootstrap: str, topic: str, time_ms: int) -> int:

@@ -10,7 +10,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +45,10 @@ class Scenario:
     def start(self, *kinds: str, from_savepoint: str | None = None) -> None:
         submit.apply(self.settings, self.runtime.redis_url)
         submit.create_topics(self.settings, self.runtime)
-        with ThreadPoolExecutor() as beside:  # Flink's client takes most of it, and one core
-            made = beside.map(lambda kind: submit.submit(self.settings, self.runtime, kind, from_savepoint), kinds or submit.JOBS)
-        for job_id in made:
+        def one(kind: submit.Job) -> str:
+            return submit.submit(self.settings, self.runtime, kind, from_savepoint)
+
+        for job_id in submit.side_by_side(one, kinds or submit.JOBS).values():
             submit.wait_running(self.runtime, job_id, limit_s=180)
 
     def failures(self) -> list[str]:
@@ -109,9 +109,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
     yield made
-    with ThreadPoolExecutor() as beside:
-        running = [kind for kind in submit.JOBS if submit.running_job(runtime, kind)]
-        list(beside.map(lambda kind: submit.stop(own, runtime, kind, savepoint=False), running))
+    running = [kind for kind in submit.JOBS if submit.running_job(runtime, kind)]
+    submit.side_by_side(lambda kind: submit.stop(own, runtime, kind, savepoint=False), running)
     assert made.slots_are_free(), "a stopped job kept its slots"
     assert 0 < made.metaspace_mb() < METASPACE_MB, "stopped jobs left their classes behind"
 

@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,9 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def running(settings: Settings) -> Runtime:
     running = bring_up(settings)
-    with ThreadPoolExecutor() as beside:
-        ids = beside.map(lambda job: submit.submit(settings, running, job), submit.JOBS)
-    for each in ids:
+    for each in submit.side_by_side(lambda job: submit.submit(settings, running, job)).values():
         submit.wait_running(running, each, limit_s=180)
     return running
 

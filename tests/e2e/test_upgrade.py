@@ -3,8 +3,6 @@
 import itertools
 import shutil
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -64,12 +62,6 @@ def stop(scenario, job: submit.Job) -> str:
     return submit.stop(scenario.settings, scenario.runtime, job)
 
 
-def of_both(do: Callable[[submit.Job], str | None]) -> dict[submit.Job, str | None]:
-    """For each job, side by side: Flink's client takes seconds on a core of its own."""
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(submit.JOBS, pool.map(do, submit.JOBS), strict=True))
-
-
 @pytest.mark.bench
 def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_view_that_was_gone_meanwhile(scenario):
     real = itertools.islice(read("eshop2008", since="2008-08-01"), 3 * PHASE)
@@ -80,9 +72,9 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
     submit.apply(scenario.settings, scenario.runtime.redis_url)
     submit.create_topics(scenario.settings, scenario.runtime)
     produce(scenario, first)
-    of_both(lambda job: go_on(scenario, job, None))
+    submit.side_by_side(lambda job: go_on(scenario, job, None))
     wait_read(scenario, *submit.JOBS)
-    at_1 = of_both(lambda job: stop(scenario, job))
+    at_1 = submit.side_by_side(lambda job: stop(scenario, job))
 
     # The newest event again: ids that were seen with one parallelism are known with the next.
     produce(scenario, [first[-1], *second])
@@ -97,7 +89,7 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
 
     produce(scenario, [second[-1], *third], final_ms=third[-1]["event_time_ms"] + 62_000)
     store.apply([view])
-    of_both(lambda job: go_on(scenario, job, at_2[job]))
+    submit.side_by_side(lambda job: go_on(scenario, job, at_2[job]))
     report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert report.ok, report.to_json()[:4000]
     counts = {name: report.counts[name] for name in ("counted", "duplicates", "late", "refused", "heartbeats")}
@@ -123,7 +115,7 @@ def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_
     send(bootstrap, topic, moved / "before.jsonl")
     say_that_redis_is_complete(scenario)
     submit.apply(scenario.settings, scenario.runtime.redis_url)
-    of_both(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
+    submit.side_by_side(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
     send(bootstrap, topic, moved / "after.jsonl")
     report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert report.ok, report.to_json()[:4000]
