@@ -151,7 +151,7 @@ def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int
     records: list[Record] = []
     unread = {each for each in partitions if start[each] < end[each]}
     while unread:
-        messages = consumer.consume(10_000, timeout=1.0) or consumer.consume(1, timeout=TIMEOUT_S)
+        messages = consumer.consume(10_000, timeout=0.05) or consumer.consume(1, timeout=TIMEOUT_S)
         if not messages:
             raise _stalled(topic)
         for each in messages:
