@@ -50,7 +50,7 @@ def make(count: int, visitors: int, items: int, seed: int, events_per_s: float =
     of it. The times themselves are left to the sender, who gives them evenly, `events_per_s`.
     """
     random = np.random.default_rng(seed)
-    settle = int(SETTLE_S * events_per_s)
+    settle = max(int(SETTLE_S * events_per_s), count // 10)  # the lengths drawn are count in all, give or take a few per cent
     drawn = count + 2 * settle
     lengths = random.geometric(1 / VISIT_EVENTS, drawn // VISIT_EVENTS)
     visits = len(lengths)

@@ -90,6 +90,10 @@ def test_the_same_seed_makes_the_same_events(made):
     assert all((one == other).all() for one, other in zip(made, again, strict=True))
 
 
+def test_slow_traffic_has_as_many_events_as_were_asked_for_whatever_the_seed():
+    assert [seed for seed in range(50) if len(clicks.make(20_000, 2_000, 100, seed, 0.2).visit) != 20_000] == []
+
+
 def test_every_made_event_is_one_that_the_contract_takes(made):
     ids = [f"item-{number}" for number in range(1_000)]
     for document in clicks.documents(made.part(0, 2_000), ids, "t"):
