@@ -14,6 +14,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from jobs import connections
+from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
 from jobs.errors import ServiceError
 from jobs.settings import Settings
 
@@ -94,9 +95,9 @@ def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
 
 
 def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list[Remains]:
-    """Those of running jobs go with the next three; others, and savepoints, when someone deletes them."""
+    """Those of running jobs go with the next ones; others, and savepoints, when someone deletes them."""
     flink, running = settings.state_dir.resolve() / "flink", {path.parent.name for path in newest}
-    soon_ms = at_ms + 4 * settings.checkpoint_interval_ms
+    soon_ms = at_ms + (RETAINED_CHECKPOINTS + 1) * settings.checkpoint_interval_ms
     remains = [Remains("checkpoints of running jobs", "those from before the erasure", soon_ms)]
     for folder_name, pattern in (("checkpoints", "*/chk-*"), ("savepoints", "savepoint-*")):
         for path in sorted((flink / folder_name).glob(pattern)):
