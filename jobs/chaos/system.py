@@ -175,12 +175,13 @@ class System:
         return time.monotonic() - started_s
 
     def wait_read(self, limit_s: float = 120) -> float:
-        """Seconds until the features job has checkpointed that it read the events to their present end."""
+        """Seconds until both jobs have checkpointed that they read the events to their present end."""
         ends = topics.end_offsets(self.direct.kafka_bootstrap, self.settings.events_topic)
         started_s = time.monotonic()
         self.wait_checkpoint(2)
-        place = self.direct.kafka_bootstrap, GROUPS["features"], self.settings.events_topic
-        self._wait(lambda: sum(topics.committed(*place).values()) >= sum(ends.values()), "the end of the topic", limit_s)
+        for group in GROUPS.values():
+            place = self.direct.kafka_bootstrap, group, self.settings.events_topic
+            self._wait(lambda place=place: topics.has_read(*place, ends), "the end of the topic", limit_s)
         return time.monotonic() - started_s
 
     def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:

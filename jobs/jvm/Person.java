@@ -2,6 +2,7 @@ package liveshelf;
 
 import java.util.List;
 import java.util.Map;
+import java.util.stream.LongStream;
 
 /**
  * What is known of one visitor's consent: the records of topic {@code consent} in order of arrival (pure).
@@ -18,6 +19,7 @@ record Person(List<Entry> entries) {
     static final String WITHDRAWN = "withdrawn";
     static final String ERASED = "erased";
     static final long NEVER = Long.MIN_VALUE;
+    private static final int NOWHERE = -1;          // no partition
     static final long ALL = 4_102_444_800_000L;     // 2100: no event is later
 
     /**
@@ -73,12 +75,17 @@ record Person(List<Entry> entries) {
         return isWithdrawn() || forgets(origin.partition, origin.offset, origin.timeMs);
     }
 
-    /** What was stored of the visitor for events before this time must go; {@code NEVER} if nothing must. */
+    /**
+     * What was stored of the visitor for events before this time must go; {@code NEVER} if nothing must.
+     *
+     * <p>That is the first time at which an event counts: a grant to whom it is granted already takes nothing.
+     */
     long goneBefore(boolean required) {
         if (isWithdrawn()) {
             return ALL;
         }
-        boolean denied = entries.stream().anyMatch(entry -> !GRANTED.equals(entry.state));
-        return denied || required ? since() : NEVER;
+        return LongStream.concat(LongStream.of(NEVER), entries.stream().mapToLong(Entry::atMs))
+            .filter(timeMs -> verdict(required, NOWHERE, Long.MAX_VALUE, timeMs) == Verdict.COUNTS)
+            .min().orElse(since());
     }
 }

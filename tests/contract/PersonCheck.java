@@ -5,7 +5,10 @@ import java.util.Scanner;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 
-/** The jobs' rule for a case a line of stdin: {required, records: [value, …], events: [[partition, offset, time], …]}. */
+/**
+ * The jobs' rule for a case a line of stdin: {required, records: [value, …], events: [[partition, offset, time], …]}.
+ * A line out: what becomes of each event, and before which time what was stored must go.
+ */
 public class PersonCheck {
 
     public static void main(String[] arguments) throws Exception {
@@ -25,7 +28,7 @@ public class PersonCheck {
                 verdicts.append(consents.verdict("v", event.get(0).asInt(), event.get(1).asLong(), event.get(2).asLong()))
                     .append(' ');
             }
-            System.out.println(verdicts.toString().strip().toLowerCase());
+            System.out.println(verdicts.toString().toLowerCase() + consents.of("v").goneBefore(consents.required));
         }
     }
 }

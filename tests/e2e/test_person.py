@@ -118,6 +118,10 @@ def test_where_consent_is_required_nobody_is_personalized_who_hasnt_given_it(sce
     wait_for_state(scenario, "bert", "fallback", "no_consent")
     counts = assert_verified(scenario)
     assert (counts["counted"], counts["suppressed"]) == (2, 2)
+    say(scenario, "granted", "anna")  # once more, which takes nothing from her
+    time.sleep(2)
+    assert assert_verified(scenario) == counts
+    wait_for_state(scenario, "anna", "fresh")
     assert scenario.failures() == []
 
 
