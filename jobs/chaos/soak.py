@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,8 +164,9 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
         while (left_s := minutes * 60 - QUIET_S - (time.monotonic() - started_s)) > 0 and traffic.going:
             time.sleep(min(rng.uniform(*PAUSE_S), left_s))
             if left_s > PAUSE_S[1]:
-                actions.append(_act(stage, rng))
-                tell(f"{time.monotonic() - started_s:5.0f} s: {actions[-1]}")
+                name, failed = _act(stage, rng)
+                actions.append(name)
+                tell(f"{time.monotonic() - started_s:5.0f} s: {name}{failed}")
         sent = traffic.join()
         beats = beat(*place, sent.final_heartbeat_ms)
         drained_s = system.wait_read(CAUGHT_UP_LIMIT_S)
@@ -187,13 +188,18 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
     return found
 
 
-def _act(stage: Stage, rng: random.Random) -> str:
+def _act(stage: Stage, rng: random.Random) -> tuple[str, str]:
+    """One fault; its name, and which of its checks failed."""
     (name,) = rng.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])
+    alone = replace(stage, checks={})
     try:
-        FAULTS[name][1](stage)
+        FAULTS[name][1](alone)
     except Exception as error:  # an hour isn't thrown away for one fault that couldn't be made
-        stage.check(f"{name}: {type(error).__name__}: {error}", False)
-    return name
+        alone.check(f"{type(error).__name__}: {error}", False)
+    for what, holds in alone.checks.items():
+        stage.check(f"{name}: {what}", holds)
+    failed = "".join(f"; NOT {what}" for what, holds in alone.checks.items() if not holds)
+    return name, failed
 
 
 def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: list[str], watch: Watch) -> dict:
