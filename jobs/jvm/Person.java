@@ -2,7 +2,6 @@ package liveshelf;
 
 import java.util.List;
 import java.util.Map;
-import java.util.stream.LongStream;
 
 /**
  * What is known of one visitor's consent: the records of topic {@code consent} in order of arrival (pure).
@@ -19,7 +18,6 @@ record Person(List<Entry> entries) {
     static final String WITHDRAWN = "withdrawn";
     static final String ERASED = "erased";
     static final long NEVER = Long.MIN_VALUE;
-    private static final int NOWHERE = -1;          // no partition
     static final long ALL = 4_102_444_800_000L;     // 2100: no event is later
 
     /**
@@ -84,8 +82,18 @@ record Person(List<Entry> entries) {
         if (isWithdrawn()) {
             return ALL;
         }
-        return LongStream.concat(LongStream.of(NEVER), entries.stream().mapToLong(Entry::atMs))
-            .filter(timeMs -> verdict(required, NOWHERE, Long.MAX_VALUE, timeMs) == Verdict.COUNTS)
-            .min().orElse(since());
+        long denied = NEVER;
+        for (Entry entry : entries) {
+            denied = GRANTED.equals(entry.state) ? denied : Math.max(denied, entry.atMs);
+        }
+        long first = since();
+        long before = Long.MAX_VALUE;
+        for (int i = entries.size() - 1; i >= -1; i--) {    // of each, newest first, the times that no newer one is about
+            long from = i < 0 ? NEVER : entries.get(i).atMs;
+            long counting = Math.max(from, denied);
+            first = counting < before && allows(i < 0 ? ERASED : entries.get(i).after, required) ? counting : first;
+            before = Math.min(before, from);
+        }
+        return first;
     }
 }
