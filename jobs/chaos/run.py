@@ -13,8 +13,9 @@ import requests
 
 from jobs.chaos import data, persons, processes, random_actions, services, traffic
 from jobs.chaos.sampler import Sampler
-from jobs.chaos.stage import Scenario, Stage
+from jobs.chaos.stage import Scenario, Stage, failed
 from jobs.chaos.system import System
+from jobs.chaos.traffic import DAY_MS
 from jobs.errors import LiveshelfError, SettingsError
 from jobs.features import plan
 from jobs.verify.report import Mismatch, Report
@@ -24,7 +25,6 @@ CATALOGUE = {each.name: each for each in (*processes.SCENARIOS, *services.SCENAR
 EVENTS = {"pr": 2_000, "nightly": 4_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own
 BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days
-DAY_MS = 86_400_000
 VERIFY_LIMIT_S = 180.0
 
 Tell = Callable[[str], None]
@@ -63,11 +63,11 @@ class Outcome:
         """For a person: what matters on one line."""
         wrong = f"{self.lost} lost, {self.phantom} phantom, {self.differing} differ, {self.falls} fell"
         recovery = f", recovery {max(self.recovery_s)} s" if self.recovery_s else ""
-        failed = "".join(f"; NOT {what}" for what, holds in self.checks.items() if not holds)
+        failing = failed(self.checks)
         state = "ok  " if self.ok else "FAIL"
         return (
             f"{state} {self.scenario:4} {self.dose:9} seed {self.seed}: {self.events:,} events, {wrong}{recovery}, "
-            f"caught up {self.caught_up_s:.0f} s, {self.seconds:.0f} s in all{failed}{'; ' + self.error if self.error else ''}"
+            f"caught up {self.caught_up_s:.0f} s, {self.seconds:.0f} s in all{failing}{'; ' + self.error if self.error else ''}"
         )
 
 

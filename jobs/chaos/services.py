@@ -71,7 +71,7 @@ def take_back_transactions(stage: Stage, times: float) -> None:
     """Whoever counted one of these events would take all others for late: theirs is yesterday, weeks ahead of the stream."""
     place = stage.system.direct.kafka_bootstrap, stage.system.settings.events_topic
     for number in range(int(times)):
-        events = traffic.clicks(stage.rng.randrange(1000), number, 100, time.time_ns() // 1_000_000 - 86_400_000)
+        events = traffic.clicks(stage.rng.randrange(1000), number, 100, time.time_ns() // 1_000_000 - traffic.DAY_MS)
         traffic.take_back(*place, events, abort=number % 2 == 0)
         time.sleep(3)
 

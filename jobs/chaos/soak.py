@@ -20,10 +20,10 @@ import psutil
 from jobs.bench import clicks, memory
 from jobs.chaos import processes as faults
 from jobs.chaos import random_actions, services
-from jobs.chaos.run import BEGINS_DAYS_AGO, DAY_MS, Show, Tell
-from jobs.chaos.stage import Stage
+from jobs.chaos.run import BEGINS_DAYS_AGO, Show, Tell
+from jobs.chaos.stage import Stage, failed
 from jobs.chaos.system import ESHOP, System
-from jobs.chaos.traffic import Traffic, beat
+from jobs.chaos.traffic import DAY_MS, Traffic, beat
 from jobs.cluster import processes
 from jobs.events import Event
 from jobs.replay import produce
@@ -164,9 +164,9 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
         while (left_s := minutes * 60 - QUIET_S - (time.monotonic() - started_s)) > 0 and traffic.going:
             time.sleep(min(rng.uniform(*PAUSE_S), left_s))
             if left_s > PAUSE_S[1]:
-                name, failed = _act(stage, rng)
+                name, wrong = _act(stage, rng)
                 actions.append(name)
-                tell(f"{time.monotonic() - started_s:5.0f} s: {name}{failed}")
+                tell(f"{time.monotonic() - started_s:5.0f} s: {name}{wrong}")
         sent = traffic.join()
         beats = beat(*place, sent.final_heartbeat_ms)
         drained_s = system.wait_read(CAUGHT_UP_LIMIT_S)
@@ -198,8 +198,7 @@ def _act(stage: Stage, rng: random.Random) -> tuple[str, str]:
         alone.check(f"{type(error).__name__}: {error}", False)
     for what, holds in alone.checks.items():
         stage.check(f"{name}: {what}", holds)
-    failed = "".join(f"; NOT {what}" for what, holds in alone.checks.items() if not holds)
-    return name, failed
+    return name, failed(alone.checks)
 
 
 def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: list[str], watch: Watch) -> dict:

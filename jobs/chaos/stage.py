@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from jobs.chaos.sampler import Sampler
@@ -34,6 +34,11 @@ class Stage:
         self.system.wait_working(after_restarts=before + restarts - 1)
         self.recovery_s.append(round(time.monotonic() - started_s, 1))
         self.check(f"runs again within {limit_s:g} s", self.recovery_s[-1] <= limit_s)
+
+
+def failed(checks: Mapping[str, bool]) -> str:
+    """The checks that don't hold, to be added to a line."""
+    return "".join(f"; NOT {what}" for what, holds in checks.items() if not holds)
 
 
 @dataclass(frozen=True)

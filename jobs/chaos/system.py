@@ -176,12 +176,12 @@ class System:
 
     def wait_read(self, limit_s: float = 120) -> float:
         """Seconds until both jobs have checkpointed that they read the events to their present end."""
-        ends = topics.end_offsets(self.direct.kafka_bootstrap, self.settings.events_topic)
+        bootstrap, topic = self.direct.kafka_bootstrap, self.settings.events_topic
+        ends = topics.end_offsets(bootstrap, topic)
         started_s = time.monotonic()
         self.wait_checkpoint(2)
-        for group in GROUPS.values():
-            place = self.direct.kafka_bootstrap, group, self.settings.events_topic
-            self._wait(lambda place=place: topics.has_read(*place, ends), "the end of the topic", limit_s)
+        read = lambda: all(topics.has_read(bootstrap, group, topic, ends) for group in GROUPS.values())  # noqa: E731
+        self._wait(read, "the end of the topic", limit_s)
         return time.monotonic() - started_s
 
     def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:

@@ -40,6 +40,12 @@ def compiled_beside(source: Path, folder: Path) -> str:
     return os.pathsep.join([str(folder), *libraries])
 
 
+def run_beside(classpath: str, name: str, *arguments: object, told: str = "") -> str:
+    """What the class of that name, which was compiled beside, prints when it is `told` something on its stdin."""
+    command = [str(JAVA), "-cp", classpath, f"liveshelf.{name}", *map(str, arguments)]
+    return subprocess.run(command, input=told, capture_output=True, text=True, check=True).stdout
+
+
 def _libraries() -> list[str]:
     import pyflink
 

@@ -2,12 +2,10 @@
 
 import json
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from jobs.cluster.java import JAVA
 from jobs.consent import gathered
 from jobs.jvm import build
 
@@ -38,8 +36,7 @@ def test_the_jvm_and_python_say_the_same_of_every_event_and_what_counts_is_kept(
     events = [(partition, offset, time_ms) for partition in (0, 1) for offset in (0, 3, 5) for time_ms in range(9)]
     cases = [{"required": chance.random() < 0.5, "records": history(chance), "events": events} for _ in range(2000)]
     asked = "".join(json.dumps(case) + "\n" for case in cases)
-    command = [str(JAVA), "-cp", classpath, "liveshelf.PersonCheck"]
-    told = subprocess.run(command, input=asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    told = build.run_beside(classpath, "PersonCheck", told=asked).splitlines()
     seen = set()
     for case, line in zip(cases, told, strict=True):
         consents = gathered(((b"v", value.encode()) for value in case["records"]), "required" if case["required"] else "assumed")

@@ -45,6 +45,7 @@ class Scenario:
     def start(self, *kinds: str, from_savepoint: str | None = None) -> None:
         submit.apply(self.settings, self.runtime.redis_url)
         submit.create_topics(self.settings, self.runtime)
+
         def one(kind: submit.Job) -> str:
             return submit.submit(self.settings, self.runtime, kind, from_savepoint)
 

@@ -1,13 +1,11 @@
 """The state that deduplicates, from the JVM: what it lets through, and that it forgets."""
 
 import random
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobs.cluster.java import JAVA
 from jobs.jvm import build
 from jobs.verify.classify import classify
 from jobs.verify.slice import Record
@@ -24,10 +22,9 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[tuple[
     classpath = build.compiled_beside(Path(__file__).with_name("FirstWithinCheck.java"), tmp_path_factory.mktemp("classes"))
 
     def run(*steps: Step) -> list[tuple[bool, int]]:
-        command = [str(JAVA), "-cp", classpath, "liveshelf.FirstWithinCheck", str(HORIZON_MS)]
         said = "\n".join(" ".join(map(str, step)) for step in steps)
-        done = subprocess.run(command, input=said, capture_output=True, text=True, check=True)
-        return [(word == "true", int(size)) for word, size in map(str.split, done.stdout.splitlines())]
+        answers = build.run_beside(classpath, "FirstWithinCheck", HORIZON_MS, told=said).splitlines()
+        return [(word == "true", int(size)) for word, size in map(str.split, answers)]
 
     return run
 

@@ -5,7 +5,6 @@ The state itself (`jobs/jvm/TrailingState.java`), in a JVM without Flink, so tha
 
 import json
 import random
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from jobs.cluster.java import JAVA
 from jobs.jvm import build
 from jobs.settings import Settings
 from jobs.verify.classify import Entry
@@ -41,9 +39,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
             for step in steps
         ]
         case = {"features": "; ".join(" ".join(map(str, each)) for each in features), "steps": told}
-        command = [str(JAVA), "-cp", classpath, "liveshelf.TrailingCheck"]
-        done = subprocess.run(command, input=json.dumps(case) + "\n", capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)
+        return json.loads(build.run_beside(classpath, "TrailingCheck", told=json.dumps(case) + "\n"))
 
     return run
 
