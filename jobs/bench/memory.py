@@ -18,6 +18,7 @@ KINDS = {  # a part of the command line → what the process is
     "jobs.cluster.keep": "keeper",
     "pyflink.fn_execution": "python_worker",
 }
+JVMS = {"broker", "job_manager", "task_manager"}
 
 
 def machine() -> dict[str, str | int | float]:

@@ -37,7 +37,8 @@ CHUNK = 200_000  # events made at once
 PAUSE_S = (60.0, 180.0)  # between two faults
 QUIET_S = 60.0  # at the end, without a fault
 LOOK_EVERY_S = 10.0
-WARM_UP_S = 600.0  # of a process: heaps and caches fill
+WARM_UP_S = 600.0  # of a process: caches fill
+JVM_WARM_UP_S = 1200.0  # its compiler works through what is hot, on cores that have no time for it
 SAMPLE = 50  # one entity in so many is compared; every event is classified, every letter compared
 CAUGHT_UP_LIMIT_S = 600.0
 GROWTH_LIMIT = 0.01  # an hour
@@ -56,11 +57,12 @@ FAULTS: dict[str, tuple[int, Callable[[Stage], None]]] = {
 
 
 class Look(NamedTuple):
-    """One process at one time: seconds since the start, resident MiB, open files."""
+    """One process at one time: seconds since the start, resident MiB (of it, what isn't mapped from files), open files."""
 
     pid: int
     at_s: float
     rss_mb: float
+    anonymous_mb: float
     files: int
 
 
@@ -71,6 +73,7 @@ class Growth:
     rss_mb: tuple[float, float]  # of the last one: after the warm-up, and at the end
     files: tuple[int, int]
     rss_per_hour: float  # share of the mean
+    anonymous_per_hour: float  # without mapped files, such as the indexes of a topic that gets longer
     files_per_hour: float
     lives: int
     measured_s: float
@@ -97,8 +100,9 @@ class Watch:
             for process in processes.owned(self.state_dir):
                 with suppress(psutil.Error):
                     at_s, kind = time.monotonic() - self._started_s, memory.kind(process.cmdline())
-                    look = Look(process.pid, at_s, process.memory_info().rss / 2**20, process.num_fds())
-                    self.looks.setdefault(kind, []).append(look)
+                    memory_now = process.memory_info()
+                    mb = [each / 2**20 for each in (memory_now.rss, memory_now.rss - getattr(memory_now, "shared", 0))]
+                    self.looks.setdefault(kind, []).append(Look(process.pid, at_s, *mb, process.num_fds()))
 
 
 def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
@@ -114,13 +118,12 @@ def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
     if not lives or max(lives.values()) < 3:
         return None
     last = [look for look in warm if look.pid == warm[-1].pid]
-    slopes = [_slope_per_hour(warm, [getattr(look, what) for look in warm]) for what in ("rss_mb", "files")]
+    slopes = [_slope_per_hour(warm, [getattr(look, what) for look in warm]) for what in ("rss_mb", "anonymous_mb", "files")]
     measured_s = sum(max(times) - min(times) for times in ([w.at_s for w in warm if w.pid == pid] for pid in lives))
     return Growth(
         (round(last[0].rss_mb, 1), round(last[-1].rss_mb, 1)),
         (last[0].files, last[-1].files),
-        round(slopes[0], 4),
-        round(slopes[1], 4),
+        *(round(slope, 4) for slope in slopes),
         len(lives),
         round(measured_s),
     )
@@ -202,7 +205,8 @@ def _act(stage: Stage, rng: random.Random) -> tuple[str, str]:
 
 
 def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: list[str], watch: Watch) -> dict:
-    grown = {kind: growth(looks, WARM_UP_S) for kind, looks in watch.looks.items()}
+    warm_up_s = {kind: JVM_WARM_UP_S if kind in memory.JVMS else WARM_UP_S for kind in watch.looks}
+    grown = {kind: growth(looks, warm_up_s[kind]) for kind, looks in watch.looks.items()}
     checks = dict(stage.checks)
     for kind, each in grown.items():
         if each:
@@ -217,5 +221,10 @@ def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: lis
         "reads": show.sampler.reads,
         "falls": len(show.sampler.falls),
         "growth": {kind: asdict(each) for kind, each in grown.items() if each},
+        "looks": {kind: [_rounded(look) for look in looks] for kind, looks in watch.looks.items()},
         "checks": checks,
     }
+
+
+def _rounded(look: Look) -> dict[str, float]:
+    return {name: round(value, 1) for name, value in look._asdict().items()}

@@ -62,7 +62,9 @@ class System:
         With `settled_heaps` each JVM takes all of its heap from the start, so that what grows isn't the heap filling.
         """
         if settled_heaps:
-            os.environ["JAVA_TOOL_OPTIONS"] = "-XX:+AlwaysPreTouch"
+            # The TaskManager's own -Xms goes first; broker and JobManager have this much at most.
+            options = [os.environ.get("JAVA_TOOL_OPTIONS", ""), "-XX:+AlwaysPreTouch", "-Xms512m"]
+            os.environ["JAVA_TOOL_OPTIONS"] = " ".join(options).strip()
         repo = self.settings.feature_repo
         shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
         definitions = repo / "definitions.py"

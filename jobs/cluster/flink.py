@@ -151,7 +151,8 @@ def _environment(home: Path) -> dict[str, str]:
     """What Flink's scripts and JVMs look for.
 
     `PYTHONPATH` lets the client and the Python workers import `jobs` from a checkout. One thread for each worker's
-    arithmetic: parallelism is the number of slots, and workers that each take every core would wait for each other.
+    arithmetic: parallelism is the number of slots, and workers that each take every core would wait for each other. Two of
+    glibc's memory arenas for each process: by default there are eight a core, and what one thread gave back another can't use.
     """
     shipped = flink_config.SHIPPED
     return {
@@ -161,6 +162,7 @@ def _environment(home: Path) -> dict[str, str]:
         "FLINK_LOG_DIR": str(home / "log"),
         "FLINK_OPT_DIR": str(shipped / "opt"),
         "FLINK_PLUGINS_DIR": str(shipped / "plugins"),
+        "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
     }

@@ -9,7 +9,8 @@ from jobs.chaos.soak import EVENTS_PER_S, SPEED, VISITORS, Look, events, growth
 
 def life(pid: int, begin_s: int, seconds: int, level_mb: float, mb_per_hour: float, files: int = 50) -> list[Look]:
     """A look each 10 s."""
-    return [Look(pid, begin_s + at_s, level_mb + mb_per_hour * at_s / 3600, files) for at_s in range(0, seconds + 1, 10)]
+    mb = [(at_s, level_mb + mb_per_hour * at_s / 3600) for at_s in range(0, seconds + 1, 10)]
+    return [Look(pid, begin_s + at_s, resident, level_mb / 2, files) for at_s, resident in mb]
 
 
 def test_growth_is_the_slope_within_lives_and_not_the_step_between_them():
@@ -23,6 +24,7 @@ def test_growth_is_a_share_of_the_mean_an_hour():
     found = growth(life(1, 0, 3600, 99, 2), warm_up_s=0)
     assert found.rss_per_hour == pytest.approx(0.02, abs=1e-4)
     assert found.rss_mb == (99, 101)
+    assert found.anonymous_per_hour == 0  # only mapped files grew
 
 
 def test_what_fills_in_the_warm_up_of_a_process_is_no_growth():
