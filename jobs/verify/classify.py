@@ -17,6 +17,7 @@ FUTURE = Refusal("future_event_time", "event_time_ms")
 class Entry:
     """One record and what becomes of it; `event` is None when it is refused, `refusal` when it isn't.
 
+    Of a record that isn't compared (neither refused nor late) key and value aren't kept.
     A `forgotten` one counts for items and categories, and no more for its visitor, who withdrew or was erased since.
     """
 
@@ -92,7 +93,8 @@ def classify(
             verdict = consents.verdict(parsed["visitor_id"], *record.position, event_time_ms)
         kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ms, horizon_ms)
         kept = reduced(parsed) if kind == "counted" else parsed
-        entries.append(Entry(record, kind, event=kept, forgotten=verdict == "forgotten"))
+        place = record if kind == "late" else record._replace(key=None, value=None)
+        entries.append(Entry(place, kind, event=kept, forgotten=verdict == "forgotten"))
     return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
 
 

@@ -1,6 +1,7 @@
 """`verify`: read, recompute, compare, report."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, get_args
@@ -15,7 +16,7 @@ from jobs.verify.caught_up import wait_caught_up
 from jobs.verify.classify import Classified, Kind, classify
 from jobs.verify.report import Report
 from jobs.verify.sample import Sample
-from jobs.verify.slice import Slice, read_slice
+from jobs.verify.slice import read_slice
 from jobs.verify.views import View, plain_views
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def verify_once(checked: Checked) -> Report:
     dead = conservation.letters_for(events, read_slice(bootstrap, settings.dead_topic, must_exist=False))
     late = conservation.letters_for(events, read_slice(bootstrap, settings.late_topic, must_exist=False))
     classified = classify(
-        events.records,
+        events.taken(),
         checked.views[0].delay_ms,
         horizon_ms=settings.dedup_horizon_s * 1000,
         refused_as_future=conservation.refused_as_future(dead),
@@ -114,23 +115,25 @@ def verify_once(checked: Checked) -> Report:
     expired = _verify_features(report, checked, classified) + _verify_lists(report, checked, classified, consents)
     report.watermark_ms = classified.watermark_ms
     report.refused_by_reason = classified.refused_by_reason()
-    report.counts = balance(events, classified, settings.session_gap_s * 1000) | {"expired": expired}
+    report.counts = balance(classified, settings.session_gap_s * 1000) | {"expired": expired}
     report.seconds = time.monotonic() - started_s
     return report
 
 
-def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int]:
+def balance(classified: Classified, gap_ms: int) -> dict[str, int]:
     """The slice in numbers; `accepted + refused = read` and `heartbeats + suppressed + late + duplicates + counted = accepted`.
 
     `forgotten` are those of them whose visitors withdrew or were erased since.
     """
     kinds = {kind: len(classified.of_kind(kind)) for kind in get_args(Kind)}
     counted = classified.of_kind("counted")
-    visitors = features.events_by_key(("visitor_id",), counted)
-    times_ms = [[event["event_time_ms"] for event in group] for group in visitors.values()]
+    times_ms: dict[str, list[int]] = defaultdict(list)
+    for entry in counted:
+        if not entry.forgotten:
+            times_ms[entry.event["visitor_id"]].append(entry.event["event_time_ms"])
     return {
-        "read": len(events.records),
-        "accepted": len(events.records) - kinds["refused"],
+        "read": len(classified.entries),
+        "accepted": len(classified.entries) - kinds["refused"],
         "refused": kinds["refused"],
         "heartbeats": kinds["heartbeat"],
         "suppressed": kinds["suppressed"],
@@ -139,8 +142,8 @@ def balance(events: Slice, classified: Classified, gap_ms: int) -> dict[str, int
         "counted": kinds["counted"],
         "forgotten": sum(entry.forgotten for entry in classified.entries),
         "after_watermark": sum(entry.event["event_time_ms"] > classified.watermark_ms for entry in counted),
-        "visitors": len(visitors),
-        "sessions": sum(len(features.session_starts(each, gap_ms)) for each in times_ms),
+        "visitors": len(times_ms),
+        "sessions": sum(len(features.session_starts(sorted(each), gap_ms)) for each in times_ms.values()),
     }
 
 

@@ -1,7 +1,7 @@
 """A topic's records, from the beginning or from given offsets to the end that it has now."""
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,6 +45,12 @@ class Slice:
         """Whether a record of that place is one of the slice's."""
         partition, offset = position
         return topic == self.topic and self.start.get(partition, 0) <= offset < self.end.get(partition, 0)
+
+    def taken(self) -> Iterator[Record]:
+        """The records, once: each is let go of when the next one is asked for, as millions of them fill the memory."""
+        self.records.reverse()
+        while self.records:
+            yield self.records.pop()
 
 
 def read_slice(

@@ -4,6 +4,7 @@ from verify_slices import at, event, heartbeat, records
 
 from jobs.events import Refusal
 from jobs.verify.classify import classify
+from jobs.verify.slice import Slice
 
 
 def kinds(classified) -> list[str]:
@@ -64,3 +65,12 @@ def test_what_the_jobs_clock_called_future_stays_refused_when_the_time_has_come(
 def test_what_is_still_in_the_future_is_refused_without_being_told():
     classified = classify(records(event("12:05:00.001", "a"), event("12:05:00", "b")), 1000, now_ms=at("12:00:00"))
     assert kinds(classified) == ["refused", "counted"]  # 300 s of skew are allowed
+
+
+def test_of_millions_of_records_only_the_bytes_that_are_compared_are_kept():
+    slice_ = Slice("events", records(event("12:00:10", "a"), event("12:00:00", "b"), b"[]"), {0: 0}, {0: 3})
+    late, damaged = slice_.records[1:]
+    classified = classify(slice_.taken(), delay_ms=1000)
+    assert kinds(classified) == ["counted", "late", "refused"]
+    assert slice_.records == []
+    assert [entry.record for entry in classified.entries] == [(0, 0, 0, None, None), late, damaged]
