@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import redis
 
 from jobs.chaos.proxy import FaultProxy
 from jobs.cluster import processes
+from jobs.errors import ServiceError
 
 
 @pytest.fixture
@@ -69,3 +71,12 @@ def test_limit_data_cuts_the_connection_in_the_middle_of_a_reply(proxy: FaultPro
     proxy.set(limit_data=50_000)
     with pytest.raises(redis.ConnectionError):
         through(proxy).get("large")
+
+
+def test_a_proxy_that_died_is_named_by_its_port(proxy: FaultProxy) -> None:
+    (process,) = [each for each in psutil.Process().children() if str(proxy.port) in each.cmdline()]
+    process.kill()
+    process.wait()
+    for _ in range(2):
+        with pytest.raises(ServiceError, match=f"port {proxy.port} ended"):
+            proxy.set(down=True)
