@@ -3,7 +3,6 @@
 A list or a row is written unless the same or a newer one is there, so a rebuild may run beside the jobs, and twice.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -15,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from jobs import connections, consent, submitted
 from jobs.cluster import flink, rights
-from jobs.errors import DataError, ServiceError
+from jobs.errors import DataError
 from jobs.rankings.connection import Command, Connection, Script
 from jobs.rankings.publish import ShelfValue
 from jobs.submitted import Config, Submitted
@@ -27,7 +26,6 @@ redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """)
 BATCH = 500
-CANCEL_LIMIT_S = 60.0
 
 
 class Logged(ShelfValue):
@@ -93,13 +91,5 @@ def features(state_dir: Path, rest_url: str, each: Submitted, before_s: float = 
     start = submitted.start_before(state_dir, each, before_s)
     with suppress(requests.HTTPError):  # it has ended, or nobody knows it
         flink.cancel(rest_url, each.job_id)
-        _wait_gone(rest_url, each.job_id)
+        flink.wait_gone(rest_url, each.job_id)
     return submitted.start_again(state_dir, each, start)
-
-
-def _wait_gone(rest_url: str, job_id: str) -> None:
-    deadline = time.monotonic() + CANCEL_LIMIT_S
-    while flink.ask(rest_url, f"/jobs/{job_id}")["state"] not in ("CANCELED", "FINISHED", "FAILED"):
-        if time.monotonic() > deadline:
-            raise ServiceError(f"job {job_id} is still there after {CANCEL_LIMIT_S:g} s", "liveshelf status")
-        time.sleep(0.1)

@@ -286,7 +286,7 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     submitted.forget(settings.state_dir, job)
     if not savepoint:
         flink.cancel(runtime.flink_rest_url, job_id)
-        _wait_gone(runtime, job_id)
+        flink.wait_gone(runtime.flink_rest_url, job_id)
         return ""
     command = flink.command(settings, "stop")
     target = settings.state_dir.resolve() / "flink" / "savepoints"
@@ -299,13 +299,5 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     found = re.search(r"Savepoint completed\. Path: (\S+)", done.stdout)
     if done.returncode or not found:
         raise ServiceError(f"the {job} job wasn't stopped:\n{_cause(done.stdout + done.stderr)}", "liveshelf status")
-    _wait_gone(runtime, job_id)
+    flink.wait_gone(runtime.flink_rest_url, job_id)
     return found[1]
-
-
-def _wait_gone(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while flink.ask(runtime.flink_rest_url, f"/jobs/{job_id}")["state"] not in ("CANCELED", "FINISHED", "FAILED"):
-        if time.monotonic() > deadline:
-            raise ServiceError(f"job {job_id} is still there after {limit_s:g} s", "liveshelf status")
-        time.sleep(0.1)

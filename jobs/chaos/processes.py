@@ -2,15 +2,18 @@
 
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 from jobs import failpoints, submitted
 from jobs.chaos.stage import Scenario, Stage
+from jobs.cluster.hung import HUNG_S
 from jobs.submit import JOBS
 
 TASK_MANAGER_LIMIT_S = 60
 JOB_MANAGER_LIMIT_S = 60
 STOP_S = 60
+HUNG_LIMIT_S = 60
 
 
 def kill_task_manager(stage: Stage, times: float) -> None:
@@ -48,6 +51,23 @@ def kill_python_worker(stage: Stage, times: float) -> None:
     stage.check("no orphan Python process", len(stage.system.processes("python")) == workers)
 
 
+def die_unnoticed(stage: Stage, times: float) -> None:
+    """A Python worker dies, and its job isn't told: it hangs, until its TaskManager is killed and both jobs start again."""
+    before = stage.system.restarts()
+    for _ in range(int(times)):
+        _with_traffic(stage)
+        die = partial(failpoints.arm, _failpoints(stage), "features.before_write", unnoticed=True)
+        stage.recovered(die, len(JOBS), HUNG_LIMIT_S)
+    stage.check("both jobs start again, once a hang", stage.system.restarts() - before == int(times) * len(JOBS))
+
+
+def stop_python_worker(stage: Stage, times: float) -> None:
+    """For good: it is killed, and its job starts again (or hangs, as one that is killed may: then as above)."""
+    for _ in range(int(times)):
+        time.sleep(HUNG_S)  # what isn't hung is left alone
+        stage.recovered(stage.rng.choice(stage.system.processes("python")).suspend, 1, HUNG_LIMIT_S)
+
+
 def kill_job_manager(stage: Stage, times: float) -> None:
     for _ in range(int(times)):
         stage.system.wait_checkpoint()
@@ -83,11 +103,20 @@ def stop_task_manager(stage: Stage, seconds: float) -> None:
     stage.recovery_s.append(round(time.monotonic() - started_s, 1))
 
 
+def _failpoints(stage: Stage) -> Path:
+    return stage.system.state_dir / "failpoints"
+
+
+def _with_traffic(stage: Stage) -> None:
+    """Without events no write is reached."""
+    if not stage.traffic.going:
+        stage.traffic = stage.go_on()
+
+
 def die_at_failpoints(stage: Stage, rounds: float) -> None:
-    folder = stage.system.state_dir / "failpoints"
+    folder = _failpoints(stage)
     for place in ("before_write", "after_write") * int(rounds):
-        if not stage.traffic.going:  # without events no write is reached
-            stage.traffic = stage.go_on()
+        _with_traffic(stage)
         stage.recovered(lambda at=place: [failpoints.arm(folder, f"{job}.{at}") for job in JOBS], len(JOBS), TASK_MANAGER_LIMIT_S)
     stage.check("every failpoint was reached", not list(folder.iterdir()))
 
@@ -134,6 +163,8 @@ SCENARIOS = (
     Scenario("F2", "TaskManager kill -9 every 3 s, then quiet", kill_task_manager_often, "s", 0, 60, 60),
     Scenario("F4", "JobManager kill -9", kill_job_manager, "kills", 0, 3, 40),
     Scenario("F5", "Python worker kill -9", kill_python_worker, "kills", 2, 10, 15),
+    Scenario("F5b", "Python worker dead, and its job isn't told", die_unnoticed, "deaths", 0, 3, 60),
+    Scenario("F5c", "Python worker SIGSTOP, for good", stop_python_worker, "stops", 0, 3, 60),
     Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, 80),
     Scenario("F10", "no space for checkpoints and logs, then a TaskManager kill -9", fill_the_disk, "s", 0, 60, 70),
     Scenario("F11", "newest checkpoints damaged, JobManager kill -9", damage_checkpoints, "times", 0, 2, 10),

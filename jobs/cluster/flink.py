@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ import requests
 from jobs import connections
 from jobs.cluster import flink_config, jars, java, processes
 from jobs.cluster.supervise import Child
-from jobs.errors import SettingsError
+from jobs.errors import ServiceError, SettingsError
 from jobs.settings import REPOSITORY, Settings
 
+GONE_LIMIT_S = 240.0  # after 180 Flink ends a TaskManager whose task doesn't end
 CONNECTION_S = 10.0  # at a load of 39 on two cores a JobManager took more than 2
 
 
@@ -118,6 +120,15 @@ def cancel(rest_url: str, job_id: str) -> None:
     """Ask for a job's end, without a savepoint; raises `requests.RequestException`."""
     base, certificates = connections.rest(rest_url)
     requests.patch(f"{base}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30, **certificates).raise_for_status()
+
+
+def wait_gone(rest_url: str, job_id: str) -> None:
+    """Wait until the job has ended; raises `ServiceError` if it doesn't, `requests.RequestException`."""
+    deadline_s = time.monotonic() + GONE_LIMIT_S
+    while ask(rest_url, f"/jobs/{job_id}")["state"] not in ("CANCELED", "FINISHED", "FAILED"):
+        if time.monotonic() > deadline_s:
+            raise ServiceError(f"job {job_id} is still there after {GONE_LIMIT_S:g} s", "liveshelf status")
+        time.sleep(0.1)
 
 
 def rest_url(port: int, secrets: Path | None = None) -> str:

@@ -1,10 +1,11 @@
 """Bring back what Flink and Redis can't bring back by themselves: `python -m jobs.cluster.keep STATE_DIR REST_URL`.
 
 Flink 2.3's JobManager remembers its jobs only with ZooKeeper or Kubernetes: one that comes back without them gets its jobs
-from here, from their newest checkpoints. And Redis may lose writes that a checkpoint counts as done (a second by its
-append-only file, more by a failover, all by FLUSHALL): Flink won't send them again. So a mark in Redis, written again at each
-look, says "complete: this run of the server, at this time". A server that restarted has another run id, and the mark that
-survived says up to when its data did; one that was emptied has no mark.
+from here, from their newest checkpoints. A job that waits for a dead Python worker is helped on (`hung.py`). And Redis may lose
+writes that a checkpoint counts as done (a second by its append-only file, more by a failover, all by FLUSHALL): Flink won't
+send them again. So a mark in Redis, written again at each look, says "complete: this run of the server, at this time". A
+server that restarted has another run id, and the mark that survived says up to when its data did; one that was emptied has
+no mark.
 """
 
 import sys
@@ -16,6 +17,7 @@ import requests
 
 from jobs import connections, rebuild, submitted
 from jobs.cluster import flink, rights, topics
+from jobs.cluster.hung import Hung
 from jobs.errors import LiveshelfError, ServiceError
 from jobs.rankings.connection import Connection
 from jobs.submitted import Submitted
@@ -46,12 +48,15 @@ class Keeper:
 
     def __init__(self, state_dir: Path, rest_url: str) -> None:
         self._state_dir, self._rest_url = state_dir, rest_url
+        self._hung = Hung(state_dir, rest_url)
 
     def look(self) -> None:
         """One look at the jobs and at Redis; raises nothing: what doesn't answer now may the next time."""
         wanted = submitted.noted(self._state_dir)
         try:
             if wanted and self.resume(wanted) == 0:
+                if mended := self._hung.mend(wanted):
+                    _say(mended)
                 self.repair(wanted)
         except (LiveshelfError, requests.RequestException, OSError) as error:
             _say(f"will try again: {error}")
