@@ -17,9 +17,10 @@ HUNG_LIMIT_S = 60
 
 
 def kill_task_manager(stage: Stage, times: float) -> None:
+    """Each as a fault of its own: after ten seconds of work, so that neither Flink nor the supervisor backs off."""
     before = stage.system.restarts()
-    for _ in range(int(times)):
-        stage.system.wait_checkpoint()
+    for number in range(int(times)):
+        stage.system.wait_checkpoint(5 if number else 1)
         stage.recovered(lambda: stage.system.kill("taskmanager"), len(JOBS), TASK_MANAGER_LIMIT_S)
     stage.check("as many restarts as kills", stage.system.restarts() - before == int(times) * len(JOBS))
 

@@ -85,8 +85,8 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
-        # By default an hour: the fifth unrelated fault of an hour would wait 16 s, and the next ones 30.
-        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
+        # By default an hour: the tenth fault of an hour would wait half a minute, whatever it has to do with the others.
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "10 s",
         # With true, cancelling a job with a Python operator killed the TaskManager (shared/DESIGN.md).
         "python.fn-execution.memory.managed": False,
         "python.client.executable": sys.executable,

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 LOOK_EVERY_S = 0.2
-LIVED_S = 30.0  # a child that lived this long gets the shortest pause again
+LIVED_S = 10.0  # a child that lived this long gets the shortest pause again
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 # A TaskManager with a Python operator takes 5 s to end and saves nothing by it: checkpoints are already on disk.
