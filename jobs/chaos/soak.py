@@ -171,6 +171,7 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
                 actions.append(name)
                 tell(f"{time.monotonic() - started_s:5.0f} s: {name}{wrong}")
         sent = traffic.join()
+        keep(_document(show, stage, sent, actions, watch))  # what follows may fail
         beats = beat(*place, sent.final_heartbeat_ms)
         drained_s = system.wait_read(CAUGHT_UP_LIMIT_S)
         system.wait_checkpoint(2)
