@@ -56,6 +56,7 @@ def die_unnoticed(stage: Stage, times: float) -> None:
     """A Python worker dies, and its job isn't told: it hangs, until its TaskManager is killed and both jobs start again."""
     before = stage.system.restarts()
     for _ in range(int(times)):
+        stage.system.wait_checkpoint(5)  # the keeper has counted the workers by then
         _with_traffic(stage)
         die = partial(failpoints.arm, _failpoints(stage), "features.before_write", unnoticed=True)
         stage.recovered(die, len(JOBS), HUNG_LIMIT_S)

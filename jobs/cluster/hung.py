@@ -24,6 +24,7 @@ class Hung:
     def __init__(self, state_dir: Path, rest_url: str) -> None:
         self._state_dir, self._rest_url = state_dir, rest_url
         self._next_s, self._short_since_s = 0.0, 0.0
+        self._counted = False  # whether all workers have been found since something was killed: else the count may be wrong
 
     def mend(self, running: list[Submitted]) -> str:
         """Kill what keeps the jobs waiting, so that Flink starts them again; says what it was, "" if they don't wait.
@@ -38,14 +39,17 @@ class Hung:
         managers = [each for each in processes.owned(self._state_dir, "flink") if TASK_MANAGER in _command(each)]
         # Of all processes of that name only a TaskManager's own answer it.
         workers = [each for manager in managers for each in _descendants(manager) if WORKER in _command(each)]
-        stopped = [each for each in workers if each.is_running() and each.status() == psutil.STATUS_STOPPED]
-        if not managers or len(workers) - len(stopped) >= sum(map(self._python_tasks, running)):
+        stopped = [each for each in workers if _is_stopped(each)]
+        wanted = sum(map(self._python_tasks, running))
+        whole = len(workers) - len(stopped) >= wanted
+        self._counted = self._counted or (whole and wanted > 0)
+        if whole or not managers or not self._counted:
             self._short_since_s = 0.0
             return ""
         self._short_since_s = self._short_since_s or now_s
         if now_s - self._short_since_s < HUNG_S:
             return ""
-        self._short_since_s = 0.0
+        self._short_since_s, self._counted = 0.0, False
         for each in stopped or managers:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
@@ -68,3 +72,9 @@ def _command(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline())
     return ""
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False
