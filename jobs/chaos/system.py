@@ -28,9 +28,9 @@ ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 START_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.1
 MAIN_CLASS = {
-    "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
-    "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
-    "python": "pyflink.fn_execution.beam.beam_boot",
+    "taskmanager": flink.TASK_MANAGER,
+    "jobmanager": flink.JOB_MANAGER,
+    "python": flink.PYTHON_WORKER,
 }
 
 
@@ -120,7 +120,7 @@ class System:
     def processes(self, what: str) -> list[psutil.Process]:
         if what in ("kafka", "redis"):
             return processes.owned(self.state_dir, what)
-        return [each for each in processes.owned(self.state_dir, "flink") if MAIN_CLASS[what] in _words(each)]
+        return [each for each in processes.owned(self.state_dir, "flink") if MAIN_CLASS[what] in processes.words(each)]
 
     def redis(self) -> redis_client.Redis:
         return redis_client.Redis.from_url(redis.url(self.redis_port))
@@ -197,9 +197,3 @@ class System:
             if time.monotonic() > deadline_s:
                 raise ServiceError(f"{what} isn't there after {limit_s:g} s", f"see the logs in {self.state_dir}")
             time.sleep(LOOK_EVERY_S)
-
-
-def _words(process: psutil.Process) -> list[str]:
-    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.cmdline()
-    return []

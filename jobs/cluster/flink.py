@@ -24,6 +24,10 @@ from jobs.cluster.supervise import Child
 from jobs.errors import ServiceError, SettingsError
 from jobs.settings import REPOSITORY, Settings
 
+JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+PYTHON_WORKER = "pyflink.fn_execution.beam.beam_boot"
+ENDED = ("CANCELED", "FINISHED", "FAILED")
 GONE_LIMIT_S = 240.0  # after 180 Flink ends a TaskManager whose task doesn't end
 CONNECTION_S = 10.0  # at a load of 39 on two cores a JobManager took more than 2
 
@@ -125,7 +129,7 @@ def cancel(rest_url: str, job_id: str) -> None:
 def wait_gone(rest_url: str, job_id: str) -> None:
     """Wait until the job has ended; raises `ServiceError` if it doesn't, `requests.RequestException`."""
     deadline_s = time.monotonic() + GONE_LIMIT_S
-    while ask(rest_url, f"/jobs/{job_id}")["state"] not in ("CANCELED", "FINISHED", "FAILED"):
+    while ask(rest_url, f"/jobs/{job_id}")["state"] not in ENDED:
         if time.monotonic() > deadline_s:
             raise ServiceError(f"job {job_id} is still there after {GONE_LIMIT_S:g} s", "liveshelf status")
         time.sleep(0.1)
@@ -192,11 +196,9 @@ def _link_jars(lib: Path) -> None:
 
 
 def _children(home: Path, memory: flink_config.TaskManagerMemory, metrics_ports: list[int]) -> list[Child]:
-    job_manager = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
-    task_manager = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-    children = [_child(home, "jobmanager", flink_config.JOB_MANAGER_JAVA_OPTIONS, job_manager, metrics_ports[0])]
+    children = [_child(home, "jobmanager", flink_config.JOB_MANAGER_JAVA_OPTIONS, JOB_MANAGER, metrics_ports[0])]
     for number, port in enumerate(metrics_ports[1:]):
-        children.append(_child(home, f"taskmanager-{number}", memory.java_options, task_manager, port))
+        children.append(_child(home, f"taskmanager-{number}", memory.java_options, TASK_MANAGER, port))
     return children
 
 

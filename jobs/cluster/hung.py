@@ -15,7 +15,6 @@ from jobs.submitted import Submitted
 
 LOOK_EVERY_S = 5.0
 HUNG_S = 15.0  # a death that Flink notices ends the task within a second
-TASK_MANAGER, WORKER = "TaskManagerRunner", "pyflink.fn_execution"
 
 
 class Hung:
@@ -36,9 +35,9 @@ class Hung:
         if now_s < self._next_s:
             return ""
         self._next_s = now_s + LOOK_EVERY_S
-        managers = [each for each in processes.owned(self._state_dir, "flink") if TASK_MANAGER in _command(each)]
+        managers = [each for each in processes.owned(self._state_dir, "flink") if flink.TASK_MANAGER in processes.words(each)]
         # Of all processes of that name only a TaskManager's own answer it.
-        workers = [each for manager in managers for each in _descendants(manager) if WORKER in _command(each)]
+        workers = [each for manager in managers for each in _descendants(manager) if flink.PYTHON_WORKER in processes.words(each)]
         stopped = [each for each in workers if _is_stopped(each)]
         wanted = sum(map(self._python_tasks, running))
         whole = len(workers) - len(stopped) >= wanted
@@ -65,13 +64,6 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return process.children(recursive=True)  # a shell is between them
     return []
-
-
-def _command(process: psutil.Process) -> str:
-    """Its command line; "" for one that has ended."""
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
 
 
 def _is_stopped(process: psutil.Process) -> bool:

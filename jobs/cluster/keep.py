@@ -40,7 +40,6 @@ redis.call('SET', KEYS[1], run .. ' ' .. ARGV[2])
 return 1
 """
 REPAIR_PATIENCE_S = 60.0
-ENDED = ("CANCELED", "FINISHED", "FAILED")
 
 
 class Keeper:
@@ -66,7 +65,7 @@ class Keeper:
         """Start the jobs that the JobManager doesn't know, from their newest checkpoints; how many there were."""
         states = {job["jid"]: job["state"] for job in flink.ask(self._rest_url, "/jobs/overview")["jobs"]}
         for each in wanted:
-            if states.get(each.job_id) in ENDED:  # by someone's will: not ours to start
+            if states.get(each.job_id) in flink.ENDED:  # by someone's will: not ours to start
                 submitted.forget(self._state_dir, each.job)
         lost = [each for each in wanted if each.job_id not in states]
         with ThreadPoolExecutor(2) as beside:

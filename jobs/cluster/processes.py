@@ -78,6 +78,13 @@ def is_owned(pid: int, owner: Path) -> bool:
         return False
 
 
+def words(process: psutil.Process) -> list[str]:
+    """Its command line; none of one that has ended."""
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.cmdline()
+    return []
+
+
 def stop(processes: Iterable[psutil.Process], grace_s: float = 15.0) -> None:
     """Ask the processes to end, wait `grace_s`, kill what is left, and wait until it is gone."""
     asked = list(processes)

@@ -93,8 +93,8 @@ def classify(
             verdict = consents.verdict(parsed["visitor_id"], *record.position, event_time_ms)
         kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ms, horizon_ms)
         kept = reduced(parsed) if kind == "counted" else parsed
-        place = record if kind == "late" else record._replace(key=None, value=None)
-        entries.append(Entry(place, kind, event=kept, forgotten=verdict == "forgotten"))
+        shown = record if kind == "late" else record._replace(key=None, value=None)
+        entries.append(Entry(shown, kind, event=kept, forgotten=verdict == "forgotten"))
     return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
 
 
