@@ -74,7 +74,7 @@ def test_limit_data_cuts_the_connection_in_the_middle_of_a_reply(proxy: FaultPro
 
 
 def test_a_proxy_that_died_is_named_by_its_port(proxy: FaultProxy) -> None:
-    (process,) = [each for each in psutil.Process().children() if str(proxy.port) in each.cmdline()]
+    (process,) = [each for each in psutil.Process().children() if str(proxy.port) in processes.words(each)]
     process.kill()
     process.wait()
     for _ in range(2):

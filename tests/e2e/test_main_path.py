@@ -108,7 +108,7 @@ def python_worker(state_dir: Path) -> psutil.Process:
 
 
 def owned(state_dir: Path, is_it: Callable[[list[str]], bool]) -> psutil.Process:
-    return next(process for process in processes.owned(state_dir, "flink") if is_it(process.cmdline()))
+    return next(process for process in processes.owned(state_dir, "flink") if is_it(processes.words(process)))
 
 
 def longest_publishing_gap_s(scenario) -> float:

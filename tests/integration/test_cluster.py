@@ -59,7 +59,7 @@ def mentions(state_dir: Path) -> list[psutil.Process]:
 
 
 def java_with(state_dir: Path, main_class: str) -> psutil.Process:
-    (process,) = [process for process in mentions(state_dir) if main_class in " ".join(process.cmdline())]
+    (process,) = [process for process in mentions(state_dir) if main_class in " ".join(processes.words(process))]
     return process
 
 
