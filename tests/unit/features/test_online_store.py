@@ -3,6 +3,7 @@
 import json
 import random
 import struct
+from collections.abc import Sequence
 
 import msgpack
 import pytest
@@ -152,12 +153,15 @@ def test_a_text_of_any_length_comes_through(size: int):
     assert made[-1] == ENCODERS["String"]("x" * size)
 
 
-def test_a_remembered_value_is_the_same_and_what_is_remembered_has_a_bound():
-    encoder = RowEncoder("shop", plan(view_plan(output("views"))).operators()[0])
-    for number in [*range(5_000), 1, 4_999]:
-        fields = msgpack.unpackb(encoder.arguments(Row("v-1", 1000, 0, f"[{number}]"))[-1], raw=True)
-        assert fields[-1] == ENCODERS["Int64"](number)
-    assert len(encoder._cells[0]._known) == 4_096
+@pytest.mark.parametrize(("dtype", "values"), [("Int64", range(5_000)), ("String", [f"word {n}" for n in range(5_000)])])
+def test_a_remembered_value_is_the_same_and_what_is_remembered_has_a_bound(dtype: str, values: Sequence[object]):
+    encoder = RowEncoder("shop", plan(view_plan(output("seen", dtype=dtype))).operators()[0])
+    remembered = len(encoder._cells[0]._known)
+    for value in [*values, values[1], values[-1]]:
+        payload = json.dumps([value])
+        fields = msgpack.unpackb(encoder.arguments(Row("v-1", 1000, 0, payload))[-1], raw=True)
+        assert fields[-1] == ENCODERS[dtype](value)
+    assert len(encoder._cells[0]._known) - remembered == (0 if dtype == "Int64" else 1_024)
 
 
 def test_a_view_without_ttl_does_not_expire():
