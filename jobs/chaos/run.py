@@ -135,7 +135,7 @@ class Show:
         self.sampler = Sampler(system.direct.redis_url, submitted, system.settings.channel)
         self._next_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
         self._block = 0
-        self._sent = 0  # records that Kafka has confirmed
+        self._sent = 0  # records that Kafka has confirmed, without heartbeats
         self._events = 0  # of the scenario that is played
         self._going: traffic.Traffic | None = None
         self._store = open_store(system.settings)
@@ -156,9 +156,8 @@ class Show:
         outcome.events, self._events = self._events, 0
         outcome.recovery_s, outcome.checks = stage.recovery_s, stage.checks
         try:
-            place = self.system.direct.kafka_bootstrap, self.system.settings.events_topic
-            self._sent += traffic.beat(*place, self._next_ms - 1000)
-            self._judge(outcome)
+            with traffic.beating(self.system.direct.kafka_bootstrap, self.system.settings.events_topic, self._next_ms - 1000):
+                self._judge(outcome)
         except (LiveshelfError, redis.RedisError) as error:
             outcome.error = outcome.error or f"it couldn't be judged: {error}"
         outcome.restarts = max(0, self.system.restarts() - restarts)  # a repaired job begins to count anew
@@ -183,7 +182,7 @@ class Show:
             return
         going, self._going = self._going, None
         sent = going.join()
-        self._sent += sent.produced + sent.heartbeats
+        self._sent += sent.produced
         self._events += sent.produced
         self._next_ms = sent.final_heartbeat_ms + 1000
 
@@ -202,7 +201,7 @@ class Show:
         report = verify(settings, direct, wait_s=VERIFY_LIMIT_S, store=self._store)
         outcome.caught_up_s = round(time.monotonic() - started_s, 1)
         _count(outcome, report)
-        outcome.lost += max(0, self._sent - report.counts["read"])
+        outcome.lost += max(0, self._sent - (report.counts["read"] - report.counts["heartbeats"]))
 
 
 def _count(outcome: Outcome, report: Report) -> None:

@@ -15,6 +15,7 @@ import redis as redis_client
 import requests
 
 from jobs import failpoints, submit
+from jobs.bring_up import bring_up
 from jobs.chaos.proxy import FaultProxy
 from jobs.chaos.traffic import DELAY_S
 from jobs.cluster import flink, kafka, processes, redis, runtime, topics
@@ -72,17 +73,16 @@ class System:
         definitions.write_text(definitions.read_text().replace(delay.format(1), delay.format(DELAY_S)))
         registry = Registry(self.settings.model_dir)
         registry.activate(registry.publish(ESHOP))
-        self.start_services()
-        submit.apply(self.settings, self.running.redis_url)
+        self.start_services(bring_up)
         for job_id in submit.side_by_side(lambda job: submit.submit(self.settings, self.running, job)).values():
             submit.wait_running(self.running, job_id, limit_s=180)
 
-    def start_services(self) -> None:
-        """Broker, Redis and Flink, on their first start or after `kill_everything`."""
+    def start_services(self, up: Callable[[Settings], runtime.Runtime] = runtime.up) -> None:
+        """Broker, Redis and Flink, on their first start or after `kill_everything`; `up` is what starts Flink."""
         self.start_kafka()
         self.start_redis()
         with failpoints.allowed(self.state_dir / "failpoints"):
-            self.running = runtime.up(self.settings)
+            self.running = up(self.settings)
         bootstrap, redis_url = f"127.0.0.1:{self.kafka_port}", redis.url(self.redis_port)
         self.direct = replace(self.running, kafka_bootstrap=bootstrap, redis_url=redis_url)
 

@@ -9,7 +9,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from itertools import chain
 from typing import Any
@@ -188,6 +188,25 @@ def beat(bootstrap: str, topic: str, time_ms: int) -> int:
         produce.beat(sender, time_ms)
         sender.flush()
         return sender.partitions
+
+
+@contextmanager
+def beating(bootstrap: str, topic: str, time_ms: int) -> Iterator[None]:
+    """A `beat` each second meanwhile, for Flink's source commits what it has read when the next record comes, or after 10 s."""
+    ended = threading.Event()
+
+    def beats() -> None:
+        while not ended.wait(1):
+            beat(bootstrap, topic, time_ms)
+
+    beat(bootstrap, topic, time_ms)
+    thread = threading.Thread(target=beats, name="heartbeats", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class Traffic:

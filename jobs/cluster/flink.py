@@ -19,7 +19,7 @@ import msgspec
 import requests
 
 from jobs import connections
-from jobs.cluster import flink_config, jars, java, processes
+from jobs.cluster import archive, flink_config, jars, java, processes
 from jobs.cluster.supervise import Child
 from jobs.errors import ServiceError, SettingsError
 from jobs.settings import REPOSITORY, Settings
@@ -213,6 +213,7 @@ def _child(home: Path, name: str, limits: list[str], main_class: str, metrics_po
     argv = [
         str(java.JAVA),
         *limits,
+        *archive.options(name.partition("-")[0], classpath),
         *flink_config.java_options(conf),
         *logging,
         "-cp",

@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import RetriableError
 
 from jobs import connections
-from jobs.cluster import jars, java, processes, rights
+from jobs.cluster import archive, jars, java, processes, rights
 from jobs.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # an event may carry 2 MB; twice that leaves room for a batch's headers
@@ -77,9 +77,10 @@ def answers(bootstrap: str) -> bool:
 
 
 def _java(folder: Path) -> list[str]:
-    classpath = ":".join(str(path) for path in jars.kafka_classpath())
+    classpath = jars.kafka_classpath()
     logging = f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').resolve()}"
-    return [str(java.JAVA), "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", logging, "-cp", classpath]
+    limits = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]
+    return [str(java.JAVA), *limits, *archive.options("kafka", classpath), logging, "-cp", ":".join(map(str, classpath))]
 
 
 def _format(folder: Path, properties: Path, secrets: Path | None) -> None:

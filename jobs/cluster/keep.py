@@ -17,6 +17,7 @@ import requests
 
 from jobs import connections, rebuild, submitted
 from jobs.cluster import flink, rights, topics
+from jobs.cluster.archive import Archives
 from jobs.cluster.hung import Hung
 from jobs.errors import LiveshelfError, ServiceError
 from jobs.rankings.connection import Connection
@@ -48,14 +49,16 @@ class Keeper:
     def __init__(self, state_dir: Path, rest_url: str) -> None:
         self._state_dir, self._rest_url = state_dir, rest_url
         self._hung = Hung(state_dir, rest_url)
+        self._archives = Archives(state_dir)
 
     def look(self) -> None:
         """One look at the jobs and at Redis; raises nothing: what doesn't answer now may the next time."""
         wanted = submitted.noted(self._state_dir)
         try:
             if wanted and self.resume(wanted) == 0:
-                if mended := self._hung.mend(wanted):
-                    _say(mended)
+                for done in (self._hung.mend(wanted), self._archives.look()):
+                    if done:
+                        _say(done)
                 self.repair(wanted)
         except (LiveshelfError, requests.RequestException, OSError) as error:
             _say(f"will try again: {error}")

