@@ -170,6 +170,6 @@ SCENARIOS = (
     Scenario("F6", "TaskManager SIGSTOP, then SIGCONT", stop_task_manager, "s", 0, STOP_S, 80),
     Scenario("F10", "no space for checkpoints and logs, then a TaskManager kill -9", fill_the_disk, "s", 0, 60, 70),
     Scenario("F11", "newest checkpoints damaged, JobManager kill -9", damage_checkpoints, "times", 0, 2, 10),
-    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 30),
+    Scenario("F12", "crash just before and just after a write to Redis", die_at_failpoints, "rounds", 1, 3, 24),
     Scenario("M8", "kill -9 of everything at once, started by one command", lose_power, "times", 0, 1, 10),
 )

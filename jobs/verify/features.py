@@ -74,8 +74,8 @@ def newest_rows(
     return rows
 
 
-def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sample = EVERY) -> dict[Key, list[Columns]]:
-    """The columns of each entity's events, by event time and then arrival."""
+def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sample = EVERY) -> dict[Key, list[Event]]:
+    """Each entity's events, by event time and then arrival."""
     groups: dict[Key, list[Entry]] = defaultdict(list)
     for entry in counted:
         if not all(key in entry.event for key in keys) or (entry.forgotten and PERSON in keys):
@@ -83,10 +83,7 @@ def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sampl
         entity = tuple(entry.event[key] for key in keys)
         if sample.holds(*entity):
             groups[entity].append(entry)
-    return {
-        key: [with_derived(each.event) for each in sorted(group, key=lambda entry: entry.arrival)]
-        for key, group in groups.items()
-    }
+    return {key: [each.event for each in sorted(group, key=lambda entry: entry.arrival)] for key, group in groups.items()}
 
 
 def session_starts(times_ms: list[int], gap_ms: int) -> list[int]:
@@ -94,25 +91,27 @@ def session_starts(times_ms: list[int], gap_ms: int) -> list[int]:
     return [i for i, time_ms in enumerate(times_ms) if i == 0 or time_ms - times_ms[i - 1] > gap_ms]
 
 
-def _event_row(view: View, events: list[Columns], watermark_ms: int, most: int) -> Row | None:
+def _event_row(view: View, events: list[Event], watermark_ms: int, most: int) -> Row | None:
     """The row of the last event that event time has passed: over its session, or over each window that ends with it."""
     seen = [event for event in events if event["event_time_ms"] <= watermark_ms]
     if not seen:
         return None
     times_ms = [event["event_time_ms"] for event in seen]
     if view.gap_ms is not None:
-        session = seen[session_starts(times_ms, view.gap_ms)[-1]:]
+        session = [with_derived(event) for event in seen[session_starts(times_ms, view.gap_ms)[-1]:]]
         values = {each.feature: _value(each, session) for each in view.aggregates}
         counts = {each.feature for each in view.aggregates if each.function == "count_distinct"}
         return Row(times_ms[-1], {name: min(value, most) if name in counts else value for name, value in values.items()})
+    windows_ms = {each.window_ms for each in view.aggregates}
+    longest = [with_derived(event) for event in seen if event["event_time_ms"] >= times_ms[-1] - max(windows_ms)]
     frames = {
-        window_ms: [event for event in seen if event["event_time_ms"] >= times_ms[-1] - window_ms][-most:]
-        for window_ms in {each.window_ms for each in view.aggregates}
+        window_ms: [event for event in longest if event["event_time_ms"] >= times_ms[-1] - window_ms][-most:]
+        for window_ms in windows_ms
     }
     return Row(times_ms[-1], {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates})
 
 
-def _sliding_row(view: View, events: list[Columns], watermark_ms: int) -> Row | None:
+def _sliding_row(view: View, events: list[Event], watermark_ms: int) -> Row | None:
     """The row of the last slide at which an event entered or left a window.
 
     An event enters at the end of its slide, in a row that is due when all before that instant has passed.
@@ -125,7 +124,7 @@ def _sliding_row(view: View, events: list[Columns], watermark_ms: int) -> Row | 
         return None
     as_of_ms = max(due_ms)
     frames = {
-        window_ms: [event for event, entry_ms in zip(events, entering_ms, strict=True)
+        window_ms: [with_derived(event) for event, entry_ms in zip(events, entering_ms, strict=True)
                     if entry_ms <= as_of_ms < entry_ms + window_ms]
         for window_ms in windows_ms
     }
