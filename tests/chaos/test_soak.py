@@ -15,7 +15,7 @@ def life(pid: int, begin_s: int, seconds: int, level_mb: float, mb_per_hour: flo
 
 def test_growth_is_the_slope_within_lives_and_not_the_step_between_them():
     found = growth(life(1, 0, 1000, 90, 0) + life(2, 1000, 1000, 110, 0), warm_up_s=0)
-    assert (found.rss_per_hour, found.files_per_hour, found.lives) == (0, 0, 2)
+    assert (found.rss_per_hour, found.lives) == (0, 2)
     assert found.rss_mb == (110, 110)
 
 
@@ -31,6 +31,15 @@ def test_what_fills_in_the_warm_up_of_a_process_is_no_growth():
     filling, steady = life(1, 0, 590, 50, 360), life(1, 600, 3000, 110, 0)
     assert growth(filling + steady, warm_up_s=600).rss_per_hour == 0
     assert growth(filling + steady, warm_up_s=0).rss_per_hour > 0.01
+
+
+@pytest.mark.parametrize(
+    ("files", "peaks"),
+    [([50, 50, 50, 64, 50, 50, 50, 55, 50], (50, 55)), ([64, 50, 50, 50, 50, 50, 50, 50, 64], (64, 64))],
+)
+def test_files_are_compared_at_their_peaks_in_the_first_and_in_the_last_third(files: list[int], peaks: tuple[int, int]):
+    looks = [look._replace(files=count) for look, count in zip(life(1, 0, 80, 50, 0), files, strict=True)]
+    assert growth(looks, warm_up_s=0).files == peaks
 
 
 def test_a_life_that_is_too_short_says_nothing():
