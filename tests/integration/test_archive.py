@@ -23,16 +23,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(archive, "LOOK_EVERY_S", 0)
         try:
             runtime.up(settings, ["kafka"])
-            archives = archive.Archives(settings.state_dir)
-            assert "kafka-" in archives.look()
-            deadline_s = time.monotonic() + 120
-            while not (files := list((folder / "classes").glob("*.jsa"))):
+            (folder / "classes").mkdir()
+            (folder / "classes" / "kafka-of-other-jars.jsa").touch()
+            archives, deadline_s = archive.Archives(settings.state_dir), time.monotonic() + 120
+            while "kafka-" not in archives.look():
                 assert time.monotonic() < deadline_s
                 time.sleep(0.1)
             assert archives.look() == ""
+            (file,) = (folder / "classes").iterdir()
         finally:
             runtime.down(settings)
-    (file,) = files
     return file
 
 
@@ -45,17 +45,22 @@ def uuid(*options: str) -> list[str]:
 
 
 def test_what_a_jvm_has_loaded_the_next_one_takes_from_the_archive(written: Path) -> None:
-    loaded = uuid(archive.OPTION + str(written), archive.QUIET, "-Xlog:class+load")
+    loaded = uuid(archive.OPTION + str(written), *archive.SAFE, "-Xlog:class+load")
 
     (found,) = [line for line in loaded if f" {CLASS} source: " in line]
     assert found.endswith("source: shared objects file")
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "other"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "other"])
 def test_an_archive_that_is_missing_or_damaged_is_left_out_without_a_word(written: Path, tmp_path: Path, damage: str) -> None:
-    file = tmp_path / "damaged.jsa"
+    content, file = bytearray(written.read_bytes()), tmp_path / "damaged.jsa"
+    middle = len(content) // 2
+    content[middle] ^= 0xFF
+    damaged = {"cut": content[:middle], "flipped": content, "other": b"something else"}
     if damage != "missing":
-        content = written.read_bytes()
-        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"something else")
+        file.write_bytes(damaged[damage])
 
-    assert len(uuid(archive.OPTION + str(file), archive.QUIET)) == 1
+    lines = uuid(archive.OPTION + str(file), *archive.SAFE, "-Xlog:class+load")
+
+    assert not [line for line in lines if line.endswith("source: shared objects file")]
+    assert [line for line in lines if f" {CLASS} source: jar" in line or f" {CLASS} source: file" in line]
