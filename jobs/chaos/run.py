@@ -174,7 +174,7 @@ class Show:
         self.sampler.watch(event["visitor_id"] for event in clicks)
         bootstrap, topic = self.system.direct.kafka_bootstrap, self.system.settings.events_topic
         name, span_ms = f"{act.seed}.{self._block}", clicks[-1]["event_time_ms"] - clicks[0]["event_time_ms"]
-        self._going = traffic.Traffic(bootstrap, topic, clicks, name, speed=span_ms / 1000 / act.scenario.traffic_s)
+        self._going = traffic.Traffic(bootstrap, topic, clicks, name, fast=True, speed=span_ms / 1000 / act.scenario.traffic_s)
         return self._going
 
     def _end_traffic(self) -> None:
