@@ -23,7 +23,7 @@ OPTION = "-XX:SharedArchiveFile="
 # Damage is found by a checksum before the first class comes from there, and isn't worth a line at each start.
 SAFE = ("-XX:+VerifySharedSpaces", "-Xlog:cds=off")
 LOOK_EVERY_S = 15.0
-SETTLED_S = 60.0  # by then a TaskManager has loaded what its jobs need
+SETTLED_S = 180.0  # a TaskManager has loaded what its jobs need, and nobody watches a first demo any more
 
 
 def options(kind: str, classpath: Sequence[Path]) -> list[str]:
