@@ -127,8 +127,8 @@ STREAM = "only the stream: repeats, disorder, late events, wrong clocks, poison"
 KINDS = len(DAMAGES)
 SCENARIOS = (
     Scenario("D1-D5", STREAM, bad_data, "strings", 5000, 10_000, 10),
-    Scenario("D6", "half of all events are one visitor's", bad_data, "events", 0, 10_000, 20, half_by_one),
-    Scenario("D7", "twenty times the load", bad_data, "events", 0, 20_000, 10),
+    Scenario("D6", "half of all events are one visitor's", bad_data, "events", 0, 8_000, 20, half_by_one),
+    Scenario("D7", "twenty times the load", bad_data, "events", 0, 8_000, 4),  # of the 100 events/s of `pr`
     Scenario("D9", "one session of 30 hours", bad_data, "events", 0, 10_000, 20, thirty_hours),
     Scenario("D11", "the whole topic read again onto filled stores", replay_everything, "times", 0, 2),
     Scenario("M1", "broken models become the active version", broken_models, "kinds", KINDS, KINDS, 8),

@@ -68,8 +68,9 @@ class Archives:
         self._writing = None
         if not partial.is_file():
             return ""
-        for old in file.parent.glob(f"{file.name.partition('-')[0]}-*.jsa"):
-            old.unlink()
+        for other in file.parent.glob(f"{file.name.partition('-')[0]}-*"):  # of other jars, or what a killed JVM left
+            if other != partial:
+                other.unlink(missing_ok=True)
         partial.replace(file)
         return f"the next start is faster: classes are kept in {file}"
 
