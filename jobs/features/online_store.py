@@ -111,7 +111,8 @@ REMEMBERED = (None, *range(1_024))
 class _Cell:
     """A feature's field and value, encoded; small numbers and the first words are remembered.
 
-    Numbers from the start, so that a worker's memory doesn't grow: with 4,096 as they came, one of 52 features grew by 12 MB in half an hour.
+    Numbers from the start, so that a worker's memory doesn't grow: with 4,096 as they came, one of 52 features grew by 12 MB
+    in half an hour.
     """
 
     WORDS = 1_024
