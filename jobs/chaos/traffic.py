@@ -20,6 +20,7 @@ from kafka import KafkaProducer
 from jobs import connections
 from jobs.errors import ServiceError, SettingsError
 from jobs.events import Event, Refusal, parse
+from jobs.repeating import repeating
 from jobs.replay import produce, senders, sources
 
 DELAY_S = 60
@@ -185,28 +186,22 @@ def beat(bootstrap: str, topic: str, time_ms: int) -> int:
     watermark isn't kept in checkpoints, and here no partition is idle (`idle_timeout_s=0`).
     """
     with closing(senders.connect(bootstrap, topic, fast=False)) as sender:
-        produce.beat(sender, time_ms)
-        sender.flush()
+        _beat(sender, time_ms)
         return sender.partitions
 
 
 @contextmanager
 def beating(bootstrap: str, topic: str, time_ms: int) -> Iterator[None]:
     """A `beat` each second meanwhile, for Flink's source commits what it has read when the next record comes, or after 10 s."""
-    ended = threading.Event()
+    with closing(senders.connect(bootstrap, topic, fast=False)) as sender:
+        _beat(sender, time_ms)
+        with repeating(lambda: _beat(sender, time_ms), 1, "heartbeats"):
+            yield
 
-    def beats() -> None:
-        while not ended.wait(1):
-            beat(bootstrap, topic, time_ms)
 
-    beat(bootstrap, topic, time_ms)
-    thread = threading.Thread(target=beats, name="heartbeats", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def _beat(sender: senders.Sender, time_ms: int) -> None:
+    produce.beat(sender, time_ms)
+    sender.flush()
 
 
 class Traffic:

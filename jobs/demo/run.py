@@ -2,11 +2,10 @@
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import psutil
 from rich.console import Console
@@ -21,6 +20,7 @@ from jobs.demo.system import LIST_SIZE, Say, demo_settings, start_features, syst
 from jobs.demo.visitors import Visitors
 from jobs.demo.watcher import Watcher
 from jobs.events import Event
+from jobs.repeating import repeating
 from jobs.replay.produce import replay
 from jobs.replay.sources import read
 from jobs.settings import Settings
@@ -107,24 +107,15 @@ def _drawn(board: Board) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _told(stage: Stage, say: Say) -> Iterator[None]:
+def _told(stage: Stage, say: Say) -> AbstractContextManager[None]:
     """A line of progress every few seconds, from a thread of its own."""
-    done = threading.Event()
 
     def tell() -> None:
-        while not done.wait(PROGRESS_S):
-            now = stage.snapshot()
-            rates = f"{now.score.hit_rate:.1%} of next clicks were in the list, {now.score.popular_hit_rate:.1%}"
-            say(f"{now.clicks:,} clicks, {now.events_per_s:.0f}/s; {rates} in the popularity list")
+        now = stage.snapshot()
+        rates = f"{now.score.hit_rate:.1%} of next clicks were in the list, {now.score.popular_hit_rate:.1%}"
+        say(f"{now.clicks:,} clicks, {now.events_per_s:.0f}/s; {rates} in the popularity list")
 
-    teller = threading.Thread(target=tell, name="demo-progress", daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        done.set()
-        teller.join()
+    return repeating(tell, PROGRESS_S, "demo-progress")
 
 
 def _refused(settings: Settings, running: Runtime) -> Callable[[], int]:

@@ -105,7 +105,7 @@ def _raw(content: bytes) -> bytes:
     return (bytes((0xA0 | size,)) if size < 32 else b"\xda" + struct.pack(">H", size)) + content
 
 
-REMEMBERED = (None, *range(1_024))
+REMEMBERED = (None, *range(1_024))  # of a number; of a word the first ones, as many
 
 
 class _Cell:
@@ -115,14 +115,11 @@ class _Cell:
     in half an hour.
     """
 
-    WORDS = 1_024
-
     def __init__(self, field: bytes, dtype: str) -> None:
         self.field = _raw(field)
         self._encode = ENCODERS[dtype]
         known = {"Int64": REMEMBERED, "String": (None,)}.get(dtype)
         self._known = {value: self._encoded(value) for value in known} if known else None
-        self._room = self.WORDS if dtype == "String" else 0
 
     def __call__(self, value: object) -> bytes:
         if self._known is None:
@@ -130,9 +127,8 @@ class _Cell:
         found = self._known.get(value)
         if found is None:
             found = self._encoded(value)
-            if self._room:
+            if len(self._known) < len(REMEMBERED):
                 self._known[value] = found
-                self._room -= 1
         return found
 
     def _encoded(self, value: object) -> bytes:
