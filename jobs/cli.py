@@ -11,7 +11,21 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from jobs.commands import audit, chaos, checks, collect, dead, events, jobs, keys, models, person, repair, services, signing
+from jobs.commands import (
+    audit,
+    chaos,
+    checks,
+    collect,
+    dead,
+    events,
+    jobs,
+    keys,
+    models,
+    person,
+    repair,
+    services,
+    signing,
+)
 from jobs.commands.shared import was_interrupted
 from jobs.errors import LiveshelfError
 

@@ -11,11 +11,13 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import DataTypes, Schema, StatementSet, StreamTableEnvironment
 from pyflink.table.udf import udf
 
-from jobs.cluster.rights import GROUPS
-from jobs.features import source, sql
+from jobs.connect.users import GROUPS
+from jobs.features import sql
+from jobs.features.operator import WriteFeatures, WriterConfig
 from jobs.features.plan import FeaturePlan, load
-from jobs.features.udf import WriteFeatures, WriterConfig
-from jobs.job_config import JobConfig, base_configuration
+from jobs.features.rows import feature_rows
+from jobs.flow import source
+from jobs.flow.job_config import JobConfig, base_configuration
 
 GROUP = GROUPS["features"]
 
@@ -50,23 +52,6 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
         "INSERT INTO written SELECT write_features(operator, entity, event_time_ms, seq, payload) FROM feature_rows"
     )
     return statements
-
-
-def feature_rows(table_env: StreamTableEnvironment, plan: FeaturePlan, cap: int, types: dict[str, str] | None = None) -> None:
-    """The rows of all operators, made from the table `counted`, as the view `feature_rows`.
-
-    `cap` is the setting max_window_events. With the columns' `types`, what `controls` holds is obeyed, too.
-    """
-    for name, java in sql.FUNCTIONS.items():
-        table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
-    table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
-    rows = []
-    for operator in plan.operators():
-        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator, types)}")
-        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap))))
-    # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
-    every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
-    table_env.create_temporary_view("feature_rows", every)
 
 
 def _letters(table_env: StreamTableEnvironment, config: JobConfig, plan: FeaturePlan) -> StatementSet:

@@ -13,11 +13,11 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import DataTypes, StatementSet, StreamTableEnvironment
 from pyflink.table.udf import udf
 
-from jobs import events
-from jobs.cluster.rights import GROUPS
-from jobs.features import source
-from jobs.job_config import JobConfig, base_configuration
-from jobs.rankings.udf import RankConfig, RankSessions
+from jobs.connect.users import GROUPS
+from jobs.contract import events
+from jobs.flow import source
+from jobs.flow.job_config import JobConfig, base_configuration
+from jobs.rankings.operator import RankConfig, RankSessions
 
 GROUP = GROUPS["rankings"]
 

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     profile: Literal["plain", "secure"] = Field(
         "plain", description="secure: the embedded services use TLS, passwords and rights (README, Secure)"
     )
-    # Addresses with users and secrets: see jobs/connections.py.
+    # Addresses with users and secrets: see jobs/connect/addresses.py.
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
     redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")
     flink_rest_url: str = Field("", description="http://host:port of a Flink cluster of your own; empty: embedded")
@@ -56,7 +56,8 @@ class Settings(BaseSettings):
     rankings_topic: str = "rankings"
     consent_topic: str = "consent"
     consent: Literal["assumed", "required"] = Field(
-        "assumed", description="whether a visitor of whom the consent topic says nothing is personalized; withdrawn never is"
+        "assumed",
+        description="whether a visitor of whom the consent topic says nothing is personalized; withdrawn never is",
     )
     topic_partitions: int = Field(2, ge=1, description="partitions of each topic that liveshelf creates")
 
@@ -66,9 +67,13 @@ class Settings(BaseSettings):
 
     session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
-    dedup_horizon_s: int = Field(86400, gt=0, description="the same event_id within this time (of event time) counts once")
+    dedup_horizon_s: int = Field(
+        86400, gt=0, description="the same event_id within this time (of event time) counts once"
+    )
     max_window_events: int = Field(
-        MAX_WINDOW_EVENTS, gt=0, le=1_000_000,
+        MAX_WINDOW_EVENTS,
+        gt=0,
+        le=1_000_000,
         description="newest events that a time window of one entity holds, and distinct values that a session counts",
     )
     list_size: int = Field(20, ge=1, le=100, description="items in a ranked list")
@@ -93,7 +98,9 @@ class Settings(BaseSettings):
     collector_port: int = Field(18090, description="its port (0: a free one)")
     collector_admin_port: int = Field(18091, description="port of /healthz and /metrics, on the loopback address only")
     collector_write_keys: Path | None = Field(None, description="file with the keys that may write, lines `name key`")
-    collector_origins: str = Field("", description="pages that may send, such as https://shop.example,https://m.shop.example")
+    collector_origins: str = Field(
+        "", description="pages that may send, such as https://shop.example,https://m.shop.example"
+    )
     collector_proxies: str = Field("", description="addresses of proxies whose X-Forwarded-For is believed")
     collector_country_database: Path | None = Field(None, description=".mmdb file with countries (none: no country)")
     collector_key_events_per_s: float = Field(2000, gt=0, description="events that a write key may send")

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from jobs.cluster import java, processes
+from jobs.cluster import processes
+from jobs.jvm import java
 
 FOLDER = Path(sys.prefix) / "share" / "liveshelf" / "classes"  # goes with the environment whose jars it holds
 OPTION = "-XX:SharedArchiveFile="
@@ -50,13 +51,23 @@ class Archives:
         if self._writing:
             return self._take(*self._writing)
         for process in processes.owned(self._state_dir):
-            file = next((Path(word.removeprefix(OPTION)) for word in processes.words(process) if word.startswith(OPTION)), None)
-            with suppress(psutil.NoSuchProcess, OSError):  # where nothing may be written, a start takes as long as before
+            file = next(
+                (Path(word.removeprefix(OPTION)) for word in processes.words(process) if word.startswith(OPTION)), None
+            )
+            with suppress(
+                psutil.NoSuchProcess, OSError
+            ):  # where nothing may be written, a start takes as long as before
                 if file and not file.exists() and process.pid not in self._asked and _age_s(process) > SETTLED_S:
                     self._asked.add(process.pid)
                     file.parent.mkdir(parents=True, exist_ok=True)
                     partial = file.with_suffix(f".{process.pid}")  # others may write the same one
-                    command = [str(java.JAVA_HOME / "bin" / "jcmd"), str(process.pid), "VM.cds", "static_dump", str(partial)]
+                    command = [
+                        str(java.JAVA_HOME / "bin" / "jcmd"),
+                        str(process.pid),
+                        "VM.cds",
+                        "static_dump",
+                        str(partial),
+                    ]
                     asked = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                     self._writing = asked, partial, file
                     break

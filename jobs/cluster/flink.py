@@ -5,31 +5,24 @@ seconds to each return of a TaskManager. The client is Flink's own `bin/flink`, 
 """
 
 import os
-import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import requests
 
-from jobs import connections
-from jobs.cluster import archive, flink_config, jars, java, processes
+from jobs.cluster import archive, flink_config, processes
 from jobs.cluster.supervise import Child
-from jobs.errors import ServiceError, SettingsError
+from jobs.connect import addresses
+from jobs.errors import SettingsError
+from jobs.jvm import jars, java
 from jobs.settings import REPOSITORY, Settings
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 PYTHON_WORKER = "pyflink.fn_execution.beam.beam_boot"
-ENDED = ("CANCELED", "FINISHED", "FAILED")
-GONE_LIMIT_S = 240.0  # after 180 Flink ends a TaskManager whose task doesn't end
-CONNECTION_S = 10.0  # at a load of 39 on two cores a JobManager took more than 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,13 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets:
     options |= flink_config.secure(secrets) if secrets else {}
     flink_config.write(home / "conf", options)
     kept = home / "processes.json"
-    keeper = [sys.executable, "-m", "jobs.cluster.keep", str(settings.state_dir.resolve()), rest_url(rest_port, secrets)]
+    keeper = [
+        sys.executable,
+        "-m",
+        "jobs.operate.keep",
+        str(settings.state_dir.resolve()),
+        rest_url(rest_port, secrets),
+    ]
     children = [*_children(home, memory, metrics_ports), Child("keeper", keeper, {}, str(home / "log" / "keeper.out"))]
     kept.write_bytes(msgspec.json.encode(children))
     return processes.spawn(
@@ -93,52 +92,10 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets:
     )
 
 
-def answers(rest_url: str, slots: int) -> bool:
-    """Whether the cluster answers and at least `slots` task slots have registered."""
-    try:
-        return bool(ask(rest_url, "/overview")["slots-total"] >= slots)
-    except requests.RequestException:
-        return False
-
-
-def ask(rest_url: str, path: str) -> dict[str, Any]:
-    """What Flink's REST interface says; raises `requests.RequestException`."""
-    base, certificates = connections.rest(rest_url)
-    answer = requests.get(base + path, timeout=CONNECTION_S, **certificates)
-    answer.raise_for_status()
-    return answer.json()
-
-
-def operator_counter(metrics_urls: Iterable[str], name: str) -> int:
-    """One of our operators' counters, over all tasks that run; raises `requests.RequestException`."""
-    return round(sum(sum(counted(requests.get(url, timeout=10).text, name)) for url in metrics_urls))
-
-
-def counted(page: str, name: str) -> list[float]:
-    """The values of an operator's counter on a page of Flink's Prometheus reporter, one for each task."""
-    line = rf"^flink_taskmanager_job_task_operator_{name}\{{[^}}]*\}} ([0-9.eE+]+)$"
-    return [float(found) for found in re.findall(line, page, re.MULTILINE)]
-
-
-def cancel(rest_url: str, job_id: str) -> None:
-    """Ask for a job's end, without a savepoint; raises `requests.RequestException`."""
-    base, certificates = connections.rest(rest_url)
-    requests.patch(f"{base}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30, **certificates).raise_for_status()
-
-
-def wait_gone(rest_url: str, job_id: str) -> None:
-    """Wait until the job has ended; raises `ServiceError` if it doesn't, `requests.RequestException`."""
-    deadline_s = time.monotonic() + GONE_LIMIT_S
-    while ask(rest_url, f"/jobs/{job_id}")["state"] not in ENDED:
-        if time.monotonic() > deadline_s:
-            raise ServiceError(f"job {job_id} is still there after {GONE_LIMIT_S:g} s", "liveshelf status")
-        time.sleep(0.1)
-
-
 def rest_url(port: int, secrets: Path | None = None) -> str:
     """The REST interface of the embedded cluster."""
     here = f"127.0.0.1:{port}"
-    return str(connections.Address("https", "", here, "", str(secrets))) if secrets else f"http://{here}"
+    return str(addresses.Address("https", "", here, "", str(secrets))) if secrets else f"http://{here}"
 
 
 def command(settings: Settings, action: str = "run") -> FlinkCommand:
@@ -147,7 +104,7 @@ def command(settings: Settings, action: str = "run") -> FlinkCommand:
     The user's own cluster gets the Kafka connector with each job (`-j`), as it may not have it.
     """
     home = folder(settings.state_dir)
-    argv = [str(flink_config.SHIPPED / "bin" / "flink"), action]
+    argv = [str(jars.SHIPPED / "bin" / "flink"), action]
     conf = home / "conf"
     if settings.flink_rest_url:
         conf = home / "client"
@@ -169,7 +126,7 @@ def _environment(home: Path) -> dict[str, str]:
     arithmetic: parallelism is the number of slots, and workers that each take every core would wait for each other. Two of
     glibc's memory arenas for each process: by default there are eight a core, and what one thread gave back another can't use.
     """
-    shipped = flink_config.SHIPPED
+    shipped = jars.SHIPPED
     return {
         "JAVA_HOME": str(java.JAVA_HOME),
         "FLINK_CONF_DIR": str(home / "conf"),
@@ -191,7 +148,7 @@ def _link_jars(lib: Path) -> None:
     lib.mkdir(parents=True, exist_ok=True)
     for old in lib.iterdir():
         old.unlink()
-    for jar in [*(flink_config.SHIPPED / "lib").glob("*.jar"), flink_config.python_jar(), jars.flink_kafka_connector()]:
+    for jar in [*(jars.SHIPPED / "lib").glob("*.jar"), jars.python_jar(), jars.flink_kafka_connector()]:
         (lib / jar.name).symlink_to(jar)
 
 

@@ -6,17 +6,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pyflink
 import yaml
 
-from jobs import connections
-
-SHIPPED = Path(pyflink.__file__).parent
-
-
-def python_jar() -> Path:
-    """The jar that runs Python operators: Flink's client adds it to every job, and it is large."""
-    return next((SHIPPED / "opt").glob("flink-python-*.jar"))
+from jobs.connect import addresses
+from jobs.jvm.jars import SHIPPED
 
 
 @dataclass(frozen=True)
@@ -172,8 +165,12 @@ def _mutual_tls(secrets: Path, kind: str, name: str) -> dict[str, Any]:
 def client(rest_url: str) -> dict[str, Any]:
     """How the client finds a cluster of the user's own; an address with secrets means that both sides show a certificate."""
     url = urlsplit(rest_url)
-    secure, secrets = url.scheme == "https", connections.Address.of(rest_url).secrets
-    mutual = _mutual_tls(Path(secrets), "rest", "rest") | {"security.ssl.rest.authentication-enabled": True} if secrets else {}
+    secure, secrets = url.scheme == "https", addresses.Address.of(rest_url).secrets
+    mutual = (
+        _mutual_tls(Path(secrets), "rest", "rest") | {"security.ssl.rest.authentication-enabled": True}
+        if secrets
+        else {}
+    )
     return mutual | {
         "rest.address": url.hostname,
         "rest.port": url.port or (443 if secure else 80),

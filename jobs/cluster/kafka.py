@@ -9,9 +9,10 @@ from pathlib import Path
 from kafka import KafkaAdminClient
 from kafka.errors import RetriableError
 
-from jobs import connections
-from jobs.cluster import archive, jars, java, processes, rights
+from jobs.cluster import archive, processes
+from jobs.connect import addresses, users
 from jobs.errors import ServiceError
+from jobs.jvm import jars, java
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # an event may carry 2 MB; twice that leaves room for a batch's headers
 
@@ -52,7 +53,7 @@ def start(
 def address(port: int, secrets: Path | None = None) -> str:
     """The embedded broker as the command line uses it."""
     here = f"127.0.0.1:{port}"
-    return str(connections.Address(connections.SECURE_KAFKA, rights.CLI, here, "", str(secrets))) if secrets else here
+    return str(addresses.Address(addresses.SECURE_KAFKA, users.CLI, here, "", str(secrets))) if secrets else here
 
 
 def log(state_dir: Path) -> Path:
@@ -61,11 +62,11 @@ def log(state_dir: Path) -> Path:
 
 def answers(bootstrap: str) -> bool:
     """Whether a broker is registered and answers an admin request."""
-    if not any(processes.listens(server) for server in connections.servers(bootstrap)):
+    if not any(processes.listens(server) for server in addresses.servers(bootstrap)):
         return False  # spares the admin client's growing pauses between its attempts
     try:
         limits = {"bootstrap_timeout_ms": 2000, "request_timeout_ms": 2000}
-        admin = KafkaAdminClient(**connections.kafka_python(bootstrap), **limits)
+        admin = KafkaAdminClient(**addresses.kafka_python(bootstrap), **limits)
     except RetriableError:
         return False
     try:
@@ -80,7 +81,14 @@ def _java(folder: Path) -> list[str]:
     classpath = jars.kafka_classpath()
     logging = f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').resolve()}"
     limits = ["-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]
-    return [str(java.JAVA), *limits, *archive.options("kafka", classpath), logging, "-cp", ":".join(map(str, classpath))]
+    return [
+        str(java.JAVA),
+        *limits,
+        *archive.options("kafka", classpath),
+        logging,
+        "-cp",
+        ":".join(map(str, classpath)),
+    ]
 
 
 def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
@@ -103,7 +111,7 @@ def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
 
 def _users(secrets: Path) -> Iterable[str]:
     """As `--add-scram` takes them."""
-    for user in rights.KAFKA_USERS:
+    for user in users.KAFKA_USERS:
         yield f"name={user},password={(secrets / f'kafka-{user}').read_text()}"
 
 
@@ -134,12 +142,12 @@ def _secure_listeners(port: int, secrets: Path) -> dict[str, object]:
         "ssl.keystore.location": secrets / "kafka.pem",
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": secrets / "ca.pem",
-        "sasl.enabled.mechanisms": connections.MECHANISM,
+        "sasl.enabled.mechanisms": addresses.MECHANISM,
         "listener.name.clients.scram-sha-512.sasl.jaas.config": (
             "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         ),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": f"User:CN=kafka;User:{rights.ADMIN}",
+        "super.users": f"User:CN=kafka;User:{users.ADMIN}",
     }
 
 

@@ -157,7 +157,9 @@ def free_ports(count: int) -> list[int]:
             return found
         if port_is_free(port):
             found.append(port)
-    raise ServiceError(f"{count} free ports weren't found among {PORTS_TRIED} from {LOWEST_PORT} on", "close other programs")
+    raise ServiceError(
+        f"{count} free ports weren't found among {PORTS_TRIED} from {LOWEST_PORT} on", "close other programs"
+    )
 
 
 def _lowest_outgoing_port() -> int:

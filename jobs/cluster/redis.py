@@ -15,9 +15,10 @@ from pathlib import Path
 
 import redis
 
-from jobs import connections
-from jobs.cluster import jars, processes, rights
+from jobs.cluster import processes
+from jobs.connect import addresses, users
 from jobs.errors import ServiceError
+from jobs.jvm import jars
 
 OLDEST = (6, 2)  # the first with `set-proc-title`
 # Redis 6.2.11 for Linux on x86-64, linked with the machine's OpenSSL 3.
@@ -50,14 +51,18 @@ def tls_server_binary() -> Path:
         with zipfile.ZipFile(jars.redis_with_tls()) as jar:
             content = jar.read(TLS_SERVER)
         if hashlib.sha256(content).hexdigest() != TLS_SERVER_SHA256:
-            raise ServiceError(f"{jars.REDIS_WITH_TLS} holds another {TLS_SERVER} than it did", "install a redis-server")
+            raise ServiceError(
+                f"{jars.REDIS_WITH_TLS} holds another {TLS_SERVER} than it did", "install a redis-server"
+            )
         binary.parent.mkdir(parents=True, exist_ok=True)
         partial = binary.with_suffix(".partial")
         partial.write_bytes(content)
         partial.chmod(0o755)
         partial.replace(binary)
     if not _knows_tls(binary):
-        raise ServiceError("there is no redis-server with TLS for this machine", "install one: Debian's package has TLS")
+        raise ServiceError(
+            "there is no redis-server with TLS for this machine", "install one: Debian's package has TLS"
+        )
     return binary
 
 
@@ -100,7 +105,12 @@ def start(state_dir: Path, port: int, secrets: Path | None = None) -> int:
     }
     binary = tls_server_binary() if secrets else server_binary()
     if secrets:
-        options |= {"port": "0", "tls-port": str(port), "tls-auth-clients": "no", "aclfile": str(secrets / "redis-users.acl")}
+        options |= {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-auth-clients": "no",
+            "aclfile": str(secrets / "redis-users.acl"),
+        }
         options |= {"tls-ca-cert-file": str(secrets / "ca.pem")}
         options |= {"tls-cert-file": str(secrets / "redis.pem"), "tls-key-file": str(secrets / "redis.pem")}
     argv = [str(binary), *(part for name, value in options.items() for part in (f"--{name}", value))]
@@ -114,12 +124,12 @@ def log(state_dir: Path) -> Path:
 def url(port: int, secrets: Path | None = None) -> str:
     """The embedded server as the command line uses it."""
     here = f"127.0.0.1:{port}"
-    return str(connections.Address("rediss", rights.ADMIN, here, "/0", str(secrets))) if secrets else f"redis://{here}/0"
+    return str(addresses.Address("rediss", users.ADMIN, here, "/0", str(secrets))) if secrets else f"redis://{here}/0"
 
 
 def answers(redis_url: str) -> bool:
     """Whether the server has loaded its data and answers."""
-    client = connections.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    client = addresses.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return bool(client.ping())
     except (redis.ConnectionError, redis.TimeoutError):  # BusyLoadingError is a ConnectionError
@@ -130,7 +140,7 @@ def answers(redis_url: str) -> bool:
 
 def eviction_policy(redis_url: str) -> str:
     """`maxmemory-policy` of the server, from INFO: managed services forbid CONFIG."""
-    client = connections.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    client = addresses.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return str(client.info("memory")["maxmemory_policy"])  # type: ignore[index]  # redis-py types it as async too
     finally:

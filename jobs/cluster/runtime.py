@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 import msgspec
 import psutil
 
-from jobs import submitted
 from jobs.cluster import flink, kafka, processes, redis, secure
+from jobs.connect import flink_rest
 from jobs.errors import ServiceError
+from jobs.flow import submissions
 from jobs.settings import Settings
 
 SERVICES = ("kafka", "redis", "flink")
@@ -85,7 +86,7 @@ def down(settings: Settings) -> int:
         return 0
     with _locked(settings.state_dir):
         stopped = len(processes.owned(settings.state_dir))
-        submitted.forget(settings.state_dir)
+        submissions.forget(settings.state_dir)
         for service in reversed(SERVICES):
             _stop(settings.state_dir, service)
         left = processes.owned(settings.state_dir)
@@ -118,8 +119,8 @@ def _status(settings: Settings, runtime: Runtime, service: str) -> dict[str, Any
 
 
 def _flink_status(rest_url: str) -> dict[str, Any]:
-    overview = flink.ask(rest_url, "/overview")
-    jobs = flink.ask(rest_url, "/jobs/overview")["jobs"]
+    overview = flink_rest.ask(rest_url, "/overview")
+    jobs = flink_rest.ask(rest_url, "/jobs/overview")["jobs"]
     return {
         "task_managers": overview["taskmanagers"],
         "slots_total": overview["slots-total"],
@@ -183,7 +184,7 @@ def _wait(settings: Settings, runtime: Runtime, service: str) -> None:
 def _answers(service: str, address: str, slots: int) -> bool:
     if service == "kafka":
         return kafka.answers(address)
-    return redis.answers(address) if service == "redis" else flink.answers(address, slots)
+    return redis.answers(address) if service == "redis" else flink_rest.answers(address, slots)
 
 
 def _stop(state_dir: Path, service: str) -> None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
-from jobs.cluster import rights
+from jobs.connect import users
 from jobs.errors import SettingsError
 from jobs.settings import Settings
 
@@ -63,10 +63,10 @@ def _project(settings: Settings) -> str:
 
 def _fill(place: Path, project: str) -> None:
     _certificates(place)
-    for name in (*(f"kafka-{user}" for user in rights.KAFKA_USERS), *(f"redis-{user}" for user in rights.REDIS_USERS)):
+    for name in (*(f"kafka-{user}" for user in users.KAFKA_USERS), *(f"redis-{user}" for user in users.REDIS_USERS)):
         _write(place / name, token_urlsafe(32).encode())
-    hashed = {user: hashlib.sha256((place / f"redis-{user}").read_bytes()).hexdigest() for user in rights.REDIS_USERS}
-    _write(place / "redis-users.acl", rights.redis_acl(hashed, project).encode())
+    hashed = {user: hashlib.sha256((place / f"redis-{user}").read_bytes()).hexdigest() for user in users.REDIS_USERS}
+    _write(place / "redis-users.acl", users.redis_acl(hashed, project).encode())
 
 
 def _certificates(place: Path) -> None:
@@ -85,7 +85,9 @@ def _certificates(place: Path) -> None:
     locked = serialization.BestAvailableEncryption(password)
     for name in (FLINK_INTERNAL, FLINK_REST):
         certificate, key = _certificate(name, None)
-        _write(place / f"{name}.p12", pkcs12.serialize_key_and_certificates(name.encode(), key, certificate, None, locked))
+        _write(
+            place / f"{name}.p12", pkcs12.serialize_key_and_certificates(name.encode(), key, certificate, None, locked)
+        )
         trusted = [pkcs12.PKCS12Certificate(certificate, name.encode())]
         _write(place / f"{name}-trusted.p12", pkcs12.serialize_java_truststore(trusted, locked))
         if name == FLINK_REST:

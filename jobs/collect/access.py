@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-from jobs import key_file
 from jobs.collect.refusal import RequestRefusedError
 from jobs.errors import SettingsError
+from jobs.sdk import key_file
 
 Consent = Literal["granted", "denied", "unknown"]
 SETTING = "collector_write_keys"
-FIX = "echo \"web $(openssl rand -hex 16)\" >> write.keys; chmod 600 write.keys; LIVESHELF_COLLECTOR_WRITE_KEYS=write.keys"
+FIX = (
+    'echo "web $(openssl rand -hex 16)" >> write.keys; chmod 600 write.keys; LIVESHELF_COLLECTOR_WRITE_KEYS=write.keys'
+)
 MIN_KEY_LENGTH = 16
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from jobs import events
 from jobs.collect.access import Consent
 from jobs.collect.consent import State
-from jobs.pseudonyms import Pseudonyms
+from jobs.contract import events
+from jobs.sdk.pseudonyms import Pseudonyms
 
 _encode = msgspec.json.Encoder().encode
 

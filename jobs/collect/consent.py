@@ -5,8 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from jobs import connections, consent
-from jobs.cluster import rights, topics
+from jobs.connect import addresses, consent_topic, kafka_admin, users
 from jobs.settings import Settings
 
 State = Literal["granted", "withdrawn"]
@@ -17,8 +16,8 @@ REMEMBERED_S = 60.0
 
 def create_topic(settings: Settings, bootstrap: str) -> None:
     """Make the topic if it isn't there. Raises ServiceError."""
-    admin = connections.as_user(bootstrap, rights.ADMIN)
-    topics.create_topics(admin, {settings.consent_topic: settings.topic_partitions}, consent.TOPIC)
+    admin = addresses.as_user(bootstrap, users.ADMIN)
+    kafka_admin.create_topics(admin, {settings.consent_topic: settings.topic_partitions}, consent_topic.TOPIC)
 
 
 def value(state: State, at_ms: int) -> bytes:

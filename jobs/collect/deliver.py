@@ -13,15 +13,16 @@ from typing import NamedTuple
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from jobs import connections
-from jobs.cluster import rights
+from jobs.connect import addresses, users
 from jobs.errors import ServiceError
 
 CONNECT_LIMIT_MS = 10_000
 # A broker that is restarted is back in 3 to 6 s: what comes in the meantime waits instead of being refused.
 DELIVERY_LIMIT_S = 8.0
 REQUEST_LIMIT_MS = 3_000
-SEND_LIMIT_MS = 2_000  # `send` waits in the event loop while a topic's partitions aren't known: they are, once connected
+SEND_LIMIT_MS = (
+    2_000  # `send` waits in the event loop while a topic's partitions aren't known: they are, once connected
+)
 LINGER_MS = 2
 RECONNECT_MAX_MS = 1_000  # kafka-python's 30 s would refuse events long after the broker is back
 RECONNECT_PAUSE_S = 1.0
@@ -107,7 +108,7 @@ class Deliveries:
 def _connect(bootstrap: str, topics: Sequence[str]) -> KafkaProducer:
     try:
         producer = KafkaProducer(
-            **connections.kafka_python(connections.as_user(bootstrap, rights.COLLECTOR)),
+            **addresses.kafka_python(addresses.as_user(bootstrap, users.COLLECTOR)),
             bootstrap_timeout_ms=CONNECT_LIMIT_MS,
             acks="all",
             enable_idempotence=True,
@@ -119,7 +120,9 @@ def _connect(bootstrap: str, topics: Sequence[str]) -> KafkaProducer:
             allow_auto_create_topics=False,
         )
     except (KafkaError, ValueError) as error:
-        raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up, or correct kafka_bootstrap") from error
+        raise ServiceError(
+            f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up, or correct kafka_bootstrap"
+        ) from error
     try:
         for topic in topics:
             producer.partitions_for(topic)

@@ -24,7 +24,7 @@ from jobs.collect.guard import GuardedProtocol
 from jobs.collect.metrics import Metrics
 from jobs.collect.rates import TokenBuckets
 from jobs.errors import ServiceError, SettingsError
-from jobs.pseudonyms import Pseudonyms
+from jobs.sdk.pseudonyms import Pseudonyms
 from jobs.settings import Settings
 
 BURST_S = 2.0  # a bucket holds what flows into it in so long
@@ -62,7 +62,9 @@ def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None
     `started` is called with the URLs of the collector and of its admin pages once both answer. Raises SettingsError,
     and ServiceError if Kafka doesn't answer or a port is taken.
     """
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # ten lines a second while Kafka is away; `deliver` says it once
+    logging.getLogger("kafka").setLevel(
+        logging.CRITICAL
+    )  # ten lines a second while Kafka is away; `deliver` says it once
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each request that isn't HTTP
     rules, keys, origins, countries = check(settings)
     with (
@@ -87,9 +89,7 @@ def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None
             runner.run(_run(servers, collector, lambda: started(_url(public), _url(private))))
 
 
-async def _run(
-    servers: list[tuple[_Server, socket.socket]], collector: Collector, started: Callable[[], None]
-) -> None:
+async def _run(servers: list[tuple[_Server, socket.socket]], collector: Collector, started: Callable[[], None]) -> None:
     """Until a signal comes; then the servers end one after the other, the public one first."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -140,7 +140,9 @@ def _admin(collector: Collector) -> _Server:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", text)])
-    return _Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False))
+    return _Server(
+        uvicorn.Config(app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False)
+    )
 
 
 def _buckets(rate_per_s: float, at_least: int) -> TokenBuckets:

@@ -22,7 +22,7 @@ def show(as_json: AsJson = False) -> None:
       liveshelf audit show
       liveshelf audit show --json | jq '.[] | select(.result != "done")'
     """
-    from jobs import audit
+    from jobs.operate import audit
 
     found = audit.entries(load_settings().state_dir)
     if as_json:
@@ -42,7 +42,7 @@ def verify() -> None:
     Example, to keep elsewhere what the log must go on from:
       liveshelf audit verify
     """
-    from jobs import audit
+    from jobs.operate import audit
 
     count, head = audit.verify(load_settings().state_dir)
     print(f"{count} lines, head {head}")

@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def chaos(
-    profile: Annotated[Literal["pr", "nightly", "soak", "random"], typer.Option(help="How large the doses are.")] = "pr",
+    profile: Annotated[
+        Literal["pr", "nightly", "soak", "random"], typer.Option(help="How large the doses are.")
+    ] = "pr",
     scenario: Annotated[str, typer.Option(metavar="F1,R2,…", help="Only these; the profile's if empty.")] = "",
     seed: Annotated[int, typer.Option(help="First of the seeds.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 2,
@@ -38,14 +40,18 @@ def chaos(
 
     import msgspec
 
-    from jobs.chaos import soak
-    from jobs.chaos.run import acts, run
+    from jobs.lab.chaos import soak
+    from jobs.lab.chaos.run import acts, run
 
     settings = load_settings()
     end_on_signals()
     folder = settings.state_dir / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
-    how = f"--minutes {minutes:g}" if profile == "soak" else f"--seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
+    how = (
+        f"--minutes {minutes:g}"
+        if profile == "soak"
+        else f"--seeds {seeds}" + (f" --scenario {scenario}" if scenario else "")
+    )
     again = f"liveshelf chaos --profile {profile} --seed {seed} {how}"
     note(f"to repeat it: {again}")
     names = [name.strip() for name in scenario.split(",") if name.strip()]

@@ -29,7 +29,7 @@ def demo() -> None:
     """
     import msgspec
 
-    from jobs.demo.run import run
+    from jobs.lab.demo.run import run
 
     settings = load_settings()
     end_on_signals()
@@ -71,7 +71,9 @@ def verify(
 
     settings = load_settings()
     running = runtime.attach(settings, ("kafka", "redis"))
-    report = compare(settings, running, topic=topic, since=_offsets(since or []), wait_s=seconds(wait, "wait"), sample=sample)
+    report = compare(
+        settings, running, topic=topic, since=_offsets(since or []), wait_s=seconds(wait, "wait"), sample=sample
+    )
     if as_json:
         print(report.to_json())
     else:
@@ -106,7 +108,7 @@ def bench(
     """
     import msgspec
 
-    from jobs.bench.run import bench as measure
+    from jobs.lab.bench.run import bench as measure
 
     settings = load_settings()
     end_on_signals()

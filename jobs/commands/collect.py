@@ -27,5 +27,7 @@ def collect() -> None:
     serve.check(settings)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
     consent.create_topic(settings, bootstrap)
-    serve.serve(settings, bootstrap, lambda url, admin_url: note(f"collecting on {url}, /healthz and /metrics on {admin_url}"))
+    serve.serve(
+        settings, bootstrap, lambda url, admin_url: note(f"collecting on {url}, /healthz and /metrics on {admin_url}")
+    )
     note("stopped: what was acknowledged is in Kafka")

@@ -38,15 +38,15 @@ def list_letters(reason: Reason = "", as_json: AsJson = False) -> None:
       liveshelf dead list --reason wrong_type
       liveshelf dead list --json
     """
-    from jobs import dead
+    from jobs.operate import dead_letters
 
-    letters = dead.read_letters(*_place(), reason)
+    letters = dead_letters.read_letters(*_place(), reason)
     if as_json:
         return print_json(letters)
-    for (why, field), found in dead.by_reason(letters).items():
+    for (why, field), found in dead_letters.by_reason(letters).items():
         print(f"{len(found):8,}  {why}{f' ({field})' if field else ''}  such as {found[0].place}")
         for letter in found if reason else ():
-            print(f"          {letter.place}  {dead.excerpt(letter)}")
+            print(f"          {letter.place}  {dead_letters.excerpt(letter)}")
     note(f"{len(letters):,} refused events")
 
 
@@ -61,9 +61,9 @@ def show(
     Example:
       liveshelf dead show 0-42
     """
-    from jobs import dead
+    from jobs.operate import dead_letters
 
-    letter = dead.find(dead.read_letters(*_place()), place)
+    letter = dead_letters.find(dead_letters.read_letters(*_place()), place)
     if as_json:
         return print_json(letter)
     where = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
@@ -91,18 +91,20 @@ def replay(
       liveshelf dead replay --reason too_long --field query --drop query
       liveshelf dead replay --reason unknown_value --field event_type --set event_type=view --dry-run
     """
-    from jobs import audit, dead
+    from jobs.operate import audit, dead_letters
 
-    fix = dead.Fix.of(set_field or [], drop or [])
+    fix = dead_letters.Fix.of(set_field or [], drop or [])
     # Of the corrections only the fields: a value may be somebody's id.
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)
     with nullcontext({}) if dry_run else recorded as outcome:
         settings, bootstrap = _place()
-        letters = [each for each in dead.read_letters(settings, bootstrap, reason) if not field or each.field == field]
-        ready, refused = dead.check_again(letters, fix, settings.max_clock_skew_s * 1000)
+        letters = [
+            each for each in dead_letters.read_letters(settings, bootstrap, reason) if not field or each.field == field
+        ]
+        ready, refused = dead_letters.check_again(letters, fix, settings.max_clock_skew_s * 1000)
         if not dry_run:
-            dead.send(bootstrap, settings.events_topic, ready)
+            dead_letters.send(bootstrap, settings.events_topic, ready)
             outcome["sent"] = len(ready)
     if as_json:
         sent = 0 if dry_run else len(ready)

@@ -49,8 +49,8 @@ def replay(
     from collections import Counter
 
     from jobs.cluster import runtime
-    from jobs.pseudonyms import Pseudonyms
-    from jobs.replay import produce, sources
+    from jobs.lab.replay import produce, sources
+    from jobs.sdk.pseudonyms import Pseudonyms
 
     settings, skipped = load_settings(), Counter()
     end_on_signals()
@@ -105,8 +105,8 @@ def show(visitor: Annotated[str, typer.Argument(help="The visitor's id.")], as_j
       liveshelf show s22240
       liveshelf show s22240 --json | jq -r '.items[].item_id'
     """
-    from jobs import show as showing
     from jobs.cluster import runtime
+    from jobs.operate import show as showing
 
     settings = load_settings()
     found = showing.look(settings, runtime.attach(settings, ("redis",)), visitor)
@@ -125,7 +125,7 @@ def schema(
       liveshelf schema > event.schema.json
       liveshelf schema --table
     """
-    from jobs import events
+    from jobs.contract import events
 
     if table:
         return print(events.docs_table())

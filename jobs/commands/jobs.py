@@ -30,9 +30,9 @@ def apply() -> None:
       liveshelf lint && liveshelf apply
       liveshelf submit features --from-savepoint "$(liveshelf stop features)"
     """
-    from jobs import audit
-    from jobs import submit as submitting
     from jobs.cluster import runtime
+    from jobs.operate import audit
+    from jobs.operate import submit as submitting
 
     settings = load_settings()
     with audit.recorded(settings.state_dir, "apply", feature_repo=settings.feature_repo):
@@ -109,9 +109,9 @@ def submit(
       liveshelf submit rankings --dry-run
       liveshelf submit features --from-savepoint /data/savepoints/savepoint-1a2b3c
     """
-    from jobs import audit
-    from jobs import submit as submitting
     from jobs.cluster import runtime
+    from jobs.operate import audit
+    from jobs.operate import submit as submitting
 
     if from_savepoint and job == "all":
         raise SettingsError("--from-savepoint belongs to one job", "liveshelf submit features --from-savepoint PATH")
@@ -140,7 +140,7 @@ def _submit(
     ids: dict[str, str],
 ) -> None:
     """Fills `ids` as it goes, so that an interrupted submission has told what it started."""
-    from jobs import submit as submitting
+    from jobs.operate import submit as submitting
 
     for each in wanted:
         _refuse_second(running, each)
@@ -152,7 +152,7 @@ def _submit(
 
 def _refuse_second(running: "Runtime", job: Job) -> None:
     """Two jobs of a kind would both write everything."""
-    from jobs.submit import running_job
+    from jobs.operate.submit import running_job
 
     found = running_job(running, job)
     if found:
@@ -170,9 +170,9 @@ def stop(
       liveshelf stop features
       liveshelf stop rankings --no-savepoint
     """
-    from jobs import audit
-    from jobs import submit as submitting
     from jobs.cluster import runtime
+    from jobs.operate import audit
+    from jobs.operate import submit as submitting
 
     settings = load_settings()
     with audit.recorded(settings.state_dir, "stop", job=job, savepoint=savepoint) as outcome:
@@ -195,7 +195,7 @@ def history(
     """
     from jobs.features import definitions
     from jobs.features import lint as linting
-    from jobs.features.history import read_events, write_history
+    from jobs.features.backfill import read_events, write_history
 
     settings = load_settings()
     known = definitions.from_files(settings)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json
+from jobs.connect import consent_topic
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
     from jobs.learn.loop import Outcome
     from jobs.settings import Settings
-    from models.bundle import Bundle
-    from models.registry import Active, Registry, Version
+    from models.serving.bundle import Bundle
+    from models.serving.registry import Active, Registry, Version
 
 
 app = typer.Typer(
@@ -49,7 +50,9 @@ def _what_training_needs() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise SettingsError(f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'") from error
+        raise SettingsError(
+            f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'"
+        ) from error
 
 
 def train(
@@ -57,14 +60,18 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
     name: Annotated[str, typer.Option(help="Name of the bundle; the folder's if empty.")] = "",
     trials: Annotated[int, typer.Option(min=0, help="Recipes to try first (Optuna), in half of the time at most.")] = 0,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")] = 40.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")
+    ] = 40.0,
     seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
     product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
     base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
     publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
     loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",
     min_session: Annotated[int, typer.Option(min=1, help="Clicks of a session at least, to be learned from.")] = 1,
-    min_item_support: Annotated[int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")] = 1,
+    min_item_support: Annotated[
+        int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")
+    ] = 1,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,11 +92,12 @@ def train(
     """
     end_on_signals()
     with _what_training_needs():
-        from models.dataset import fingerprint
-        from models.losses import NAMES
-        from models.sessions import read_sessions
-        from models.tracking import train_recorded
-        from models.train import Recipe
+        from models.clicks.dataset import fingerprint
+        from models.clicks.sessions import read_sessions
+        from models.quality.measure import table
+        from models.runs.tracking import train_recorded
+        from models.session.losses import NAMES
+        from models.session.train import Recipe
     if loss not in NAMES:
         raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
     clicks, name = read_sessions(sessions), name or out.resolve().name
@@ -107,8 +115,8 @@ def _train_on(
     base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
 ) -> dict[str, dict]:
     """`train --from`; raises ModelError where what should be published is worse than what serves."""
-    from models.registry import is_registry, serving_folder
-    from models.tracking import learn_recorded
+    from models.runs.tracking import learn_recorded
+    from models.serving.registry import is_registry, serving_folder
 
     settings = load_settings()
     folder = settings.model_dir
@@ -129,7 +137,8 @@ def learn(
     sessions: Annotated[int, typer.Option(min=0, help="Learn after so many new sessions (0: not by number).")] = 5_000,
     minutes: Annotated[float, typer.Option(min=0, help="Learn after so many minutes (0: not by time).")] = 60.0,
     recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Learn when the last hour's recall@20 is below this share of the published.")
+        float,
+        typer.Option(min=0, max=1, help="Learn when the last hour's recall@20 is below this share of the published."),
     ] = 0.8,
     psi: Annotated[float, typer.Option(min=0, help="Learn when the items' PSI is above this (0: never).")] = 0.25,
     once: Annotated[bool, typer.Option("--once", help="Learn once from what the topic holds, and end.")] = False,
@@ -150,7 +159,6 @@ def learn(
 
     with _what_training_needs():
         from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
-    from jobs import consent
     from jobs.cluster import runtime
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
@@ -161,7 +169,7 @@ def learn(
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
     asked = bootstrap, settings.consent_topic, settings.consent
-    tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent.read(*asked))
+    tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent_topic.read(*asked))
     visits, bounds = Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
     loop = Loop(registry, tail, visits, bounds, note, settings.tracking_dir)
     try:
@@ -178,7 +186,7 @@ def learn(
 
 
 def _note_activation(settings: "Settings", outcome: "Outcome") -> None:
-    from jobs import audit
+    from jobs.operate import audit
 
     if outcome.version:
         told = {"reason": outcome.reason, "sessions": outcome.sessions}
@@ -190,7 +198,9 @@ def evaluate(
     prefixes: Annotated[Path, typer.Option(help="Questions: `item item …<TAB>target` a line.")],
     model: Annotated[Path | None, typer.Option(help="Folder of a bundle.")] = None,
     lists: Annotated[Path | None, typer.Option(help="Ranked lists made elsewhere, `item item …` a line.")] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Also what learns from --sessions by counting.")] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also what learns from --sessions by counting.")
+    ] = False,
     sessions: Annotated[Path | None, typer.Option(help="What the baselines learn from; formats as for train.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -205,7 +215,7 @@ def evaluate(
       liveshelf evaluate --model DIR --prefixes test.tsv --baselines --sessions train.txt.gz
       liveshelf evaluate --lists lists.tsv --prefixes test.tsv
     """
-    from models.measure import measure
+    from models.quality.measure import measure
 
     if baselines != (sessions is not None):
         raise SettingsError("--baselines and --sessions belong together", "give both, or neither")
@@ -213,6 +223,8 @@ def evaluate(
         raise SettingsError("nothing to evaluate", "give --model, --lists or --baselines with --sessions")
     found = measure(prefixes, model, lists, sessions, note if sys.stderr.isatty() else lambda _: None)
     if not as_json:
+        from models.quality.measure import table
+
         return print(table(found))
     print_json(_document(found))
 
@@ -225,20 +237,9 @@ def _document(found: dict[str, dict]) -> dict:
     return first[1] | dict(others) | ({"baselines": counted} if counted else {})
 
 
-def table(found: dict[str, dict]) -> str:
-    """A line for each scorer."""
-    columns = [f"{metric}@{cutoff}" for metric in ("recall", "mrr", "ndcg") for cutoff in (5, 10, 20)]
-    width = max(map(len, found))
-    lines = [" ".join([" " * width, *(f"{column:>9}" for column in columns), "    pairs  seconds"])]
-    for name, values in found.items():
-        numbers = [f"{values[column]:9.4f}" for column in columns]
-        lines.append(" ".join([f"{name:{width}}", *numbers, f"{values['pairs']:9,}", f"{values['seconds']:8.1f}"]))
-    return "\n".join(lines)
-
-
 def _registry(signing_key: Path | None = None) -> "Registry":
-    from models.registry import Registry
-    from models.signature import read_public_key
+    from models.serving.registry import Registry
+    from models.serving.signature import read_public_key
 
     settings = load_settings()
     settings = load_settings()
@@ -255,15 +256,15 @@ def _registry(signing_key: Path | None = None) -> "Registry":
 
 def _check_context(settings: "Settings", bundle: "Bundle") -> None:
     """What `submit` would refuse a running job mustn't be told to take; before the first `up` nothing is applied."""
-    from jobs import submit
     from jobs.features import definitions, plan
+    from jobs.operate import submit
 
     if plan.submitted_path(settings.state_dir).is_file() or definitions.store_yaml(settings).is_file():
         submit.check_context(settings, bundle)
 
 
 def _publish(registry: "Registry", bundle: Path) -> str:
-    from jobs import audit
+    from jobs.operate import audit
 
     with audit.recorded(load_settings().state_dir, "models publish", bundle=bundle) as outcome:
         outcome["version"] = registry.publish(bundle)
@@ -272,8 +273,8 @@ def _publish(registry: "Registry", bundle: Path) -> str:
 
 def _change(action: str, change: "Callable[[Registry], Active]", **arguments: str) -> str:
     """The version that serves from now on; which one did before is kept in the audit log, too."""
-    from jobs import audit
-    from models.registry import is_registry
+    from jobs.operate import audit
+    from models.serving.registry import is_registry
 
     registry = _registry()
     with audit.recorded(load_settings().state_dir, f"models {action}", **arguments) as outcome:
@@ -304,7 +305,9 @@ def list_versions(as_json: AsJson = False) -> None:
 def _about(version: "Version") -> str:
     if version.broken:
         return f"broken: {version.broken}"
-    quality = f"  recall@20 {version.recall_20:.4f}  MRR@20 {version.mrr_20:.4f}" if version.recall_20 is not None else ""
+    quality = (
+        f"  recall@20 {version.recall_20:.4f}  MRR@20 {version.mrr_20:.4f}" if version.recall_20 is not None else ""
+    )
     return f"{version.items:9,} items{quality}"
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.connect import consent_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jobs.cluster.runtime import Runtime
-    from jobs.consent import State
+    from jobs.contract.consent import State
     from jobs.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None, help="What is known about one person: look at it, hand it out, take it away.")
@@ -68,7 +69,8 @@ def export(
 
 @app.command()
 def erase(
-    visitors: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more visitors.")], as_json: AsJson = False
+    visitors: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more visitors.")],
+    as_json: AsJson = False,
 ) -> None:
     """Erase people from Flink's state, Redis and offline files, wait till it is done, and print and keep a receipt.
 
@@ -122,19 +124,19 @@ def withdraw(visitor: Visitor) -> None:
 def _say(visitor: str, state: "State") -> None:
     import time
 
-    from jobs import consent
+    from jobs.contract import consent
 
     with _recorded(f"consent {state}", visitor):
         settings, running = _place("kafka")
         record = consent.Record(state, time.time_ns() // 1_000_000)
-        consent.send(running.kafka_bootstrap, settings.consent_topic, {visitor: record})
+        consent_topic.send(running.kafka_bootstrap, settings.consent_topic, {visitor: record})
     note(f"{state}, in effect as soon as the jobs have read it")
 
 
 @contextmanager
 def _recorded(action: str, *visitors: str) -> "Iterator[None]":
     """In the audit log, under the names that receipts give people."""
-    from jobs import audit
+    from jobs.operate import audit
     from jobs.person import receipt
 
     settings = load_settings()

@@ -22,13 +22,13 @@ def resume() -> None:
     Example, after a JobManager without high availability came back:
       liveshelf resume
     """
-    from jobs import submitted
     from jobs.cluster import runtime
-    from jobs.cluster.keep import Keeper
+    from jobs.flow import submissions
+    from jobs.operate.keep import Keeper
 
     settings = load_settings()
     running = runtime.attach(settings, ("flink",))
-    count = Keeper(settings.state_dir, running.flink_rest_url).resume(submitted.noted(settings.state_dir))
+    count = Keeper(settings.state_dir, running.flink_rest_url).resume(submissions.noted(settings.state_dir))
     note(f"{count} jobs started again")
 
 
@@ -45,21 +45,23 @@ def rebuild(
       liveshelf rebuild
       liveshelf rebuild --no-features
     """
-    from jobs import rebuild as rebuilding
-    from jobs import submitted
     from jobs.cluster import runtime
-    from jobs.rankings.connection import Connection
+    from jobs.connect.redis_pipeline import Connection
+    from jobs.flow import submissions
+    from jobs.operate import rebuild as rebuilding
 
     settings = load_settings()
     running = runtime.attach(settings)
     connection = Connection(running.redis_url)
-    lists = rebuilding.lists(submitted.config(settings.state_dir, "rankings"), connection)
+    lists = rebuilding.lists(submissions.config(settings.state_dir, "rankings"), connection)
     connection.close()
     note(f"{lists:,} lists were missing or old and are written")
     if features:
-        each = next((each for each in submitted.noted(settings.state_dir) if each.job == "features"), None)
+        each = next((each for each in submissions.noted(settings.state_dir) if each.job == "features"), None)
         if each is None:
-            raise ServiceError("no features job should be running", "liveshelf submit features, which reads from the beginning")
+            raise ServiceError(
+                "no features job should be running", "liveshelf submit features, which reads from the beginning"
+            )
         again = rebuilding.features(settings.state_dir, running.flink_rest_url, each)
         note(f"features job {again.job_id} reads the events from the beginning; liveshelf verify says when it is done")
 
@@ -72,7 +74,7 @@ def keep() -> None:
       LIVESHELF_FLINK_REST_URL=http://flink:8081 liveshelf keep
     """
     from jobs.cluster import runtime
-    from jobs.cluster.keep import keep as keep_going
+    from jobs.operate.keep import keep as keep_going
 
     settings = load_settings()
     end_on_signals()

@@ -22,9 +22,9 @@ def up(as_json: AsJson = False) -> None:
       liveshelf up
       LIVESHELF_KAFKA_BOOTSTRAP=broker:9092 liveshelf up
     """
-    from jobs import audit
-    from jobs.bring_up import bring_up
     from jobs.cluster import runtime
+    from jobs.operate import audit
+    from jobs.operate.bring_up import bring_up
 
     settings = load_settings()
     note(chosen(settings))
@@ -47,8 +47,8 @@ def down() -> None:
     Example:
       liveshelf stop features && liveshelf stop rankings && liveshelf down
     """
-    from jobs import audit
     from jobs.cluster import runtime
+    from jobs.operate import audit
 
     settings = load_settings()
     with audit.recorded(settings.state_dir, "down") as outcome:
@@ -66,7 +66,7 @@ def status(as_json: AsJson = False) -> None:
       liveshelf status --json | jq -r .model.state
     """
     from jobs.cluster import runtime
-    from models.registry import state_of
+    from models.serving.registry import state_of
 
     settings = load_settings()
     found, model = runtime.status(settings), state_of(settings.model_dir)
@@ -98,7 +98,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from jobs.cluster.doctor import checks
+    from jobs.operate.doctor import checks
 
     found = checks(load_settings())
     if as_json:

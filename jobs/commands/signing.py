@@ -11,9 +11,11 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def key(file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")]) -> None:
+def key(
+    file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")],
+) -> None:
     """Make a key to sign bundles with; prints the file that LIVESHELF_MODEL_PUBLIC_KEY is to name."""
-    from models.signature import new_key
+    from models.serving.signature import new_key
 
     print(new_key(file))
 
@@ -23,8 +25,8 @@ def sign(
     key: Annotated[Path, typer.Option(help="Private key (Ed25519, PEM), as `liveshelf models key` makes it.")],
 ) -> None:
     """Check a bundle and sign it, so that it is served where LIVESHELF_MODEL_PUBLIC_KEY is set."""
-    from models import signature
-    from models.bundle import load_bundle
+    from models.serving import signature
+    from models.serving.bundle import load_bundle
 
     load_bundle(bundle)
     signature.sign(bundle, key)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobs import connections
+from jobs.connect import addresses
 from jobs.errors import DefinitionError, ServiceError
 from jobs.settings import Settings
 
@@ -33,7 +33,7 @@ def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
 
     configuration = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())
     if configuration["online_store"]["type"] == "redis":
-        configuration["online_store"]["connection_string"] = connections.feast_redis(redis_url)
+        configuration["online_store"]["connection_string"] = addresses.feast_redis(redis_url)
     configuration["registry"] = str(settings.state_dir.resolve() / "registry.db")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
@@ -68,7 +68,9 @@ def feature_store(settings: Settings) -> Any:
     """The stock Feast `FeatureStore` of the running system."""
     path = store_yaml(settings)
     if not path.is_file():
-        raise ServiceError(f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features")
+        raise ServiceError(
+            f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features"
+        )
     with _quiet():
         from feast import FeatureStore
 
@@ -79,7 +81,9 @@ def from_registry(settings: Settings) -> Definitions:
     """What was applied."""
     store = feature_store(settings)
     with _quiet():
-        return Definitions(store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services())
+        return Definitions(
+            store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
+        )
 
 
 @contextmanager
@@ -93,7 +97,9 @@ def _quiet() -> Iterator[None]:
 def _inside(folder: Path) -> Iterator[None]:
     """Feast imports a repository relative to the working directory; what it imported is forgotten afterwards."""
     if not (folder / "feature_store.yaml").is_file():
-        raise DefinitionError(f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)")
+        raise DefinitionError(
+            f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)"
+        )
     before, known = Path.cwd(), set(sys.modules)
     os.chdir(folder)
     sys.path.insert(0, str(Path.cwd()))

@@ -1,6 +1,6 @@
 """What a definition becomes: the SQL, the state that is kept for each key, and the fields in Redis."""
 
-from jobs import events
+from jobs.contract import events
 from jobs.errors import DefinitionError
 from jobs.features import lint, sql
 from jobs.features.definitions import from_files
@@ -27,7 +27,9 @@ def explain_service(settings: Settings, name: str) -> str:
     known = from_files(settings)
     service = next((service for service in known.services if service.name == name), None)
     if service is None:
-        raise DefinitionError(f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}")
+        raise DefinitionError(
+            f"no feature service {name!r}", f"defined are {', '.join(each.name for each in known.services)}"
+        )
     inputs = service_inputs(service)
     lines = [f"{place:3}  {feature:40} {dtype}" for place, (feature, dtype) in enumerate(inputs)]
     return "\n".join([f"{name}: the model's `context` input, float32 [batch, {len(inputs)}]", *lines])
@@ -90,7 +92,9 @@ def _state(view: ViewPlan, cap: int) -> str:
         gone = f"gone {longest / 1000:g} s after the last event"
         lines = [f"{len(view.outputs)} running aggregates"]
         if view.frame == "range":
-            lines.append(f"the newest {cap:,} events of the last {longest / 1000:g} s, once for all windows; none holds more")
+            lines.append(
+                f"the newest {cap:,} events of the last {longest / 1000:g} s, once for all windows; none holds more"
+            )
             lines.append("events that wait for the watermark")
         else:
             lines += [f"up to {longest // view.slide_ms} slides in which something happened"]
@@ -99,7 +103,11 @@ def _state(view: ViewPlan, cap: int) -> str:
 
 
 def _fields(view: ViewPlan, operator: Operator) -> str:
-    lines = [f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs]
+    lines = [
+        f"  {feature_field(view.name, output.name).hex()}  {output.dtype:14} {output.name}" for output in view.outputs
+    ]
     expiry = f"expires {view.ttl_ms / 86_400_000:g} days after its event" if view.ttl_ms else "doesn't expire"
     head = f"Redis: a hash per {view.entity}, named by Feast's serialized entity key; {expiry}"
-    return "\n".join([head, *lines, f"  _ts:{view.name}  event time", f"  _v:{operator.key}  version (event time, sequence)"])
+    return "\n".join(
+        [head, *lines, f"  _ts:{view.name}  event time", f"  _v:{operator.key}  version (event time, sequence)"]
+    )

@@ -17,7 +17,7 @@ import msgspec
 
 from jobs.features.online_store import ENCODERS, Row
 from jobs.features.plan import FeaturePlan, Operator, ViewPlan
-from jobs.features.writer import WriteCounts
+from jobs.features.redis_writer import WriteCounts
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

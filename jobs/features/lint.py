@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple, get_args
 
-from jobs import events
+from jobs.contract import events
 from jobs.errors import DefinitionError
 from jobs.features import changes, plan
 from jobs.features.changes import Change
@@ -74,7 +74,9 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
         )
     if not views:
         problems.append(Problem("", "", "no StreamFeatureView is defined", "define one in feature_repo/definitions.py"))
-    return FeaturePlan(project, topic, max(delays.values(), default=0), plans), problems + _collisions(plans) + _expiries(plans)
+    return FeaturePlan(project, topic, max(delays.values(), default=0), plans), problems + _collisions(
+        plans
+    ) + _expiries(plans)
 
 
 def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> FeaturePlan:
@@ -159,7 +161,9 @@ class _ViewCompiler:
     def _frame(self) -> tuple[Frame, int, int]:
         if self._view.tags.get("window") == "session":
             return "session", parse_gap_ms(self._view.tags.get("gap", "")) or 0, 0
-        slides = {_ms(each.slide_interval) for each in self._view.aggregations if each.slide_interval != each.time_window}
+        slides = {
+            _ms(each.slide_interval) for each in self._view.aggregations if each.slide_interval != each.time_window
+        }
         return ("slide", 0, max(slides)) if slides else ("range", 0, 0)
 
     def _output(self, aggregation: Any) -> Output:
@@ -329,7 +333,9 @@ def _collisions(plans: list[ViewPlan]) -> list[Problem]:
             place, name = (view.entity, feature_field(view.name, output.name)), f"{view.name}:{output.name}"
             if seen.setdefault(place, name) != name:
                 problems.append(
-                    Problem(view.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them")
+                    Problem(
+                        view.name, output.name, f"shares its field in Redis with {seen[place]}", "rename one of them"
+                    )
                 )
     return problems
 

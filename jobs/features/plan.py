@@ -89,7 +89,9 @@ class FeaturePlan(msgspec.Struct, frozen=True):
         for view in self.views:
             groups.setdefault((view.part, view.entity, view.slide_ms), []).append(view)
         return [
-            Operator(f"{entity}{f'_every_{slide_ms}' * bool(slide_ms)}{f'_part{part}' * bool(part)}", entity, slide_ms, views)
+            Operator(
+                f"{entity}{f'_every_{slide_ms}' * bool(slide_ms)}{f'_part{part}' * bool(part)}", entity, slide_ms, views
+            )
             for (part, entity, slide_ms), views in groups.items()
         ]
 
@@ -133,7 +135,9 @@ def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
         msgspec.structs.replace(
             part,
             ttl_ms=ttl_ms.get(part.name, part.ttl_ms),
-            outputs=[msgspec.structs.replace(each, dropped=(part.name, each.name) not in defined) for each in part.outputs],
+            outputs=[
+                msgspec.structs.replace(each, dropped=(part.name, each.name) not in defined) for each in part.outputs
+            ],
         )
         for part in running.views
     ]

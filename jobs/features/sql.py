@@ -8,9 +8,9 @@ function of ours (`jobs/jvm`), because a chain of OVER windows cost ten times as
 import re
 from collections.abc import Mapping
 
-from jobs import events
-from jobs.features import source
+from jobs.contract import events
 from jobs.features.plan import FeaturePlan, Operator, Output, ViewPlan
+from jobs.flow import source
 
 
 def sequenced(plan: FeaturePlan) -> str:

@@ -7,7 +7,7 @@ import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** One visitor's last events in order of arrival, as the ranker reads them ({@code jobs/rankings/history.py}). */
+/** One visitor's last events in order of arrival, as the ranker reads them ({@code jobs/rankings/session.py}). */
 public final class HistoryState implements Durable<HistoryState> {
 
     /** An event: where it lies, when it happened, and its packed fields. */

@@ -30,7 +30,7 @@ import org.apache.flink.table.types.DataType;
 import org.apache.flink.table.types.inference.TypeInference;
 
 /**
- * Bytes to an event or a refusal with its reason: the JVM's half of the contract in {@code jobs/events.py}, which it
+ * Bytes to an event or a refusal with its reason: the JVM's half of the contract in {@code jobs/contract/events.py}, which it
  * reads from {@code event_contract.json} in its own jar.
  *
  * <p>Why it is here and not SQL or Python: 21 {@code JSON_VALUE} calls cost 42 µs an event and can't tell "5" from 5,

@@ -12,10 +12,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from jobs import events
-from jobs.cluster import flink_config, jars
-from jobs.cluster.java import JAVA
+from jobs.contract import events
 from jobs.errors import ServiceError
+from jobs.jvm import jars
+from jobs.jvm.java import JAVA
 
 ECJ = "org.eclipse.jdt:ecj:3.42.0"
 SOURCES = Path(__file__).parent
@@ -57,7 +57,9 @@ def _compile(sources: list[Path], libraries: list[str], folder: Path) -> None:
     command = [str(JAVA), "-jar", str(jars._jars(ECJ)[0]), *options, *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ServiceError(f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version")
+        raise ServiceError(
+            f"the JVM part doesn't compile: {done.stdout}{done.stderr}", "report this with your Java version"
+        )
 
 
 def _pack(sources: list[Path], jar: Path) -> None:
@@ -76,7 +78,7 @@ def _pack(sources: list[Path], jar: Path) -> None:
 
 def main(lib: Path) -> None:
     """Put what a cluster needs beside Flink's own jars into its `lib` folder (see docker/Dockerfile)."""
-    for jar in (contract_jar(), jars.flink_kafka_connector(), flink_config.python_jar()):
+    for jar in (contract_jar(), jars.flink_kafka_connector(), jars.python_jar()):
         print(shutil.copy(jar, lib))
 
 

@@ -10,11 +10,11 @@ import msgspec
 from jobs.errors import DataError
 from jobs.learn.triggers import Seen, Triggers, due, item_drift, recall_of
 from jobs.learn.visits import Tail, Visits
-from models.dataset import Session
-from models.learn import JUDGED_BY
-from models.registry import Registry
-from models.restore import restore
-from models.tracking import learn_recorded
+from models.clicks.dataset import Session
+from models.runs.tracking import learn_recorded
+from models.serving.registry import Registry
+from models.session.learn import JUDGED_BY
+from models.session.restore import restore
 
 HOUR_S = 3600.0
 LOOK_EVERY_S = 10.0

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import rel_entr
 
-from models.bundle import Bundle
-from models.dataset import Session
-from models.evaluate import answers_of_model, metrics
-from models.sessions import Question
+from models.clicks.dataset import Session
+from models.clicks.sessions import Question
+from models.quality.evaluate import answers_of_model, metrics
+from models.serving.bundle import Bundle
 
 BINS = 20  # of items with as many clicks in training
 ASKED = 2_000  # questions by which recall is estimated: its standard error is 1 % then

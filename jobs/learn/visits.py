@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from jobs import connections
-from jobs.consent import Consents
+from jobs.connect import addresses
+from jobs.contract.consent import Consents
+from jobs.contract.events import HEARTBEAT, Refusal, parse
 from jobs.errors import ServiceError
-from jobs.events import HEARTBEAT, Refusal, parse
-from models.dataset import Event, Session
-from models.sessions import cut
+from models.clicks.dataset import Event, Session
+from models.clicks.sessions import cut
 
 POLL_MS = 1000
 KEPT_SESSIONS = 500_000  # a refused version leaves its sessions to the next try; the oldest give way, about 1 GB
@@ -77,7 +77,10 @@ class Tail:
         self._consents = consents
         try:
             self._consumer = KafkaConsumer(
-                **connections.kafka_python(bootstrap), group_id=None, enable_auto_commit=False, allow_auto_create_topics=False
+                **addresses.kafka_python(bootstrap),
+                group_id=None,
+                enable_auto_commit=False,
+                allow_auto_create_topics=False,
             )
             partitions = [TopicPartition(topic, each) for each in self._consumer.partitions_for_topic(topic) or ()]
             if not partitions:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import redis
 
-from jobs import connections, consent, submit
-from jobs.cluster import topics
 from jobs.cluster.runtime import Runtime
+from jobs.connect import addresses, consent_topic, kafka_admin
+from jobs.contract import consent
 from jobs.errors import ServiceError
 from jobs.features import plan
+from jobs.operate import submit
 from jobs.person import receipt, traces
 from jobs.settings import Settings
 
@@ -30,12 +31,12 @@ def erase(
     obeys it.
     """
     started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
-    ends = topics.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
+    ends = kafka_admin.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
     before = {str(partition): offset for partition, offset in ends.items()}
-    known = consent.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
+    known = consent_topic.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
     withdrawn = {each for each in visitor_ids if (latest := known.latest(each)) and latest.after == "withdrawn"}
     records = {each: consent.Record("erased", at_ms, before, each in withdrawn) for each in visitor_ids}
-    consent.send(runtime.kafka_bootstrap, settings.consent_topic, records)
+    consent_topic.send(runtime.kafka_bootstrap, settings.consent_topic, records)
     files = traces.offline_files(settings)
     rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
     checkpoints = _wait(settings, runtime, visitor_ids, at_ms, started_s + limit_s)
@@ -47,13 +48,18 @@ def erase(
     }
     remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
     seconds = round(time.monotonic() - started_s, 1)
-    made = [receipt.Receipt(receipt.subject(settings, visitor_id), at_ms, seconds, erased, remains) for visitor_id in visitor_ids]
+    made = [
+        receipt.Receipt(receipt.subject(settings, visitor_id), at_ms, seconds, erased, remains)
+        for visitor_id in visitor_ids
+    ]
     return [(each, receipt.store(settings, each)) for each in made]
 
 
-def _wait(settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_ms: int, deadline_s: float) -> list[Path]:
+def _wait(
+    settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_ms: int, deadline_s: float
+) -> list[Path]:
     """Until Redis and the newest checkpoints, made since and returned, hold nobody of them any more."""
-    with connections.redis_client(runtime.redis_url) as client:
+    with addresses.redis_client(runtime.redis_url) as client:
         while True:
             checkpoints = traces.newest_checkpoints(settings, _job_ids(runtime))
             in_redis = traces.in_redis(settings, client, visitor_ids)
@@ -74,7 +80,7 @@ def _wait(settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_m
 
 def _rewritten(redis_url: str) -> str:
     """Redis' append-only file holds old values until it is rewritten; a server may not let us ask for it."""
-    with connections.redis_client(redis_url) as client:
+    with addresses.redis_client(redis_url) as client:
         try:
             if not client.info("persistence").get("aof_enabled"):
                 return "no append-only file; snapshots and backups are the server's owner's"

@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
-from jobs import consent
 from jobs.cluster.runtime import Runtime
-from jobs.events import Event, Refusal, parse
+from jobs.connect import consent_topic
+from jobs.connect.kafka_read import Position, read_slice
+from jobs.contract import consent
+from jobs.contract.events import Event, Refusal, parse
 from jobs.person import traces
-from jobs.rankings.reader import Shelf, ShelfReader
+from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
-from jobs.verify.slice import Position, read_slice
 
 README = """What liveshelf knows about one visitor, as of {made_at}. One JSON object a line.
 
@@ -48,7 +49,7 @@ class Known:
 def find(settings: Settings, runtime: Runtime, visitor_id: str) -> Known:
     """Look in Kafka, the online store, Redis and the offline files. Raises ServiceError if one doesn't answer."""
     bootstrap = runtime.kafka_bootstrap
-    consents = consent.read(bootstrap, settings.consent_topic, settings.consent)
+    consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
     events, hidden = _events(settings, bootstrap, consents, visitor_id)
     reader = ShelfReader(runtime.redis_url, settings.channel)
     try:
@@ -155,7 +156,10 @@ def text(known: Known) -> str:
         f"log       {len(known.lists)} lists, {len(known.letters)} letters about refused or late events",
         f"offline   {len(known.offline)} rows",
     ]
-    lines += [f"{each['view']}:{each['feature']} = {each['value']} ({_moment(each['event_time_ms'])})" for each in known.features]
+    lines += [
+        f"{each['view']}:{each['feature']} = {each['value']} ({_moment(each['event_time_ms'])})"
+        for each in known.features
+    ]
     return "\n".join(lines)
 
 

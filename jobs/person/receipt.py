@@ -13,8 +13,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
-from jobs import connections
 from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
+from jobs.connect import addresses
 from jobs.errors import ServiceError
 from jobs.settings import Settings
 
@@ -57,11 +57,15 @@ def store(settings: Settings, receipt: Receipt) -> Path:
     return path
 
 
-def remaining(settings: Settings, bootstrap: str, at_ms: int, checkpoints: Iterable[Path], longest_ms: int) -> list[Remains]:
+def remaining(
+    settings: Settings, bootstrap: str, at_ms: int, checkpoints: Iterable[Path], longest_ms: int
+) -> list[Remains]:
     """What no command can take away at once; `longest_ms` is the longest window of an item's or a category's view."""
     return [
         *_topics(settings, bootstrap, at_ms),
-        Remains(f"topic {settings.consent_topic}", "the erasure itself: id and time, or a replay would revive it", None),
+        Remains(
+            f"topic {settings.consent_topic}", "the erasure itself: id and time, or a replay would revive it", None
+        ),
         *_checkpoints(settings, at_ms, checkpoints),
         Remains("state of items and categories", "a digest of the id, to count visitors", at_ms + longest_ms),
         Remains("state of deduplication", "digests of event ids", at_ms + 3 * settings.dedup_horizon_s * 1000),
@@ -83,14 +87,16 @@ def _topics(settings: Settings, bootstrap: str, at_ms: int) -> list[Remains]:
 def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
     """How long each topic keeps a record, -1 for ever; a broker may take a segment (`segment.ms`) longer."""
     try:
-        admin = KafkaAdminClient(**connections.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
+        admin = KafkaAdminClient(**addresses.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
         try:
             asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
             found = admin.describe_configs(asked, config_filter="all")["topic"]
         finally:
             admin.close()
     except (KafkaError, ValueError) as error:
-        raise ServiceError(f"Kafka at {bootstrap} doesn't tell its topics' retention: {error}", "liveshelf up") from error
+        raise ServiceError(
+            f"Kafka at {bootstrap} doesn't tell its topics' retention: {error}", "liveshelf up"
+        ) from error
     return {topic: int(found[topic]["retention.ms"]["value"]) for topic in topics}
 
 
@@ -104,7 +110,9 @@ def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list
             made_ms = int(path.stat().st_mtime * 1000)
             if made_ms < at_ms and path.parent.name not in running:
                 age_h = (time.time() * 1000 - made_ms) / 3_600_000
-                remains.append(Remains(str(path), f"all state of {age_h:.1f} h ago; delete it, or go on from a newer one", None))
+                remains.append(
+                    Remains(str(path), f"all state of {age_h:.1f} h ago; delete it, or go on from a newer one", None)
+                )
     return remains
 
 

@@ -11,7 +11,7 @@ import redis
 import yaml
 
 from jobs.features.online_store import entity_key
-from jobs.rankings.reader import shelf_key
+from jobs.sdk.reader import shelf_key
 from jobs.settings import Settings
 
 PERSON = "visitor_id"

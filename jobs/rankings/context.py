@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import redis
 
+from jobs.connect.redis_pipeline import PATIENCE_S, Connection
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
-from jobs.rankings.connection import PATIENCE_S, Connection
 
 _DOUBLE, _FLOAT = struct.Struct("<d"), struct.Struct("<f")
 

@@ -22,7 +22,8 @@ class RankingMetrics:
         self._batch_rows = group.counter("batch_rows")
         self._superseded = group.counter("rows_superseded")
         self._lists = {
-            level: group.counter(f"lists_{level or 'personal'}") for level in (None, "popular", "model_error", "no_consent")
+            level: group.counter(f"lists_{level or 'personal'}")
+            for level in (None, "popular", "model_error", "no_consent")
         }
         self._written = group.counter("lists_written")
         self._stale = group.counter("stale_writes")

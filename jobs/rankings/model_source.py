@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from jobs.errors import ModelError
-from models.bundle import Bundle, load_bundle
-from models.registry import ACTIVE, Registry, is_registry
+from models.serving.bundle import Bundle, load_bundle
+from models.serving.registry import ACTIVE, Registry, is_registry
 
 LOOK_EVERY_S = 1.0
 LOG = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import msgspec
 import redis
 
+from jobs.connect.redis_pipeline import PATIENCE_S, Command, Connection, Script
 from jobs.errors import ServiceError
-from jobs.rankings.connection import PATIENCE_S, Command, Connection, Script
-from jobs.rankings.history import Session
 from jobs.rankings.score import RankedList
+from jobs.rankings.session import Session
 
 # Versions are digits that compare as strings: a Lua number is a double, exact to 2^53 only. GETRANGE reads the version
 # without the list; a value always begins {"version":"<20 digits>", (see `ShelfValue`).
@@ -189,7 +189,9 @@ class Publisher:
 
         Raises ServiceError as `publish` does; doing it again does no harm.
         """
-        replies = self._connection.run(FORGET, [(self._key(one.visitor_id), *one.arguments(self._ttl_ms)) for one in lists])
+        replies = self._connection.run(
+            FORGET, [(self._key(one.visitor_id), *one.arguments(self._ttl_ms)) for one in lists]
+        )
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise self._refused(reply) from reply
@@ -203,7 +205,12 @@ class Publisher:
 
     def _call(self, publication: Publication, value: bytes) -> Command:
         expires_at_ms = publication.session.event_time_ms + self._ttl_ms
-        return self._key(publication.visitor_id), version(publication.partition, publication.offset), value, expires_at_ms
+        return (
+            self._key(publication.visitor_id),
+            version(publication.partition, publication.offset),
+            value,
+            expires_at_ms,
+        )
 
     def _refused(self, error: redis.ResponseError) -> ServiceError:
         """Says the key without the id: what an operator raises stands in Flink's logs."""

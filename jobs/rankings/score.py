@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from jobs.rankings import rules
-from jobs.rankings.history import Session
-from models.bundle import Bundle
+from jobs.rankings.session import Session
+from models.serving.bundle import Bundle
 
 SCORE_DECIMALS = 6  # float32 carries 7 digits; without rounding a score is 18 characters in every list
 
@@ -36,7 +36,9 @@ class RankedList(NamedTuple):
 
     items: list[str]
     scores: list[float]
-    fallback: Fallback | None  # popular: no known item in the session; model_error: a score that isn't finite; no_consent
+    fallback: (
+        Fallback | None
+    )  # popular: no known item in the session; model_error: a score that isn't finite; no_consent
     session_items: list[str]  # what the model saw of the session, oldest first
 
 

@@ -2,8 +2,8 @@
 
 import time
 
-from jobs.cluster import topics
-from jobs.cluster.rights import GROUPS
+from jobs.connect import kafka_admin
+from jobs.connect.users import GROUPS
 
 PAUSE_S = 0.5
 # Longer than the time between two checkpoints: a job that moves none in it stands still, or reads a topic whose last
@@ -16,11 +16,11 @@ def wait_caught_up(bootstrap: str, topic: str, deadline_s: float) -> None:
 
     At `deadline_s` (monotonic clock) at the latest. Raises ServiceError.
     """
-    ends = topics.end_offsets(bootstrap, topic)
+    ends = kafka_admin.end_offsets(bootstrap, topic)
     before, moved_s = None, time.monotonic()
     while time.monotonic() < deadline_s:
-        committed = [topics.committed(bootstrap, group, topic) for group in GROUPS.values()]
-        behind = [each for each in committed if each and not topics.reaches(each, ends)]
+        committed = [kafka_admin.committed(bootstrap, group, topic) for group in GROUPS.values()]
+        behind = [each for each in committed if each and not kafka_admin.reaches(each, ends)]
         if committed != before:
             before, moved_s = committed, time.monotonic()
         if not behind or time.monotonic() - moved_s > PATIENCE_S:

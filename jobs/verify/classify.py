@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jobs.consent import Consents
-from jobs.events import HEARTBEAT, Event, Refusal, parse
-from jobs.verify.slice import Position, Record
+from jobs.connect.kafka_read import Position, Record
+from jobs.contract.consent import Consents
+from jobs.contract.events import HEARTBEAT, Event, Refusal, parse
 
 Kind = Literal["refused", "heartbeat", "suppressed", "late", "duplicate", "counted"]
 FUTURE = Refusal("future_event_time", "event_time_ms")

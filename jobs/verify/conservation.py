@@ -1,43 +1,16 @@
 """Nothing is lost: what the oracle refuses or calls late is what lies in the side topics, with its original bytes."""
 
-import base64
 from collections.abc import Collection, Mapping
 
 import msgspec
 
+from jobs.connect.kafka_read import Position, Slice
+from jobs.contract.letters import Letter
 from jobs.errors import DataError
 from jobs.verify.classify import FUTURE, Classified, Entry
 from jobs.verify.report import Report
-from jobs.verify.slice import Position, Slice
 
 LATE = ("late", "event_time_ms")
-
-
-class Letter(msgspec.Struct):
-    """An event in `events.dead` or `events.late`, and where it came from."""
-
-    reason: str
-    field: str
-    original: str | None
-    original_base64: str | None
-    topic: str
-    partition: int
-    offset: int
-
-    @property
-    def position(self) -> Position:
-        return self.partition, self.offset
-
-    @property
-    def verdict(self) -> tuple[str, str]:
-        return self.reason, self.field
-
-    @property
-    def bytes(self) -> bytes:
-        """The event as it was; an empty one may be null in both fields."""
-        if self.original_base64 is not None:
-            return base64.b64decode(self.original_base64)
-        return (self.original or "").encode()
 
 
 Letters = dict[Position, list[Letter]]

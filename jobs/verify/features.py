@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from jobs.contract.events import EVENT_TYPES, FIELD, Event
 from jobs.errors import DefinitionError
-from jobs.events import EVENT_TYPES, FIELD, Event
 from jobs.verify.classify import Entry
 from jobs.verify.sample import Sample
 from jobs.verify.views import Aggregate, View
@@ -83,7 +83,9 @@ def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sampl
         entity = tuple(entry.event[key] for key in keys)
         if sample.holds(*entity):
             groups[entity].append(entry)
-    return {key: [each.event for each in sorted(group, key=lambda entry: entry.arrival)] for key, group in groups.items()}
+    return {
+        key: [each.event for each in sorted(group, key=lambda entry: entry.arrival)] for key, group in groups.items()
+    }
 
 
 def session_starts(times_ms: list[int], gap_ms: int) -> list[int]:
@@ -98,10 +100,12 @@ def _event_row(view: View, events: list[Event], watermark_ms: int, most: int) ->
         return None
     times_ms = [event["event_time_ms"] for event in seen]
     if view.gap_ms is not None:
-        session = [with_derived(event) for event in seen[session_starts(times_ms, view.gap_ms)[-1]:]]
+        session = [with_derived(event) for event in seen[session_starts(times_ms, view.gap_ms)[-1] :]]
         values = {each.feature: _value(each, session) for each in view.aggregates}
         counts = {each.feature for each in view.aggregates if each.function == "count_distinct"}
-        return Row(times_ms[-1], {name: min(value, most) if name in counts else value for name, value in values.items()})
+        return Row(
+            times_ms[-1], {name: min(value, most) if name in counts else value for name, value in values.items()}
+        )
     windows_ms = {each.window_ms for each in view.aggregates}
     longest = [with_derived(event) for event in seen if event["event_time_ms"] >= times_ms[-1] - max(windows_ms)]
     frames = {
@@ -124,8 +128,11 @@ def _sliding_row(view: View, events: list[Event], watermark_ms: int) -> Row | No
         return None
     as_of_ms = max(due_ms)
     frames = {
-        window_ms: [with_derived(event) for event, entry_ms in zip(events, entering_ms, strict=True)
-                    if entry_ms <= as_of_ms < entry_ms + window_ms]
+        window_ms: [
+            with_derived(event)
+            for event, entry_ms in zip(events, entering_ms, strict=True)
+            if entry_ms <= as_of_ms < entry_ms + window_ms
+        ]
         for window_ms in windows_ms
     }
     return Row(as_of_ms, {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates})
@@ -135,7 +142,7 @@ def _value(aggregate: Aggregate, frame: list[Columns]) -> Value:
     if aggregate.function == "is_single":
         return int(len(frame) == 1)
     last_n = re.fullmatch(r"last_(\d+)", aggregate.function)
-    events = frame[-int(last_n[1]):] if last_n else frame
+    events = frame[-int(last_n[1]) :] if last_n else frame
     present = [event[aggregate.column] for event in events if event.get(aggregate.column) is not None]
     value = present if last_n else FUNCTIONS[aggregate.function](present)
     return _single_precision(value) if "Float32" in aggregate.dtype else value
@@ -155,7 +162,10 @@ FUNCTIONS: dict[str, Callable[[list], Value]] = {
 }
 KNOWN_COLUMNS = {
     *(f"is_{each}" for each in EVENT_TYPES),
-    "viewed_price_minor", "purchase_value_minor", "cart_delta_minor", "event_time_s",
+    "viewed_price_minor",
+    "purchase_value_minor",
+    "cart_delta_minor",
+    "event_time_s",
 }
 
 

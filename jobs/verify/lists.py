@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.consent import Consents
-from jobs.events import Event
+from jobs.connect.kafka_read import Position
+from jobs.contract.consent import Consents
+from jobs.contract.events import Event
 from jobs.verify.classify import Entry
 from jobs.verify.features import session_starts
-from jobs.verify.slice import Position
 
 if TYPE_CHECKING:  # onnxruntime takes 0.3 s to import
-    from models.bundle import Bundle
+    from models.serving.bundle import Bundle
 
 LAST_EVENTS = 50  # arrivals of a visitor that the ranker keeps
 BATCH = 256
@@ -85,7 +85,8 @@ def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:
 def known_events(session: Session, bundle: "Bundle") -> list[Event]:
     """The session's events that the model knows: their type and their item are in its vocabulary."""
     return [
-        event for event in session.events
+        event
+        for event in session.events
         if event["event_type"] in bundle.type_index and event.get("item_id") in bundle.item_index
     ]
 
@@ -101,12 +102,13 @@ def rank(
     popular = dict.fromkeys(bundle.popular, 0.0)
     rankings = {
         visitor: Ranked(_allowed(popular, sessions[visitor], bundle), POPULAR)
-        for visitor, sequence in sequences.items() if not sequence
+        for visitor, sequence in sequences.items()
+        if not sequence
     }
     scorable = [visitor for visitor, sequence in sequences.items() if sequence and visitor in contexts]
     scorable.sort(key=lambda visitor: len(sequences[visitor]))  # a batch costs as much as its longest row
     for begin in range(0, len(scorable), BATCH):
-        batch = scorable[begin:begin + BATCH]
+        batch = scorable[begin : begin + BATCH]
         inputs = model_inputs([sequences[each] for each in batch], [contexts[each] for each in batch], bundle)
         scores, listed = bundle.score(*inputs)
         for visitor, row, places in zip(batch, scores.tolist(), listed.tolist(), strict=True):
@@ -135,6 +137,7 @@ def _allowed(scored: Mapping[str, float], session: Session, bundle: "Bundle") ->
     """Without what was bought in this session and what the catalogue (if the bundle names one) doesn't hold."""
     bought = {event.get("item_id") for event in session.events if event["event_type"] == "purchase"}
     return {
-        item: score for item, score in scored.items()
+        item: score
+        for item, score in scored.items()
         if item not in bought and (not bundle.names or item in bundle.names)
     }

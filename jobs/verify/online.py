@@ -33,7 +33,7 @@ def read_rows(store: "FeatureStore", views: list[View], entities: Collection[Key
     references = [f"{view.name}:{each.feature}" for view in views for each in view.aggregates]
     names, ordered = views[0].keys, sorted(entities, key=repr)
     for begin in range(0, len(ordered), CHUNK):
-        chunk = ordered[begin:begin + CHUNK]
+        chunk = ordered[begin : begin + CHUNK]
         asked = [dict(zip(names, entity, strict=True)) for entity in chunk]
         answer = store.get_online_features(features=references, entity_rows=asked, full_feature_names=True).proto
         vectors = dict(zip(answer.metadata.feature_names.val, answer.results, strict=True))
@@ -102,7 +102,7 @@ def compare_keys(
             if not key.startswith(prefix):
                 continue
             try:
-                entity = deserialize_entity_key(key[:-len(project)])
+                entity = deserialize_entity_key(key[: -len(project)])
             except ValueError:  # a project whose name ends like this one
                 continue
             values = tuple(getattr(each, each.WhichOneof("val")) for each in entity.entity_values)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol, get_args
 
 import redis
 
-from jobs import connections, consent
+from jobs.connect import consent_topic
+from jobs.connect.kafka_read import read_slice
+from jobs.contract import consent
 from jobs.errors import DefinitionError
 from jobs.settings import Settings
 from jobs.verify import conservation, features, lists, online, shelf
@@ -16,7 +18,6 @@ from jobs.verify.caught_up import wait_caught_up
 from jobs.verify.classify import Classified, Kind, classify
 from jobs.verify.report import Report
 from jobs.verify.sample import Sample
-from jobs.verify.slice import read_slice
 from jobs.verify.views import View, plain_views
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ def verify(
     Raises ServiceError, DefinitionError, ModelError or DataError; differences are in the report, not raised.
     """
     from jobs.verify.versions import Versions
-    from models.signature import read_public_key
+    from models.serving.signature import read_public_key
 
     store = store or open_store(settings)
     views = plain_views(store.list_stream_feature_views())
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
     versions = Versions(settings.model_dir, read_public_key(settings.model_public_key))
-    with connections.redis_client(addresses.redis_url) as client:
+    with addresses.redis_client(addresses.redis_url) as client:
         topic = topic or settings.events_topic
         checked = Checked(settings, addresses, topic, since, store, views, versions, client, Sample(sample))
         deadline_s = time.monotonic() + wait_s
@@ -99,7 +100,7 @@ def verify_once(checked: Checked) -> Report:
     started_s, report = time.monotonic(), Report()
     settings, bootstrap = checked.settings, checked.addresses.kafka_bootstrap
     events = read_slice(bootstrap, checked.topic, checked.since)
-    consents = consent.read(bootstrap, settings.consent_topic, settings.consent)
+    consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
     dead = conservation.letters_for(events, read_slice(bootstrap, settings.dead_topic, must_exist=False))
     late = conservation.letters_for(events, read_slice(bootstrap, settings.late_topic, must_exist=False))
     classified = classify(
@@ -162,7 +163,9 @@ def _verify_features(report: Report, checked: Checked, classified: Classified) -
     now_ms = time.time_ns() // 1_000_000
     return sum(
         row.event_time_ms + view.ttl_ms <= now_ms
-        for view in checked.views if view.ttl_ms for row in expected[view.name].values()
+        for view in checked.views
+        if view.ttl_ms
+        for row in expected[view.name].values()
     )
 
 
@@ -183,14 +186,18 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified, cons
     serving = checked.versions.serving
     made_by = {visitor: checked.versions.named(shelf.model_of(stored.get(visitor, b""))) for visitor in sessions}
     now_ms = time.time_ns() // 1_000_000
-    expired = {visitor for visitor, each in sessions.items() if each.event_time_ms + settings.list_ttl_s * 1000 <= now_ms}
+    expired = {
+        visitor for visitor, each in sessions.items() if each.event_time_ms + settings.list_ttl_s * 1000 <= now_ms
+    }
     for bundle in {each.version: each for each in (serving, *made_by.values())}.values():
         group = {visitor: session for visitor, session in sessions.items() if made_by[visitor] is bundle}
         # A logged visitor without a session is one too many, whoever made its list.
         theirs = {visitor: record for visitor, record in logged.items() if made_by.get(visitor, serving) is bundle}
         fitting = {
-            visitor: record.context for visitor, record in theirs.items()
-            if record.context_features == bundle.context_features and len(record.context) == len(bundle.context_features)
+            visitor: record.context
+            for visitor, record in theirs.items()
+            if record.context_features == bundle.context_features
+            and len(record.context) == len(bundle.context_features)
         }
         rankings = lists.rank(group, fitting, bundle)
         shelf.compare_log(report, group, theirs, bundle)

@@ -4,8 +4,8 @@ import sys
 import zlib
 from dataclasses import dataclass
 
+from jobs.contract.events import Event
 from jobs.errors import SettingsError
-from jobs.events import Event
 from jobs.verify.views import View
 
 KEPT = ("event_type", "event_time_ms", "visitor_id")  # of an event that concerns nobody in the sample

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from jobs.connect.kafka_read import Position, Record
 from jobs.errors import DataError
 from jobs.verify.lists import Ranked, Session, known_events
 from jobs.verify.report import Report
 from jobs.verify.sample import Sample
-from jobs.verify.slice import Position, Record
 
 if TYPE_CHECKING:
     import redis
 
-    from models.bundle import Bundle
+    from models.serving.bundle import Bundle
 
 CHUNK = 1000
-# float32 sums in another batch differ by up to 1e-5 (see GOLDEN_TOLERANCE in models/bundle.py), rounding adds 5e-7.
+# float32 sums in another batch differ by up to 1e-5 (see GOLDEN_TOLERANCE in models/serving/bundle.py), rounding adds 5e-7.
 SCORE_TOLERANCE = 1e-4
 
 
@@ -67,7 +67,7 @@ def read_lists(client: "redis.Redis", visitors: Iterable[str], channel: str) -> 
     """The stored values by visitor; who has none isn't in it."""
     ordered, stored = list(visitors), {}
     for begin in range(0, len(ordered), CHUNK):
-        chunk = ordered[begin:begin + CHUNK]
+        chunk = ordered[begin : begin + CHUNK]
         values = client.mget([shelf_key(visitor, channel) for visitor in chunk])
         stored |= {visitor: value for visitor, value in zip(chunk, values, strict=True) if value is not None}
     return stored
@@ -169,7 +169,7 @@ def same_scores(ranked: Ranked, items: list[str], scores: list[float]) -> bool:
 def _compare_header(report: Report, visitor: str, session: Session, value: bytes) -> None:
     """The value begins with its version, where the compare-and-set script looks for it."""
     expected = f'{{"version":"{session.position[0]:04d}{session.position[1]:016d}",'
-    report.compare("list:version", visitor, expected, value[:len(expected)].decode(errors="replace"))
+    report.compare("list:version", visitor, expected, value[: len(expected)].decode(errors="replace"))
 
 
 def _compare_ranking(report: Report, visitor: str, ranked: Ranked, found: dict, list_size: int) -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from models.bundle import Bundle, load_bundle
-from models.registry import Registry, is_registry
+from models.serving.bundle import Bundle, load_bundle
+from models.serving.registry import Registry, is_registry
 
 
 class Versions:

@@ -67,7 +67,7 @@ def plain_view(definition) -> View:
 
 
 def duration_ms(text: str, view: str) -> int:
-    """"30m" as milliseconds; raises DefinitionError naming the view."""
+    """ "30m" as milliseconds; raises DefinitionError naming the view."""
     found = re.fullmatch(r"(\d+)\s*(ms|s|m|h|d)", text.strip())
     if not found:
         raise DefinitionError(f"{view}: {text!r} isn't a duration", "write a number and ms, s, m, h or d, as in 30m")
@@ -86,8 +86,11 @@ def _slide_ms(definition, tags: dict[str, str]) -> int | None:
     if "slide" in tags:
         return duration_ms(tags["slide"], definition.name)
     # Feast sets slide_interval to time_window where none is given.
-    slides = {_ms(each.slide_interval) for each in definition.aggregations
-              if each.slide_interval and each.slide_interval != each.time_window}
+    slides = {
+        _ms(each.slide_interval)
+        for each in definition.aggregations
+        if each.slide_interval and each.slide_interval != each.time_window
+    }
     if len(slides) > 1:
         what = f"{definition.name} slides by {sorted(slides)} ms at once"
         raise DefinitionError(what, "give each slide its own view")

@@ -12,10 +12,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from jobs.cluster.java import JAVA
 from jobs.features import lint, sql
 from jobs.features.definitions import from_files
 from jobs.jvm import build
+from jobs.jvm.java import JAVA
 from jobs.settings import Settings
 
 HARD = (

@@ -26,10 +26,10 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from jobs.commands.models import table
-from models.bundle import load_bundle
-from models.head import ALL_SCORES, ITEM_MATRIX, with_list
-from models.measure import measure_model
-from models.sessions import read_prefixes
+from models.clicks.sessions import read_prefixes
+from models.quality.measure import measure_model
+from models.serving.bundle import load_bundle
+from models.session.head import ALL_SCORES, ITEM_MATRIX, with_list
 
 BUNDLE = Path("models/artifacts/serenade")
 COSINE = 0.85  # of a made item and its parent
@@ -57,7 +57,9 @@ def all_scores(graph_file: Path) -> onnx.ModelProto:
     graph = model.graph
     added = ("fast.", "list.", "scores", "items_out")
     nodes = [node for node in graph.node if not node.output[0].startswith(added)]
-    state = next(n.input[0] for n in graph.node if n.output[0].startswith("fast.") and not n.input[0].startswith("fast."))
+    state = next(
+        n.input[0] for n in graph.node if n.output[0].startswith("fast.") and not n.input[0].startswith("fast.")
+    )
     product = next((node.input[0] for node in nodes if node.op_type == "ScatterElements"), ALL_SCORES)
     gemm = helper.make_node("Gemm", [state, ITEM_MATRIX, "bias"], [product], transB=1)
     nodes = [gemm if node.output[0] == product else node for node in nodes]
@@ -78,7 +80,9 @@ def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.G
     parents[: len(real)] = np.arange(len(real))[:n_items]
     rows = np.concatenate([[0], parents + 1])  # row 0 of the memory is padding's
     changed = {
-        ITEM_MATRIX: real[parents] if n_items <= len(real) and kind == "families" else vectors(real, parents, kind, rng),
+        ITEM_MATRIX: real[parents]
+        if n_items <= len(real) and kind == "families"
+        else vectors(real, parents, kind, rng),
         "bias": weights["bias"][parents],
         "memory.weights": weights["memory.weights"][rows],
         "memory.columns": rng.integers(0, n_items, (n_items + 1, weights["memory.columns"].shape[1])).astype(np.int32),
@@ -98,7 +102,9 @@ def vectors(real: np.ndarray, parents: np.ndarray, kind: str, rng: np.random.Gen
         if kind == "families":
             random -= (random * parent).sum(axis=1, keepdims=True) * parent
         random /= np.linalg.norm(random, axis=1, keepdims=True)
-        made[start : start + CHUNK] = random if kind == "gaussian" else COSINE * parent + (1 - COSINE**2) ** 0.5 * random
+        made[start : start + CHUNK] = (
+            random if kind == "gaussian" else COSINE * parent + (1 - COSINE**2) ** 0.5 * random
+        )
     if kind == "families":
         made[: len(real)] = real
     return made
@@ -157,7 +163,9 @@ def overlap(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.rando
     for _ in range(20):
         asked = feed(16, n_items, COMPARED, rng)
         exact, fast = (graphs[name].run(["items_out"], asked)[0] for name in ("exact", "fast"))
-        shares += [len(set(one) & set(other)) / COMPARED for one, other in zip(exact.tolist(), fast.tolist(), strict=True)]
+        shares += [
+            len(set(one) & set(other)) / COMPARED for one, other in zip(exact.tolist(), fast.tolist(), strict=True)
+        ]
     return float(np.mean(shares))
 
 

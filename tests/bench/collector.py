@@ -110,7 +110,12 @@ async def flood(load: Load) -> None:
         await asyncio.sleep(max(0.0, due_s - time.monotonic()))
         due_s += pause_s
         events = load.events(FLOOD_BATCH)
-        note(load, "flood", await connection.post(json.dumps(events).encode(), KEY, "content-type: application/json"), events)
+        note(
+            load,
+            "flood",
+            await connection.post(json.dumps(events).encode(), KEY, "content-type: application/json"),
+            events,
+        )
     connection.close()
 
 
@@ -217,7 +222,9 @@ def main() -> int:
         with RunningCollector(broker, Path(folder) / "collector", **limits) as collector:
             load = Load(collector.place, chosen.limit)
             rss, core_share = asyncio.run(run(load, chosen.minutes, psutil.Process(collector.process.pid)))
-            result = report(load, broker, collector, rss, chosen.minutes) | {"collector_core_share": round(core_share, 2)}
+            result = report(load, broker, collector, rss, chosen.minutes) | {
+                "collector_core_share": round(core_share, 2)
+            }
     print(json.dumps(result, indent=1))
     return int(bool(result["missing"] or result["other_5xx"]))
 

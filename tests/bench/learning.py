@@ -13,12 +13,12 @@ import json
 from pathlib import Path
 
 from jobs.learn.loop import learn_once
-from models.bundle import Bundle
-from models.dataset import Session
-from models.measure import measure_model
-from models.registry import Registry
-from models.sessions import Question, questions_of, read_sessions
-from models.train import train_bundle
+from models.clicks.dataset import Session
+from models.clicks.sessions import Question, questions_of, read_sessions
+from models.quality.measure import measure_model
+from models.serving.bundle import Bundle
+from models.serving.registry import Registry
+from models.session.train import train_bundle
 
 FIRST_DAYS = 2
 LEAST_SESSIONS = 100  # 29 September has 6 sessions outside the test part
@@ -26,7 +26,9 @@ LEAST_SESSIONS = 100  # 29 September has 6 sessions outside the test part
 
 def by_day(sessions: list[Session]) -> list[tuple[str, list[Session]]]:
     """Sessions by the day on which they ended."""
-    days = itertools.groupby(sessions, lambda each: datetime.datetime.fromtimestamp(each[-1].time_s, datetime.UTC).date())
+    days = itertools.groupby(
+        sessions, lambda each: datetime.datetime.fromtimestamp(each[-1].time_s, datetime.UTC).date()
+    )
     found = [(str(day), list(each)) for day, each in days]
     return [(day, each) for day, each in found if len(each) >= LEAST_SESSIONS]
 

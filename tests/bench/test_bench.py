@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.bench.run import bench
+from jobs.lab.bench.run import bench
 from jobs.settings import Settings
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]

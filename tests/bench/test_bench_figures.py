@@ -4,15 +4,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from jobs import events
-from jobs.bench import clicks
-from jobs.bench.figures import Measured, percentiles, slope
-from jobs.bench.memory import kind
-from jobs.bench.run import side_by_side
-from jobs.bench.swaps import Made, first_list_ms
+from jobs.connect.kafka_read import Record
+from jobs.contract import events
 from jobs.errors import DataError
-from jobs.verify.slice import Record
-from models.registry import Active
+from jobs.lab.bench import clicks
+from jobs.lab.bench.figures import Measured, percentiles, slope
+from jobs.lab.bench.memory import kind
+from jobs.lab.bench.run import side_by_side
+from jobs.lab.bench.swaps import Made, first_list_ms
+from models.serving.registry import Active
 
 SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000)
 LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000)
@@ -64,7 +64,16 @@ def test_two_jobs_side_by_side_show_rates_and_their_ratio():
 def test_a_first_list_is_the_first_of_its_version_between_its_activation_and_the_next():
     # a serves; b is activated at 1,000, a again at 3,000 and b again at 5,000
     made = [Active("b", 1_000), Active("a", 3_000), Active("b", 5_000)]
-    lists = [("a", 900), ("a", 1_400), ("b", 1_700), ("b", 1_500), ("b", 3_100), ("a", 3_900), ("a", 5_100), ("b", 5_300)]
+    lists = [
+        ("a", 900),
+        ("a", 1_400),
+        ("b", 1_700),
+        ("b", 1_500),
+        ("b", 3_100),
+        ("a", 3_900),
+        ("a", 5_100),
+        ("b", 5_300),
+    ]
     log = [Record(0, place, 0, None, msgspec.json.encode(Made(*each))) for place, each in enumerate(lists)]
     assert first_list_ms(log, made) == [500, 900, 300]
     assert first_list_ms(log[5:], made) == [900, 300]  # the first b came to nothing

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from jobs.chaos import processes, services
-from jobs.chaos.run import Act, run
-from jobs.chaos.stage import Scenario, Stage
+from jobs.lab.chaos import processes, services
+from jobs.lab.chaos.run import Act, run
+from jobs.lab.chaos.stage import Scenario, Stage
 
 
 def a_bad_minute(stage: Stage, _dose: float) -> None:

@@ -8,9 +8,9 @@ import psutil
 import pytest
 import redis
 
-from jobs.chaos.proxy import FaultProxy
 from jobs.cluster import processes
 from jobs.errors import ServiceError
+from jobs.lab.chaos.proxy import FaultProxy
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What a seed draws."""
 
-from jobs.chaos import random_actions
+from jobs.lab.chaos import random_actions
 
 
 def test_a_seed_draws_the_same_rounds_again_and_another_seed_others() -> None:

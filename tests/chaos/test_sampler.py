@@ -4,9 +4,9 @@ import time
 
 import redis
 
-from jobs.chaos.sampler import Sampler
 from jobs.features.online_store import entity_key
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
+from jobs.lab.chaos.sampler import Sampler
 
 PLAN = FeaturePlan(
     "liveshelf", "events", 0, [ViewPlan("v", "visitor_id", "range", [Output("n", "count", "event_id", "Int64")], 0)]

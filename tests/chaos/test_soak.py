@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from jobs.chaos.soak import EVENTS_PER_S, SPEED, VISITORS, Look, events, growth
+from jobs.lab.chaos.soak import EVENTS_PER_S, SPEED, VISITORS, Look, events, growth
 
 
 def life(pid: int, begin_s: int, seconds: int, level_mb: float, mb_per_hour: float, files: int = 50) -> list[Look]:

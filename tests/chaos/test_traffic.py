@@ -3,8 +3,8 @@
 import itertools
 import random
 
-from jobs.chaos import traffic
-from jobs.events import Refusal, parse
+from jobs.contract.events import Refusal, parse
+from jobs.lab.chaos import traffic
 
 START_MS = 1_700_000_000_000
 

@@ -5,7 +5,7 @@ import json
 import random
 from typing import NamedTuple
 
-from jobs.events import EVENT_TYPES, FIELDS, HEARTBEAT, MAX_EVENT_BYTES, REQUIRED_BY_TYPE
+from jobs.contract.events import EVENT_TYPES, FIELDS, HEARTBEAT, MAX_EVENT_BYTES, REQUIRED_BY_TYPE
 
 NOW_MS = 1_785_000_000_000  # 2026-07: in the past of any clock that runs this
 
@@ -20,10 +20,27 @@ class Case(NamedTuple):
 
 
 FULL: dict[str, object] = {
-    "schema_version": 1, "event_id": "e-1", "event_type": "rating", "event_time_ms": NOW_MS, "visitor_id": "v-1",
-    "user_id": "u-1", "session_id": "s-1", "item_id": "i-1", "category": "shoes", "price_minor": 1999,
-    "currency": "EUR", "quantity": 2, "query": "red\nshoes", "rating": 4.5, "dwell_ms": 1200, "scroll_ratio": 0.25,
-    "channel": "web", "device": "phone", "country": "DE", "list_id": "0-17", "position": 3,
+    "schema_version": 1,
+    "event_id": "e-1",
+    "event_type": "rating",
+    "event_time_ms": NOW_MS,
+    "visitor_id": "v-1",
+    "user_id": "u-1",
+    "session_id": "s-1",
+    "item_id": "i-1",
+    "category": "shoes",
+    "price_minor": 1999,
+    "currency": "EUR",
+    "quantity": 2,
+    "query": "red\nshoes",
+    "rating": 4.5,
+    "dwell_ms": 1200,
+    "scroll_ratio": 0.25,
+    "channel": "web",
+    "device": "phone",
+    "country": "DE",
+    "list_id": "0-17",
+    "position": 3,
 }
 
 
@@ -104,11 +121,18 @@ JSON_SYNTAX = [
 UTF8 = [
     Case(name, raw("query", b'"a' + value + b'"'), "not_utf8")
     for name, value in [
-        ("a lone byte", b"\xff"), ("a continuation without a start", b"\x80"), ("a sequence cut short", b"\xe2\x82"),
-        ("overlong null", b"\xc0\x80"), ("overlong, two bytes", b"\xc0\xaf"),
-        ("overlong, three bytes", b"\xe0\x80\xaf"), ("overlong, four bytes", b"\xf0\x80\x80\xaf"),
-        ("a surrogate", b"\xed\xa0\x80"), ("a pair of surrogates", b"\xed\xa0\xbd\xed\xb8\x80"),
-        ("past U+10FFFF", b"\xf4\x90\x80\x80"), ("five bytes", b"\xf8\x88\x80\x80\x80"), ("Latin-1", b"caf\xe9"),
+        ("a lone byte", b"\xff"),
+        ("a continuation without a start", b"\x80"),
+        ("a sequence cut short", b"\xe2\x82"),
+        ("overlong null", b"\xc0\x80"),
+        ("overlong, two bytes", b"\xc0\xaf"),
+        ("overlong, three bytes", b"\xe0\x80\xaf"),
+        ("overlong, four bytes", b"\xf0\x80\x80\xaf"),
+        ("a surrogate", b"\xed\xa0\x80"),
+        ("a pair of surrogates", b"\xed\xa0\xbd\xed\xb8\x80"),
+        ("past U+10FFFF", b"\xf4\x90\x80\x80"),
+        ("five bytes", b"\xf8\x88\x80\x80\x80"),
+        ("Latin-1", b"caf\xe9"),
     ]
 ] + [
     Case("invalid UTF-8 after the end", event() + b"\xff", "not_utf8"),

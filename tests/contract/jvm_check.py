@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from jobs import events
-from jobs.cluster.java import JAVA_HOME
-from jobs.features.source import PARSED
+from jobs.contract import events
+from jobs.flow.source import PARSED
 from jobs.jvm.build import contract_jar
+from jobs.jvm.java import JAVA_HOME
 
 
 def main(records: Path, verdicts: Path, skew_ms: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.consent import gathered
+from jobs.contract.consent import gathered
 from jobs.jvm import build
 
 BROKEN = ("?", '{"state":"granted"}', '{"state":"maybe","at_ms":1}', '{"state":"withdrawn","at_ms":"1"}', "")
@@ -39,7 +39,9 @@ def test_the_jvm_and_python_say_the_same_of_every_event_and_what_counts_is_kept(
     told = build.run_beside(classpath, "PersonCheck", told=asked).splitlines()
     seen = set()
     for case, line in zip(cases, told, strict=True):
-        consents = gathered(((b"v", value.encode()) for value in case["records"]), "required" if case["required"] else "assumed")
+        consents = gathered(
+            ((b"v", value.encode()) for value in case["records"]), "required" if case["required"] else "assumed"
+        )
         expected = [consents.verdict("v", *event) for event in events]
         *verdicts, gone_before_ms = line.split()
         assert verdicts == expected, case

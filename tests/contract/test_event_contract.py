@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from event_corpus import FULL, NOW_MS, Case, cases, event, mutations
 
-from jobs import events
-from jobs.events import FIELDS, Refusal, parse
+from jobs.contract import events
+from jobs.contract.events import FIELDS, Refusal, parse
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

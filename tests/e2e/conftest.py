@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from jobs import connections, submit, submitted
-from jobs.cluster import flink
 from jobs.cluster.runtime import Runtime, down, up
+from jobs.connect import addresses, flink_rest
 from jobs.features import plan
+from jobs.flow import submissions
+from jobs.operate import submit
 from jobs.settings import REPOSITORY, Settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
@@ -54,10 +55,10 @@ class Scenario:
 
     def failures(self) -> list[str]:
         """Why the running jobs' tasks failed, each time."""
-        jobs = flink.ask(self.runtime.flink_rest_url, "/jobs/overview")["jobs"]
+        jobs = flink_rest.ask(self.runtime.flink_rest_url, "/jobs/overview")["jobs"]
         running = [job["jid"] for job in jobs if job["state"] in submit.RUNNING]
         assert running
-        histories = [flink.ask(self.runtime.flink_rest_url, f"/jobs/{job_id}/exceptions") for job_id in running]
+        histories = [flink_rest.ask(self.runtime.flink_rest_url, f"/jobs/{job_id}/exceptions") for job_id in running]
         return [entry["stacktrace"][:1000] for history in histories for entry in history["exceptionHistory"]["entries"]]
 
     def metaspace_mb(self) -> float:
@@ -71,7 +72,7 @@ class Scenario:
         deadline_s = time.monotonic() + limit_s
         while time.monotonic() < deadline_s:
             with contextlib.suppress(requests.RequestException):
-                seen = flink.ask(self.runtime.flink_rest_url, "/overview")
+                seen = flink_rest.ask(self.runtime.flink_rest_url, "/overview")
                 if seen["slots-available"] == seen["slots-total"] >= self.settings.slots_per_task_manager:
                     return True
             time.sleep(0.2)
@@ -102,10 +103,10 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
-    configs = [submitted.config_path(settings.state_dir, job) for job in submit.JOBS]
+    configs = [submissions.config_path(settings.state_dir, job) for job in submit.JOBS]
     for kept in (plan.submitted_path(settings.state_dir), *configs):
         kept.unlink(missing_ok=True)
-    connections.redis_client(runtime.redis_url).flushall()
+    addresses.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')

@@ -12,14 +12,15 @@ import psutil
 import pytest
 from kafka import KafkaProducer
 
-from jobs import connections, submit
 from jobs.cluster import processes
+from jobs.connect import addresses
+from jobs.connect.kafka_read import read_slice
 from jobs.features.definitions import feature_store
-from jobs.replay.produce import ReplayReport, replay
-from jobs.replay.sources import read
+from jobs.lab.replay.produce import ReplayReport, replay
+from jobs.lab.replay.sources import read
+from jobs.operate import submit
 from jobs.verify.report import Report
 from jobs.verify.run import verify
-from jobs.verify.slice import read_slice
 
 HARD = {"shuffle_within_s": 60, "duplicate": 0.02, "corrupt": 0.01, "seed": 1}
 
@@ -38,7 +39,9 @@ def assert_equal_to_the_oracle(report: Report, sent: ReplayReport) -> None:
     assert report.counts["expired"] == 0
 
 
-@pytest.mark.parametrize(("events", "least"), [(15_000, 200_000), pytest.param(46_350, 800_000, marks=pytest.mark.bench)])
+@pytest.mark.parametrize(
+    ("events", "least"), [(15_000, 200_000), pytest.param(46_350, 800_000, marks=pytest.mark.bench)]
+)
 def test_every_feature_and_list_of_shuffled_repeated_and_corrupted_events_equals_the_oracle(
     scenario, retailrocket, events: int, least: int
 ):
@@ -160,7 +163,7 @@ REFUSED: dict[str, tuple[bytes, tuple[str, str]]] = {
 
 def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_restarts(scenario):
     scenario.start("features")
-    producer = KafkaProducer(**connections.kafka_python(scenario.runtime.kafka_bootstrap), max_request_size=4 << 20)
+    producer = KafkaProducer(**addresses.kafka_python(scenario.runtime.kafka_bootstrap), max_request_size=4 << 20)
     places = {}
     for name, (value, expected) in REFUSED.items():
         sent = producer.send(scenario.settings.events_topic, value=value, key=b"v1").get(timeout=30)
@@ -171,7 +174,8 @@ def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_r
         letter = letters[place]
         assert (letter["reason"], letter["field"]) == (reason, field), name
         original = (
-            msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes) or letter["original"].encode()
+            msgspec.json.decode(msgspec.json.encode(letter["original_base64"] or ""), type=bytes)
+            or letter["original"].encode()
         )
         assert original == value, name
     assert len(letters) == len(REFUSED)
@@ -191,7 +195,9 @@ def wait_for_letters(scenario, count: int, limit_s: float = 60) -> dict[tuple[in
 
 def send_views(scenario, *items: str) -> None:
     """Views of one visitor now, and heartbeats that let the features be written."""
-    producer = KafkaProducer(**connections.kafka_python(scenario.runtime.kafka_bootstrap), value_serializer=msgspec.json.encode)
+    producer = KafkaProducer(
+        **addresses.kafka_python(scenario.runtime.kafka_bootstrap), value_serializer=msgspec.json.encode
+    )
     for item in items:
         event = good(f"{item}-{time.time_ns()}", item_id=item, price_minor=1000, rating=4.0)
         producer.send(scenario.settings.events_topic, value=event, key=b"v1", timestamp_ms=event["event_time_ms"])

@@ -17,17 +17,18 @@ import redis
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cluster import doctor, flink
-from jobs.events import Event
-from jobs.replay.produce import ReplayReport, replay
-from jobs.replay.sources import read
+from jobs.connect import flink_rest
+from jobs.connect.kafka_read import read_slice
+from jobs.contract.events import Event
+from jobs.lab.replay.produce import ReplayReport, replay
+from jobs.lab.replay.sources import read
+from jobs.operate import doctor
 from jobs.settings import REPOSITORY
 from jobs.verify.classify import classify
 from jobs.verify.lists import Session, current_sessions, rank
 from jobs.verify.run import verify
 from jobs.verify.shelf import read_lists, same_items, same_scores
-from jobs.verify.slice import read_slice
-from models.registry import ACTIVE, Active, Registry
+from models.serving.registry import ACTIVE, Active, Registry
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 DELAY_S = 1  # the definitions' watermark delay
@@ -106,7 +107,9 @@ def command(*arguments: str) -> Any:
 def refuse(scenario, registry: Registry, broken: str) -> None:
     """Has a version refused whose files broke after it was activated: by then `activate` has nothing to say any more."""
     now = registry.active()
-    (registry.folder / broken / "model.onnx").write_bytes((registry.folder / broken / "model.onnx").read_bytes()[:100_000])
+    (registry.folder / broken / "model.onnx").write_bytes(
+        (registry.folder / broken / "model.onnx").read_bytes()[:100_000]
+    )
     forced = Active(broken, time.time_ns() // 1_000_000, [*now.before, now.version])
     (registry.folder / "coming").write_bytes(msgspec.json.encode(forced))
     (registry.folder / "coming").replace(registry.folder / ACTIVE)
@@ -118,7 +121,7 @@ def refuse(scenario, registry: Registry, broken: str) -> None:
 
 
 def counter(scenario, name: str) -> int:
-    return flink.operator_counter(scenario.runtime.metrics_urls, name)
+    return flink_rest.operator_counter(scenario.runtime.metrics_urls, name)
 
 
 def test_no_list_is_lost_or_of_half_a_model_while_ten_versions_are_activated_one_refused_and_two_rolled_back(
@@ -167,7 +170,9 @@ def sessions_at_each_event(scenario) -> dict[str, Session]:
     for entry in classify(events.records, DELAY_S * 1000).of_kind("counted"):
         visitor, (partition, offset) = entry.event["visitor_id"], entry.record.position
         arrivals[visitor].append(entry)
-        sessions[f"{partition}-{offset}"] = current_sessions(arrivals[visitor], scenario.settings.session_gap_s * 1000)[visitor]
+        sessions[f"{partition}-{offset}"] = current_sessions(arrivals[visitor], scenario.settings.session_gap_s * 1000)[
+            visitor
+        ]
     return sessions
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from jobs.rankings.reader import Shelf, ShelfReader
+from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "integration" / "collect"))

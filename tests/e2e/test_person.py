@@ -11,10 +11,12 @@ import redis
 import requests
 from kafka import KafkaProducer
 
-from jobs import consent, submit
+from jobs.connect import consent_topic
+from jobs.contract import consent
+from jobs.operate import submit
 from jobs.person import erase as erasing
 from jobs.person import known, traces
-from jobs.rankings.reader import ShelfReader
+from jobs.sdk.reader import ShelfReader
 from jobs.settings import Settings
 from jobs.verify.run import verify
 
@@ -49,7 +51,9 @@ def send(scenario, events: list[dict[str, object]], ahead_ms: int = 1100) -> Non
 
 def say(scenario, state: str, *visitors: str) -> None:
     record = consent.Record(state, time.time_ns() // 1_000_000)
-    consent.send(scenario.runtime.kafka_bootstrap, scenario.settings.consent_topic, dict.fromkeys(visitors, record))
+    consent_topic.send(
+        scenario.runtime.kafka_bootstrap, scenario.settings.consent_topic, dict.fromkeys(visitors, record)
+    )
 
 
 def wait_for_state(scenario, visitor: str, state: str, fallback: str | None = None, limit_s: float = 60) -> None:
@@ -80,7 +84,10 @@ def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_nex
     scenario.start()
     client = redis.Redis.from_url(scenario.runtime.redis_url)
     start_ms = now_ms() - 600_000
-    send(scenario, [view(visitor, number, start_ms + 1000 * number) for number in (1, 2, 3) for visitor in ("anna", "bert")])
+    send(
+        scenario,
+        [view(visitor, number, start_ms + 1000 * number) for number in (1, 2, 3) for visitor in ("anna", "bert")],
+    )
     for visitor in ("anna", "bert"):
         wait_for_state(scenario, visitor, "fresh")
     assert assert_verified(scenario)["counted"] == 6
@@ -163,7 +170,9 @@ def erase_100_of_1000(scenario, client: redis.Redis, folder: Path) -> None:
     assert made[0][0].seconds < 60
     assert all(each.encode() not in path.read_bytes() for (_, path), each in zip(made, ERASED, strict=True))
     assert_known(scenario, folder / "after", events=0, offline=0)
-    assert pq.read_table(offline).to_pylist() == [{"visitor_id": each, "n": 3} for each in VISITORS if each not in ERASED]
+    assert pq.read_table(offline).to_pylist() == [
+        {"visitor_id": each, "n": 3} for each in VISITORS if each not in ERASED
+    ]
     time.sleep(2)
     send(scenario, [view(each, 4, now_ms()) for each in VISITORS if each not in ERASED], ahead_ms=120_000)
     counts = assert_verified(scenario)
@@ -185,7 +194,9 @@ def assert_known(scenario, folder: Path, events: int, offline: int) -> None:
     counts = known.export(found, folder)
     assert (counts["events"], counts["offline"], counts["list"]) == (events, offline, min(events, 1))
     assert [event["event_id"] for event in found.events] == [f"{ERASED[0]}-{number}" for number in range(1, events + 1)]
-    assert {each["value"] for each in found.features if each["feature"] == "view_count"} == ({events} if events else set())
+    assert {each["value"] for each in found.features if each["feature"] == "view_count"} == (
+        {events} if events else set()
+    )
     assert bool(found.lists) == bool(events)
     assert found.hidden_events == 3 - events
 
@@ -195,7 +206,9 @@ def stored(client: redis.Redis) -> dict[bytes, object]:
     found: dict[bytes, object] = {}
     for key in client.scan_iter(count=1000):
         if key.startswith(b"shelf:"):
-            found[key] = {name: each for name, each in msgspec.json.decode(client.get(key)).items() if name != "computed_at_ms"}
+            found[key] = {
+                name: each for name, each in msgspec.json.decode(client.get(key)).items() if name != "computed_at_ms"
+            }
         elif not key.startswith(b"liveshelf:"):  # the keeper's
             found[key] = client.hgetall(key)
     return found

@@ -10,14 +10,15 @@ import psutil
 import pytest
 import requests
 
-from jobs import connections, submit
-from jobs.bring_up import bring_up
-from jobs.cluster import flink, processes, runtime
+from jobs.cluster import processes, runtime
 from jobs.cluster.runtime import Runtime
+from jobs.connect import addresses, flink_rest
 from jobs.features.definitions import feature_store
-from jobs.rankings.reader import ShelfReader
-from jobs.replay.produce import replay
-from jobs.replay.sources import read
+from jobs.lab.replay.produce import replay
+from jobs.lab.replay.sources import read
+from jobs.operate import submit
+from jobs.operate.bring_up import bring_up
+from jobs.sdk.reader import ShelfReader
 from jobs.settings import Settings
 from jobs.verify.run import verify
 
@@ -52,7 +53,7 @@ def test_views_become_features_and_lists_and_equal_the_oracle(settings: Settings
     assert report.ok, report.to_json()
     assert report.counts["read"] == sent.produced + sent.heartbeats
     visitor = next(iter(read("eshop2008", since="2008-08-01")))["visitor_id"]
-    app = ShelfReader(connections.redis_client(connections.as_user(running.redis_url, "app")))
+    app = ShelfReader(addresses.redis_client(addresses.as_user(running.redis_url, "app")))
     assert app.get(visitor).state == "fresh"
     features = feature_store(settings).get_online_features(
         features=["visitor_session:view_count"], entity_rows=[{"visitor_id": visitor}]
@@ -61,12 +62,12 @@ def test_views_become_features_and_lists_and_equal_the_oracle(settings: Settings
 
 
 def test_flink_answers_only_who_has_its_certificate_and_takes_no_jar_from_the_web(running: Runtime) -> None:
-    base, certificates = connections.rest(running.flink_rest_url)
+    base, certificates = addresses.rest(running.flink_rest_url)
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{base}/overview", verify=certificates["verify"], timeout=5)
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{base.replace('https', 'http')}/overview", timeout=5)
-    features = flink.ask(running.flink_rest_url, "/config")["features"]
+    features = flink_rest.ask(running.flink_rest_url, "/config")["features"]
     assert (features["web-submit"], features["web-cancel"], features["web-rescale"]) == (False, False, False)
     assert requests.get(f"{base}/jars", timeout=5, **certificates).status_code == 404
 
@@ -107,12 +108,14 @@ def secrets_of(settings: Settings) -> dict[str, bytes]:
 
 def rest_pages(running: Runtime) -> Iterator[tuple[str, bytes]]:
     """All that the REST interface tells of the cluster and the jobs, the logs too."""
-    base, certificates = connections.rest(running.flink_rest_url)
-    jobs = [each["id"] for each in flink.ask(running.flink_rest_url, "/jobs")["jobs"]]
-    task_managers = [each["id"] for each in flink.ask(running.flink_rest_url, "/taskmanagers")["taskmanagers"]]
+    base, certificates = addresses.rest(running.flink_rest_url)
+    jobs = [each["id"] for each in flink_rest.ask(running.flink_rest_url, "/jobs")["jobs"]]
+    task_managers = [each["id"] for each in flink_rest.ask(running.flink_rest_url, "/taskmanagers")["taskmanagers"]]
     paths = ["/config", "/jobmanager/config", "/jobmanager/environment", "/jobmanager/log", "/jobs/overview"]
     for job in jobs:
-        paths += [f"/jobs/{job}{part}" for part in ("", "/config", "/plan", "/jobmanager/config", "/checkpoints/config")]
+        paths += [
+            f"/jobs/{job}{part}" for part in ("", "/config", "/plan", "/jobmanager/config", "/checkpoints/config")
+        ]
     for each in task_managers:
         paths += [f"/taskmanagers/{each}", f"/taskmanagers/{each}/log"]
     for path in paths:
@@ -142,7 +145,9 @@ def test_no_secret_is_in_rest_logs_jobs_command_lines_or_checkpoints(settings: S
     secrets = secrets_of(settings)
     looked = dict(rest_pages(running)) | dict(command_lines(settings)) | dict(files(settings))
 
-    found = {(name, place) for name, secret in secrets.items() for place, content in looked.items() if secret in content}
+    found = {
+        (name, place) for name, secret in secrets.items() for place, content in looked.items() if secret in content
+    }
 
     assert set(secrets) >= {"kafka-features", "redis-job", "flink-store-password", "kafka.pem", "rest.pem"}
     assert found == set()

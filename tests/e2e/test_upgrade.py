@@ -11,17 +11,16 @@ import pytest
 from saved_events import Expected, Outcome
 from saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 
-from jobs import connections, submit
-from jobs.cluster import flink, topics
-from jobs.cluster.keep import MARK
-from jobs.cluster.rights import GROUPS
-from jobs.events import Event
+from jobs.connect import addresses, flink_rest, kafka_admin, kafka_send
+from jobs.connect.users import GROUPS
+from jobs.contract.events import Event
 from jobs.features import plan
 from jobs.features.definitions import feature_store
-from jobs.rankings.reader import ShelfReader
-from jobs.replay import senders
-from jobs.replay.produce import beat, shifted
-from jobs.replay.sources import read
+from jobs.lab.replay.produce import beat, shifted
+from jobs.lab.replay.sources import read
+from jobs.operate import submit
+from jobs.operate.keep import MARK
+from jobs.sdk.reader import ShelfReader
 from jobs.verify.run import verify
 
 RELEASES = sorted(SAVEPOINTS.glob("*"))
@@ -34,23 +33,25 @@ def go_on(scenario, job: submit.Job, savepoint: str | None, parallelism: int = 1
     job_id = submit.submit(settings, scenario.runtime, job, savepoint, **config)
     submit.wait_running(scenario.runtime, job_id, limit_s=180)
     rest_url = scenario.runtime.flink_rest_url
-    assert max(task["parallelism"] for task in flink.ask(rest_url, f"/jobs/{job_id}")["vertices"]) == parallelism
-    restored = flink.ask(rest_url, f"/jobs/{job_id}/checkpoints")["latest"]["restored"]
+    assert max(task["parallelism"] for task in flink_rest.ask(rest_url, f"/jobs/{job_id}")["vertices"]) == parallelism
+    restored = flink_rest.ask(rest_url, f"/jobs/{job_id}/checkpoints")["latest"]["restored"]
     assert (restored and restored["is_savepoint"]) == (savepoint and True)
 
 
 def wait_read(scenario, *jobs: submit.Job, limit_s: float = 120) -> None:
     """Until checkpoints of these jobs hold all that was sent."""
     topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
-    ends, deadline_s = topics.end_offsets(bootstrap, topic), time.monotonic() + limit_s
-    while not all(topics.has_read(bootstrap, GROUPS[job], topic, ends) for job in jobs):
+    ends, deadline_s = kafka_admin.end_offsets(bootstrap, topic), time.monotonic() + limit_s
+    while not all(kafka_admin.has_read(bootstrap, GROUPS[job], topic, ends) for job in jobs):
         assert time.monotonic() < deadline_s, f"{jobs} haven't read {ends}"
         time.sleep(0.2)
 
 
 def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
     """In their order, and at the end a heartbeat in each partition."""
-    with closing(senders.connect(scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, fast=False)) as sender:
+    with closing(
+        kafka_send.connect(scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, fast=False)
+    ) as sender:
         for event in events:
             sender.send(event["visitor_id"].encode(), msgspec.json.encode(event), event["event_time_ms"])
         if final_ms:
@@ -122,14 +123,16 @@ def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_
     expected = msgspec.json.decode((moved / "expected.json").read_bytes(), type=Outcome)
     assert {name: report.counts[name] for name in expected.counts} == expected.counts
     assert [online(scenario, each) for each in expected.features] == expected.features
-    reader = ShelfReader(connections.redis_client(scenario.runtime.redis_url))
-    assert {visitor: reader.get(visitor).session_events for visitor in expected.session_events} == expected.session_events
+    reader = ShelfReader(addresses.redis_client(scenario.runtime.redis_url))
+    assert {
+        visitor: reader.get(visitor).session_events for visitor in expected.session_events
+    } == expected.session_events
     assert scenario.failures() == []
 
 
 def say_that_redis_is_complete(scenario) -> None:
     """Else the keeper finds an emptied Redis, and has the features written again from the topic's beginning."""
-    client = connections.redis_client(scenario.runtime.redis_url)
+    client = addresses.redis_client(scenario.runtime.redis_url)
     client.set(MARK, f"{client.info('server')['run_id']} {time.time():.3f}")
 
 

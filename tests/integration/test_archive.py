@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cluster import archive, jars, java, runtime
+from jobs.cluster import archive, runtime
+from jobs.jvm import jars, java
 from jobs.settings import Settings
 
 CLASS = "org.apache.kafka.common.Uuid"  # a broker loads it, and the tool below
@@ -38,7 +39,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def uuid(*options: str) -> list[str]:
     """What Kafka's tool says, which makes an id; it uses the same jars."""
-    command = [java.JAVA, *options, "-cp", ":".join(map(str, jars.kafka_classpath())), "kafka.tools.StorageTool", "random-uuid"]
+    command = [
+        java.JAVA,
+        *options,
+        "-cp",
+        ":".join(map(str, jars.kafka_classpath())),
+        "kafka.tools.StorageTool",
+        "random-uuid",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return done.stdout.splitlines()
@@ -52,7 +60,9 @@ def test_what_a_jvm_has_loaded_the_next_one_takes_from_the_archive(written: Path
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "other"])
-def test_an_archive_that_is_missing_or_damaged_is_left_out_without_a_word(written: Path, tmp_path: Path, damage: str) -> None:
+def test_an_archive_that_is_missing_or_damaged_is_left_out_without_a_word(
+    written: Path, tmp_path: Path, damage: str
+) -> None:
     content, file = bytearray(written.read_bytes()), tmp_path / "damaged.jsa"
     middle = len(content) // 2
     content[middle] ^= 0xFF

@@ -14,8 +14,10 @@ import redis
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
-from jobs.cluster import doctor, flink, processes, runtime, topics
+from jobs.cluster import flink, processes, runtime
+from jobs.connect import flink_rest, kafka_admin
 from jobs.errors import ServiceError, SettingsError
+from jobs.operate import doctor
 from jobs.settings import REPOSITORY, Settings
 
 COPY_SQL = """\
@@ -112,24 +114,24 @@ def test_doctor_says_what_to_do_where_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_making_a_topic_twice_keeps_its_records(running: runtime.Runtime) -> None:
-    topics.create_topics(running.kafka_bootstrap, {"kept": 3})
+    kafka_admin.create_topics(running.kafka_bootstrap, {"kept": 3})
     producer = KafkaProducer(bootstrap_servers=running.kafka_bootstrap)
     producer.send("kept", b"one", partition=2).get(timeout=10)
     producer.close()
 
-    topics.create_topics(running.kafka_bootstrap, {"kept": 3, "added": 1})
+    kafka_admin.create_topics(running.kafka_bootstrap, {"kept": 3, "added": 1})
 
-    assert topics.end_offsets(running.kafka_bootstrap, "kept") == {0: 0, 1: 0, 2: 1}
-    assert topics.end_offsets(running.kafka_bootstrap, "added") == {0: 0}
+    assert kafka_admin.end_offsets(running.kafka_bootstrap, "kept") == {0: 0, 1: 0, 2: 1}
+    assert kafka_admin.end_offsets(running.kafka_bootstrap, "added") == {0: 0}
 
 
 def test_a_message_of_two_megabytes_is_accepted(running: runtime.Runtime) -> None:
-    topics.create_topics(running.kafka_bootstrap, {"large": 1})
+    kafka_admin.create_topics(running.kafka_bootstrap, {"large": 1})
     producer = KafkaProducer(bootstrap_servers=running.kafka_bootstrap, max_request_size=4 * 1024 * 1024)
     producer.send("large", b"x" * 2_000_000).get(timeout=10)
     producer.close()
 
-    assert topics.end_offsets(running.kafka_bootstrap, "large") == {0: 1}
+    assert kafka_admin.end_offsets(running.kafka_bootstrap, "large") == {0: 1}
 
 
 def test_a_topic_that_nobody_made_is_an_error(running: runtime.Runtime) -> None:
@@ -139,7 +141,7 @@ def test_a_topic_that_nobody_made_is_an_error(running: runtime.Runtime) -> None:
     producer.close()
 
     with pytest.raises(ServiceError, match="no topic 'evnets'"):
-        topics.end_offsets(running.kafka_bootstrap, "evnets")
+        kafka_admin.end_offsets(running.kafka_bootstrap, "evnets")
 
 
 def test_a_full_redis_refuses_writes_and_evicts_nothing(running: runtime.Runtime) -> None:
@@ -157,7 +159,7 @@ def test_a_printed_line_submits_a_job_that_reads_kafka_without_naming_jars(
     settings: Settings, running: runtime.Runtime, tmp_path: Path
 ) -> None:
     bootstrap = running.kafka_bootstrap
-    topics.create_topics(bootstrap, {"copied_from": 1, "copied_to": 1})
+    kafka_admin.create_topics(bootstrap, {"copied_from": 1, "copied_to": 1})
     producer = KafkaProducer(bootstrap_servers=bootstrap)
     producer.send("copied_from", b'{"word":"shelf"}').get(timeout=10)
     producer.close()
@@ -168,7 +170,9 @@ def test_a_printed_line_submits_a_job_that_reads_kafka_without_naming_jars(
     submitted = subprocess.run(line, shell=True, capture_output=True, text=True, cwd="/", check=False)
 
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    consumer = KafkaConsumer("copied_to", bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=30_000)
+    consumer = KafkaConsumer(
+        "copied_to", bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=30_000
+    )
     assert next(consumer).value == b'{"word":"SHELF"}'
     consumer.close()
     assert [job["state"] for job in runtime.status(settings)["flink"]["jobs"]] == ["RUNNING"]
@@ -176,7 +180,7 @@ def test_a_printed_line_submits_a_job_that_reads_kafka_without_naming_jars(
 
 def test_a_killed_task_manager_comes_back_with_its_slots(settings: Settings, running: runtime.Runtime) -> None:
     def task_managers() -> dict[str, int]:
-        listed = flink.ask(running.flink_rest_url, "/taskmanagers")["taskmanagers"]
+        listed = flink_rest.ask(running.flink_rest_url, "/taskmanagers")["taskmanagers"]
         return {each["id"]: each["slotsNumber"] for each in listed}
 
     (before,) = task_managers()
@@ -191,7 +195,7 @@ def test_a_killed_job_manager_comes_back_too(settings: Settings, running: runtim
     killed.send_signal(signal.SIGKILL)
 
     eventually(lambda: not killed.is_running(), limit_s=5)
-    eventually(lambda: flink.answers(running.flink_rest_url, slots=2), limit_s=90)
+    eventually(lambda: flink_rest.answers(running.flink_rest_url, slots=2), limit_s=90)
 
 
 def test_a_taken_port_is_named_with_its_holder(state_dir: Path) -> None:
@@ -226,13 +230,13 @@ def test_redis_and_kafka_keep_their_data_over_down_and_up(state_dir: Path) -> No
     what = ["kafka", "redis"]
     first = runtime.up(settings, what)
     redis.Redis.from_url(first.redis_url).set("kept", "value")
-    topics.create_topics(first.kafka_bootstrap, {"kept": 2})
+    kafka_admin.create_topics(first.kafka_bootstrap, {"kept": 2})
     runtime.down(settings)
 
     second = runtime.up(settings, what)
 
     assert redis.Redis.from_url(second.redis_url).get("kept") == b"value"
-    assert topics.end_offsets(second.kafka_bootstrap, "kept") == {0: 0, 1: 0}
+    assert kafka_admin.end_offsets(second.kafka_bootstrap, "kept") == {0: 0, 1: 0}
     runtime.down(settings)
 
 

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cluster import runtime, topics
-from jobs.replay import senders
+from jobs.cluster import runtime
+from jobs.connect import kafka_admin, kafka_send
+from jobs.connect.kafka_read import read_slice
 from jobs.settings import Settings
-from jobs.verify.slice import read_slice
 
 EVENT = {"schema_version": 1, "event_id": "e1", "event_type": "view", "visitor_id": "é1", "item_id": "i"}
 DUE, FAR = EVENT | {"event_time_ms": 1_700_000_000_000}, EVENT | {"event_time_ms": 4_000_000_000_000}
@@ -34,8 +34,8 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
         try:
             address = runtime.up(settings, ["kafka"]).kafka_bootstrap
-            topics.create_topics(address, {"events": 2, "events.dead": 2})
-            sender = senders.connect(address, "events.dead", fast=False)
+            kafka_admin.create_topics(address, {"events": 2, "events.dead": 2})
+            sender = kafka_send.connect(address, "events.dead", fast=False)
             for number in (3, 3):  # at-least-once: the same letter twice
                 sender.send(None, letter(number, "future_event_time", "event_time_ms", json.dumps(DUE).encode()), 1)
             sender.send(None, letter(4, "future_event_time", "event_time_ms", json.dumps(FAR).encode()), 1)

@@ -14,13 +14,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.connect.kafka_read import Record
 from jobs.verify.classify import Entry
 from jobs.verify.features import newest_rows
-from jobs.verify.slice import Record
 from jobs.verify.views import Aggregate, View
 
 START_MS = 1_785_000_000_000 // 60_000 * 60_000
-DEFINITIONS = '''
+DEFINITIONS = """
 from datetime import timedelta
 from feast import Entity, Field, FileSource, KafkaSource, StreamFeatureView, ValueType
 from feast.aggregation import Aggregation
@@ -72,16 +72,20 @@ session = view("session", [0], asked + [("last_3", "item_id"), ("last_2", "ratin
 trailing = view("trailing", [60, 240], asked)
 sliding = view("sliding", [60, 240], [(f, c) for c in ("price_minor", "rating") for f in SLIDING] + [
     ("count", "item_id"), ("count_distinct", "item_id")], slide_s=20)
-'''
+"""
 ASKED = [
-    *((f, c) for c in ("price_minor", "rating") for f in (
-        "sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "span")),
+    *(
+        (f, c)
+        for c in ("price_minor", "rating")
+        for f in ("sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "span")
+    ),
     *((f, "item_id") for f in ("count", "min", "max", "count_distinct", "first", "last")),
     ("is_single", "event_id"),
 ]
 SLID = [
     *((f, c) for c in ("price_minor", "rating") for f in ("sum", "count", "mean", "std", "count_distinct")),
-    ("count", "item_id"), ("count_distinct", "item_id"),
+    ("count", "item_id"),
+    ("count_distinct", "item_id"),
 ]
 CAP = 2
 
@@ -89,7 +93,8 @@ CAP = 2
 def view_of(name: str, asked: list[tuple[str, str]], windows_s: tuple[int, ...], **frame: int) -> View:
     aggregates = tuple(
         Aggregate(f"{function}_{column}_{window_s}", column, function, window_s * 1000 or None)
-        for window_s in windows_s for function, column in asked
+        for window_s in windows_s
+        for function, column in asked
     )
     return View(name, ("visitor_id",), aggregates, delay_ms=1000, **frame)
 
@@ -103,8 +108,12 @@ VIEWS = {
 
 def event(number: int, second: float, visitor: str, kind: str = "view", **fields: object) -> dict[str, object]:
     return {
-        "schema_version": 1, "event_id": f"e-{number}", "event_type": kind, "visitor_id": visitor,
-        "event_time_ms": START_MS + int(second * 1000), **fields,
+        "schema_version": 1,
+        "event_id": f"e-{number}",
+        "event_type": kind,
+        "visitor_id": visitor,
+        "event_time_ms": START_MS + int(second * 1000),
+        **fields,
     }
 
 
@@ -117,17 +126,27 @@ def random_events(count: int, seed: int) -> list[dict[str, object]]:
         if chance.random() < 0.3:
             made.append(event(number, second, visitor, "rating", item_id=item, rating=chance.choice((0.5, 1.1, 3.3))))
         elif chance.random() < 0.2:
-            made.append(event(number, second, visitor, "search", query="é\"\\"))
+            made.append(event(number, second, visitor, "search", query='é"\\'))
         else:
-            made.append(event(number, second, visitor, item_id=item, price_minor=chance.choice((5, 100, 100, 900_000_000)),
-                              currency="EUR"))
+            made.append(
+                event(
+                    number,
+                    second,
+                    visitor,
+                    item_id=item,
+                    price_minor=chance.choice((5, 100, 100, 900_000_000)),
+                    currency="EUR",
+                )
+            )
     return made
 
 
 BY_HAND = [
     event(9_000, 0, "hand", item_id="a", price_minor=100, currency="EUR"),
     event(9_001, 30, "hand", item_id="b", price_minor=300, currency="EUR"),
-    event(9_002, 90, "hand", item_id='"\\é', price_minor=200, currency="EUR"),  # the first leaves the minute, the second not
+    event(
+        9_002, 90, "hand", item_id='"\\é', price_minor=200, currency="EUR"
+    ),  # the first leaves the minute, the second not
     event(9_003, 181, "hand", item_id="a", price_minor=700, currency="EUR"),  # 91 s later: another session
 ]
 
@@ -229,6 +248,8 @@ def test_a_capped_window_holds_its_newest_events_whatever_its_length(capped_rows
 def test_a_sliding_window_changes_at_the_ends_of_slides_only(rows):
     found = [((time_ms - START_MS) // 1000, row["sum_price_minor_60"]) for time_ms, row in rows["sliding"]["hand"]]
     assert found[:7] == [(20, 100), (40, 400), (80, 300), (100, 200), (160, 0), (200, 700), (260, 0)]
-    distinct = [((time_ms - START_MS) // 1000, row["count_distinct_item_id_240"]) for time_ms, row in rows["sliding"]["hand"]]
+    distinct = [
+        ((time_ms - START_MS) // 1000, row["count_distinct_item_id_240"]) for time_ms, row in rows["sliding"]["hand"]
+    ]
     # "a" came at 20 and again at 200: it leaves 240 s after the second time.
     assert distinct == [(20, 1), (40, 2), (80, 2), (100, 3), (160, 3), (200, 3), (260, 3), (280, 2), (340, 1), (440, 0)]

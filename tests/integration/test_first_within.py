@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.connect.kafka_read import Record
 from jobs.jvm import build
 from jobs.verify.classify import classify
-from jobs.verify.slice import Record
 
 HORIZON_MS = 1000
 Step = tuple[int, int, int]  # id, event time, watermark
@@ -19,7 +19,9 @@ ID = 16
 @pytest.fixture(scope="module")
 def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[tuple[bool, int]]]:
     """Whether each event counts, and the state's bytes after it."""
-    classpath = build.compiled_beside(Path(__file__).with_name("FirstWithinCheck.java"), tmp_path_factory.mktemp("classes"))
+    classpath = build.compiled_beside(
+        Path(__file__).with_name("FirstWithinCheck.java"), tmp_path_factory.mktemp("classes")
+    )
 
     def run(*steps: Step) -> list[tuple[bool, int]]:
         said = "\n".join(" ".join(map(str, step)) for step in steps)

@@ -8,13 +8,13 @@ import pytest
 import redis
 
 from jobs.features.online_store import Row, feature_field
+from jobs.features.operator import newest_rows
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
-from jobs.features.udf import newest_rows
-from jobs.features.writer import RedisWriter
-from jobs.rankings.history import Session
+from jobs.features.redis_writer import RedisWriter
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
-from jobs.rankings.reader import Shelf, ShelfReader
 from jobs.rankings.score import RankedList
+from jobs.rankings.session import Session
+from jobs.sdk.reader import Shelf, ShelfReader
 
 NOW_MS = time.time_ns() // 1_000_000 - 60_000
 HOUR_S = 3600
@@ -59,7 +59,9 @@ def test_an_erased_list_is_absent_at_once_and_its_key_is_gone_after_20_seconds(p
 
 
 @pytest.mark.parametrize("forget", [erase, withdraw])
-def test_a_worker_that_outlived_its_failure_cant_put_a_forgotten_list_back_and_the_next_event_can(publisher, forget) -> None:
+def test_a_worker_that_outlived_its_failure_cant_put_a_forgotten_list_back_and_the_next_event_can(
+    publisher, forget
+) -> None:
     publish(publisher, 7)
     forget(publisher, newest_offset=9)  # 8 and 9 were on their way
 
@@ -73,7 +75,9 @@ def test_forgetting_twice_changes_nothing_more(publisher, client) -> None:
     assert msgspec.json.decode(client.get(KEY))["version"] == "00000000000000000008"
 
 
-def test_an_erasure_leaves_a_list_for_an_event_since_and_writes_nothing_where_nothing_is(publisher, client, redis_url) -> None:
+def test_an_erasure_leaves_a_list_for_an_event_since_and_writes_nothing_where_nothing_is(
+    publisher, client, redis_url
+) -> None:
     assert erase(publisher) == 0
     assert client.keys() == []
     publish(publisher, 7)
@@ -86,7 +90,12 @@ def test_who_withdraws_gets_the_popularity_list_said_so_whatever_stood_there(pub
     publish(publisher, 7)
     assert withdraw(publisher) == 1
     shelf = ShelfReader(redis_url).get("v")
-    assert (shelf.state, shelf.fallback, shelf.items, shelf.session_events) == ("fallback", "no_consent", ("p1", "p2"), 0)
+    assert (shelf.state, shelf.fallback, shelf.items, shelf.session_events) == (
+        "fallback",
+        "no_consent",
+        ("p1", "p2"),
+        0,
+    )
     assert shelf.event_time_ms == NOW_MS
     assert client.get(KEY).startswith(b'{"version":"00000000000000000008",')
 
@@ -95,7 +104,9 @@ VIEW = ViewPlan("visits", "visitor_id", "session", [Output("n", "count", "item_i
 PLAN = FeaturePlan("shop", "events", 0, [VIEW, msgspec.structs.replace(VIEW, name="more", part=1)])
 
 
-def test_an_entitys_row_goes_and_its_hash_with_its_last_row_and_no_late_writer_brings_it_back(redis_url, client) -> None:
+def test_an_entitys_row_goes_and_its_hash_with_its_last_row_and_no_late_writer_brings_it_back(
+    redis_url, client
+) -> None:
     writer = RedisWriter(redis_url, PLAN)
     old, new = Row("v", NOW_MS, 3, "[5]"), Row("v", NOW_MS + 1, 1, "[6]")
     writer.write([("visitor_id", old), ("visitor_id_part1", old)])

@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
 from jobs.cli import app
-from jobs.cluster import runtime, topics
-from jobs.replay import senders
+from jobs.cluster import runtime
+from jobs.connect import kafka_admin, kafka_send
 from jobs.settings import Settings
-from models.dataset import Event
-from models.registry import Registry
-from models.train import Recipe, train_bundle
+from models.clicks.dataset import Event
+from models.serving.registry import Registry
+from models.session.train import Recipe, train_bundle
 
 START_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -41,7 +41,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("LIVESHELF_TRACKING_DIR", str(settings.state_dir / "mlflow"))
         try:
             address = runtime.up(settings, ["kafka"]).kafka_bootstrap
-            topics.create_topics(address, {"events": 2})
+            kafka_admin.create_topics(address, {"events": 2})
             yield address
         finally:
             runtime.down(settings)
@@ -49,7 +49,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def send(bootstrap: str, step: int, begin_ms: int, count: int = 300) -> None:
     """Visitors of five clicks each, and a heartbeat that ends the sessions."""
-    sender = senders.connect(bootstrap, "events", fast=False)
+    sender = kafka_send.connect(bootstrap, "events", fast=False)
     for row in range(count):
         for place, item in enumerate(walk(row * 7, step)):
             at_ms = begin_ms + row * 1000 + place * 100

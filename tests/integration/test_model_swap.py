@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import redis
 
-from jobs.rankings import udf
-from models.bundle import load_bundle
-from models.registry import ACTIVE, Registry
+from jobs.rankings import operator
+from models.serving.bundle import load_bundle
+from models.serving.registry import ACTIVE, Registry
 
 ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
 NOW_MS = time.time_ns() // 1_000_000
@@ -23,8 +23,8 @@ class Shop:
     """An operator on a registry, and visitors who click all the time."""
 
     def __init__(self, registry: Registry, redis_url: str, counters: dict) -> None:
-        config = udf.RankConfig(str(registry.folder), redis_url, "home", 3600, 20, 2, 1800, "liveshelf")
-        self.operator, self.counters, self.offset = udf.RankSessions(config), counters, 0
+        config = operator.RankConfig(str(registry.folder), redis_url, "home", 3600, 20, 2, 1800, "liveshelf")
+        self.operator, self.counters, self.offset = operator.RankSessions(config), counters, 0
         self.operator.open(self.counters)
 
     def click(self) -> list[dict]:

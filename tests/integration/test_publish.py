@@ -16,9 +16,9 @@ from jobs.cluster import redis as redis_server
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.context import ContextReader
-from jobs.rankings.history import Session
 from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
 from jobs.rankings.score import RankedList
+from jobs.rankings.session import Session
 
 ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
 ENCODER = Encoder("home", "model-1", [])
@@ -166,7 +166,9 @@ def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: P
     assert counts == PublishCounts(written=1, stale=0)
 
 
-def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(publisher: Publisher, client: redis.Redis) -> None:
+def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(
+    publisher: Publisher, client: redis.Redis
+) -> None:
     client.config_set("maxmemory", 1)
     room = threading.Timer(0.5, client.config_set, ("maxmemory", 0))
     room.start()
@@ -179,7 +181,9 @@ def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(pub
     assert stored_items(client, "v1") == ["A"]
 
 
-def test_a_server_that_forgets_its_scripts_all_the_time_gets_every_batch(publisher: Publisher, client: redis.Redis) -> None:
+def test_a_server_that_forgets_its_scripts_all_the_time_gets_every_batch(
+    publisher: Publisher, client: redis.Redis
+) -> None:
     ending = threading.Event()
 
     def forget() -> None:
@@ -250,7 +254,7 @@ def test_a_feature_that_isnt_a_number_is_an_error_that_names_it(redis_url: str, 
 def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
     redis_url: str, client: redis.Redis, counters: dict
 ) -> None:
-    udf = pytest.importorskip("jobs.rankings.udf")
+    udf = pytest.importorskip("jobs.rankings.operator")
     known = json.loads((ESHOP / "vocabulary.json").read_text())["items"]
     operator = udf.RankSessions(udf.RankConfig(str(ESHOP), redis_url, "home", HOUR_S, 20, 2, 1800, "liveshelf"))
     operator.open(counters)

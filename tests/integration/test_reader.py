@@ -14,10 +14,10 @@ import redis.asyncio
 
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
-from jobs.rankings.history import Session
 from jobs.rankings.publish import Encoder, Publication, Publisher
-from jobs.rankings.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 from jobs.rankings.score import RankedList
+from jobs.rankings.session import Session
+from jobs.sdk.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 
 KEY = "shelf:{v1}:home"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -165,10 +165,10 @@ def test_what_the_job_publishes_is_what_an_app_reads(redis_url: str, client: red
 
 def test_the_reader_loads_nothing_but_redis_and_the_standard_library() -> None:
     script = (
-        "import sys, redis, redis.asyncio; before = set(sys.modules); import jobs.rankings.reader; "
+        "import sys, redis, redis.asyncio; before = set(sys.modules); import jobs.sdk.reader; "
         "print(sorted(set(sys.modules) - before - sys.stdlib_module_names))"
     )
 
     loaded = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
 
-    assert loaded.stdout.strip() == "['jobs', 'jobs.rankings', 'jobs.rankings.reader']"
+    assert loaded.stdout.strip() == "['jobs', 'jobs.rankings', 'jobs.sdk.reader']"

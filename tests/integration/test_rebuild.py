@@ -10,15 +10,17 @@ import pytest
 import redis
 import requests
 
-from jobs import consent, rebuild, submit, submitted
-from jobs.cluster import runtime, topics
-from jobs.cluster.keep import MARK, NO_RUN, Keeper
+from jobs.cluster import runtime
 from jobs.cluster.runtime import Runtime
+from jobs.connect import consent_topic, kafka_admin, kafka_send
+from jobs.connect.redis_pipeline import Connection
+from jobs.contract import consent
 from jobs.errors import ServiceError
-from jobs.rankings.connection import Connection
-from jobs.replay import senders
+from jobs.flow import submissions
+from jobs.flow.submissions import BEGUN, Config, Submitted, begun_mark
+from jobs.operate import rebuild, submit
+from jobs.operate.keep import MARK, NO_RUN, Keeper
 from jobs.settings import Settings
-from jobs.submitted import BEGUN, Config, Submitted, begun_mark
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_S = 3600
@@ -49,9 +51,9 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(state_dir=tmp_path_factory.mktemp("rebuild"), kafka_port=0)
     try:
         address = runtime.up(settings, ["kafka"]).kafka_bootstrap
-        topics.create_topics(address, {"rankings": 2, "consent": 1})
-        consent.send(address, "consent", {"erased": consent.Record("erased", NOW_MS + 1, {"0": 2})})
-        sender = senders.connect(address, "rankings", fast=False)
+        kafka_admin.create_topics(address, {"rankings": 2, "consent": 1})
+        consent_topic.send(address, "consent", {"erased": consent.Record("erased", NOW_MS + 1, {"0": 2})})
+        sender = kafka_send.connect(address, "rankings", fast=False)
         log = [
             ("a", logged("a", shelf(7, "newest"))),
             ("a", logged("a", shelf(5, "older, by a zombie"))),
@@ -81,7 +83,9 @@ def stored(client: redis.Redis) -> dict[str, dict]:
     return {key.decode(): json.loads(client.get(key)) for key in client.scan_iter("shelf:*")}
 
 
-def test_an_emptied_redis_holds_newest_living_lists_again_but_not_of_the_erased(config: Config, client: redis.Redis) -> None:
+def test_an_emptied_redis_holds_newest_living_lists_again_but_not_of_the_erased(
+    config: Config, client: redis.Redis
+) -> None:
     rebuild.lists(config, Connection(config.redis_url))
     assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
     assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S
@@ -107,8 +111,8 @@ BOTH = {"shelf:{a}:home", "shelf:{b}:home"}
 
 @pytest.fixture
 def keeper(tmp_path: Path, config: Config) -> Keeper:
-    submitted.note(tmp_path, RANKINGS)
-    submitted.config_path(tmp_path, "rankings").write_bytes(msgspec.json.encode(config))
+    submissions.note(tmp_path, RANKINGS)
+    submissions.config_path(tmp_path, "rankings").write_bytes(msgspec.json.encode(config))
     return Keeper(tmp_path, "http://127.0.0.1:1")
 
 
@@ -123,7 +127,9 @@ def test_the_keeper_fills_a_redis_without_its_mark_once(keeper: Keeper, client: 
 
 
 def test_after_a_restart_it_reads_from_where_the_surviving_data_ends(keeper: Keeper, client: redis.Redis) -> None:
-    client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 + 1:.3f}")  # as another run of the server left it, after all was logged
+    client.set(
+        MARK, f"{'0' * 40} {NOW_MS / 1000 + 1:.3f}"
+    )  # as another run of the server left it, after all was logged
     assert keeper.repair([RANKINGS])
     assert stored(client) == {}
     client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 - 1:.3f}")
@@ -137,14 +143,18 @@ def test_a_repair_that_died_is_done_again(keeper: Keeper, client: redis.Redis) -
     assert stored(client).keys() == BOTH
 
 
-def test_a_job_isnt_started_again_while_redis_has_all_since_it_began(keeper: Keeper, client: redis.Redis, tmp_path: Path) -> None:
+def test_a_job_isnt_started_again_while_redis_has_all_since_it_began(
+    keeper: Keeper, client: redis.Redis, tmp_path: Path
+) -> None:
     job = Submitted("features", "f1", ["flink", "run", "-d"], {}, at_s=NOW_MS / 1000)
-    submitted.config_path(tmp_path, "rankings").rename(submitted.config_path(tmp_path, "features"))
+    submissions.config_path(tmp_path, "rankings").rename(submissions.config_path(tmp_path, "features"))
     checkpoint = tmp_path / "flink" / "checkpoints" / "f1" / "chk-1"
     checkpoint.mkdir(parents=True)
     (checkpoint / "_metadata").touch()
     run_id = client.info("server")["run_id"]
-    client.set(BEGUN + "features", begun_mark("0" * 40, job.at_s))  # of a server that restarted, maybe without its last second
+    client.set(
+        BEGUN + "features", begun_mark("0" * 40, job.at_s)
+    )  # of a server that restarted, maybe without its last second
     with pytest.raises(requests.ConnectionError):  # the JobManager, who should cancel it
         keeper.repair([job])
     client.set(BEGUN + "features", begun_mark(run_id, job.at_s))

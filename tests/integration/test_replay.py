@@ -11,13 +11,13 @@ from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cluster import runtime, topics
+from jobs.cluster import runtime
+from jobs.connect import kafka_admin, kafka_send
+from jobs.contract.events import HEARTBEAT, parse
 from jobs.errors import ServiceError
-from jobs.events import HEARTBEAT, parse
-from jobs.pseudonyms import Pseudonyms, add_key
-from jobs.replay import senders
-from jobs.replay.produce import replay
-from jobs.replay.sources import read
+from jobs.lab.replay.produce import replay
+from jobs.lab.replay.sources import read
+from jobs.sdk.pseudonyms import Pseudonyms, add_key
 from jobs.settings import Settings
 
 DELAY_S = 60
@@ -39,13 +39,15 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "confluent-kafka":
         pytest.importorskip("confluent_kafka", reason="confluent-kafka is a development dependency")
     else:
-        monkeypatch.setattr(senders, "connect", lambda bootstrap, topic, fast: senders.KafkaPythonSender(bootstrap, topic))
+        monkeypatch.setattr(
+            kafka_send, "connect", lambda bootstrap, topic, fast: kafka_send.KafkaPythonSender(bootstrap, topic)
+        )
     return request.param
 
 
 def slice_of(bootstrap: str, topic: str) -> list:
     """All records of a topic, each partition's in offset order."""
-    ends = topics.end_offsets(bootstrap, topic)
+    ends = kafka_admin.end_offsets(bootstrap, topic)
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_bytes=8 << 20)
     consumer.assign([TopicPartition(topic, partition) for partition in ends])
     records = []
@@ -58,7 +60,7 @@ def slice_of(bootstrap: str, topic: str) -> list:
 
 def test_a_hard_replay_lies_in_the_topic_as_reported(bootstrap: str, client: str):
     topic = f"hard-{client}"
-    topics.create_topics(bootstrap, {topic: PARTITIONS})
+    kafka_admin.create_topics(bootstrap, {topic: PARTITIONS})
     events = read("eshop2008", since="2008-08-01", until="2008-09-01")
     report = replay(
         bootstrap, topic, events,
@@ -97,7 +99,7 @@ def test_a_hard_replay_lies_in_the_topic_as_reported(bootstrap: str, client: str
 def test_both_clients_put_a_visitor_into_the_partition_that_java_would(bootstrap: str, client: str):
     # murmur2 of "s455" etc. as Kafka's Java producer computes it: both clients must agree, or a visitor has two homes
     topic = f"homes-{client}"
-    topics.create_topics(bootstrap, {topic: PARTITIONS})
+    kafka_admin.create_topics(bootstrap, {topic: PARTITIONS})
     replay(bootstrap, topic, islice(read("otto"), 400), watermark_delay_s=DELAY_S)
     homes = {record.key: record.partition for record in slice_of(bootstrap, topic) if record.key}
     assert homes == {key: _java_partition(key) for key in homes}
@@ -123,13 +125,13 @@ def test_a_topic_that_is_not_there_is_named(bootstrap: str, client: str):
 
 
 def test_a_broker_that_is_not_there_is_named_with_a_fix(client: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(senders, "CONNECT_LIMIT_MS", 1000)
+    monkeypatch.setattr(kafka_send, "CONNECT_LIMIT_MS", 1000)
     with pytest.raises(ServiceError, match=r"(?s)Kafka at 127\.0\.0\.1:1 .*fix: liveshelf up"):
         replay("127.0.0.1:1", "events", read("otto"), watermark_delay_s=DELAY_S)
 
 
 def test_the_command_sends_what_it_says(bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    topics.create_topics(bootstrap, {"by-command": PARTITIONS})
+    kafka_admin.create_topics(bootstrap, {"by-command": PARTITIONS})
     monkeypatch.setenv("LIVESHELF_KAFKA_BOOTSTRAP", bootstrap)
     monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("LIVESHELF_EVENTS_TOPIC", "by-command")
@@ -142,8 +144,10 @@ def test_the_command_sends_what_it_says(bootstrap: str, tmp_path: Path, monkeypa
     assert types.total() == 100
 
 
-def test_with_keys_no_id_of_the_source_enters_the_topic(bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    topics.create_topics(bootstrap, {"pseudonymous": PARTITIONS})
+def test_with_keys_no_id_of_the_source_enters_the_topic(
+    bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kafka_admin.create_topics(bootstrap, {"pseudonymous": PARTITIONS})
     source = tmp_path / "clicks.csv"
     source.write_text(
         "visitor_id,user_id,event_type,item_id,event_time_ms\n"

@@ -13,17 +13,17 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from kafka.errors import KafkaError as KafkaPythonError
 
-from jobs import connections, submit
-from jobs.cluster import doctor, processes, runtime, topics
-from jobs.cluster.rights import Right
+from jobs.cluster import processes, runtime
 from jobs.cluster.runtime import Runtime
-from jobs.connections import as_user
+from jobs.connect import addresses, kafka_admin, kafka_send
+from jobs.connect.addresses import as_user
+from jobs.connect.kafka_read import read_slice
+from jobs.connect.redis_pipeline import Connection
+from jobs.connect.users import Right
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key
-from jobs.rankings.connection import Connection
-from jobs.replay import senders
+from jobs.operate import doctor, submit
 from jobs.settings import Settings
-from jobs.verify.slice import read_slice
 
 LIST, FEATURES = b"shelf:{v1}:home", entity_key("liveshelf", {"visitor_id": "v1"})
 
@@ -45,7 +45,7 @@ def running(settings: Settings) -> Runtime:
 
 
 def redis_as(running: Runtime, user: str) -> redis.Redis:
-    return connections.redis_client(as_user(running.redis_url, user))
+    return addresses.redis_client(as_user(running.redis_url, user))
 
 
 # command → the users who may
@@ -84,9 +84,7 @@ REDIS: dict[tuple, set[str]] = {
 
 @pytest.mark.parametrize("user", ["app", "job", "admin"])
 @pytest.mark.parametrize("command", REDIS, ids=lambda command: " ".join(map(str, command[:2])))
-def test_a_redis_user_may_do_what_its_row_says_and_nothing_else(
-    command: tuple, user: str, running: Runtime
-) -> None:
+def test_a_redis_user_may_do_what_its_row_says_and_nothing_else(command: tuple, user: str, running: Runtime) -> None:
     allowed = REDIS[command]
     if user == "admin" and not allowed:
         return
@@ -118,7 +116,7 @@ def test_the_scripts_of_both_writers_run_as_job(running: Runtime) -> None:
 
 
 def test_a_job_goes_on_when_its_redis_password_is_another_and_the_old_one_is_worth_nothing(running: Runtime) -> None:
-    to = connections.Address.of(as_user(running.redis_url, "job"))
+    to = addresses.Address.of(as_user(running.redis_url, "job"))
     secret, old = Path(to.secrets) / "redis-job", to.password("redis")
     job = Connection(str(to), patience_s=30)
     assert job.exchange([("SET", LIST, "before")]) == [True]
@@ -139,7 +137,7 @@ def test_a_job_goes_on_when_its_redis_password_is_another_and_the_old_one_is_wor
 
 
 def test_redis_takes_nobody_without_tls_or_without_a_password(running: Runtime) -> None:
-    to = connections.Address.of(running.redis_url)
+    to = addresses.Address.of(running.redis_url)
     with pytest.raises(redis.ConnectionError):
         redis.Redis.from_url(f"redis://{to.servers}/0").ping()
     authority = to.file("ca.pem")
@@ -152,7 +150,7 @@ def test_redis_takes_nobody_without_tls_or_without_a_password(running: Runtime) 
 
 
 def read(address: str, topic: str) -> bool:
-    options = connections.kafka_python(address) | {"group_id": None, "auto_offset_reset": "earliest"}
+    options = addresses.kafka_python(address) | {"group_id": None, "auto_offset_reset": "earliest"}
     with closing(KafkaConsumer(**options)) as reader:
         reader.assign([TopicPartition(topic, 0)])
         try:
@@ -163,7 +161,7 @@ def read(address: str, topic: str) -> bool:
 
 def write(address: str, topic: str) -> bool:
     told = []
-    producer = Producer(connections.librdkafka(address) | {"message.timeout.ms": 20_000, "log_level": 0})
+    producer = Producer(addresses.librdkafka(address) | {"message.timeout.ms": 20_000, "log_level": 0})
     producer.produce(topic, b"x", partition=0, on_delivery=lambda error, _: told.append(error))
     producer.flush(30)
     assert told[0] is None or told[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
@@ -172,7 +170,7 @@ def write(address: str, topic: str) -> bool:
 
 def join(address: str, group: str) -> bool:
     own = {"group_id": group, "enable_auto_commit": False}
-    with closing(KafkaConsumer(**connections.kafka_python(address), **own)) as member:
+    with closing(KafkaConsumer(**addresses.kafka_python(address), **own)) as member:
         try:
             member.committed(TopicPartition("events", 0))
         except GroupAuthorizationFailedError:
@@ -201,7 +199,9 @@ USERS = ("admin", "cli", "collector", "features", "rankings")
 
 
 @pytest.mark.parametrize("user", USERS)
-@pytest.mark.parametrize(("does", "table"), [(read, READERS), (write, WRITERS), (join, MEMBERS)], ids=["read", "write", "join"])
+@pytest.mark.parametrize(
+    ("does", "table"), [(read, READERS), (write, WRITERS), (join, MEMBERS)], ids=["read", "write", "join"]
+)
 def test_a_kafka_user_may_do_what_its_rows_say_and_nothing_else(
     does: Callable[[str, str], bool], table: dict[str, set[str]], user: str, running: Runtime
 ) -> None:
@@ -213,15 +213,15 @@ def test_a_kafka_user_may_do_what_its_rows_say_and_nothing_else(
 def test_only_admin_makes_topics_and_gives_rights(user: str, running: Runtime) -> None:
     address = as_user(running.kafka_bootstrap, user)
     with pytest.raises(ServiceError, match="TopicAuthorizationFailed"):
-        topics.create_topics(address, {"mine": 1})
+        kafka_admin.create_topics(address, {"mine": 1})
     with pytest.raises(ServiceError, match="ClusterAuthorizationFailed"):
-        topics.grant(address, [Right(user, "topic", ("events",), ("ALL",))])
+        kafka_admin.grant(address, [Right(user, "topic", ("events",), ("ALL",))])
 
 
 def test_kafka_takes_nobody_without_tls_without_a_password_or_with_an_apps(running: Runtime) -> None:
-    to = connections.Address.of(running.kafka_bootstrap)
-    app = connections.Address.of(running.redis_url)._replace(user="app").password("redis")
-    known = connections.kafka_python(running.kafka_bootstrap) | {"bootstrap_timeout_ms": 2000}
+    to = addresses.Address.of(running.kafka_bootstrap)
+    app = addresses.Address.of(running.redis_url)._replace(user="app").password("redis")
+    known = addresses.kafka_python(running.kafka_bootstrap) | {"bootstrap_timeout_ms": 2000}
     KafkaAdminClient(**known).close()
     for wrong in (
         {"security_protocol": "PLAINTEXT"},
@@ -237,7 +237,7 @@ def test_kafka_takes_nobody_without_tls_without_a_password_or_with_an_apps(runni
 
 @pytest.mark.parametrize("fast", [False, True], ids=["kafka-python", "confluent-kafka"])
 def test_both_kafka_clients_send_and_read(fast: bool, running: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(senders.connect(as_user(running.kafka_bootstrap, "collector"), "events", fast)) as sender:
+    with closing(kafka_send.connect(as_user(running.kafka_bootstrap, "collector"), "events", fast)) as sender:
         sender.send(b"v1", b"{}", 1_700_000_000_000)
         sender.flush()
     if not fast:

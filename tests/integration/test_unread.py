@@ -7,10 +7,11 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from jobs import submit
-from jobs.cluster import doctor, runtime, topics
-from jobs.cluster.rights import GROUPS
+from jobs.cluster import runtime
+from jobs.connect import kafka_admin
+from jobs.connect.users import GROUPS
 from jobs.errors import ServiceError
+from jobs.operate import doctor, submit
 from jobs.settings import Settings
 
 TOPIC = "events"
@@ -30,7 +31,7 @@ def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def settings(new_broker: Settings) -> Settings:
     """Ten events in each of two partitions; the features job had read three of the first, and all of the other."""
     bootstrap = runtime.current(new_broker).kafka_bootstrap
-    topics.create_topics(bootstrap, {TOPIC: 2})
+    kafka_admin.create_topics(bootstrap, {TOPIC: 2})
     with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
         for number in range(20):
             producer.send(TOPIC, b"event", partition=number % 2)
@@ -57,20 +58,24 @@ def unread_check(settings: Settings) -> doctor.Check:
 
 
 def test_a_broker_that_keeps_no_offsets_yet_is_asked_again_until_it_does(new_broker: Settings) -> None:
-    assert topics.committed(runtime.current(new_broker).kafka_bootstrap, GROUPS["features"], TOPIC) == {}
+    assert kafka_admin.committed(runtime.current(new_broker).kafka_bootstrap, GROUPS["features"], TOPIC) == {}
 
 
 def test_events_that_were_read_may_be_deleted(settings: Settings, bootstrap: str) -> None:
     delete(bootstrap, {0: 3, 1: 4})
-    assert topics.deleted_unread(bootstrap, GROUPS["features"], TOPIC) == {}
+    assert kafka_admin.deleted_unread(bootstrap, GROUPS["features"], TOPIC) == {}
     submit.refuse_gap(settings, runtime.current(settings), "features")
     assert unread_check(settings).ok
 
 
-def test_events_deleted_unread_are_named_and_a_savepoint_from_before_is_refused(settings: Settings, bootstrap: str) -> None:
+def test_events_deleted_unread_are_named_and_a_savepoint_from_before_is_refused(
+    settings: Settings, bootstrap: str
+) -> None:
     delete(bootstrap, {0: 6})
-    assert topics.deleted_unread(bootstrap, GROUPS["features"], TOPIC) == {0: (3, 6)}
-    with pytest.raises(ServiceError, match=r"before the features job read them: partition 0: offsets 3 to 5[\s\S]*--accept-gap"):
+    assert kafka_admin.deleted_unread(bootstrap, GROUPS["features"], TOPIC) == {0: (3, 6)}
+    with pytest.raises(
+        ServiceError, match=r"before the features job read them: partition 0: offsets 3 to 5[\s\S]*--accept-gap"
+    ):
         submit.refuse_gap(settings, runtime.current(settings), "features")
     assert (unread_check(settings).ok, unread_check(settings).found) == (
         False,
@@ -79,5 +84,5 @@ def test_events_deleted_unread_are_named_and_a_savepoint_from_before_is_refused(
 
 
 def test_a_job_that_never_read_the_topic_has_lost_nothing(settings: Settings, bootstrap: str) -> None:
-    assert topics.deleted_unread(bootstrap, GROUPS["rankings"], TOPIC) == {}
+    assert kafka_admin.deleted_unread(bootstrap, GROUPS["rankings"], TOPIC) == {}
     submit.refuse_gap(settings, runtime.current(settings), "rankings")

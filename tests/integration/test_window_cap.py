@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from jobs.connect.kafka_read import Record
 from jobs.jvm import build
 from jobs.settings import Settings
 from jobs.verify.classify import Entry
 from jobs.verify.features import newest_rows
-from jobs.verify.slice import Record
 from jobs.verify.views import Aggregate, View
 
 START_MS = 1_785_000_000_000
@@ -28,7 +28,9 @@ Check = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
     """What `TrailingCheck.java` says of one case: features and steps."""
-    classpath = build.compiled_beside(Path(__file__).with_name("TrailingCheck.java"), tmp_path_factory.mktemp("classes"))
+    classpath = build.compiled_beside(
+        Path(__file__).with_name("TrailingCheck.java"), tmp_path_factory.mktemp("classes")
+    )
 
     def run(features: list[Feature], *steps: Step) -> dict[str, Any]:
         columns = list(dict.fromkeys(column for _, column, _, _ in features))
@@ -66,7 +68,9 @@ SHORT = [(f, c, "range", 1000) for f, c in (("count", "item_id"), ("first", "ite
 
 def test_a_window_holds_the_newest_events_and_the_oldest_leaves_as_if_its_time_were_over(check: Check):
     prices = [9, 1, 2, 8, 3]
-    found = check(SHORT, {"cap": 3}, *(event(n, 10 * n, price_minor=price) for n, price in enumerate(prices)), START_MS + 99)
+    found = check(
+        SHORT, {"cap": 3}, *(event(n, 10 * n, price_minor=price) for n, price in enumerate(prices)), START_MS + 99
+    )
     assert told(found) == [[0, 1, "i0", 9], [10, 2, "i0", 9], [20, 3, "i0", 9], [30, 3, "i1", 8], [40, 3, "i2", 8]]
     assert found["events"] == 2
 
@@ -108,7 +112,13 @@ def test_a_smaller_cap_after_a_restart_trims_and_a_larger_one_fills(check: Check
     assert [row[:3] for row in told(smaller)][4:6] == [[4, 5, "i0"], [5, 2, "i4"]]
     assert smaller["events"] == 4 + 3
     larger = check(SHORT, {"cap": 2}, *first, START_MS + 4, {"cap": 4}, *second, START_MS + 8)
-    assert [row[:3] for row in told(larger)][4:] == [[4, 2, "i3"], [5, 3, "i3"], [6, 4, "i3"], [7, 4, "i4"], [8, 4, "i5"]]
+    assert [row[:3] for row in told(larger)][4:] == [
+        [4, 2, "i3"],
+        [5, 3, "i3"],
+        [6, 4, "i3"],
+        [7, 4, "i4"],
+        [8, 4, "i5"],
+    ]
 
 
 def test_a_cap_of_nothing_is_refused_with_the_settings_name():
@@ -179,7 +189,9 @@ def view(name: str, windows_ms: tuple[int, ...], **frame: int) -> View:
     return View(name, ("visitor_id",), each, delay_ms=0, **frame)
 
 
-ALL = [(f, c, "range", ms) for ms in WINDOWS_MS for f, c in FUNCTIONS] + [(f, c, "session", GAP_MS) for f, c in FUNCTIONS]
+ALL = [(f, c, "range", ms) for ms in WINDOWS_MS for f, c in FUNCTIONS] + [
+    (f, c, "session", GAP_MS) for f, c in FUNCTIONS
+]
 VIEWS = (view("windows", WINDOWS_MS), view("session", (GAP_MS,), gap_ms=GAP_MS))
 
 
@@ -215,7 +227,10 @@ def test_a_restart_changes_no_bit_of_a_sum_of_fractions(check: Check):
 
 
 def test_the_state_of_a_bot_is_no_larger_than_twice_the_cap(check: Check):
-    wanted = [*((f, "item_id", "range", 10**8) for f in ("first", "count")), ("count_distinct", "item_id", "session", 10**8)]
+    wanted = [
+        *((f, "item_id", "range", 10**8) for f in ("first", "count")),
+        ("count_distinct", "item_id", "session", 10**8),
+    ]
     sizes = {
         n: check(wanted, {"cap": 100}, *(event(i, i, item_id=f"{i:09}") for i in range(n)), START_MS + n)["bytes"]
         for n in (50, 100, 5000)

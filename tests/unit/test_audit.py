@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from jobs import audit
 from jobs.cli import app
 from jobs.errors import DataError, ServiceError
+from jobs.operate import audit
 from jobs.settings import REPOSITORY
 
 LINES = 5
@@ -35,7 +35,12 @@ def named_line(log: Path) -> int:
 
 def test_a_line_says_who_did_what_when_and_what_came_of_it(log: Path) -> None:
     first, second = map(json.loads, log.read_bytes().splitlines()[:2])
-    assert (first["number"], first["action"], first["arguments"], first["result"]) == (1, "submit", {"job": "job-0"}, "done")
+    assert (first["number"], first["action"], first["arguments"], first["result"]) == (
+        1,
+        "submit",
+        {"job": "job-0"},
+        "done",
+    )
     assert first["outcome"] == {"id": "0" * 32}
     assert first["who"] == subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     assert first["prev"] == "0" * 64
@@ -107,7 +112,7 @@ def test_an_action_that_fails_is_recorded_with_the_kind_of_its_error_and_not_its
 
 def test_four_processes_that_write_at_once_leave_one_chain(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from jobs import audit\n"
+        "import sys; from pathlib import Path; from jobs.operate import audit\n"
         "for number in range(25): audit.record(Path(sys.argv[1]), 'submit', {'of': sys.argv[2]}, 'done', {})"
     )
     argv = [sys.executable, "-c", program, str(tmp_path)]
@@ -161,7 +166,10 @@ def test_what_an_operator_does_is_recorded_with_its_result(state_dir: Path) -> N
         ("consent withdrawn", "ServiceError"),
         ("down", "done"),
     ]
-    assert [each.outcome for each in audit.entries(state_dir)][:2] == [{"version": version}, {"version": version, "before": ""}]
+    assert [each.outcome for each in audit.entries(state_dir)][:2] == [
+        {"version": version},
+        {"version": version, "before": ""},
+    ]
     assert "alice" not in (state_dir / "audit.jsonl").read_text()
 
 

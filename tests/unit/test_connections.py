@@ -6,8 +6,8 @@ import pytest
 from redis import Redis, SSLConnection
 from redis.connection import Connection
 
-from jobs import connections
-from jobs.connections import as_user
+from jobs.connect import addresses
+from jobs.connect.addresses import as_user
 from jobs.errors import SettingsError
 
 
@@ -19,25 +19,29 @@ def secrets(tmp_path: Path) -> Path:
 
 
 def test_a_plain_kafka_is_host_and_port_for_every_client() -> None:
-    assert connections.kafka_python("a:1,b:2") == {"bootstrap_servers": ["a:1", "b:2"]}
-    assert connections.librdkafka("a:1,b:2") == {"bootstrap.servers": "a:1,b:2"}
-    assert connections.flink_table("a:1,b:2") == {"properties.bootstrap.servers": "a:1,b:2"}
+    assert addresses.kafka_python("a:1,b:2") == {"bootstrap_servers": ["a:1", "b:2"]}
+    assert addresses.librdkafka("a:1,b:2") == {"bootstrap.servers": "a:1,b:2"}
+    assert addresses.flink_table("a:1,b:2") == {"properties.bootstrap.servers": "a:1,b:2"}
 
 
 def test_python_clients_of_a_secure_kafka_get_the_password_from_the_users_file(secrets: Path) -> None:
     address = f"kafkas://cli@a:1,b:2?secrets={secrets}"
 
-    options = connections.kafka_python(address)
+    options = addresses.kafka_python(address)
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
     assert (options["security_protocol"], options["sasl_mechanism"]) == ("SASL_SSL", "SCRAM-SHA-512")
     assert (options["sasl_plain_username"], options["sasl_plain_password"]) == ("cli", "the kafka-cli")
     assert options["ssl_cafile"] == str(secrets / "ca.pem")
-    fast = connections.librdkafka(address)
-    assert (fast["bootstrap.servers"], fast["sasl.username"], fast["sasl.password"]) == ("a:1,b:2", "cli", "the kafka-cli")
+    fast = addresses.librdkafka(address)
+    assert (fast["bootstrap.servers"], fast["sasl.username"], fast["sasl.password"]) == (
+        "a:1,b:2",
+        "cli",
+        "the kafka-cli",
+    )
 
 
 def test_what_flink_is_told_names_the_file_and_holds_no_password(secrets: Path) -> None:
-    options = connections.flink_table(f"kafkas://cli@a:1?secrets={secrets}")
+    options = addresses.flink_table(f"kafkas://cli@a:1?secrets={secrets}")
 
     assert f'username="cli" password="${{directory:{secrets}:kafka-cli}}"' in options["properties.sasl.jaas.config"]
     assert "the kafka-cli" not in str(options)
@@ -45,7 +49,7 @@ def test_what_flink_is_told_names_the_file_and_holds_no_password(secrets: Path) 
 
 @pytest.mark.parametrize(("scheme", "kind"), [("redis", Connection), ("rediss", SSLConnection)])
 def test_redis_gets_user_password_and_over_tls_the_authority(scheme: str, kind: type, secrets: Path) -> None:
-    client = connections.redis_client(f"{scheme}://job@h:7/3?secrets={secrets}", socket_timeout=4)
+    client = addresses.redis_client(f"{scheme}://job@h:7/3?secrets={secrets}", socket_timeout=4)
 
     pool = client.connection_pool
     told = pool.connection_kwargs
@@ -59,22 +63,24 @@ def test_redis_gets_user_password_and_over_tls_the_authority(scheme: str, kind: 
 
 
 def test_a_redis_of_ones_own_may_hold_everything_in_its_url() -> None:
-    told = connections.redis_client("rediss://me:mine@h:7/0?ssl_ca_certs=/ca.pem").connection_pool.connection_kwargs
+    told = addresses.redis_client("rediss://me:mine@h:7/0?ssl_ca_certs=/ca.pem").connection_pool.connection_kwargs
     assert (told["username"], told["password"], told["ssl_ca_certs"]) == ("me", "mine", "/ca.pem")
 
 
 def test_feasts_connection_string_has_what_the_client_has(secrets: Path) -> None:
     address = f"rediss://job@h:7/3?secrets={secrets}"
     expected = f"h:7,db=3,username=job,password=the redis-job,ssl=true,ssl_ca_certs={secrets}/ca.pem"
-    assert connections.feast_redis(address) == expected
-    assert connections.feast_redis("redis://h:7/3") == "h:7,db=3"
-    assert connections.feast_redis("rediss://:p@h:7?ssl_ca_certs=/ca.pem") == "h:7,password=p,ssl_ca_certs=/ca.pem,ssl=true"
+    assert addresses.feast_redis(address) == expected
+    assert addresses.feast_redis("redis://h:7/3") == "h:7,db=3"
+    assert (
+        addresses.feast_redis("rediss://:p@h:7?ssl_ca_certs=/ca.pem") == "h:7,password=p,ssl_ca_certs=/ca.pem,ssl=true"
+    )
 
 
 def test_flinks_rest_interface_with_secrets_shows_and_wants_a_certificate(secrets: Path) -> None:
     file = str(secrets / "rest.pem")
-    assert connections.rest(f"https://h:8?secrets={secrets}") == ("https://h:8", {"verify": file, "cert": file})
-    assert connections.rest("http://h:8/flink/") == ("http://h:8/flink", {})
+    assert addresses.rest(f"https://h:8?secrets={secrets}") == ("https://h:8", {"verify": file, "cert": file})
+    assert addresses.rest("http://h:8/flink/") == ("http://h:8/flink", {})
 
 
 def test_another_user_is_another_address_only_where_there_are_users() -> None:
@@ -86,4 +92,4 @@ def test_another_user_is_another_address_only_where_there_are_users() -> None:
 
 def test_a_secret_that_isnt_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=rf"no secret {tmp_path}/ca.pem"):
-        connections.kafka_python(f"kafkas://cli@a:1?secrets={tmp_path}")
+        addresses.kafka_python(f"kafkas://cli@a:1?secrets={tmp_path}")

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from jobs.consent import Consents, Record, gathered
+from jobs.contract.consent import Consents, Record, gathered
 
 PLACE = (0, 50)
 
@@ -23,15 +23,35 @@ CASES = {
     "before the grant, assumed": ("assumed", (GRANT,), 99, "counts"),
     "from the withdrawal on": ("assumed", (WITHDRAW,), 200, "suppressed"),
     "before the withdrawal, allowed then": ("assumed", (WITHDRAW,), 199, "forgotten"),
-    "before the withdrawal and a grant since": ("required", (GRANT, WITHDRAW, Record("granted", 300)), 150, "forgotten"),
+    "before the withdrawal and a grant since": (
+        "required",
+        (GRANT, WITHDRAW, Record("granted", 300)),
+        150,
+        "forgotten",
+    ),
     "between a withdrawal and a grant": ("required", (GRANT, WITHDRAW, Record("granted", 300)), 250, "suppressed"),
     "since the second grant": ("required", (GRANT, WITHDRAW, Record("granted", 300)), 300, "counts"),
     "before the erasure by time": ("assumed", (ERASE,), 199, "forgotten"),
     "back after the erasure, assumed": ("assumed", (ERASE,), 200, "counts"),
     "back after the erasure, required": ("required", (GRANT, ERASE), 200, "suppressed"),
-    "before the erasure by place, with a clock ahead": ("assumed", (Record("erased", 200, {"0": 51}),), 450, "forgotten"),
-    "behind the erasure's place in its partition": ("assumed", (Record("erased", 200, {"0": 50, "1": 99}),), 450, "counts"),
-    "erased after a withdrawal, which still holds": ("assumed", (WITHDRAW, Record("erased", 300, {}, True)), 400, "suppressed"),
+    "before the erasure by place, with a clock ahead": (
+        "assumed",
+        (Record("erased", 200, {"0": 51}),),
+        450,
+        "forgotten",
+    ),
+    "behind the erasure's place in its partition": (
+        "assumed",
+        (Record("erased", 200, {"0": 50, "1": 99}),),
+        450,
+        "counts",
+    ),
+    "erased after a withdrawal, which still holds": (
+        "assumed",
+        (WITHDRAW, Record("erased", 300, {}, True)),
+        400,
+        "suppressed",
+    ),
 }
 
 
@@ -39,11 +59,15 @@ CASES = {
 def test_an_event_counts_is_forgotten_or_suppressed_by_what_was_said_up_to_it_and_since(case: str) -> None:
     mode, records, event_time_ms, expected = CASES[case]
     assert said(mode, *records).verdict("v", *PLACE, event_time_ms) == expected
-    assert said(mode, *records).verdict("another", *PLACE, event_time_ms) == said(mode).verdict("v", *PLACE, event_time_ms)
+    assert said(mode, *records).verdict("another", *PLACE, event_time_ms) == said(mode).verdict(
+        "v", *PLACE, event_time_ms
+    )
 
 
 def test_what_is_no_record_is_left_out_and_an_empty_one_forgets_what_was_said() -> None:
     withdrawn = msgspec.json.encode(WITHDRAW)
-    consents = gathered([(b"a", withdrawn), (b"a", b"?"), (b"a", b'{"state":"maybe","at_ms":1}'), (None, withdrawn)], "assumed")
+    consents = gathered(
+        [(b"a", withdrawn), (b"a", b"?"), (b"a", b'{"state":"maybe","at_ms":1}'), (None, withdrawn)], "assumed"
+    )
     assert consents.of("a") == [WITHDRAW]
     assert gathered([(b"a", withdrawn), (b"a", None)], "assumed").visitors() == []

@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
-from jobs.dead import Fix, Letter, by_reason, check_again, excerpt, find
 from jobs.errors import DataError, SettingsError
+from jobs.operate.dead_letters import Fix, Letter, by_reason, check_again, excerpt, find
 
 GOOD = b'{"schema_version":1,"event_id":"e1","event_type":"view","event_time_ms":1000,"visitor_id":"v","item_id":"i"}'
 
@@ -65,7 +65,9 @@ def test_a_field_can_be_set_or_dropped_before_the_check() -> None:
 
 def test_a_value_that_is_no_json_is_text() -> None:
     assert Fix.of(["event_type=view", "quantity=2", 'item_id="2"'], []).values == {
-        "event_type": "view", "quantity": 2, "item_id": "2",
+        "event_type": "view",
+        "quantity": 2,
+        "item_id": "2",
     }
 
 

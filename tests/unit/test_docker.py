@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.cluster import flink_config, jars, kafka
+from jobs.cluster import flink_config, kafka
+from jobs.jvm import jars
 from jobs.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -16,7 +17,9 @@ DOCKER = REPOSITORY / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-DEPLOYMENTS = {job: yaml.safe_load((DOCKER / "kubernetes" / f"{job}.yaml").read_text()) for job in ("features", "rankings")}
+DEPLOYMENTS = {
+    job: yaml.safe_load((DOCKER / "kubernetes" / f"{job}.yaml").read_text()) for job in ("features", "rankings")
+}
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 PINS = dict(pin.split("==") for pin in PYPROJECT["dependencies"] if "==" in pin)
 IMAGE = f"liveshelf:{PYPROJECT['version']}"
@@ -74,7 +77,11 @@ def test_the_image_gets_its_jars_from_the_code_that_knows_them(tmp_path, monkeyp
     (tmp_path / "lib").mkdir()
     build.main(tmp_path / "lib")
     python = f"flink-python-{PINS['apache-flink']}.jar"
-    assert {jar.name for jar in (tmp_path / "lib").iterdir()} == {"liveshelf-1.jar", "flink-sql-connector-kafka-1.jar", python}
+    assert {jar.name for jar in (tmp_path / "lib").iterdir()} == {
+        "liveshelf-1.jar",
+        "flink-sql-connector-kafka-1.jar",
+        python,
+    }
 
 
 def test_the_connector_is_one_for_this_flink():
@@ -147,8 +154,12 @@ def test_no_option_is_told_that_the_code_does_not_know(name: str):
     memory = flink_config.TaskManagerMemory()
     cluster = flink_config.cluster(1, 1, 1, memory)
     embedded = {*flink_config.job_options(1, 1), *flink_config.on_this_machine(Path("/data")), *cluster}
-    elsewhere = {"metrics.reporter.prom.port", "high-availability.type", "high-availability.storageDir",
-                 "kubernetes.taskmanager.memory.limit-factor"}
+    elsewhere = {
+        "metrics.reporter.prom.port",
+        "high-availability.type",
+        "high-availability.storageDir",
+        "kubernetes.taskmanager.memory.limit-factor",
+    }
     assert set(CONFIGURATIONS[name]) - embedded - elsewhere == set()
 
 
@@ -249,7 +260,10 @@ def test_a_deployments_files_are_those_that_a_dry_run_writes(job: str):
     header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
     assert f"liveshelf submit {job} --dry-run" in header
     written = re.findall(r"--from-file=\S+=\.liveshelf/jobs/(\S+)", header)
-    assert written == {"features": ["features.config.json", "features.wanted.json"], "rankings": ["rankings.config.json"]}[job]
+    assert (
+        written
+        == {"features": ["features.config.json", "features.wanted.json"], "rankings": ["rankings.config.json"]}[job]
+    )
 
 
 def test_the_model_is_in_the_image():

@@ -4,9 +4,27 @@ import json
 
 import pytest
 
-from jobs.events import DERIVED, EVENT_TYPES, FIELD, FIELDS, HEARTBEAT, MAX_DEPTH, REQUIRED_BY_TYPE, Refusal, as_json, parse
+from jobs.contract.events import (
+    DERIVED,
+    EVENT_TYPES,
+    FIELD,
+    FIELDS,
+    HEARTBEAT,
+    MAX_DEPTH,
+    REQUIRED_BY_TYPE,
+    Refusal,
+    as_json,
+    parse,
+)
 
-LEAST = {"schema_version": 1, "event_id": "e", "event_type": "search", "event_time_ms": 5, "visitor_id": "v", "query": "q"}
+LEAST = {
+    "schema_version": 1,
+    "event_id": "e",
+    "event_type": "search",
+    "event_time_ms": 5,
+    "visitor_id": "v",
+    "query": "q",
+}
 
 
 def least(**changes: object) -> bytes:
@@ -61,6 +79,7 @@ def test_depth_is_counted_from_the_event_itself():
 
 def test_the_depth_of_the_callers_stack_changes_nothing():
     """The decoder's own limit is what Python's stack has left: an event was taken here and refused there."""
+
     def deeper(frames: int) -> object:
         return parse(least(more=[[[]]]), now_ms=5) if frames == 0 else deeper(frames - 1)
 

@@ -104,6 +104,8 @@ def test_the_search_finds_what_it_looks_for(code: str, problem: str) -> None:
     assert [found.partition(": ")[2] for found in problems(code)] == [problem]
 
 
-@pytest.mark.parametrize("code", ["model.eval()", "def eval(self): ...", "yaml.safe_load(t)", "pool.map(f, x)", "re.compile(x)"])
+@pytest.mark.parametrize(
+    "code", ["model.eval()", "def eval(self): ...", "yaml.safe_load(t)", "pool.map(f, x)", "re.compile(x)"]
+)
 def test_the_search_leaves_harmless_names_alone(code: str) -> None:
     assert problems(code) == []

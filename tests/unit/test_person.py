@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from jobs.consent import Record
+from jobs.contract.consent import Record
 from jobs.person.known import Known, export, text
 from jobs.person.receipt import Receipt, Remains, store, subject, until
-from jobs.rankings.reader import Shelf
+from jobs.sdk.reader import Shelf
 from jobs.settings import Settings
 
 DAY_MS = 86_400_000
 EVENT = {"event_id": "e1", "event_type": "view", "event_time_ms": DAY_MS, "visitor_id": "v", "item_id": "a"}
 FEATURE = {"view": "visits", "feature": "n", "value": [1, 2], "event_time_ms": DAY_MS}
 SHELF = Shelf("v", "fresh", ("a", "b"), (2.0, 1.0), model="m-1", session_events=1)
-KNOWN = Known("v", [Record("granted", 0)], [EVENT], 3, [FEATURE], SHELF, [{"offset": 7}], [], [{"file": "f.parquet", "n": 1}])
+KNOWN = Known(
+    "v", [Record("granted", 0)], [EVENT], 3, [FEATURE], SHELF, [{"offset": 7}], [], [{"file": "f.parquet", "n": 1}]
+)
 NOBODY = Known("v", [], [], 0, [], Shelf("v"), [], [], [])
 
 
@@ -51,7 +53,9 @@ def test_a_receipt_names_its_person_by_an_hmac_of_which_only_the_owner_has_the_k
     settings = Settings(state_dir=tmp_path)
     name = subject(settings, "visitor-1")
     key = tmp_path / "receipts" / "key"
-    assert name == hmac.new(key.read_bytes(), b"visitor-1", hashlib.sha256).hexdigest() == subject(settings, "visitor-1")
+    assert (
+        name == hmac.new(key.read_bytes(), b"visitor-1", hashlib.sha256).hexdigest() == subject(settings, "visitor-1")
+    )
     assert (len(key.read_bytes()), key.stat().st_mode & 0o077) == (32, 0)
     path = store(settings, Receipt(name, 5, 1.0, {"redis": "gone"}, [Remains("topic events", "records", None)]))
     assert "visitor-1" not in path.read_text()

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.contract.events import parse
 from jobs.errors import SettingsError
-from jobs.events import parse
-from jobs.pseudonyms import USER, Pseudonyms, add_key, retire_key
+from jobs.sdk.pseudonyms import USER, Pseudonyms, add_key, retire_key
 
 COUNTING = bytes(range(32))
 ONES = b"\xff" * 32
@@ -23,7 +23,14 @@ ANNA = "anna@example.com"
 ANNA_VISITS = "8483899d7cd6c47469295924c0c157d2"
 ANNA_USES = "7aa9f0d03264eb9a906f1968747551ba"
 ZOE_VISITS = "3e2978ccfc2e12571ae8623d75c1af13"
-EVENT = {"schema_version": 1, "event_id": "e", "event_type": "view", "event_time_ms": 5, "visitor_id": ANNA, "item_id": "i"}
+EVENT = {
+    "schema_version": 1,
+    "event_id": "e",
+    "event_type": "view",
+    "event_time_ms": 5,
+    "visitor_id": ANNA,
+    "item_id": "i",
+}
 
 
 def key_file(path: Path, *lines: str, mode: int = 0o600) -> Path:

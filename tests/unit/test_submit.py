@@ -2,18 +2,19 @@
 
 import pytest
 
-from jobs import submit, submitted
 from jobs.cluster.runtime import Runtime
 from jobs.errors import SettingsError
 from jobs.features import plan
-from jobs.job_config import JobConfig
+from jobs.flow import submissions
+from jobs.flow.job_config import JobConfig
+from jobs.operate import submit
 from jobs.settings import Settings
 
 
 @pytest.mark.parametrize("job", submit.JOBS)
 def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job, tmp_path):
     before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop", context_features=[])
-    before.save(submitted.config_path(tmp_path, job))
+    before.save(submissions.config_path(tmp_path, job))
     with pytest.raises(SettingsError, match=f"{job} job.consent_topic: consent became asked"):
         submit.submission(Settings(state_dir=tmp_path, consent_topic="asked"), Runtime(), job, "savepoint")
 
@@ -21,8 +22,20 @@ def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job,
 def test_a_job_that_is_started_again_has_what_it_was_submitted_with_whatever_a_dry_run_wrote_since(tmp_path):
     settings, wanted = Settings(state_dir=tmp_path), plan.wanted_path(tmp_path)
     config = tmp_path / "jobs" / "features.config.json"
-    argv = ["flink", "run", "-d", "-s", "file:///first", "-py", "job.py", "--config", str(config), "--plan", str(wanted)]
-    kept = [str(submitted.config_path(tmp_path, "features")), str(plan.submitted_path(tmp_path))]
+    argv = [
+        "flink",
+        "run",
+        "-d",
+        "-s",
+        "file:///first",
+        "-py",
+        "job.py",
+        "--config",
+        str(config),
+        "--plan",
+        str(wanted),
+    ]
+    kept = [str(submissions.config_path(tmp_path, "features")), str(plan.submitted_path(tmp_path))]
     assert submit.again(settings, "features", argv, "file:///first") == [
         *("flink", "run", "-d", "-py", "job.py", "--config", kept[0], "--plan", kept[1]),
     ]

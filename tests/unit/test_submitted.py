@@ -5,8 +5,8 @@ from pathlib import Path
 
 import msgspec
 
-from jobs import submitted
-from jobs.submitted import Submitted
+from jobs.flow import submissions
+from jobs.flow.submissions import Submitted
 
 FEATURES = Submitted("features", "a1", ["flink", "run", "-d", "-py", "job.py"], {}, "file:///first")
 
@@ -21,45 +21,53 @@ def checkpoint(state_dir: Path, number: int, complete_at_s: float) -> Path:
 
 def test_noted_jobs_are_those_that_werent_forgotten(tmp_path: Path) -> None:
     rankings = msgspec.structs.replace(FEATURES, job="rankings")
-    submitted.note(tmp_path, FEATURES)
-    submitted.note(tmp_path, rankings)
-    assert submitted.noted(tmp_path) == [FEATURES, rankings]
-    submitted.forget(tmp_path, "features")
-    assert submitted.noted(tmp_path) == [rankings]
-    submitted.forget(tmp_path)
-    assert submitted.noted(tmp_path) == []
+    submissions.note(tmp_path, FEATURES)
+    submissions.note(tmp_path, rankings)
+    assert submissions.noted(tmp_path) == [FEATURES, rankings]
+    submissions.forget(tmp_path, "features")
+    assert submissions.noted(tmp_path) == [rankings]
+    submissions.forget(tmp_path)
+    assert submissions.noted(tmp_path) == []
 
 
-def test_a_job_goes_on_from_its_newest_complete_checkpoint_then_an_older_one_then_from_where_it_began(tmp_path: Path) -> None:
-    assert submitted.starts(tmp_path, FEATURES) == ["file:///first", ""]
+def test_a_job_goes_on_from_its_newest_complete_checkpoint_then_an_older_one_then_from_where_it_began(
+    tmp_path: Path,
+) -> None:
+    assert submissions.starts(tmp_path, FEATURES) == ["file:///first", ""]
     old, newest = checkpoint(tmp_path, 1, 100), checkpoint(tmp_path, 2, 110)
     (tmp_path / "flink" / "checkpoints" / "a1" / "chk-3").mkdir()  # was under way
-    assert submitted.starts(tmp_path, FEATURES) == [newest.as_uri(), old.as_uri(), "file:///first", ""]
-    assert submitted.starts(tmp_path, msgspec.structs.replace(FEATURES, job_id="a2", restored_from="")) == [""]
+    assert submissions.starts(tmp_path, FEATURES) == [newest.as_uri(), old.as_uri(), "file:///first", ""]
+    assert submissions.starts(tmp_path, msgspec.structs.replace(FEATURES, job_id="a2", restored_from="")) == [""]
 
 
 def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_before_it(tmp_path: Path) -> None:
     old = checkpoint(tmp_path, 1, 100)
     checkpoint(tmp_path, 2, 110)
-    assert submitted.start_before(tmp_path, FEATURES, 109.9) == old.as_uri()
-    assert submitted.start_before(tmp_path, FEATURES, 99) == ""
+    assert submissions.start_before(tmp_path, FEATURES, 109.9) == old.as_uri()
+    assert submissions.start_before(tmp_path, FEATURES, 99) == ""
     restored = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=old.as_uri())
-    assert submitted.start_before(tmp_path, restored, 105) == old.as_uri()
-    assert submitted.start_before(tmp_path, restored, 99) == ""
+    assert submissions.start_before(tmp_path, restored, 105) == old.as_uri()
+    assert submissions.start_before(tmp_path, restored, 99) == ""
 
 
-def test_a_job_started_on_this_redis_from_before_the_loss_needs_no_repair_till_it_has_a_checkpoint(tmp_path: Path) -> None:
+def test_a_job_started_on_this_redis_from_before_the_loss_needs_no_repair_till_it_has_a_checkpoint(
+    tmp_path: Path,
+) -> None:
     begun = checkpoint(tmp_path, 1, 100)
     job = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=begun.as_uri(), at_s=200)
-    assert submitted.writes_again(tmp_path, job, before_s=110, since_s=150, kept=False)
-    assert not submitted.writes_again(tmp_path, job, before_s=90, since_s=150, kept=False)  # lost what it found
-    assert not submitted.writes_again(tmp_path, job, before_s=110, since_s=250, kept=False)  # wrote to the server before this one
+    assert submissions.writes_again(tmp_path, job, before_s=110, since_s=150, kept=False)
+    assert not submissions.writes_again(tmp_path, job, before_s=90, since_s=150, kept=False)  # lost what it found
+    assert not submissions.writes_again(
+        tmp_path, job, before_s=110, since_s=250, kept=False
+    )  # wrote to the server before this one
     own = msgspec.structs.replace(job, job_id="a1")
-    assert not submitted.writes_again(tmp_path, own, before_s=110, since_s=150, kept=False)
-    assert submitted.writes_again(tmp_path, own, before_s=110, since_s=150, kept=True)  # the server has what came after it
-    assert not submitted.writes_again(tmp_path, own, before_s=90, since_s=150, kept=True)
+    assert not submissions.writes_again(tmp_path, own, before_s=110, since_s=150, kept=False)
+    assert submissions.writes_again(
+        tmp_path, own, before_s=110, since_s=150, kept=True
+    )  # the server has what came after it
+    assert not submissions.writes_again(tmp_path, own, before_s=90, since_s=150, kept=True)
 
 
 def test_a_job_that_was_only_just_submitted_writes_everything_to_a_new_redis(tmp_path: Path) -> None:
     new = msgspec.structs.replace(FEATURES, restored_from="", at_s=200)
-    assert submitted.writes_again(tmp_path, new, before_s=0, since_s=150, kept=False)
+    assert submissions.writes_again(tmp_path, new, before_s=0, since_s=150, kept=False)

@@ -53,7 +53,9 @@ class Chromium:
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             port, path = self._address().split()
-            self._socket = self._opened.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None))
+            self._socket = self._opened.enter_context(
+                connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
+            )
             self._session = ""
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -105,7 +107,9 @@ class Chromium:
 
     def network(self, on: bool) -> None:
         """Pull the plug, or put it in."""
-        self.call("Network.emulateNetworkConditions", offline=not on, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+        self.call(
+            "Network.emulateNetworkConditions", offline=not on, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
 
     def before_each_page(self, script: str) -> None:
         """Run a script in each page that is opened from now on, before its own."""

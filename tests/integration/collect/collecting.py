@@ -14,10 +14,11 @@ from typing import Any, Self
 
 import requests
 
-from jobs.cluster import processes, runtime, topics
-from jobs.pseudonyms import Pseudonyms, add_key
+from jobs.cluster import processes, runtime
+from jobs.connect import kafka_admin
+from jobs.connect.kafka_read import Record, read_slice
+from jobs.sdk.pseudonyms import Pseudonyms, add_key
 from jobs.settings import REPOSITORY, Settings
-from jobs.verify.slice import Record, read_slice
 
 ORIGIN = "https://shop.example"
 KEY = "test-write-key-0123456789"
@@ -42,7 +43,7 @@ class Broker:
     def __enter__(self) -> Self:
         try:
             self.bootstrap = runtime.up(self.settings, ["kafka"]).kafka_bootstrap
-            topics.create_topics(self.bootstrap, {"events": 2})
+            kafka_admin.create_topics(self.bootstrap, {"events": 2})
         except BaseException:
             runtime.down(self.settings)
             raise
@@ -98,7 +99,10 @@ class RunningCollector:
             "collector_origins": ORIGIN,
             "collector_port": 0,
             "collector_admin_port": 0,
-        } | {name if name in Settings.model_fields else f"collector_{name}": value for name, value in self._settings.items()}
+        } | {
+            name if name in Settings.model_fields else f"collector_{name}": value
+            for name, value in self._settings.items()
+        }
         environment = os.environ | {f"LIVESHELF_{name.upper()}": str(value) for name, value in values.items()}
         argv = [sys.executable, "-c", "from jobs.cli import app; app(['collect'])"]
         with self.log.open("wb") as log:

@@ -33,7 +33,13 @@ def test_each_acknowledged_event_lies_in_kafka_under_its_pseudonym(broker: Broke
 
 
 def test_a_bad_event_does_not_sink_the_good_ones_and_is_not_repeated(broker: Broker, collector: RunningCollector):
-    batch = [event(), event(price_minor="secret"), event(), event(event_time_ms=now_ms() + 3_600_000), event(event_time_ms=1)]
+    batch = [
+        event(),
+        event(price_minor="secret"),
+        event(),
+        event(event_time_ms=now_ms() + 3_600_000),
+        event(event_time_ms=1),
+    ]
     answer = collector.post(batch)
     assert answer.json() == {
         "accepted": 2,
@@ -54,7 +60,9 @@ def test_one_event_alone_gets_the_collector_s_time(broker: Broker, collector: Ru
     assert before_ms <= broker.stored([alone])[alone["event_id"]]["event_time_ms"] <= now_ms()
 
 
-def test_a_packed_body_is_unpacked_and_plain_text_is_taken_as_pages_send_it(broker: Broker, collector: RunningCollector):
+def test_a_packed_body_is_unpacked_and_plain_text_is_taken_as_pages_send_it(
+    broker: Broker, collector: RunningCollector
+):
     packed, plain = event(), event()
     assert collector.post(gzip.compress(json.dumps([packed]).encode()), content_encoding="gzip").json()["accepted"] == 1
     url = f"{collector.url}/events?key={KEY}&consent=granted"  # a beacon sends no headers of one's own
@@ -173,13 +181,17 @@ def test_the_script_is_small_and_asked_for_once_an_hour(collector: RunningCollec
 
 def test_too_many_events_of_a_key_and_too_many_requests_of_an_address_wait(broker: Broker, tmp_path: Path):
     batch = [event() for _ in range(400)]
-    with RunningCollector(broker, tmp_path, key_events_per_s=10, address_requests_per_s=5, proxies="127.0.0.1") as collector:
+    with RunningCollector(
+        broker, tmp_path, key_events_per_s=10, address_requests_per_s=5, proxies="127.0.0.1"
+    ) as collector:
         assert collector.post(batch).status_code == 200  # the burst holds 500
         again = collector.post([event() for _ in range(400)])
         assert (again.status_code, again.json()) == (429, {"error": "rate"})
         assert 25 <= int(again.headers["retry-after"]) <= 30  # 300 are missing, 10 come a second
         assert collector.post(event(), key=f"another-{KEY}", x_forwarded_for="198.51.100.1").status_code == 200
-        statuses = [collector.post(event(), key="guessed", x_forwarded_for="198.51.100.2").status_code for _ in range(30)]
+        statuses = [
+            collector.post(event(), key="guessed", x_forwarded_for="198.51.100.2").status_code for _ in range(30)
+        ]
         assert statuses[:10] == [401] * 10  # the burst
         assert 429 in statuses
         refused = collector.post(event(), key="guessed", x_forwarded_for="198.51.100.2")
@@ -195,7 +207,12 @@ def head(collector: RunningCollector, length: int) -> bytes:
 
 
 def test_a_client_that_stalls_is_let_go_after_ten_seconds(collector: RunningCollector):
-    first = {"nothing": b"", "half a head": b"POST /ev", "blank lines": b"\r\n\r\n", "half a body": head(collector, 9) + b"["}
+    first = {
+        "nothing": b"",
+        "half a head": b"POST /ev",
+        "blank lines": b"\r\n\r\n",
+        "half a body": head(collector, 9) + b"[",
+    }
     later = {"half a second head": b"POST /ev", "blank lines after an answer": b"\r\n"}
     clients = {name: socket.create_connection(collector.place, timeout=30) for name in (*first, *later)}
     for name in later:

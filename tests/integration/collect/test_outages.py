@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.collect.deliver import DELIVERY_LIMIT_S
-from jobs.pseudonyms import add_key
+from jobs.sdk.pseudonyms import add_key
 
 
 def test_without_kafka_nothing_is_acknowledged_and_with_it_everything_again(broker: Broker, tmp_path: Path):
@@ -116,7 +116,11 @@ def test_no_id_of_a_client_s_gets_into_kafka_or_the_log(broker: Broker, tmp_path
     with RunningCollector(broker, tmp_path) as collector:
         good = [event(visitor_id=each, user_id=f"user-{each}", email=each) for each in raw]
         bad = [event(visitor_id=each, price_minor=each, item_id=["x", each], email=each) for each in raw]
-        answers = [collector.post([*good, *bad]), collector.post(bad, consent="denied"), collector.post(bad, key=raw[0])]
+        answers = [
+            collector.post([*good, *bad]),
+            collector.post(bad, consent="denied"),
+            collector.post(bad, key=raw[0]),
+        ]
         answers += [collector.post(f"[{each}".encode()) for each in raw[:5]]
         with socket.create_connection(collector.place) as client:
             client.sendall(f"{raw[0]} / {raw[1]}\r\n\r\n".encode())
@@ -139,7 +143,9 @@ bodies = st.one_of(
     st.binary(max_size=200),
     json_values.map(lambda value: json.dumps(value).encode()),
     st.lists(fields.map(lambda changes: event(**changes)), max_size=5).map(lambda value: json.dumps(value).encode()),
-    st.tuples(st.integers(0, 120), st.binary(max_size=3)).map(lambda cut: json.dumps([event()]).encode()[: cut[0]] + cut[1]),
+    st.tuples(st.integers(0, 120), st.binary(max_size=3)).map(
+        lambda cut: json.dumps([event()]).encode()[: cut[0]] + cut[1]
+    ),
 )
 
 
@@ -160,7 +166,10 @@ heads = st.lists(st.binary(max_size=40), max_size=6).map(b"\r\n".join)
 
 
 @hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from([b"", b"POST /events HTTP/1.1\r\n", b"POST /events?key=%ff&consent= HTTP/1.1\r\nhost: x\r\n"]), heads)
+@given(
+    st.sampled_from([b"", b"POST /events HTTP/1.1\r\n", b"POST /events?key=%ff&consent= HTTP/1.1\r\nhost: x\r\n"]),
+    heads,
+)
 def test_no_bytes_on_the_wire_make_the_collector_fail(collector: RunningCollector, start: bytes, rest: bytes):
     with socket.create_connection(collector.place, timeout=15) as client:
         client.sendall(start + rest + b"\r\n\r\n")
@@ -174,7 +183,11 @@ def test_no_bytes_on_the_wire_make_the_collector_fail(collector: RunningCollecto
 
 @pytest.mark.parametrize(
     ("without", "named"),
-    [("PSEUDONYM_KEYS", "liveshelf keys new"), ("COLLECTOR_WRITE_KEYS", "openssl rand"), ("KAFKA_BOOTSTRAP", "liveshelf up")],
+    [
+        ("PSEUDONYM_KEYS", "liveshelf keys new"),
+        ("COLLECTOR_WRITE_KEYS", "openssl rand"),
+        ("KAFKA_BOOTSTRAP", "liveshelf up"),
+    ],
 )
 def test_a_collector_that_lacks_something_does_not_start_and_says_what(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str, named: str

@@ -11,7 +11,7 @@ import pytest
 from chromium import Chromium, served
 from collecting import KEY, Broker, RunningCollector
 
-from jobs.events import parse
+from jobs.contract.events import parse
 
 pytestmark = pytest.mark.skipif(
     chromium.program() is None, reason="no Chromium here: apt-get install chromium (needs no driver)"

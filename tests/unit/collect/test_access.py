@@ -41,7 +41,9 @@ def test_origins_are_listed_as_browsers_send_them():
     assert access.origins("") == []
 
 
-@pytest.mark.parametrize("wrong", ["*", "https://*.shop.example", "shop.example", "https://shop.example/", "null", "https://"])
+@pytest.mark.parametrize(
+    "wrong", ["*", "https://*.shop.example", "shop.example", "https://shop.example/", "null", "https://"]
+)
 def test_a_wildcard_or_anything_but_an_origin_is_refused(wrong: str):
     with pytest.raises(SettingsError, match="collector_origins"):
         access.origins(f"https://good.example,{wrong}")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jobs.collect.admit import Admitted, Rejected, Rules
-from jobs.events import parse
-from jobs.pseudonyms import Pseudonyms
+from jobs.contract.events import parse
+from jobs.sdk.pseudonyms import Pseudonyms
 
 NOW_MS = 1_800_000_000_000
 KEY = bytes(range(32))
@@ -100,7 +100,9 @@ def test_without_a_word_on_consent_nothing_is_kept():
 
 def test_a_denial_withdraws_under_each_valid_key_and_keeps_nothing_else():
     rotating = Rules(Pseudonyms([("k2", b"\xff" * 32), ("k1", KEY)]), 300_000, 604_800_000)
-    judged = rotating.judge([raw(), b'{"visitor_id": "anna@example.com"}', b'{"visitor_id": 5}', b"7"], "denied", {}, NOW_MS)
+    judged = rotating.judge(
+        [raw(), b'{"visitor_id": "anna@example.com"}', b'{"visitor_id": 5}', b"7"], "denied", {}, NOW_MS
+    )
     assert (judged.admitted, judged.rejected, judged.suppressed) == ([], {}, 4)
     assert judged.states == dict.fromkeys(rotating.pseudonyms.all_of("anna@example.com"), "withdrawn")
     assert ANNA in judged.states

@@ -63,7 +63,13 @@ def test_a_bomb_of_256_mebibytes_stops_at_the_limit():
 
 @pytest.mark.parametrize(
     "packed",
-    [b"", b"plain", gzip.compress(b"cut off")[:-9], gzip.compress(b"a") + gzip.compress(b"b"), zlib.compress(b"no gzip")],
+    [
+        b"",
+        b"plain",
+        gzip.compress(b"cut off")[:-9],
+        gzip.compress(b"a") + gzip.compress(b"b"),
+        zlib.compress(b"no gzip"),
+    ],
 )
 def test_what_is_no_gzip_is_refused(packed: bytes):
     assert refusal(body._unpacked, packed) == (400, "not_gzip")

@@ -1,7 +1,7 @@
 """What the demo reads from Prometheus pages."""
 
-from jobs.cluster.flink import counted
-from jobs.demo.counts import ACCEPTED_METRIC
+from jobs.connect.flink_rest import counted
+from jobs.lab.demo.counts import ACCEPTED_METRIC
 
 PAGE = """# TYPE flink_taskmanager_job_task_operator_batch_rows gauge
 flink_taskmanager_job_task_operator_batch_rows{job_name="liveshelf_rankings",host="127.0.0.1",} 14000.0

@@ -1,7 +1,7 @@
 """The demo's judge: sessions, hits and misses, worked out by hand."""
 
-from jobs.demo.visitors import Click, Visitors
-from jobs.demo.watcher import percentile
+from jobs.lab.demo.visitors import Click, Visitors
+from jobs.lab.demo.watcher import percentile
 
 MINUTE_MS = 60_000
 

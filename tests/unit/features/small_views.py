@@ -19,8 +19,14 @@ def history(name: str) -> FileSource:
 
 
 def kafka(name: str = "clicks", topic: str = "events", delay: timedelta | None = timedelta(seconds=1)) -> KafkaSource:
-    return KafkaSource(name=f"{name}_events", topic=topic, timestamp_field="event_timestamp", watermark_delay_threshold=delay,
-                       message_format=JsonFormat(schema_json=""), batch_source=history(name))
+    return KafkaSource(
+        name=f"{name}_events",
+        topic=topic,
+        timestamp_field="event_timestamp",
+        watermark_delay_threshold=delay,
+        message_format=JsonFormat(schema_json=""),
+        batch_source=history(name),
+    )
 
 
 def views_sum(**changes: object) -> Aggregation:
@@ -31,8 +37,12 @@ def views_sum(**changes: object) -> Aggregation:
 def view(**changes: object) -> StreamFeatureView:
     """`clicks`: a visitor's views of the last hour."""
     right = {
-        "name": "clicks", "entities": [VISITOR], "source": kafka(), "timestamp_field": "event_timestamp",
-        "ttl": timedelta(days=1), "aggregations": [views_sum()],
+        "name": "clicks",
+        "entities": [VISITOR],
+        "source": kafka(),
+        "timestamp_field": "event_timestamp",
+        "ttl": timedelta(days=1),
+        "aggregations": [views_sum()],
         "schema": [Field(name="visitor_id", dtype=String), Field(name="views", dtype=Int64)],
     }
     return StreamFeatureView(**(right | changes))
@@ -44,7 +54,9 @@ def session_view(*aggregations: Aggregation, gap: str = "30m", **changes: object
     return view(**({"tags": {"window": "session", "gap": gap}, "aggregations": chosen} | changes))
 
 
-def output(name: str, function: str = "sum", column: str = "is_view", dtype: str = "Int64", window_ms: int = 3_600_000) -> Output:
+def output(
+    name: str, function: str = "sum", column: str = "is_view", dtype: str = "Int64", window_ms: int = 3_600_000
+) -> Output:
     return Output(name, function, column, dtype, window_ms=window_ms)
 
 

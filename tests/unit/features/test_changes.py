@@ -56,7 +56,11 @@ def test_a_change_that_loses_state_names_whose_and_the_way_out(name: str):
 def test_another_session_gap_or_slide_loses_the_state_of_all_features_of_the_view():
     for before, after, what in (
         ({"frame": "session", "gap_ms": 1000}, {"frame": "session", "gap_ms": 2000}, "session gap 1 s became 2 s"),
-        ({"frame": "slide", "slide_ms": 60_000}, {"frame": "slide", "slide_ms": 30_000}, "slide_interval 60 s became 30 s"),
+        (
+            {"frame": "slide", "slide_ms": 60_000},
+            {"frame": "slide", "slide_ms": 30_000},
+            "slide_interval 60 s became 30 s",
+        ),
     ):
         told = of_plan(plan(view_plan(VIEWS, CARTS, **before)), plan(view_plan(VIEWS, CARTS, **after)))
         assert told == [Change("clicks", "", what, "what views, carts have counted can't be taken over", RENAME)]
@@ -77,7 +81,10 @@ def test_another_events_topic_loses_the_places_in_it():
 
 def test_an_added_feature_and_an_added_view_lose_nothing():
     wanted = plan(view_plan(VIEWS, CARTS, output("more")), view_plan(VIEWS, name="other"))
-    assert of_plan(RUNNING, wanted) == [Change("clicks", "more", "is new", COUNTS_ON), Change("other", "", "is new", COUNTS_ON)]
+    assert of_plan(RUNNING, wanted) == [
+        Change("clicks", "more", "is new", COUNTS_ON),
+        Change("other", "", "is new", COUNTS_ON),
+    ]
 
 
 def test_a_removed_feature_and_a_removed_view_keep_their_state():
@@ -97,7 +104,9 @@ def test_what_was_removed_before_is_not_told_again_and_goes_on_from_its_state_wh
 
 
 def test_a_name_that_was_removed_cannot_come_back_as_another_feature():
-    (told,) = of_plan(plan(view_plan(VIEWS, dropped(CARTS))), plan(view_plan(VIEWS, output("carts", column="is_click"))))
+    (told,) = of_plan(
+        plan(view_plan(VIEWS, dropped(CARTS))), plan(view_plan(VIEWS, output("carts", column="is_click")))
+    )
     assert (told.field, told.state, told.fix) == ("carts", NOT_TAKEN, RENAME)
 
 
@@ -119,7 +128,9 @@ SETTINGS = {
     "session_gap_s": (60, ("rankings job",), "all state is kept; it cuts each visitor's next list"),
     "dedup_horizon_s": (60, ("features job",), "all state is kept; ids are remembered for the new time"),
     "max_window_events": (
-        100, ("features job",), "all state is kept; windows are cut to a smaller one at their next event, or fill up",
+        100,
+        ("features job",),
+        "all state is kept; windows are cut to a smaller one at their next event, or fill up",
     ),
     "model_dir": ("other", ("rankings job",), "all state is kept: it holds events, nothing of a model"),
 }
@@ -135,7 +146,10 @@ def test_another_setting_is_told_to_the_jobs_that_it_is_about(name: str):
         if kept:
             assert (change.state, change.fix) == (kept, "")
         else:
-            assert change.state == f"the state holds the job's places in {getattr(BEFORE, name)}, where it would go on reading"
+            assert (
+                change.state
+                == f"the state holds the job's places in {getattr(BEFORE, name)}, where it would go on reading"
+            )
             assert ANEW in change.fix
 
 

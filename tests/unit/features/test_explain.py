@@ -26,7 +26,9 @@ def test_a_page_has_the_steps_from_the_topic_to_the_rows(pages):
 
 def test_a_page_says_what_the_view_is_per_and_over(pages):
     assert pages["visitor_session"].startswith("visitor_session: per visitor_id, the session, gap 1800 s")
-    assert pages["visitor_activity"].startswith("visitor_activity: per visitor_id, 300 s, 3600 s, 86400 s up to each event")
+    assert pages["visitor_activity"].startswith(
+        "visitor_activity: per visitor_id, 300 s, 3600 s, 86400 s up to each event"
+    )
     assert pages["item_activity"].startswith("item_activity: per item_id, 300 s, 3600 s, 86400 s sliding by 60 s")
     assert "count_distinct visitor_id every_60000 86400000" in pages["category_activity"]
 
@@ -42,7 +44,9 @@ def test_a_page_says_what_is_kept_for_each_key(pages):
     assert "each item_id of the session, up to 5,000, which is where its count stops" in pages["visitor_session"]
     newest = "the newest 5,000 events of the last 86400 s, once for all windows; none holds more"
     assert newest in pages["visitor_activity"]
-    assert "up to 1440 slides in which something happened\n  each visitor_id of the last 86400 s" in pages["item_activity"]
+    assert (
+        "up to 1440 slides in which something happened\n  each visitor_id of the last 86400 s" in pages["item_activity"]
+    )
 
 
 def test_a_page_shows_the_cap_that_is_set_where_there_is_one():
@@ -65,13 +69,17 @@ def test_a_service_lists_the_models_inputs_in_order():
     lines = explain_service(SETTINGS, "ranker_context").splitlines()
     assert lines[0] == "ranker_context: the model's `context` input, float32 [batch, 4]"
     assert [line.split()[1:] for line in lines[1:]] == [
-        ["visitor_session:view_count", "Int64"], ["visitor_session:duration_s", "Float64"],
-        ["visitor_session:mean_price_minor", "Float64"], ["visitor_activity:views_1h", "Int64"],
+        ["visitor_session:view_count", "Int64"],
+        ["visitor_session:duration_s", "Float64"],
+        ["visitor_session:mean_price_minor", "Float64"],
+        ["visitor_activity:views_1h", "Int64"],
     ]
 
 
 def test_an_unknown_view_or_service_is_told_with_those_that_are_known():
-    with pytest.raises(DefinitionError, match="no view 'sessions'\n  fix: defined are category_activity, item_activity"):
+    with pytest.raises(
+        DefinitionError, match="no view 'sessions'\n  fix: defined are category_activity, item_activity"
+    ):
         explain_view(SETTINGS, "sessions")
     with pytest.raises(DefinitionError, match="no feature service 'ranker'\n  fix: defined are ranker_context"):
         explain_service(SETTINGS, "ranker")

@@ -16,33 +16,58 @@ from jobs.features import lint
 from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import Output
-from jobs.features.writer import RedisWriter, WriteCounts
+from jobs.features.redis_writer import RedisWriter, WriteCounts
 
 NOW_MS = time.time_ns() // 1_000_000
 TYPES = {
-    "count": Int64, "small": Int32, "mean": Float64, "single": Float32, "flag": Bool, "name": String,
-    "names": Array(String), "numbers": Array(Int64), "reals": Array(Float64),
+    "count": Int64,
+    "small": Int32,
+    "mean": Float64,
+    "single": Float32,
+    "flag": Bool,
+    "name": String,
+    "names": Array(String),
+    "numbers": Array(Int64),
+    "reals": Array(Float64),
 }
 VALUES = {
-    "count": -5, "small": 7, "mean": 0.1, "single": 1.5, "flag": True, "name": "é😀", "names": ["a", "", "é"],
-    "numbers": [1, -2], "reals": [0.5],
+    "count": -5,
+    "small": 7,
+    "mean": 0.1,
+    "single": 1.5,
+    "flag": True,
+    "name": "é😀",
+    "names": ["a", "", "é"],
+    "numbers": [1, -2],
+    "reals": [0.5],
 }
-KINDS = view_plan(*(Output(name, "max", "is_view", str(dtype)) for name, dtype in TYPES.items()), name="kinds",
-                  ttl_ms=86_400_000)
+KINDS = view_plan(
+    *(Output(name, "max", "is_view", str(dtype)) for name, dtype in TYPES.items()), name="kinds", ttl_ms=86_400_000
+)
 
 
 def feast_repository(folder: Path, online_store: dict[str, str]) -> Path:
     """A repository in which `kinds` (a field of each type), `clicks` and `now` were applied; its feature_store.yaml."""
     path = folder / "feature_store.yaml"
-    path.write_text(yaml.safe_dump({
-        "project": "shop", "provider": "local", "registry": str(folder / "registry.db"), "online_store": online_store,
-        "offline_store": {"type": "file"}, "entity_key_serialization_version": 3,
-    }))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "project": "shop",
+                "provider": "local",
+                "registry": str(folder / "registry.db"),
+                "online_store": online_store,
+                "offline_store": {"type": "file"},
+                "entity_key_serialization_version": 3,
+            }
+        )
+    )
     fields = [Field(name="visitor_id", dtype=String), *(Field(name=name, dtype=dtype) for name, dtype in TYPES.items())]
     kinds = view(name="kinds", source=kafka("kinds"), schema=fields, aggregations=[])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        FeatureStore(fs_yaml_file=path).apply([VISITOR, ITEM, kinds, view(), session_view(name="now", source=kafka("now"))])
+        FeatureStore(fs_yaml_file=path).apply(
+            [VISITOR, ITEM, kinds, view(), session_view(name="now", source=kafka("now"))]
+        )
     return path
 
 
@@ -97,7 +122,9 @@ def test_what_was_applied_compiles_as_what_was_written_in_the_files(on_redis):
     applied = [each for each in on_redis.list_stream_feature_views() if each.name != "kinds"]
     written = [view(), session_view(name="now", source=kafka("now"))]
     entities = [VISITOR, ITEM]
-    assert lint.compile_views("shop", "events", applied, entities) == lint.compile_views("shop", "events", written, entities)
+    assert lint.compile_views("shop", "events", applied, entities) == lint.compile_views(
+        "shop", "events", written, entities
+    )
     assert lint.compile_views("shop", "events", applied, entities)[1] == []
 
 
@@ -125,6 +152,8 @@ def test_a_part_of_a_view_writes_its_own_features_of_another_store(sqlite_yaml):
     first = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[:1])
     second = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[1:2], part=1)
     writer = FeastWriter(str(sqlite_yaml), plan(first, second))
-    writer.write([("visitor_id", Row("v-7", NOW_MS, 0, "[1]")), ("visitor_id_part1", Row("v-7", NOW_MS - 5000, 0, "[2]"))])
+    writer.write(
+        [("visitor_id", Row("v-7", NOW_MS, 0, "[1]")), ("visitor_id_part1", Row("v-7", NOW_MS - 5000, 0, "[2]"))]
+    )
     found = read(FeatureStore(fs_yaml_file=sqlite_yaml), "v-7")
     assert (found["count"], found["small"]) == (1, 2)

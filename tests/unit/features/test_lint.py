@@ -12,9 +12,9 @@ from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, output, ses
 from jobs.errors import DefinitionError
 from jobs.features import lint, plan
 from jobs.features.definitions import from_files
-from jobs.job_config import JobConfig
+from jobs.flow.job_config import JobConfig
+from jobs.flow.submissions import config_path
 from jobs.settings import Settings
-from jobs.submitted import config_path
 
 ENTITIES = [VISITOR, ITEM]
 VISITOR_ID = Field(name="visitor_id", dtype=String)
@@ -120,6 +120,7 @@ WRONG = {
         "udf", "is a transformation, which the job doesn't run", "a view is made of its aggregations"),
 }  # fmt: skip
 
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_definition_is_one_problem_with_its_view_field_and_fix(name: str):
     make, field, what, fix = WRONG[name]
@@ -148,8 +149,12 @@ def test_an_entity_that_no_event_has_is_refused_with_the_nearest_column():
 def test_views_with_different_delays_are_refused_because_one_job_reads_the_topic():
     slow = view(name="slow", source=kafka("slow", delay=timedelta(minutes=1)))
     assert problems(view(), slow) == [
-        ("slow", "watermark_delay_threshold", "is 60000 ms, but clicks's is 1000 ms: one job reads one topic with one delay",
-         "give all views' sources the same delay")
+        (
+            "slow",
+            "watermark_delay_threshold",
+            "is 60000 ms, but clicks's is 1000 ms: one job reads one topic with one delay",
+            "give all views' sources the same delay",
+        )
     ]
 
 
@@ -183,8 +188,11 @@ def test_every_mistake_of_several_views_is_told_at_once():
 
 
 def test_right_views_have_no_problem():
-    right = [view(), session_view(name="now", source=kafka("now")),
-             view(name="sliding", source=kafka("sliding"), aggregations=[views_sum(slide_interval=MINUTE)])]
+    right = [
+        view(),
+        session_view(name="now", source=kafka("now")),
+        view(name="sliding", source=kafka("sliding"), aggregations=[views_sum(slide_interval=MINUTE)]),
+    ]
     assert problems(*right) == []
 
 
@@ -235,12 +243,20 @@ def test_a_session_view_becomes_its_plan():
     now = session_view(last, schema=fields(items=Array(String)), gap="90s")
     compiled, _ = lint.compile_views("shop", "events", [now], ENTITIES)
     (made,) = compiled.views
-    assert (made.entity, made.frame, made.gap_ms, made.slide_ms, made.ttl_ms) == ("visitor_id", "session", 90_000, 0, 86_400_000)
+    assert (made.entity, made.frame, made.gap_ms, made.slide_ms, made.ttl_ms) == (
+        "visitor_id",
+        "session",
+        90_000,
+        0,
+        86_400_000,
+    )
     assert [(each.name, each.function, each.n, each.window_ms, each.dtype) for each in made.outputs] == [
         ("items", "last_20", 20, 0, "Array(String)")
     ]
 
 
 def test_a_window_that_slides_by_itself_is_as_of_each_event():
-    compiled, found = lint.compile_views("shop", "events", [view(aggregations=[views_sum(slide_interval=HOUR)])], ENTITIES)
+    compiled, found = lint.compile_views(
+        "shop", "events", [view(aggregations=[views_sum(slide_interval=HOUR)])], ENTITIES
+    )
     assert (compiled.views[0].frame, found) == ("range", [])

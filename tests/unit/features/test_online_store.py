@@ -18,9 +18,20 @@ from small_views import output, plan, view_plan
 
 from jobs.features.online_store import ENCODERS, Row, RowEncoder, entity_key, feature_field, timestamp, version
 
-FEAST_TYPES = {str(each): each for each in (
-    Int64, Int32, Float64, Float32, Bool, String, Array(String), Array(Int64), Array(Float64),
-)}
+FEAST_TYPES = {
+    str(each): each
+    for each in (
+        Int64,
+        Int32,
+        Float64,
+        Float32,
+        Bool,
+        String,
+        Array(String),
+        Array(Int64),
+        Array(Float64),
+    )
+}
 VALUES = {
     "Int64": [0, 1, -1, 127, 128, 2**63 - 1, -(2**63)],
     "Int32": [0, 5, -5, 2**31 - 1, -(2**31)],
@@ -40,9 +51,17 @@ def feast_key(project: str, keys: dict[str, str]) -> bytes:
     return _redis_key(project, key)
 
 
-@pytest.mark.parametrize("keys", [
-    {"visitor_id": "v-1"}, {"visitor_id": ""}, {"item_id": "é😀"}, {"b": "2", "a": "1"}, {"visitor_id": "x" * 128}, {},
-])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"visitor_id": "v-1"},
+        {"visitor_id": ""},
+        {"item_id": "é😀"},
+        {"b": "2", "a": "1"},
+        {"visitor_id": "x" * 128},
+        {},
+    ],
+)
 def test_an_entity_key_is_feasts(keys: dict[str, str]):
     assert entity_key("shop", keys) == feast_key("shop", keys)
 
@@ -109,8 +128,18 @@ def test_a_types_name_is_the_one_that_feast_prints():
 
 
 def test_versions_are_ordered_as_text_as_rows_are_in_time():
-    rows = [(0, 0), (0, 1), (9, 0), (9, 9), (9, 10), (10, 0), (1_785_000_000_000, 0), (1_785_000_000_000, 9_999_999_999),
-            (1_785_000_000_001, 0), (4_102_444_800_000, 5)]
+    rows = [
+        (0, 0),
+        (0, 1),
+        (9, 0),
+        (9, 9),
+        (9, 10),
+        (10, 0),
+        (1_785_000_000_000, 0),
+        (1_785_000_000_000, 9_999_999_999),
+        (1_785_000_000_001, 0),
+        (4_102_444_800_000, 5),
+    ]
     assert [version(*row) for row in rows] == sorted(version(*row) for row in rows)
     assert len({len(version(*row)) for row in rows}) == 1
 
@@ -125,8 +154,16 @@ def test_a_rows_arguments_are_key_version_expiry_time_and_fields():
     view = view_plan(output("views"), output("gone"), output("share", dtype="Float64"), ttl_ms=5000)
     view.outputs[1] = type(view.outputs[1])("gone", "sum", "is_view", "Int64", dropped=True)
     assert arguments(view, Row("v-1", 7000, 3, json.dumps([2, 9, None]))) == [
-        entity_key("shop", {"visitor_id": "v-1"}), b"_v:visitor_id", b"00000000000070000000000003", b"12000",
-        b"_ts:clicks", b"\x08\x07", feature_field("clicks", "views"), b"\x20\x02", feature_field("clicks", "share"), b"",
+        entity_key("shop", {"visitor_id": "v-1"}),
+        b"_v:visitor_id",
+        b"00000000000070000000000003",
+        b"12000",
+        b"_ts:clicks",
+        b"\x08\x07",
+        feature_field("clicks", "views"),
+        b"\x20\x02",
+        feature_field("clicks", "share"),
+        b"",
     ]
 
 
@@ -142,8 +179,10 @@ def test_views_of_one_operator_share_a_row():
     *_, fields = RowEncoder("shop", both[0]).arguments(Row("v-1", 1000, 0, "[1, 2]"))
     found = msgpack.unpackb(fields, raw=True)
     assert dict(zip(found[::2], found[1::2], strict=True)) == {
-        b"_ts:clicks": b"\x08\x01", b"_ts:other": b"\x08\x01",
-        feature_field("clicks", "views"): b"\x20\x01", feature_field("other", "carts"): b"\x20\x02",
+        b"_ts:clicks": b"\x08\x01",
+        b"_ts:other": b"\x08\x01",
+        feature_field("clicks", "views"): b"\x20\x01",
+        feature_field("other", "carts"): b"\x20\x02",
     }
 
 
@@ -153,7 +192,9 @@ def test_a_text_of_any_length_comes_through(size: int):
     assert made[-1] == ENCODERS["String"]("x" * size)
 
 
-@pytest.mark.parametrize(("dtype", "values"), [("Int64", range(5_000)), ("String", [f"word {n}" for n in range(5_000)])])
+@pytest.mark.parametrize(
+    ("dtype", "values"), [("Int64", range(5_000)), ("String", [f"word {n}" for n in range(5_000)])]
+)
 def test_a_remembered_value_is_the_same_and_what_is_remembered_has_a_bound(dtype: str, values: Sequence[object]):
     encoder = RowEncoder("shop", plan(view_plan(output("seen", dtype=dtype))).operators()[0])
     remembered = len(encoder._cells[0]._known)

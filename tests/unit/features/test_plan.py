@@ -36,15 +36,19 @@ def test_what_is_added_at_once_shares_an_operator_and_what_was_there_keeps_its_o
     wanted = plan(view_plan(VIEWS, CARTS), view_plan(VIEWS, CARTS, name="other"), view_plan(VIEWS, name="third"))
     added = evolve(running, wanted).operators()
     assert [(each.key, [view.name for view in each.views]) for each in added] == [
-        ("visitor_id", ["clicks", "other"]), ("visitor_id_part1", ["clicks", "other", "third"])
+        ("visitor_id", ["clicks", "other"]),
+        ("visitor_id_part1", ["clicks", "other", "third"]),
     ]
 
 
 def test_an_operator_is_one_entity_and_one_slide():
     slides = {"frame": "slide", "slide_ms": 60_000}
     views = plan(
-        view_plan(VIEWS), view_plan(VIEWS, name="session", frame="session", gap_ms=1), view_plan(VIEWS, name="slow", **slides),
-        view_plan(VIEWS, name="items", entity="item_id"), ).operators()
+        view_plan(VIEWS),
+        view_plan(VIEWS, name="session", frame="session", gap_ms=1),
+        view_plan(VIEWS, name="slow", **slides),
+        view_plan(VIEWS, name="items", entity="item_id"),
+    ).operators()
     assert [each.key for each in views] == ["visitor_id", "visitor_id_every_60000", "item_id"]
     assert [view.name for view in views[0].views] == ["clicks", "session"]
 

@@ -7,8 +7,8 @@ import pytest
 from small_views import output, plan, view_plan
 
 from jobs.features.online_store import Row, entity_key, feature_field
-from jobs.features.udf import newest_rows
-from jobs.features.writer import RedisWriter, WriteCounts
+from jobs.features.operator import newest_rows
+from jobs.features.redis_writer import RedisWriter, WriteCounts
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000

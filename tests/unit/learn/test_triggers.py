@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.learn.triggers import Seen, Triggers, due, item_drift, population_stability
-from models.dataset import Event
+from models.clicks.dataset import Event
 
 QUIET = Seen(sessions=300, minutes=10.0, recall=0.50, psi=0.01)
 BOUNDS = Triggers(sessions=1000, minutes=60.0, recall=0.8, psi=0.25)
@@ -22,7 +22,10 @@ def test_nothing_is_learned_without_a_reason():
     [
         (QUIET._replace(sessions=1000), "1,000 new sessions"),
         (QUIET._replace(minutes=60.0), "60 minutes, 300 new sessions"),
-        (QUIET._replace(recall=0.43), "recall@20 of the last hour is 0.430, it was published with 0.550"),  # 0.44 is 80 %
+        (
+            QUIET._replace(recall=0.43),
+            "recall@20 of the last hour is 0.430, it was published with 0.550",
+        ),  # 0.44 is 80 %
         (QUIET._replace(psi=0.3), "PSI of the last hour's items is 0.300"),
     ],
 )

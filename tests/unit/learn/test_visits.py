@@ -31,7 +31,13 @@ def test_a_session_is_over_when_event_time_has_passed_its_gap():
 def test_events_may_come_out_of_order_and_twice():
     visits = Visits(gap_s=10)
     visits.add(
-        [record("v", "b", 105), record("v", "a", 100), record("v", "b", 105), record("v", "c", 130), record("v", "d", 160)]
+        [
+            record("v", "b", 105),
+            record("v", "a", 100),
+            record("v", "b", 105),
+            record("v", "c", 130),
+            record("v", "d", 160),
+        ]
     )
     assert items(visits.over()) == ["ab", "c"]
 

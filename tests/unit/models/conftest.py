@@ -21,7 +21,7 @@ def tracking_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def eshop_file() -> Path:
     places = [
-        REPOSITORY / "jobs" / "replay" / "datasets" / "eshop2008.csv.gz",
+        REPOSITORY / "jobs" / "lab" / "replay" / "datasets" / "eshop2008.csv.gz",
         REPOSITORY.parent / "shared" / "data" / "eshop2008" / "eshop_clothing_2008.csv.gz",
     ]
     for place in places:

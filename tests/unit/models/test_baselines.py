@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy isn't installed: pip install 'liveshelf[train]'")
 
-from models.baselines import CoVisitation, Markov, Popular, PopularInSession, VmisKnn
+from models.quality.baselines import CoVisitation, Markov, Popular, PopularInSession, VmisKnn
 
 
 def encoded(*lines: str) -> list[list[int]]:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jobs.errors import ModelError
-from models.bundle import Bundle, load_bundle
-from models.dataset import Event, pad
+from models.clicks.dataset import Event, pad
+from models.serving.bundle import Bundle, load_bundle
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -76,7 +76,7 @@ def test_the_serenade_bundle_loads(eshop_bundle_folder):
 
 
 def test_loading_a_bundle_does_not_import_torch():
-    code = "import sys, models.bundle; sys.exit('torch' in sys.modules)"
+    code = "import sys, models.serving.bundle; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import DataError
-from models.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, kept, pad, read
+from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, kept, pad, read
 
 ITEMS = {"a": 1, "b": 2}
 TYPES = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}

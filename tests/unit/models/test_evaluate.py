@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy isn't installed: pip install 'liveshelf[train]'")
 
-from models.dataset import Event
-from models.evaluate import (
+from models.clicks.dataset import Event
+from models.clicks.sessions import Question
+from models.quality.evaluate import (
     Answers,
     answers_of_baseline,
     answers_of_lists,
@@ -18,7 +19,6 @@ from models.evaluate import (
     report,
     target_ranks,
 )
-from models.sessions import Question
 
 INDEX = {"a": 1, "b": 2, "c": 3, "d": 4}
 
@@ -61,7 +61,10 @@ def test_recall_mrr_and_ndcg_of_four_ranks():
 def test_an_interval_is_the_mean_and_1_96_standard_errors():
     # 50 hits at rank 1 of 100: deviation 0.50252 with n - 1, error 0.050252.
     found = intervals(np.array([1.0] * 50 + [np.inf] * 50))
-    assert found["recall@20"] == [pytest.approx(0.5 - 1.96 * 0.050252, abs=1e-5), pytest.approx(0.5 + 1.96 * 0.050252, abs=1e-5)]
+    assert found["recall@20"] == [
+        pytest.approx(0.5 - 1.96 * 0.050252, abs=1e-5),
+        pytest.approx(0.5 + 1.96 * 0.050252, abs=1e-5),
+    ]
 
 
 def always_a_then_b(items, *_, k):
@@ -107,13 +110,19 @@ def test_lists_made_elsewhere_are_read_by_place():
 def test_a_report_tells_coverage_popularity_and_slices():
     # Items 1 to 20 by popularity: head 1-2, middle 3-10, tail 11-20.
     index = {str(item): item for item in range(1, 21)}
-    asked = [Question([Event("1", "view", 0.0)] * length, target) for length, target in ((1, "2"), (2, "5"), (7, "15"), (1, "x"))]
+    asked = [
+        Question([Event("1", "view", 0.0)] * length, target)
+        for length, target in ((1, "2"), (2, "5"), (7, "15"), (1, "x"))
+    ]
     listed = np.zeros((4, 20), int)
     listed[:, :2] = [[2, 3], [2, 4], [3, 4], [2, 3]]
     found = report(Answers(np.array([1, np.inf, 4, np.inf]), listed), asked, index)
     assert found["pairs"] == 4
     assert found["coverage@20"] == 3 / 20
-    assert found["mean_popularity_rank"] == {"listed": pytest.approx(23 / 8 / 20), "targets": pytest.approx(22 / 3 / 20)}
+    assert found["mean_popularity_rank"] == {
+        "listed": pytest.approx(23 / 8 / 20),
+        "targets": pytest.approx(22 / 3 / 20),
+    }
     assert {name: part["pairs"] for name, part in found["by_length"].items()} == {"1": 2, "2": 1, "3-5": 0, "6+": 1}
     assert found["by_length"]["1"]["recall@20"] == 0.5
     assert found["by_length"]["6+"]["mrr@20"] == 0.25

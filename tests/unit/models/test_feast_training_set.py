@@ -7,7 +7,7 @@ import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float64, Int64
 
-from models.sessions import read_sessions
+from models.clicks.sessions import read_sessions
 
 
 @pytest.fixture

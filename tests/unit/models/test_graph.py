@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ModelError
-from models.graph import ALLOWED, check_graph
+from models.serving.graph import ALLOWED, check_graph
 
 onnx = pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'liveshelf[train]'")
 helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
@@ -118,8 +118,8 @@ def test_what_isnt_protobuf_is_refused(data: bytes) -> None:
 
 def test_the_packaged_bundles_and_both_products_use_all_that_is_allowed_and_nothing_else(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch isn't installed: make train-env")
-    from models.export import export_onnx
-    from models.gru import SessionGRU
+    from models.session.export import export_onnx
+    from models.session.gru import SessionGRU
 
     torch.manual_seed(1)
     files = [ARTIFACTS / name / "model.onnx" for name in ("eshop", "serenade")]
@@ -129,5 +129,7 @@ def test_the_packaged_bundles_and_both_products_use_all_that_is_allowed_and_noth
     for file in files:
         check_graph(file, file.read_bytes())
     nodes = [node for file in files for node in onnx.load(file).graph.node]
-    used = {domain: {node.op_type for node in nodes if node.domain == domain} for domain in {node.domain for node in nodes}}
+    used = {
+        domain: {node.op_type for node in nodes if node.domain == domain} for domain in {node.domain for node in nodes}
+    }
     assert used == ALLOWED

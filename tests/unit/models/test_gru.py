@@ -4,13 +4,13 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models.dataset import EVENT_TYPES, Encoder, Event, pad, read
+from models.clicks.dataset import EVENT_TYPES, Encoder, Event, pad, read
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.bundle import INPUTS  # noqa: E402
-from models.export import export_onnx  # noqa: E402
-from models.gru import SessionGRU  # noqa: E402
+from models.serving.bundle import INPUTS  # noqa: E402
+from models.session.export import export_onnx  # noqa: E402
+from models.session.gru import SessionGRU  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 

@@ -6,11 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.bundle import INPUTS  # noqa: E402
-from models.dataset import EVENT_TYPES  # noqa: E402
-from models.export import export_onnx  # noqa: E402
-from models.gru import ItemMemory, SessionGRU  # noqa: E402
-from models.memory import Followers  # noqa: E402
+from models.clicks.dataset import EVENT_TYPES  # noqa: E402
+from models.serving.bundle import INPUTS  # noqa: E402
+from models.session.export import export_onnx  # noqa: E402
+from models.session.gru import ItemMemory, SessionGRU  # noqa: E402
+from models.session.memory import Followers  # noqa: E402
 
 ITEMS = 1_003  # 251 blocks of 4 and a place that no item has
 FADE = 0.5
@@ -28,7 +28,9 @@ def model() -> "SessionGRU":
     weights = rng.exponential(2.0, columns.shape).astype(np.float32)
     columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.learn leaves it
     weights[0] = 0.0
-    made.memory = ItemMemory(Followers(columns, weights), strength=1.5, fade=FADE, repeats=np.array(REPEATS, np.float32))
+    made.memory = ItemMemory(
+        Followers(columns, weights), strength=1.5, fade=FADE, repeats=np.array(REPEATS, np.float32)
+    )
     with torch.no_grad():
         made.bias.normal_(std=0.5)
     return made

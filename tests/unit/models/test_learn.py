@@ -12,14 +12,14 @@ from jobs.errors import DataError, ModelError
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
 from jobs.learn.loop import learn_once, learned_until_s  # noqa: E402
-from models import learn  # noqa: E402
-from models.bundle import load_bundle  # noqa: E402
-from models.choose import Memory, item_memory  # noqa: E402
-from models.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
-from models.registry import Registry  # noqa: E402
-from models.restore import restore  # noqa: E402
-from models.tracking import EXPERIMENT  # noqa: E402
-from models.train import Recipe, score_with, train_bundle  # noqa: E402
+from models.clicks.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
+from models.runs.tracking import EXPERIMENT  # noqa: E402
+from models.serving.bundle import load_bundle  # noqa: E402
+from models.serving.registry import Registry  # noqa: E402
+from models.session import learn  # noqa: E402
+from models.session.choose import Memory, item_memory  # noqa: E402
+from models.session.restore import restore  # noqa: E402
+from models.session.train import Recipe, score_with, train_bundle  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 DAY_S = 86_400.0
@@ -38,7 +38,9 @@ def walks(step: int, count: int, items: int = 40, seed: int = 1, at_s: float = 0
 def shop(tmp_path_factory):
     """A bundle that knows that item n + 1 follows item n, of 40."""
     out = tmp_path_factory.mktemp("learn") / "shop"
-    train_bundle(walks(1, 300), out, "shop", {}, recipe=Recipe(epochs=6, batch_rows=16, dropout=0.0), tell=lambda _: None)
+    train_bundle(
+        walks(1, 300), out, "shop", {}, recipe=Recipe(epochs=6, batch_rows=16, dropout=0.0), tell=lambda _: None
+    )
     return out
 
 
@@ -79,7 +81,9 @@ def test_a_new_item_starts_between_the_known_items_of_its_sessions(shop):
 
 def test_what_a_version_learns_on_from_is_in_the_next_one_and_what_it_knew_too(shop, tmp_path):
     # From every item of the ring one now goes on to an item that nobody had seen before.
-    sessions = [[*walk[:2], Event(f"new-{int(walk[1].item[4:])}", "view", walk[2].time_s)] for walk in walks(1, 400, seed=3)]
+    sessions = [
+        [*walk[:2], Event(f"new-{int(walk[1].item[4:])}", "view", walk[2].time_s)] for walk in walks(1, 400, seed=3)
+    ]
     judged = learn.train_on(shop, sessions, tmp_path / "next", {}, tell=lambda _: None)
     assert judged.before["recall@20"] == pytest.approx(0.5, abs=0.05)  # each second question asks for an unknown item
     assert judged.after["mrr@20"] > 0.8
@@ -97,7 +101,9 @@ def test_the_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
     known, chosen = restore(shop), Memory(strength=6.0, fade=0.5, share=1.0)
     numbers = [[list(known.clicks).index(event.item) + 1 for event in walk] for walk in walks(1, 300)]
     known.model.memory = item_memory(numbers, 40, chosen, torch.device("cpu"))
-    sessions = [[Event("sku-1", "view", 0.0), Event("sku-9", "view", 1.0)]] * known.clicks["sku-1"]  # as often as before
+    sessions = [[Event("sku-1", "view", 0.0), Event("sku-9", "view", 1.0)]] * known.clicks[
+        "sku-1"
+    ]  # as often as before
     encoder = Encoder(sessions, known.clicks)
     before = row_of(known.model.memory, known.clicks, "sku-1")
     after = row_of(learn._joined(known, encoder, sessions, chosen), encoder.clicks, "sku-1")

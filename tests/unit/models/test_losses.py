@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.losses import bpr_max  # noqa: E402
+from models.session.losses import bpr_max  # noqa: E402
 
 INF = math.inf
 
@@ -25,7 +25,9 @@ def test_bpr_max_of_one_wanted_item_and_two_others():
 
 def test_bpr_max_is_the_mean_over_predictions():
     # One other item with the same score: sigmoid(0) = 1/2. Then one that is log 3 lower: 3/4.
-    assert loss([[1.0, 1.0], [0.0, math.log(3)]], [0, 1]) == pytest.approx((math.log(2) + math.log(4 / 3)) / 2, abs=1e-6)
+    assert loss([[1.0, 1.0], [0.0, math.log(3)]], [0, 1]) == pytest.approx(
+        (math.log(2) + math.log(4 / 3)) / 2, abs=1e-6
+    )
 
 
 def test_what_is_no_candidate_has_no_part():

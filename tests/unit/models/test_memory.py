@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.choose import Memory  # noqa: E402
-from models.gru import LATEST, ItemMemory  # noqa: E402
-from models.memory import Followers, learn  # noqa: E402
+from models.session.choose import Memory  # noqa: E402
+from models.session.gru import LATEST, ItemMemory  # noqa: E402
+from models.session.memory import Followers, learn  # noqa: E402
 
 NO_REPEATS = np.zeros(LATEST, np.float32)
 
@@ -21,7 +21,9 @@ def encoded(*lines: str) -> list[list[int]]:
 def followers_of(item: str, found: Followers) -> dict[str, float]:
     row = "_abcdefg".index(item)
     weights = found.weights[row]
-    return {"abcdefg"[column]: float(weight) for column, weight in zip(found.columns[row], weights, strict=True) if weight}
+    return {
+        "abcdefg"[column]: float(weight) for column, weight in zip(found.columns[row], weights, strict=True) if weight
+    }
 
 
 def test_companions_count_both_directions_by_the_root_of_both_items_clicks():

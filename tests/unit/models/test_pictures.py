@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib isn't installed: pip install 'liveshelf[train]'")
 
-from models.pictures import Epoch, comparison, curves, draw
+from models.runs.pictures import Epoch, comparison, curves, draw
 
 CURVE = [
     Epoch("teaching part", 1, {"loss": 4.0, "recall@20": 0.5, "mrr@20": 0.2}),
@@ -12,7 +12,12 @@ CURVE = [
     Epoch("all sessions", 1, {"loss": 3.0}),
 ]
 FOUND = {
-    "model": {"recall@20": 0.75, "mrr@20": 0.25, "pairs": 8, "intervals": {"recall@20": [0.5, 1.0], "mrr@20": [0.25, 0.25]}},
+    "model": {
+        "recall@20": 0.75,
+        "mrr@20": 0.25,
+        "pairs": 8,
+        "intervals": {"recall@20": [0.5, 1.0], "mrr@20": [0.25, 0.25]},
+    },
     "popular": {"recall@20": 0.125, "mrr@20": 0.0625, "pairs": 8, "intervals": {}},
 }
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jobs import submit
 from jobs.cli import app
 from jobs.errors import DefinitionError, ModelError
 from jobs.features import plan
+from jobs.operate import submit
 from jobs.rankings.model_source import ModelSource
 from jobs.settings import Settings
-from models.bundle import CONTEXT_FEATURES, load_bundle
-from models.registry import Registry, State, is_registry, serving_folder, state_of
+from models.serving.bundle import CONTEXT_FEATURES, load_bundle
+from models.serving.registry import Registry, State, is_registry, serving_folder, state_of
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from jobs.errors import DataError
-from models.sessions import questions_of, read_lists, read_prefixes, read_sessions
+from models.clicks.sessions import questions_of, read_lists, read_prefixes, read_sessions
 
 
 def ids(sessions) -> list[list[str]]:
@@ -28,7 +28,14 @@ def test_a_text_file_holds_a_session_a_line_and_an_empty_line_holds_none(tmp_pat
 
 
 def test_clicks_of_a_table_are_put_in_order_of_time_and_sessions_by_their_last_click(tmp_path):
-    rows = ["SessionId\tItemId\tCatId\tTime", "b\t5\t1\t30.5", "a\t1\t1\t10", "a\t2\t1\t40", "b\t4\t1\t20", "c\t9\t1\t40"]
+    rows = [
+        "SessionId\tItemId\tCatId\tTime",
+        "b\t5\t1\t30.5",
+        "a\t1\t1\t10",
+        "a\t2\t1\t40",
+        "b\t4\t1\t20",
+        "c\t9\t1\t40",
+    ]
     sessions = read_sessions(write(tmp_path / "clicks.tsv", "\n".join(rows)))
     assert ids(sessions) == [["4", "5"], ["1", "2"], ["9"]]
     assert sessions[0][1].time_s == 30.5
@@ -49,7 +56,12 @@ def test_events_are_cut_at_a_pause_of_more_than_30_minutes(tmp_path):
 
 
 def test_parquet_holds_the_same_events(tmp_path):
-    columns = {"visitor_id": ["v", "v"], "event_type": ["view", "search"], "event_time_ms": [1, 2], "item_id": ["a", None]}
+    columns = {
+        "visitor_id": ["v", "v"],
+        "event_type": ["view", "search"],
+        "event_time_ms": [1, 2],
+        "item_id": ["a", None],
+    }
     pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
     assert ids(read_sessions(tmp_path / "events.parquet")) == [["a"]]
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from jobs.errors import ModelError, SettingsError
 from jobs.rankings.model_source import ModelSource
-from models.bundle import load_bundle
-from models.registry import Registry
-from models.signature import new_key, read_public_key, sign
+from models.serving.bundle import load_bundle
+from models.serving.registry import Registry
+from models.serving.signature import new_key, read_public_key, sign
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def public(key: Path) -> str:
     return read_public_key(key.with_name("key.pub"))
 
 
-def test_a_signed_bundle_is_taken_and_an_unsigned_one_only_where_no_key_is_set(folder: Path, key: Path, public: str) -> None:
+def test_a_signed_bundle_is_taken_and_an_unsigned_one_only_where_no_key_is_set(
+    folder: Path, key: Path, public: str
+) -> None:
     with pytest.raises(ModelError, match=r"bundle isn't signed(.|\n)*liveshelf models sign"):
         load_bundle(folder, public)
     assert load_bundle(folder).version.startswith("eshop-")
@@ -99,7 +101,9 @@ def test_a_key_of_another_kind_is_named(tmp_path: Path, folder: Path) -> None:
             sign(folder, tmp_path / name)
 
 
-def test_a_registry_with_a_key_takes_and_serves_signed_versions_only(folder: Path, key: Path, public: str, tmp_path: Path):
+def test_a_registry_with_a_key_takes_and_serves_signed_versions_only(
+    folder: Path, key: Path, public: str, tmp_path: Path
+):
     careless, strict = Registry(tmp_path / "versions"), Registry(tmp_path / "versions", public_key=public)
     with pytest.raises(ModelError, match="isn't signed"):
         strict.publish(folder)
@@ -116,14 +120,18 @@ def test_a_registry_with_a_key_takes_and_serves_signed_versions_only(folder: Pat
     assert ModelSource(tmp_path / "versions", public_key=public).bundle.version == version
 
 
-def test_a_registry_with_the_private_key_signs_what_it_publishes(folder: Path, key: Path, public: str, tmp_path: Path) -> None:
+def test_a_registry_with_the_private_key_signs_what_it_publishes(
+    folder: Path, key: Path, public: str, tmp_path: Path
+) -> None:
     registry = Registry(tmp_path / "versions", public_key=public, signing_key=key)
     assert registry.bundle(registry.publish(folder)).version.startswith("eshop-")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "vocabulary.json", "manifest.json", "manifest.sig"])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_file_that_isnt_the_bundles_own_is_refused(name: str, kind: str, folder: Path, key: Path, public: str) -> None:
+def test_a_file_that_isnt_the_bundles_own_is_refused(
+    name: str, kind: str, folder: Path, key: Path, public: str
+) -> None:
     sign(folder, key)
     elsewhere = (folder / name).rename(folder.with_name("elsewhere"))
     if kind == "link":
@@ -150,7 +158,9 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["models", *map(str, arguments)])
 
 
-def test_the_command_line_makes_a_key_signs_and_publishes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_makes_a_key_signs_and_publishes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(tmp_path / "versions"))
     monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path / "state"))
     public = call("key", tmp_path / "key").stdout.strip()

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("mlflow", reason="MLflow isn't installed: pip install 'liveshelf[train]'")
 
 from jobs.errors import SettingsError
-from models.bundle import load_bundle
-from models.tracking import EXPERIMENT, recorded
+from models.runs.tracking import EXPERIMENT, recorded
+from models.serving.bundle import load_bundle
 
 FOUND = {
     name: {"recall@20": recall, "mrr@20": 0.25, "ndcg@20": 0.5, "pairs": 8, "intervals": {"recall@20": [0.1, 0.9]}}
@@ -32,7 +32,9 @@ def client(store):
 
 
 def runs(client):
-    return client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], order_by=["attributes.start_time ASC"])
+    return client.search_runs(
+        [client.get_experiment_by_name(EXPERIMENT).experiment_id], order_by=["attributes.start_time ASC"]
+    )
 
 
 def test_a_run_keeps_the_recipe_the_epochs_the_table_the_pictures_and_the_bundle(store, client, eshop_bundle_folder):
@@ -43,7 +45,10 @@ def test_a_run_keeps_the_recipe_the_epochs_the_table_the_pictures_and_the_bundle
         run.finish(FOUND, eshop_bundle_folder, "shop")
     (kept,) = runs(client)
     assert (kept.info.run_name, kept.info.status) == ("shop", "FINISHED")
-    assert {name: value for name, value in kept.data.params.items() if "/" not in name} == {"loss": "bpr_max", "epochs": "2"}
+    assert {name: value for name, value in kept.data.params.items() if "/" not in name} == {
+        "loss": "bpr_max",
+        "epochs": "2",
+    }
     assert kept.data.params["shipped/strength"] == "6.0"  # of the memory in the packaged bundle's manifest
     losses = client.get_metric_history(kept.info.run_id, "teaching part/loss")
     assert [(each.step, each.value) for each in losses] == [(1, 4.5), (2, 4.25)]
@@ -56,7 +61,9 @@ def test_a_run_keeps_the_recipe_the_epochs_the_table_the_pictures_and_the_bundle
     ]  # fmt: skip
 
 
-def test_each_training_of_a_name_is_a_version_that_can_be_published(store, client, eshop_bundle_folder, tmp_path, monkeypatch):
+def test_each_training_of_a_name_is_a_version_that_can_be_published(
+    store, client, eshop_bundle_folder, tmp_path, monkeypatch
+):
     from mlflow.artifacts import download_artifacts
 
     for expected in ("1", "2"):
@@ -99,7 +106,7 @@ def refuse(*arguments, **_):
     print("asked for", arguments[0], flush=True)
     raise OSError("no network here")
 socket.getaddrinfo = refuse
-from models.tracking import recorded
+from models.runs.tracking import recorded
 with recorded(Path(sys.argv[1]), "shop") as run:
     run.recipe({"epochs": 1})
 import time; time.sleep(1)
@@ -110,5 +117,7 @@ def test_nothing_is_sent_to_anyone(store):
     # MLflow tells nothing in tests and in CI by itself, so it is asked outside of them.
     quiet = ("PYTEST_CURRENT_TEST", "CI", "GITHUB_ACTIONS", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
     environment = {name: value for name, value in os.environ.items() if name not in quiet}
-    done = subprocess.run([sys.executable, "-c", ALONE, store], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, store], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout == ""

@@ -13,14 +13,14 @@ from jobs.errors import DataError
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
 from jobs.cli import app  # noqa: E402
-from models.bundle import load_bundle  # noqa: E402
-from models.choose import Memory, choose_memory  # noqa: E402
-from models.dataset import EVENT_TYPES, Encoder, Event, pad, pad_context  # noqa: E402
-from models.evaluate import answers_of_model, metrics  # noqa: E402
-from models.gru import SessionGRU  # noqa: E402
-from models.registry import PARTS  # noqa: E402
-from models.sessions import questions_of, read_sessions  # noqa: E402
-from models.train import (  # noqa: E402
+from models.clicks.dataset import EVENT_TYPES, Encoder, Event, pad, pad_context  # noqa: E402
+from models.clicks.sessions import questions_of, read_sessions  # noqa: E402
+from models.quality.evaluate import answers_of_model, metrics  # noqa: E402
+from models.serving.bundle import load_bundle  # noqa: E402
+from models.serving.registry import PARTS  # noqa: E402
+from models.session.choose import Memory, choose_memory  # noqa: E402
+from models.session.gru import SessionGRU  # noqa: E402
+from models.session.train import (  # noqa: E402
     Recipe,
     batches,
     epochs_of,
@@ -77,9 +77,13 @@ def test_negatives_come_by_popularity_to_the_power_of_alpha():
     numbers = [[1] * 16, [2] * 4, [3, 4, 5, 6, 7, 8]]
     sample = negatives(numbers, 8, Recipe(negatives=2, alpha=0.5), np.random.default_rng(3))
     drawn = np.concatenate([sample()[0].numpy() for _ in range(6_000)])
-    assert np.bincount(drawn, minlength=8) / len(drawn) == pytest.approx(np.array([4, 2, 1, 1, 1, 1, 1, 1]) / 12, abs=0.01)
+    assert np.bincount(drawn, minlength=8) / len(drawn) == pytest.approx(
+        np.array([4, 2, 1, 1, 1, 1, 1, 1]) / 12, abs=0.01
+    )
     columns, log_expected = sample()
-    assert log_expected.tolist() == pytest.approx([math.log(2 * [4, 2, 1, 1, 1, 1, 1, 1][each] / 12) for each in columns])
+    assert log_expected.tolist() == pytest.approx(
+        [math.log(2 * [4, 2, 1, 1, 1, 1, 1, 1][each] / 12) for each in columns]
+    )
 
 
 def test_nothing_is_taken_from_the_scores_of_negatives_for_bpr_max():
@@ -106,7 +110,13 @@ def test_a_next_item_that_depends_on_the_context_is_learned_from_a_feast_trainin
     # Half of the visitors go from `start` to `dear`, half to `cheap`, and only the mean price says which. Who can't
     # know lists the two in one order for all: ranks 1 and 2 in equal parts, (1 + 1 / 2) / 2.
     rows = [
-        {"visitor_id": f"v{row}", "event_type": "view", "event_time_ms": row * 10 + place, "item_id": item, "price": price}
+        {
+            "visitor_id": f"v{row}",
+            "event_type": "view",
+            "event_time_ms": row * 10 + place,
+            "item_id": item,
+            "price": price,
+        }
         for row in range(200)
         for price, goal in [((90_000.0, "dear"), (300.0, "cheap"))[row % 2]]
         for place, item in enumerate(("start", goal))
@@ -162,8 +172,12 @@ def trained(tmp_path_factory):
     rng = np.random.default_rng(5)
     lines = [" ".join(f"sku-{(start + step) % 60}" for step in range(5)) for start in rng.integers(0, 60, 400)]
     (folder / "clicks.txt").write_text("\n".join(lines))
-    (folder / "questions.tsv").write_text("\n".join(f"sku-{n}\tsku-{(n + 1) % 60}" for n in range(60)) + "\nsku-3\tsku-99\n")
-    answer = run("train", "--sessions", folder / "clicks.txt", "--out", folder / "shop", "--minutes", 1, "--trials", 1, "--json")
+    (folder / "questions.tsv").write_text(
+        "\n".join(f"sku-{n}\tsku-{(n + 1) % 60}" for n in range(60)) + "\nsku-3\tsku-99\n"
+    )
+    answer = run(
+        "train", "--sessions", folder / "clicks.txt", "--out", folder / "shop", "--minutes", 1, "--trials", 1, "--json"
+    )
     assert answer.exit_code == 0, answer.stderr
     return folder, json.loads(answer.stdout)
 

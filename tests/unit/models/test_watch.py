@@ -5,7 +5,7 @@ import re
 import sys
 import time
 
-from models.watch import bar
+from models.session.watch import bar
 
 
 class Terminal(io.StringIO):

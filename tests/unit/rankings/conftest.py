@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Bundle, load_bundle
+from models.serving.bundle import Bundle, load_bundle
 
 ESHOP = Path(__file__).resolve().parents[3] / "models" / "artifacts" / "eshop"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.rankings.history import Session, current_session, newest_rows
+from jobs.rankings.session import Session, current_session, newest_rows
 
 T0 = 1_700_000_000_000
 MINUTE_MS = 60_000

@@ -2,9 +2,9 @@
 
 import json
 
-from jobs.rankings.history import Session
 from jobs.rankings.publish import Encoder, Publication
 from jobs.rankings.score import RankedList
+from jobs.rankings.session import Session
 
 SESSION = Session([1000, 2000, 3000], ["view", "search", "view"], ["a", "", "zzz"], frozenset())
 PUBLICATION = Publication(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from jobs.rankings.history import Session
 from jobs.rankings.score import RankedList, Scorer, encode, length_groups
+from jobs.rankings.session import Session
 
 T0 = 1_700_000_000_000
 

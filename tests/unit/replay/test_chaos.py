@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.events import Event, Refusal, parse
-from jobs.replay.chaos import DAMAGES, DUPLICATE, INTACT, corrupt, duplicate, records, shuffle_within
-from jobs.replay.produce import Knobs, hardened
+from jobs.contract.events import Event, Refusal, parse
+from jobs.lab.replay.chaos import DAMAGES, DUPLICATE, INTACT, corrupt, duplicate, records, shuffle_within
+from jobs.lab.replay.produce import Knobs, hardened
 
 
 def views(times_ms: list[int]) -> list[Event]:
@@ -121,9 +121,7 @@ def test_a_damaged_record_has_no_copy():
 @given(times, st.integers(0, 20), st.integers(0, 1000))
 def test_with_all_of_it_nothing_is_late_when_the_delay_is_the_bound_and_a_millisecond(times_ms, seconds, seed):
     delay_ms = seconds * 1000 + 1
-    how = Knobs(
-        shuffle_within_s=seconds, duplicate=0.3, corrupt=0.1, seed=seed, watermark_delay_s=delay_ms / 1000
-    )
+    how = Knobs(shuffle_within_s=seconds, duplicate=0.3, corrupt=0.1, seed=seed, watermark_delay_s=delay_ms / 1000)
     newest_ms = 0
     for record in hardened(views(times_ms), how):
         newest_ms = max(newest_ms, record.event["event_time_ms"])

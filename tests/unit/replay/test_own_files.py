@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import DataError
-from jobs.replay.sources import read
+from jobs.lab.replay.sources import read
 
 MAPPING = """
 [fields]

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.connect import kafka_send
+from jobs.contract.events import HEARTBEAT, Event, parse
 from jobs.errors import SettingsError
-from jobs.events import HEARTBEAT, Event, parse
-from jobs.replay import produce, senders
-from jobs.replay.produce import ReplayReport, replay, shifted
+from jobs.lab.replay import produce
+from jobs.lab.replay.produce import ReplayReport, replay, shifted
 
 PARTITIONS = 2
 NOW_MS = 1_800_000_000_000
@@ -68,7 +69,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 @pytest.fixture
 def sender(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> RememberingSender:
     sender = RememberingSender(clock)
-    monkeypatch.setattr(senders, "connect", lambda bootstrap, topic, fast: sender)
+    monkeypatch.setattr(kafka_send, "connect", lambda bootstrap, topic, fast: sender)
     return sender
 
 
@@ -120,7 +121,7 @@ def test_heartbeats_and_shuffling_make_nothing_late(times_ms, shuffle_s, speed, 
         sender = RememberingSender(clock)
         patch.setattr(produce, "time", clock)
         patch.setattr(produce, "HEARTBEAT_EVERY_RECORDS", 3)
-        patch.setattr(senders, "connect", lambda bootstrap, topic, fast: sender)
+        patch.setattr(kafka_send, "connect", lambda bootstrap, topic, fast: sender)
         delay_ms = shuffle_s * 1000 + 1
         replay(
             "", "t", views(*times_ms),

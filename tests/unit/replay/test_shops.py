@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import DataError, SettingsError
-from jobs.replay.shops import DATASETS, eshop_time_of_day_ms
-from jobs.replay.sources import read
+from jobs.lab.replay.shops import DATASETS, eshop_time_of_day_ms
+from jobs.lab.replay.sources import read
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 NOT_SHIPPED = ["retailrocket", "trivago100k", "yoochoose64"]

@@ -2,9 +2,9 @@
 
 from verify_slices import at, event, heartbeat, records
 
-from jobs.events import Refusal
+from jobs.connect.kafka_read import Slice
+from jobs.contract.events import Refusal
 from jobs.verify.classify import classify
-from jobs.verify.slice import Slice
 
 
 def kinds(classified) -> list[str]:

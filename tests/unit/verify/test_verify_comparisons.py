@@ -9,16 +9,17 @@ import pytest
 from rich.console import Console
 from verify_slices import at, event, records
 
+from jobs.connect.kafka_read import Record, Slice
+from jobs.contract.letters import Letter
 from jobs.errors import DataError
 from jobs.verify.classify import classify
-from jobs.verify.conservation import Letter, compare_letters, letters_for, refused_as_future
+from jobs.verify.conservation import compare_letters, letters_for, refused_as_future
 from jobs.verify.features import Row
 from jobs.verify.lists import Ranked, Session
 from jobs.verify.online import compare_view, same_value
 from jobs.verify.render import render
 from jobs.verify.report import Report
 from jobs.verify.shelf import LogRecord, compare_lists, compare_log, newest_logged
-from jobs.verify.slice import Record, Slice
 from jobs.verify.views import Aggregate, View
 
 BOUGHT = View("activity", ("visitor_id",), (Aggregate("bought", "is_purchase", "sum", 60_000),), delay_ms=1000)
@@ -111,8 +112,15 @@ def test_what_is_no_letter_is_named_with_its_place():
 SESSION = Session([event("12:00:00", "a", item_id="i1"), event("12:00:05", "b", item_id="i2")], (1, 42))
 RANKED = Ranked({"i3": 2.5, "i4": 1.25, "i5": 1.0}, None)
 STORED = {
-    "version": "00010000000000000042", "items": ["i3", "i4"], "scores": [2.5, 1.25], "model": "m",
-    "event_time_ms": at("12:00:05"), "computed_at_ms": 1, "session_events": 2, "fallback": None, "list_id": "1-42",
+    "version": "00010000000000000042",
+    "items": ["i3", "i4"],
+    "scores": [2.5, 1.25],
+    "model": "m",
+    "event_time_ms": at("12:00:05"),
+    "computed_at_ms": 1,
+    "session_events": 2,
+    "fallback": None,
+    "list_id": "1-42",
 }
 
 
@@ -125,8 +133,15 @@ def list_differences(stored: dict | None) -> dict[str, int]:
 
 def test_a_stored_list_is_compared_field_by_field():
     assert list_differences(STORED) == {}
-    wrong = {"items": ["i4", "i3"], "scores": [2.5, 1.3], "model": "n", "event_time_ms": 0, "session_events": 3,
-             "fallback": "popular", "list_id": "1-41"}
+    wrong = {
+        "items": ["i4", "i3"],
+        "scores": [2.5, 1.3],
+        "model": "n",
+        "event_time_ms": 0,
+        "session_events": 3,
+        "fallback": "popular",
+        "list_id": "1-41",
+    }
     for name, value in wrong.items():
         # Scores belong to items: with the items swapped they are wrong too.
         expected = {"list:items": 1, "list:scores": 1} if name == "items" else {f"list:{name}": 1}
@@ -144,8 +159,15 @@ def test_an_absent_list_differs_in_everything():
 
 
 def logged(offset: int, context: float = 0.0, channel: str = "home") -> dict:
-    return {"visitor_id": "v", "channel": channel, "partition": 1, "offset": offset, "context": [context],
-            "context_features": ["s:x"], "session_items": ["i1"]}
+    return {
+        "visitor_id": "v",
+        "channel": channel,
+        "partition": 1,
+        "offset": offset,
+        "context": [context],
+        "context_features": ["s:x"],
+        "session_items": ["i1"],
+    }
 
 
 def test_the_newest_log_record_answers_the_newest_event_and_of_a_replays_the_last_counts():

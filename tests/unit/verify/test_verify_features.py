@@ -67,16 +67,24 @@ def test_a_frame_includes_both_of_its_ends():
 def test_events_of_the_same_time_are_in_each_others_frames_and_the_later_arrival_is_last():
     twins = event("12:00:00", "a", item_id="first"), event("12:00:00", "b", item_id="second")
     assert values(window_view(5, ("sum", "is_view"), ("last", "item_id"), ("first", "item_id")), *twins) == {
-        "sum": 2, "last": "second", "first": "first",
+        "sum": 2,
+        "last": "second",
+        "first": "first",
     }
 
 
 def test_a_window_holds_the_newest_events_by_time_and_then_arrival_and_no_more_than_the_cap():
     view = window_view(5, ("count", "item_id"), ("first", "item_id"))
-    clicks = accepted(*(event(clock, item, item_id=item) for clock, item in
-                        (("12:00:02", "d"), ("12:00:01", "b"), ("12:00:00", "a"), ("12:00:01", "c"))))
+    clicks = accepted(
+        *(
+            event(clock, item, item_id=item)
+            for clock, item in (("12:00:02", "d"), ("12:00:01", "b"), ("12:00:00", "a"), ("12:00:01", "c"))
+        )
+    )
     held = {cap: newest_rows(view, clicks, LATER, cap)[("v",)].values for cap in (1, 2, 3, 4, 5)}
-    assert held == {cap: {"count": min(cap, 4), "first": first} for cap, first in zip((1, 2, 3, 4, 5), "dcbaa", strict=True)}
+    assert held == {
+        cap: {"count": min(cap, 4), "first": first} for cap, first in zip((1, 2, 3, 4, 5), "dcbaa", strict=True)
+    }
 
 
 def test_a_session_counts_distinct_values_up_to_the_cap_and_all_its_events():
@@ -90,8 +98,10 @@ def test_a_sliding_view_ends_with_the_event_leaving_its_window():
     # Seen at 12:00:30, so it enters at 12:01 and leaves five minutes later, at 12:06.
     view = window_view(5, ("sum", "is_view"), slide_ms=MINUTE)
     entries = accepted(event("12:00:30", "a"))
-    due = {clock: newest_rows(view, entries, at(clock)) for clock in
-           ("12:00:59.998", "12:00:59.999", "12:05:59.998", "12:05:59.999", "13:00:00")}
+    due = {
+        clock: newest_rows(view, entries, at(clock))
+        for clock in ("12:00:59.998", "12:00:59.999", "12:05:59.998", "12:05:59.999", "13:00:00")
+    }
     entered = {("v",): Row(at("12:01:00"), {"sum": 1})}
     left = {("v",): Row(at("12:06:00"), {"sum": 0})}
     assert list(due.values()) == [{}, entered, entered, left, left]

@@ -13,7 +13,12 @@ COUNT = (Aggregate("count", "event_id", "count", 60_000),)
 VIEWS = [View("visits", ("visitor_id",), COUNT, delay_ms=1000), View("items", ("item_id",), COUNT, delay_ms=1000)]
 EVENTS = records(
     *(
-        event(f"12:{number // 60:02d}:{number % 60:02d}", f"e{number}", visitor_id=f"v{number % 300}", item_id=f"i{number % 70}")
+        event(
+            f"12:{number // 60:02d}:{number % 60:02d}",
+            f"e{number}",
+            visitor_id=f"v{number % 300}",
+            item_id=f"i{number % 70}",
+        )
         for number in range(1200)
     )
 )
@@ -40,7 +45,11 @@ def test_one_entity_in_seven_of_many_is_in_a_sample_of_seven():
 def test_an_event_of_nobody_in_the_sample_keeps_what_counts_visitors_and_sessions():
     outside = next(f"v{number}" for number in range(99) if not Sample(50).holds(f"v{number}"))
     made = event("12:00:00", "e", visitor_id=outside)
-    assert Sample(50).reduced(made, VIEWS) == {"event_type": "view", "event_time_ms": at("12:00:00"), "visitor_id": outside}
+    assert Sample(50).reduced(made, VIEWS) == {
+        "event_type": "view",
+        "event_time_ms": at("12:00:00"),
+        "visitor_id": outside,
+    }
     beat = {"event_type": "heartbeat", "event_time_ms": 1}
     assert Sample(50).reduced(beat, VIEWS) == beat
 

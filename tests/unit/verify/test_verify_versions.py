@@ -8,8 +8,8 @@ import pytest
 
 from jobs.settings import REPOSITORY
 from jobs.verify.versions import Versions
-from models.bundle import load_bundle
-from models.registry import Registry
+from models.serving.bundle import load_bundle
+from models.serving.registry import Registry
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 
@@ -36,7 +36,9 @@ def test_a_list_is_held_against_the_version_that_it_names_and_else_against_what_
     versions = Versions(registry.folder)
     assert versions.serving.version == version("b")
     named = {name: versions.named(name).version for name in (version("a"), version("c"), "gone", "", "../a")}
-    assert named == {version("a"): version("a"), version("c"): version("c")} | dict.fromkeys(("gone", "", "../a"), version("b"))
+    assert named == {version("a"): version("a"), version("c"): version("c")} | dict.fromkeys(
+        ("gone", "", "../a"), version("b")
+    )
 
 
 def test_a_version_is_loaded_once_however_often_verify_looks(registry: Registry) -> None:

@@ -19,23 +19,37 @@ def definition(*aggregations: dict, name: str = "shelf", delay_s: int = 1, tags:
     from feast.types import Float32, String
 
     source = KafkaSource(
-        name="events", topic="events", timestamp_field="ts", message_format=JsonFormat(schema_json=""),
-        watermark_delay_threshold=timedelta(seconds=delay_s), batch_source=FileSource(path="x", timestamp_field="ts"),
+        name="events",
+        topic="events",
+        timestamp_field="ts",
+        message_format=JsonFormat(schema_json=""),
+        watermark_delay_threshold=timedelta(seconds=delay_s),
+        batch_source=FileSource(path="x", timestamp_field="ts"),
     )
     made = [Aggregation(**each) for each in aggregations]
     view = StreamFeatureView(
-        name=name, entities=[Entity(name="item", join_keys=["item_id"])], source=source, timestamp_field="ts",
-        ttl=timedelta(days=2), tags=tags or {}, aggregations=made,
+        name=name,
+        entities=[Entity(name="item", join_keys=["item_id"])],
+        source=source,
+        timestamp_field="ts",
+        ttl=timedelta(days=2),
+        tags=tags or {},
+        aggregations=made,
         schema=[Field(name="item_id", dtype=String), Field(name="mean_price", dtype=Float32)],
     )
     return StreamFeatureView.from_proto(view.to_proto())
 
 
 def test_a_session_view_has_the_gap_of_its_tag_and_no_windows():
-    tagged = definition({"column": "price_minor", "function": "mean", "name": "mean_price"},
-                        tags={"window": "session", "gap": "45m"})
+    tagged = definition(
+        {"column": "price_minor", "function": "mean", "name": "mean_price"}, tags={"window": "session", "gap": "45m"}
+    )
     assert plain_view(tagged) == View(
-        name="shelf", keys=("item_id",), delay_ms=1000, ttl_ms=172_800_000, gap_ms=2_700_000,
+        name="shelf",
+        keys=("item_id",),
+        delay_ms=1000,
+        ttl_ms=172_800_000,
+        gap_ms=2_700_000,
         aggregates=(Aggregate("mean_price", "price_minor", "mean", None, "Float32"),),
     )
 

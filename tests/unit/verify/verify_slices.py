@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from jobs.connect.kafka_read import Record
 from jobs.verify.classify import Entry, classify
-from jobs.verify.slice import Record
 
 
 def at(clock: str) -> int:

@@ -1,0 +1,137 @@
+"""Topics: make them, say who may use them, and ask where they end."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+
+from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, OffsetSpec, ResourcePattern, ResourceType
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+
+from jobs.connect import addresses
+from jobs.connect.users import Right
+from jobs.errors import ServiceError
+
+NEW_BROKER_S = 20.0
+
+
+def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
+    """Make the topics that don't exist yet and wait until each partition has a leader; an existing one stays as it is.
+
+    `partitions` maps a topic's name to its number of partitions; `configs` are topic settings for all of them.
+    """
+    admin = _admin(bootstrap)
+    try:
+        missing = set(partitions) - set(admin.list_topics())
+        wanted = {name: {"num_partitions": partitions[name], "configs": dict(configs or {})} for name in missing}
+        if wanted:
+            admin.create_topics(wanted, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        pass  # someone else made it between the two requests
+    except KafkaError as error:
+        raise ServiceError(f"the topics {sorted(partitions)} can't be made on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+
+
+def grant(bootstrap: str, rights: Iterable[Right]) -> None:
+    """Give the rights; those that were given before stay. Raises `ServiceError` if the broker refuses."""
+    wanted = [
+        ACL(
+            f"User:{right.user}",
+            "*",
+            ACLOperation[operation],
+            ACLPermissionType.ALLOW,
+            ResourcePattern(ResourceType[right.kind.upper()], name),
+        )
+        for right in rights
+        for name in right.names
+        for operation in right.operations
+    ]
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            failed = admin.create_acls(wanted)["failed"]
+        except KafkaError as error:
+            raise ServiceError(
+                f"rights can't be given on {bootstrap}: {error}", "give them by hand (README)"
+            ) from error
+    if failed:
+        raise ServiceError(f"rights can't be given on {bootstrap}: {failed}", "give them by hand (README)")
+
+
+def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """The offset after the last record, for each partition; raises `ServiceError` if there is no such topic."""
+    admin = _admin(bootstrap)
+    try:
+        described = admin.describe_topics([topic])[0]
+        asked = {TopicPartition(topic, each["partition_index"]): OffsetSpec.LATEST for each in described["partitions"]}
+        found = admin.list_partition_offsets(asked) if asked else {}
+    except KafkaError as error:
+        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+    if not found:
+        raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up")
+    return {partition.partition: found[partition].offset for partition in sorted(found)}
+
+
+def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
+    """How far a consumer group has read a topic, as its checkpoints say: the next offset by partition."""
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            found = _group_offsets(admin, group)
+        except KafkaError as error:
+            raise ServiceError(f"the offsets of {group!r} can't be read on {bootstrap}: {error}") from error
+    return {place.partition: each.offset for place, each in found.items() if place.topic == topic}
+
+
+def has_read(bootstrap: str, group: str, topic: str, ends: Mapping[int, int]) -> bool:
+    """Whether a consumer group has committed these ends."""
+    return reaches(committed(bootstrap, group, topic), ends)
+
+
+def reaches(read: Mapping[int, int], ends: Mapping[int, int]) -> bool:
+    """Whether what was `committed` goes up to these ends; what is empty needn't be read."""
+    return all(read.get(partition, 0) >= end for partition, end in ends.items())
+
+
+# A broker that nobody has asked before first makes the topic in which it keeps offsets, and says so until it has.
+@retry(
+    retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retriable),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(NEW_BROKER_S),
+    reraise=True,
+)
+def _group_offsets(admin: KafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    return admin.list_group_offsets(group)[group]
+
+
+def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Where the topic's retention has taken what a consumer group hadn't read: by partition, how far it was, and where the
+    topic begins now.
+
+    Flink's source goes on at that beginning and says so only in its log.
+    """
+    read = committed(bootstrap, group, topic)
+    admin = _admin(bootstrap)
+    try:
+        asked = {TopicPartition(topic, partition): OffsetSpec.EARLIEST for partition in read}
+        begins = admin.list_partition_offsets(asked) if asked else {}
+    except KafkaError as error:
+        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+    found = {place.partition: (read[place.partition], each.offset) for place, each in begins.items()}
+    return {partition: gap for partition, gap in sorted(found.items()) if gap[0] < gap[1]}
+
+
+def told(gaps: Mapping[int, tuple[int, int]]) -> str:
+    """Those gaps for a person."""
+    return "; ".join(f"partition {number}: offsets {read:,} to {begin - 1:,}" for number, (read, begin) in gaps.items())
+
+
+def _admin(bootstrap: str) -> KafkaAdminClient:
+    try:
+        return KafkaAdminClient(**addresses.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
+    except (KafkaError, ValueError) as error:
+        raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error

@@ -1,0 +1,62 @@
+"""Who may do what in the `secure` profile: one table for Redis, one for Kafka (README prints both).
+
+`admin` may do everything, in both: it is what `liveshelf up`, `apply` and `verify` work with.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jobs.settings import Settings
+
+ADMIN, CLI, COLLECTOR, JOB, APP = "admin", "cli", "collector", "job", "app"
+KAFKA_USERS = (ADMIN, CLI, COLLECTOR, "features", "rankings")
+
+# Lists, and the hashes of Feast, whose names end with the project's. The commands are those that the scripts, the ranker
+# and a reader send (SELECT for another database than 0). Redis 6 has no rights by key for reading alone: commands do it.
+READ = "+get +mget +hget +hmget +hgetall +exists +type +ttl +pttl +ping +select"
+WRITE = "+evalsha +eval +getrange +set +hset +hdel +hkeys +pexpire +pexpireat +time"
+REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"{{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}
+
+
+def redis_acl(hashed: Mapping[str, str], project: str) -> str:
+    """Redis' ACL file: `hashed` maps users to the SHA-256 of their passwords; nobody else gets in. `project` is Feast's."""
+    keys = f"~shelf:* ~*{project}"
+    lines = [
+        f"user {user} on resetchannels #{hashed[user]} {rule.format(keys=keys)}" for user, rule in REDIS_USERS.items()
+    ]
+    return "\n".join(["user default off", *lines, ""])
+
+
+GROUPS = {"features": "liveshelf-features", "rankings": "liveshelf-rankings"}  # consumer groups
+
+
+class Right(NamedTuple):
+    """A Kafka user's right to do `operations` with the topics, or consumer groups, of these names."""
+
+    user: str
+    kind: str  # "topic" or "group"
+    names: tuple[str, ...]
+    operations: tuple[str, ...]
+
+
+def kafka_rights(settings: Settings) -> list[Right]:
+    """What `admin` grants; who isn't named here may do nothing."""
+    events, rankings, letters = (
+        settings.events_topic,
+        settings.rankings_topic,
+        (settings.dead_topic, settings.late_topic),
+    )
+    consent = settings.consent_topic
+    return [
+        Right("features", "topic", (events, consent), ("READ",)),
+        Right("features", "topic", letters, ("WRITE",)),
+        Right("features", "group", (GROUPS["features"],), ("READ",)),
+        Right("rankings", "topic", (events, consent), ("READ",)),
+        Right("rankings", "topic", (rankings,), ("WRITE",)),
+        Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
+        Right(COLLECTOR, "topic", (events, consent), ("WRITE",)),
+        Right(CLI, "topic", (events, consent), ("READ", "WRITE")),
+        Right(CLI, "topic", (*letters, rankings), ("READ",)),
+        Right(CLI, "group", ("liveshelf-verify",), ("READ",)),
+        Right(CLI, "group", tuple(GROUPS.values()), ("DESCRIBE",)),
+    ]

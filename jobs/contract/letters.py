@@ -1,0 +1,33 @@
+"""The records of `events.dead` and `events.late`: what wasn't taken, why, and its bytes. Pure."""
+
+import base64
+
+import msgspec
+
+
+class Letter(msgspec.Struct):
+    """An event in `events.dead` or `events.late`, and where it came from."""
+
+    reason: str
+    field: str
+    original: str | None
+    original_base64: str | None
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Partition and offset of the event in the events topic."""
+        return self.partition, self.offset
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        return self.reason, self.field
+
+    @property
+    def bytes(self) -> bytes:
+        """The event as it was; an empty one may be null in both fields."""
+        if self.original_base64 is not None:
+            return base64.b64decode(self.original_base64)
+        return (self.original or "").encode()

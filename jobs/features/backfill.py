@@ -1,0 +1,137 @@
+"""The same SQL over past events: each view's rows into its `batch_source`, for training sets.
+
+It runs on Flink's streaming engine with an input that ends: the functions need watermarks, which batch hasn't.
+
+A training set that `get_historical_features` makes from these files holds what the online store held at each moment:
+the rows are the ones the features job would have written, one for each change.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.contract import events
+from jobs.errors import DataError
+from jobs.features import sql
+from jobs.features.plan import FeaturePlan, ViewPlan
+from jobs.jvm.build import contract_jar
+from jobs.jvm.java import JAVA_HOME
+
+ARROW = {
+    "Int64": pa.int64(),
+    "Int32": pa.int32(),
+    "Float64": pa.float64(),
+    "Float32": pa.float32(),
+    "Bool": pa.bool_(),
+    "String": pa.string(),
+    "Array(String)": pa.list_(pa.string()),
+    "Array(Int64)": pa.list_(pa.int64()),
+    "Array(Float64)": pa.list_(pa.float64()),
+}
+
+
+def write_history(
+    plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, Path], cap: int
+) -> dict[str, int]:
+    """Compute every view over `source` (contract events) and write Parquet files; rows written, by view.
+
+    Args:
+        plan: what to compute.
+        source: accepted events; their order doesn't matter.
+        targets: view name → file, usually the path of the view's `batch_source`.
+        cap: the setting max_window_events.
+    """
+    rows: dict[str, list[tuple[str, int, list]]] = {operator.key: [] for operator in plan.operators()}
+    with tempfile.TemporaryDirectory() as folder:
+        _write_input(plan, source, Path(folder, "events.json"))
+        for operator, entity, time_ms, payload in _rows(plan, Path(folder, "events.json"), cap):
+            rows[operator].append((entity, time_ms, json.loads(payload)))
+    for operator in plan.operators():
+        first = 0
+        for view in operator.views:
+            _write_view(view, rows[operator.key], first, targets[view.name])
+            first += len(view.outputs)
+    return {view.name: len(rows[operator.key]) for operator in plan.operators() for view in operator.views}
+
+
+def read_events(path: Path) -> Iterator[events.Event]:
+    """Contract events of a JSONL or Parquet file; raises `DataError` with the line of the first that is refused."""
+    if path.suffix == ".parquet":
+        rows = (
+            json.dumps({k: v for k, v in row.items() if v is not None}).encode()
+            for row in pq.read_table(path).to_pylist()
+        )
+    else:
+        rows = (line for line in path.read_bytes().splitlines() if line.strip())
+    for number, row in enumerate(rows, 1):
+        event = events.parse(row)
+        if isinstance(event, events.Refusal):
+            raise DataError(
+                f"{path}, row {number}: {event.reason} {event.field}: {row[:80]!r}", "correct or remove the row"
+            )
+        yield event
+
+
+def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) -> None:
+    """One JSON line an event, in event-time order and each id once, as the job counts them."""
+    seen: set[str] = set()
+    with path.open("w") as lines:
+        for event in sorted(source, key=lambda event: event["event_time_ms"]):
+            if event["event_type"] != events.HEARTBEAT and event["event_id"] not in seen:
+                seen.add(event["event_id"])
+                lines.write(json.dumps({name: event.get(name) for name in sql.event_fields(plan)}) + "\n")
+
+
+def _write_view(view: ViewPlan, rows: list[tuple[str, int, list]], first: int, target: Path) -> None:
+    """A view's file; its values begin at place `first` of a row's."""
+    columns: dict[str, list] = {
+        name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))
+    }
+    created = datetime.now(UTC)
+    for entity, time_ms, values in rows:
+        columns[view.entity].append(entity)
+        columns["event_timestamp"].append(datetime.fromtimestamp(time_ms / 1000, UTC))
+        columns["created"].append(created)
+        for output, value in zip(view.outputs, values[first : first + len(view.outputs)], strict=True):
+            columns[output.name].append(
+                [each for each in value if each is not None] if isinstance(value, list) else value
+            )
+    stamp = pa.timestamp("us", tz="UTC")
+    types = {view.entity: pa.string(), "event_timestamp": stamp, "created": stamp} | {
+        o.name: ARROW[o.dtype] for o in view.outputs
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}), target)
+
+
+def _rows(plan: FeaturePlan, path: Path, cap: int) -> Iterator[tuple[str, str, int, str]]:
+    """(operator, entity, event time in ms, payload), from a Flink inside this process."""
+    os.environ["JAVA_HOME"] = str(JAVA_HOME)
+    from pyflink.datastream import StreamExecutionEnvironment
+    from pyflink.table import StreamTableEnvironment
+
+    from jobs.features.rows import feature_rows
+
+    environment = StreamExecutionEnvironment.get_execution_environment()
+    environment.set_parallelism(1)
+    environment.add_jars(contract_jar().as_uri())
+    table_env = StreamTableEnvironment.create(environment)
+    table_env.get_config().set("table.local-time-zone", "UTC")
+    fields = ", ".join(f"`{name}` {events.SQL_TYPE[events.FIELD[name].kind]}" for name in sql.event_fields(plan))
+    fields += ", kafka_partition INT, kafka_offset BIGINT, consent STRING"  # a file's events have none of these
+    table_env.execute_sql(
+        f"CREATE TEMPORARY TABLE counted ({fields}, ts AS TO_TIMESTAMP_LTZ(event_time_ms, 3), "
+        "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND) "
+        f"WITH ('connector' = 'filesystem', 'path' = '{path.as_uri()}', 'format' = 'json')"
+    )
+    feature_rows(table_env, plan, cap)
+    query = "SELECT operator, entity, event_time_ms, payload FROM feature_rows"
+    with table_env.sql_query(query).execute().collect() as found:
+        for row in found:
+            yield row[0], row[1], row[2], row[3]

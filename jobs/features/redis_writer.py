@@ -1,0 +1,65 @@
+"""Feature rows → Redis: pipelines of compare-and-set writes."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import redis
+
+from jobs.connect.redis_pipeline import Connection, Script
+from jobs.errors import ServiceError
+from jobs.features.online_store import ERASE_LUA, WRITE_LUA, Row, RowEncoder
+from jobs.features.plan import FeaturePlan
+
+SCRIPT = Script(WRITE_LUA)
+ERASE = Script(ERASE_LUA)
+PIPELINE_ROWS = 200
+
+
+class WriteCounts(NamedTuple):
+    """Rows written, and rows that found a newer one and were not."""
+
+    written: int
+    stale: int
+
+
+class RedisWriter:
+    """Writes rows of all operators of a plan."""
+
+    def __init__(self, redis_url: str, plan: FeaturePlan) -> None:
+        self._connection = Connection(redis_url)
+        self._sender = ThreadPoolExecutor(1, "redis")
+        self._encoders = {operator.key: RowEncoder(plan.project, operator) for operator in plan.operators()}
+
+    def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
+        """Write each (operator, row) unless a newer one is there; raises ServiceError when Redis is away or refuses."""
+        # Rows are encoded while Redis works on those before them: it took as long as the encoding, one after the other.
+        pending = [
+            self._sender.submit(
+                self._connection.run, SCRIPT, [self._encoders[operator].arguments(row) for operator, row in some]
+            )
+            for some in (rows[start : start + PIPELINE_ROWS] for start in range(0, len(rows), PIPELINE_ROWS))
+        ]
+        replies = [reply for each in pending for reply in each.result()]
+        for (operator, _), reply in zip(rows, replies, strict=True):
+            if isinstance(reply, redis.ResponseError):
+                raise ServiceError(
+                    f"Redis refused a row of {operator}: {reply}", "make Redis writable (memory, rights, disk)"
+                ) from reply
+        written = sum(replies)
+        return WriteCounts(written, len(replies) - written)
+
+    def erase(self, entities: Sequence[tuple[str, str, int]]) -> int:
+        """Take away each (operator, entity)'s row for events before a time in ms; how many went. Raises as `write` does."""
+        calls = [self._encoders[operator].erasure(entity, before_ms) for operator, entity, before_ms in entities]
+        replies = self._connection.run(ERASE, calls)
+        for (operator, *_), reply in zip(entities, replies, strict=True):
+            if isinstance(reply, redis.ResponseError):
+                raise ServiceError(
+                    f"Redis refused to erase a row of {operator}: {reply}", "make Redis writable"
+                ) from reply
+        return sum(replies)
+
+    def close(self) -> None:
+        self._sender.shutdown(cancel_futures=True)
+        self._connection.close()

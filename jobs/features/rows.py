@@ -1,0 +1,25 @@
+"""The part of the features job's graph that a backfill runs too: counted events in, one row of values an entity out."""
+
+from pyflink.table import StreamTableEnvironment
+
+from jobs.features import sql
+from jobs.features.plan import FeaturePlan
+
+
+def feature_rows(
+    table_env: StreamTableEnvironment, plan: FeaturePlan, cap: int, types: dict[str, str] | None = None
+) -> None:
+    """The rows of all operators, made from the table `counted`, as the view `feature_rows`.
+
+    `cap` is the setting max_window_events. With the columns' `types`, what `controls` holds is obeyed, too.
+    """
+    for name, java in sql.FUNCTIONS.items():
+        table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
+    table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
+    rows = []
+    for operator in plan.operators():
+        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator, types)}")
+        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap))))
+    # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
+    every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
+    table_env.create_temporary_view("feature_rows", every)

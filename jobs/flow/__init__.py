@@ -1,0 +1,1 @@
+"""What both jobs share: their source, their configuration, and the notes of what was submitted."""

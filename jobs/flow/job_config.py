@@ -1,0 +1,112 @@
+"""What a submitted job is told: plain values, shipped as one JSON file that only its owner can read."""
+
+from pathlib import Path
+
+import msgspec
+from pyflink.common import Configuration
+
+from jobs.connect import addresses
+from jobs.contract.consent import Mode
+from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
+
+
+class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses, topics, limits and knobs of one job; the meaning of each is told in `jobs/settings.py`."""
+
+    kafka_bootstrap: str
+    redis_url: str
+    events_topic: str
+    dead_topic: str
+    late_topic: str
+    rankings_topic: str
+    consent_topic: str
+    consent: Mode
+    project: str
+    model_dir: str
+    channel: str
+    context_features: list[str]
+    session_gap_s: int
+    max_clock_skew_s: int
+    dedup_horizon_s: int
+    list_size: int
+    list_ttl_s: int
+    bundle_ms: int
+    model_threads: int
+    bundle_rows: int
+    checkpoint_interval_ms: int
+    parallelism: int
+    idle_timeout_s: int
+    max_window_events: int = MAX_WINDOW_EVENTS  # jobs that were noted before it was there are resumed, too
+    history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
+    source_options: dict[str, str] = {}
+    feature_store_yaml: str = ""  # given when the online store isn't Redis
+    model_public_key: str = ""  # the key itself, not its file: what was meant at submit holds on every machine
+    jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes
+
+    @classmethod
+    def of(cls, settings: Settings, kafka_bootstrap: str, redis_url: str, **more: object) -> "JobConfig":
+        """From settings and the addresses of the running services; `more` holds what settings don't."""
+        known = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
+        return cls(
+            **(
+                known
+                | {"model_dir": str(settings.model_dir.resolve())}
+                | more
+                | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}
+            )
+        )
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> "JobConfig":
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+
+
+def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0) -> Configuration:
+    """What both jobs set, beyond the cluster's own defaults.
+
+    `reuse-optimize-block-with-digest` makes the planner compute what several statements share once: without it, every
+    statement reads and parses the topic again. `uid.generation` names operators by their order in the graph, so that
+    what is added behind them leaves them their state (see `features/plan.py`, `evolve`).
+    """
+    values = {
+        "pipeline.name": name,
+        "parallelism.default": str(config.parallelism),
+        "pipeline.max-parallelism": str(MAX_PARALLELISM),
+        "execution.checkpointing.interval": f"{config.checkpoint_interval_ms} ms",
+        "python.fn-execution.bundle.time": str(bundle_ms),
+        "python.fn-execution.bundle.size": str(config.bundle_rows),
+        "python.fn-execution.arrow.batch.size": str(config.bundle_rows),
+        "python.fn-execution.memory.managed": "false",
+        "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        "table.exec.uid.generation": "ALWAYS",
+        "table.local-time-zone": "UTC",
+        "table.exec.state.ttl": f"{state_ttl_s} s",
+        "table.exec.source.idle-timeout": f"{config.idle_timeout_s} s",
+        "pipeline.global-job-parameters": _flow_map(_consent_parameters(config)),
+    }
+    configuration = Configuration()
+    for key, value in values.items():
+        configuration.set_string(key, value)
+    return configuration
+
+
+def _consent_parameters(config: JobConfig) -> dict[str, str]:
+    """What `jobs/jvm/Consents.java` reads: parameters, because arguments of a function show in Flink's web interface."""
+    kafka = {
+        name.removeprefix("properties."): value for name, value in addresses.flink_table(config.kafka_bootstrap).items()
+    }
+    return {
+        "liveshelf.consent.topic": config.consent_topic,
+        "liveshelf.consent.required": str(config.consent == "required").lower(),
+        "liveshelf.consent.kafka": msgspec.json.encode(kafka).decode(),
+    }
+
+
+def _flow_map(values: dict[str, str]) -> str:
+    """A map as Flink reads one from text: YAML in one line, of which JSON is a part."""
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,108 @@
+"""The part of the graph that both jobs share: topic → events and refusals, as Flink SQL derived from the contract."""
+
+from jobs.connect import addresses
+from jobs.flow.job_config import JobConfig
+
+MAX_LETTER_BYTES = 32 << 20  # the broker takes 4 MiB records, and JSON may need six bytes for one
+PARSED = "CREATE TEMPORARY SYSTEM FUNCTION parse_event AS 'liveshelf.ParseEvent' LANGUAGE JAVA"
+
+
+def kafka_options(config: JobConfig, topic: str, **options: str) -> str:
+    """The WITH clause of a Kafka table."""
+    every = {"connector": "kafka", "topic": topic} | addresses.flink_table(config.kafka_bootstrap) | options
+    return "WITH (" + ", ".join(f"'{key}' = '{value}'" for key, value in every.items()) + ")"
+
+
+def source_table(config: JobConfig, group: str, delay_ms: int | None, options: dict[str, str] | None = None) -> str:
+    """DDL of `records`: a record of the topic, parsed once; with a watermark when `delay_ms` is given.
+
+    A refused record's `ts` is 1970, so a broken clock can't move the watermark.
+    """
+    parse = f"parse_event(`value`, CAST({config.max_clock_skew_s * 1000} AS BIGINT))"
+    columns = [
+        "`value` BYTES",
+        "kafka_partition INT METADATA FROM 'partition' VIRTUAL",
+        "kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL",
+        "record_time TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL",
+        "proc AS PROCTIME()",
+        f"event AS {parse}",
+    ]
+    if delay_ms is not None:
+        columns.append(f"ts AS TO_TIMESTAMP_LTZ({parse}.event_time_ms, 3)")
+        columns.append(f"WATERMARK FOR ts AS ts - {interval(delay_ms)}")
+    read = (
+        {
+            "value.format": "raw",
+            "properties.group.id": group,
+            "properties.fetch.max.wait.ms": "10",
+            "properties.isolation.level": "read_committed",
+            "properties.max.partition.fetch.bytes": "4194304",
+            "scan.startup.mode": "earliest-offset",
+            "scan.topic-partition-discovery.interval": "10 s",  # of partitions that are added; Flink's own five minutes are a backlog
+        }
+        | (options or {})
+    )
+    return f"CREATE TEMPORARY TABLE records ({', '.join(columns)}) {kafka_options(config, config.events_topic, **read)}"
+
+
+CONTROL_COLUMNS = "visitor_id, kafka_partition, kafka_offset, COALESCE(`value`, X'') AS control"
+
+
+def consent_table(config: JobConfig, group: str) -> str:
+    """DDL of `consents`: the records of topic `consent`, which end when the events do (a bounded run, for benchmarks)."""
+    columns = (
+        "visitor_id STRING, `value` BYTES, kafka_partition INT METADATA FROM 'partition' VIRTUAL, "
+        "kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL"
+    )
+    read = {
+        "key.format": "raw",
+        "key.fields": "visitor_id",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+        "properties.group.id": group,
+        "properties.fetch.max.wait.ms": "100",
+        "properties.isolation.level": "read_committed",
+        "scan.startup.mode": "earliest-offset",
+    }
+    if "scan.bounded.mode" in config.source_options:
+        read["scan.bounded.mode"] = "latest-offset"
+    return f"CREATE TEMPORARY TABLE consents ({columns}) {kafka_options(config, config.consent_topic, **read)}"
+
+
+def interval(ms: int) -> str:
+    """A duration as an SQL literal; days to milliseconds, because one unit's precision doesn't hold all."""
+    seconds, rest = divmod(ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"INTERVAL '{days} {hours:02}:{minutes:02}:{seconds:02}.{rest:03}' DAY(3) TO SECOND(3)"
+
+
+def dead_letter_table(config: JobConfig, name: str, topic: str) -> str:
+    """DDL of a topic of records that weren't taken, with what it needs to replay them."""
+    columns = (
+        "reason STRING, field STRING, original STRING, original_base64 BYTES, topic STRING, `partition` INT, "
+        "`offset` BIGINT, refused_at_ms BIGINT"
+    )
+    options = kafka_options(
+        config,
+        topic,
+        format="json",
+        **{
+            "properties.max.request.size": str(MAX_LETTER_BYTES),
+            "properties.buffer.memory": str(2 * MAX_LETTER_BYTES),
+            "properties.linger.ms": "5",
+        },
+    )
+    return f"CREATE TEMPORARY TABLE {name} ({columns}) {options}"
+
+
+def dead_letter_select(config: JobConfig, reason: str, field: str, where: str, source: str = "sequenced") -> str:
+    """Rows for `dead_letter_table`: bytes that aren't UTF-8 go as base64, so that nothing is changed on the way."""
+    text = "DECODE(`value`, 'UTF-8')"
+    valid = f"({reason} IS DISTINCT FROM 'not_utf8')"
+    return (
+        f"SELECT {reason}, {field}, CASE WHEN {valid} THEN {text} END, CASE WHEN NOT {valid} THEN `value` END, "
+        f"'{config.events_topic}', kafka_partition, kafka_offset, "
+        f"CAST(UNIX_TIMESTAMP() AS BIGINT) * 1000 FROM {source} WHERE {where}"
+    )

@@ -1,0 +1,147 @@
+"""What was submitted and should run: a note beside the system's state, from which a job can be started again.
+
+`submit` writes it, `stop` and `down` take it away, so a note whose job nobody knows is a job that was lost. Kept free of
+Flink's and Feast's imports: `jobs/operate/keep.py` runs all the time.
+"""
+
+import math
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from jobs.errors import ServiceError
+
+BEGUN = "liveshelf:begun:"
+JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """A job as it was submitted: `argv` without a starting point, `restored_from` "" for the topic's beginning.
+
+    `at_s` is when (epoch), before it ran.
+    """
+
+    job: str
+    job_id: str
+    argv: list[str]
+    environment: dict[str, str]
+    restored_from: str = ""
+    at_s: float = 0.0
+
+
+class Config(msgspec.Struct):
+    """What of a job's configuration (`JobConfig`) its keeper needs."""
+
+    kafka_bootstrap: str
+    redis_url: str
+    events_topic: str
+    rankings_topic: str
+    channel: str
+    list_ttl_s: int
+    consent_topic: str
+    consent: Literal["assumed", "required"]
+
+
+def note(state_dir: Path, submitted: Submitted) -> None:
+    file = _file(state_dir, submitted.job)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(submitted))
+    partial.replace(file)
+
+
+def noted(state_dir: Path) -> list[Submitted]:
+    """All jobs that should run."""
+    files = sorted((state_dir / "jobs").glob("*.submitted.json"))
+    return [msgspec.json.decode(file.read_bytes(), type=Submitted) for file in files]
+
+
+def forget(state_dir: Path, *jobs: str) -> None:
+    """These jobs, or all, needn't run any more."""
+    for job in jobs or [each.job for each in noted(state_dir)]:
+        _file(state_dir, job).unlink(missing_ok=True)
+
+
+def config_path(state_dir: Path, job: str) -> Path:
+    """The configuration of the job that was submitted last; a dry run writes another one anew."""
+    return state_dir.resolve() / "jobs" / f"{job}.submitted.config.json"
+
+
+def config(state_dir: Path, job: str) -> Config:
+    """Raises `ServiceError` when no such job was ever submitted from this state folder."""
+    file = config_path(state_dir, job)
+    if not file.is_file():
+        raise ServiceError(f"no {job} job was submitted from {state_dir}", f"liveshelf submit {job}")
+    return msgspec.json.decode(file.read_bytes(), type=Config)
+
+
+def checkpoints(state_dir: Path, each: Submitted) -> list[Path]:
+    """The job's retained, completed checkpoints, newest first."""
+    folder = state_dir.resolve() / "flink" / "checkpoints" / each.job_id
+    found = sorted(folder.glob("chk-*/_metadata"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    return [file.parent for file in found]
+
+
+def starts(state_dir: Path, each: Submitted) -> list[str]:
+    """Where the job can go on, best first: from its checkpoints, from where it began, from the topic's beginning ("")."""
+    own = [path.as_uri() for path in checkpoints(state_dir, each)]
+    return [*own, each.restored_from, ""] if each.restored_from else [*own, ""]
+
+
+def start_before(state_dir: Path, each: Submitted, before_s: float) -> str:
+    """The newest checkpoint that was complete at `before_s` (epoch); "" is the topic's beginning.
+
+    A job that was only just restarted has none that is old enough, but the one that it was restored from may be.
+    """
+    begun = [_path(each.restored_from)] if each.restored_from else []
+    return next(
+        (path.as_uri() for path in (*checkpoints(state_dir, each), *begun) if _complete_s(path) <= before_s), ""
+    )
+
+
+def begun_mark(run_id: str, at_s: float) -> str:
+    """What `submit` leaves in Redis (`BEGUN` and the job's name): while it is there, nothing written since is lost."""
+    return f"{run_id} {at_s:.3f}"
+
+
+def writes_again(state_dir: Path, each: Submitted, before_s: float, since_s: float, kept: bool) -> bool:
+    """Whether the job by itself writes all that it has written since `before_s` to a Redis that runs since `since_s`.
+
+    So it does when it was started on that server from a point before the loss, and has no checkpoint that says otherwise, or
+    the server has `kept` everything since.
+    """
+    begun_s = _complete_s(_path(each.restored_from)) if each.restored_from else 0.0
+    return begun_s <= before_s and (kept or (each.at_s >= since_s and not checkpoints(state_dir, each)))
+
+
+def _path(url: str) -> Path:
+    return Path(urlsplit(url).path)
+
+
+def _complete_s(checkpoint: Path) -> float:
+    metadata = checkpoint / "_metadata"
+    return metadata.stat().st_mtime if metadata.is_file() else math.inf
+
+
+def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:
+    """Submit the same job from a checkpoint or from the beginning; raises `ServiceError` with what Flink's client said."""
+    place = each.argv.index("-d") + 1
+    argv = [*each.argv[:place], *(["-s", start] if start else []), *each.argv[place:]]
+    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | each.environment)
+    found = JOB_ID.search(done.stdout)
+    if done.returncode or not found:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+        raise ServiceError(f"Flink didn't take the {each.job} job again:\n{said}", "liveshelf status")
+    again = msgspec.structs.replace(each, job_id=found[1], restored_from=start, at_s=time.time())
+    note(state_dir, again)
+    return again
+
+
+def _file(state_dir: Path, job: str) -> Path:
+    return state_dir / "jobs" / f"{job}.submitted.json"

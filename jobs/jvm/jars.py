@@ -1,0 +1,92 @@
+"""Kafka's and Flink's jars, resolved by `jgo` from Maven coordinates and remembered, so that a later start is offline.
+
+The jars themselves lie in Maven's usual local repository (`~/.m2/repository`), where other tools share them.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pyflink
+
+from jobs.errors import ServiceError
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
+# Kafka's distribution adds a log4j binding that its published pom doesn't name; without it the broker logs nothing.
+# Resolved apart: in one request with Kafka, log4j's parent pom pins kafka-clients to 3.8.0.
+KAFKA_LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
+REDIS_WITH_TLS = "com.github.codemonstur:embedded-redis:1.4.3"
+FLINK_KAFKA_CONNECTOR = "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2"
+SHIPPED = Path(pyflink.__file__).parent  # Flink, as the wheel brings it
+
+
+def kafka_classpath() -> list[Path]:
+    """Jars of a Kafka broker with its runtime dependencies; raises `ServiceError` if they can't be resolved."""
+    return [*_jars(KAFKA), _jars(KAFKA_LOGGING)[0]]
+
+
+def flink_kafka_connector() -> Path:
+    """The one jar of Flink's SQL connector for Kafka, which bundles what it needs."""
+    return _jars(FLINK_KAFKA_CONNECTOR)[0]
+
+
+def redis_with_tls() -> Path:
+    """The jar that holds a Redis server with TLS (see `redis.py`)."""
+    return _jars(REDIS_WITH_TLS)[0]
+
+
+def python_jar() -> Path:
+    """The jar that runs Python operators: Flink's client adds it to every job, and it is large."""
+    return next((SHIPPED / "opt").glob("flink-python-*.jar"))
+
+
+def cached() -> bool:
+    """Whether every jar is here, so that a start needs no network."""
+    return all(_remembered(coordinate) for coordinate in (KAFKA, KAFKA_LOGGING, FLINK_KAFKA_CONNECTOR))
+
+
+def cache_dir() -> Path:
+    """`liveshelf`'s folder in the user's cache folder (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "liveshelf"
+
+
+def _jars(coordinate: str) -> list[Path]:
+    paths = _remembered(coordinate)
+    if paths:
+        return paths
+    paths = _resolve(coordinate)
+    memory = _memory(coordinate)
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    partial = memory.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(msgspec.json.encode([str(path) for path in paths]))
+    partial.replace(memory)
+    return paths
+
+
+def _memory(coordinate: str) -> Path:
+    return cache_dir() / "jars" / f"{coordinate.replace(':', '_')}.json"
+
+
+def _remembered(coordinate: str) -> list[Path]:
+    """The paths found the last time, or nothing if one of them is gone."""
+    memory = _memory(coordinate)
+    if not memory.is_file():
+        return []
+    paths = [Path(path) for path in msgspec.json.decode(memory.read_bytes(), type=list[str])]
+    return paths if all(path.is_file() for path in paths) else []
+
+
+def _resolve(coordinate: str) -> list[Path]:
+    import jgo  # not needed once the paths are remembered
+    from jgo.config import GlobalSettings
+
+    try:
+        artifacts = jgo.resolve(coordinate, repositories=GlobalSettings.load().repositories)
+        with ThreadPoolExecutor(max_workers=8) as downloads:
+            return list(downloads.map(lambda artifact: artifact.resolve(), artifacts))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ServiceError(
+            f"the jars of {coordinate} can't be resolved: {error}",
+            "check the network, or name a Maven repository in ~/.config/jgo.conf under [repositories]",
+        ) from error

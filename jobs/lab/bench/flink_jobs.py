@@ -1,0 +1,102 @@
+"""One Flink job from submission to its end, as REST tells it."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import requests
+
+from jobs.connect import flink_rest
+from jobs.errors import ServiceError
+
+POLL_S = 0.2  # of the state only: durations are the job's own timestamps
+# A bounded job's tasks would else wait for one more checkpoint after their last record: 0 to 10 s that aren't work.
+BOUNDED = ("-Dexecution.checkpointing.checkpoints-after-tasks-finish=false",)
+
+
+def submit(argv: list[str], environment: dict[str, str], bounded: bool) -> str:
+    """Call `flink run -d …`; the job's id. Raises ServiceError with what Flink said."""
+    options = argv.index("-d")
+    argv = [*argv[:options], *(BOUNDED if bounded else ()), *argv[options:]]
+    done = subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=False)
+    submitted = re.search(r"JobID ([0-9a-f]{32})", done.stdout)
+    if done.returncode or not submitted:
+        said = (done.stdout + done.stderr).strip()
+        raise ServiceError(f"Flink didn't take {' '.join(argv)}:\n{said[-4000:]}", "report this")
+    return submitted[1]
+
+
+def seconds_to_end(rest_url: str, job: str, limit_s: float) -> float:
+    """Wait for a bounded job; the time from RUNNING to FINISHED. Raises ServiceError if it fails, restarts or hangs."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        found = _ask(rest_url, f"/jobs/{job}")
+        times = found["timestamps"]
+        if found["state"] == "FINISHED" and not times["RESTARTING"]:
+            return (times["FINISHED"] - times["RUNNING"]) / 1000
+        if times["RESTARTING"] or found["state"] in ("FAILED", "CANCELED", "FINISHED"):
+            raise _failed(
+                rest_url,
+                job,
+                f"{found['state'].lower()}, after a restart" if times["RESTARTING"] else found["state"].lower(),
+            )
+        if time.monotonic() > deadline:
+            raise _failed(rest_url, job, f"still {found['state'].lower()} after {limit_s:.0f} s")
+        time.sleep(POLL_S)
+
+
+def wait_running(rest_url: str, job: str, limit_s: float = 60.0) -> None:
+    """Wait until every task of a job runs; raises ServiceError if it doesn't come to that."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        found = _ask(rest_url, f"/jobs/{job}")
+        if {vertex["status"] for vertex in found["vertices"]} == {"RUNNING"}:
+            return
+        if found["timestamps"]["RESTARTING"] or found["state"] == "FAILED" or time.monotonic() > deadline:
+            raise _failed(rest_url, job, f"{found['state'].lower()} and not running")
+        time.sleep(POLL_S)
+
+
+def cancel(rest_url: str, job: str, limit_s: float = 60.0) -> None:
+    """Cancel a job and wait until it is gone; one that has already ended stays as it is."""
+    requests.patch(f"{rest_url}/jobs/{job}", timeout=10)
+    deadline = time.monotonic() + limit_s
+    while (state := _ask(rest_url, f"/jobs/{job}")["state"]) not in ("CANCELED", "FINISHED", "FAILED"):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"job {job} is {state.lower()} {limit_s:.0f} s after its cancellation", "liveshelf down")
+        time.sleep(POLL_S)
+
+
+def slots(rest_url: str) -> tuple[int, int]:
+    """(free, all) task slots of the cluster."""
+    overview = _ask(rest_url, "/overview")
+    return overview["slots-available"], overview["slots-total"]
+
+
+def wait_slots(rest_url: str, wanted: int, limit_s: float = 30.0) -> int:
+    """Free slots, once there are `wanted` of them or the time is over."""
+    deadline = time.monotonic() + limit_s
+    while (free := slots(rest_url)[0]) < wanted and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return free
+
+
+def _failed(rest_url: str, job: str, how: str) -> ServiceError:
+    with suppress(ServiceError, requests.RequestException):
+        cancel(rest_url, job, limit_s=15)
+    reasons: Sequence[dict[str, Any]] = _ask(rest_url, f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
+    text = reasons[0]["stacktrace"] if reasons else "(no exception)"
+    python = text.rfind("Traceback (most recent call last)")
+    return ServiceError(f"job {job} is {how}:\n{text[max(python, 0) :][:3000]}", "see the TaskManager's log")
+
+
+def _ask(rest_url: str, path: str) -> dict[str, Any]:
+    """As `flink.ask`, with patience: a JobManager on a busy core answers late."""
+    for _ in range(5):
+        with suppress(requests.Timeout):
+            return flink_rest.ask(rest_url, path)
+    raise ServiceError(f"{rest_url}{path} doesn't answer", "see the JobManager's log")

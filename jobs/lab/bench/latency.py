@@ -1,0 +1,232 @@
+"""Event → list readable in Redis, at a steady rate, seen from outside; and reads and memory while that goes on."""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from jobs.connect import kafka_admin
+from jobs.connect.kafka_read import read_slice
+from jobs.errors import ServiceError
+from jobs.lab.bench import clicks, flink_jobs, swaps
+from jobs.lab.bench.clicks import Clicks
+from jobs.lab.bench.figures import percentiles
+from jobs.lab.bench.memory import memory_mb
+from jobs.lab.bench.workplace import VISITORS, Workplace
+from jobs.rankings.publish import version
+from jobs.sdk.reader import ShelfReader, shelf_key
+from models.serving.registry import Registry
+
+TOPIC = "bench.live"
+EVENTS_PER_S = 1_000
+SAMPLE_EVERY = 5  # 200 events a second are watched
+CATCH_UP_LIMIT_S = 180.0
+LOADED_READS, LOADED_PAUSE_S = 2_000, 0.002
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """What generator and reader know in advance: every live event, its partition and its offset follow from it."""
+
+    kafka_bootstrap: str
+    redis_url: str
+    topic: str
+    channel: str
+    items: list[str]
+    partitions: int
+    history: int  # events in the topic before the first live one
+    count: int  # live events
+    events_per_s: int
+    warm_s: float  # live events before that aren't watched
+    swaps_s: float  # from then on versions are swapped
+    sample_every: int
+
+    @property
+    def watched(self) -> range:
+        """The live events whose lists are watched."""
+        return range(int(self.warm_s * self.events_per_s), self.count, self.sample_every)
+
+    @property
+    def swaps_from(self) -> int:
+        """The first live event after the models' swaps have begun."""
+        return int(self.swaps_s * self.events_per_s)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the reader saw: each event's latency, if it got its list, and the times between polls (the resolution)."""
+
+    latencies_ms: dict[int, float]
+    polls_ms: list[float]
+
+
+def _all_clicks(schedule: Schedule) -> Clicks:
+    return clicks.make(schedule.history + schedule.count, VISITORS, len(schedule.items), seed=2)
+
+
+def live_clicks(schedule: Schedule) -> Clicks:
+    """The events that the generator sends."""
+    return _all_clicks(schedule).part(schedule.history, schedule.history + schedule.count)
+
+
+def live_offsets(schedule: Schedule) -> np.ndarray:
+    """int64 [count]: the live events' offsets; a partition holds its part of the history and one heartbeat before."""
+    found = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
+    return found[schedule.history :] + 1
+
+
+def sent_times(folder: Path, count: int) -> np.ndarray:
+    """int64 [count], shared by the processes: `time.monotonic_ns()` as each event was handed over, 0 before."""
+    return np.memmap(folder / "sent_ns.bin", np.int64, "r+", shape=(count,))
+
+
+def measure(place: Workplace, history: int, warm_s: float, seconds: float, progress: Callable[[str], None]) -> dict:
+    """`latency_ms`, `swaps`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
+
+    `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`,
+    and in the `swaps.SECONDS` after them the model is changed again and again.
+    """
+    schedule = _schedule(place, history, warm_s, warm_s + seconds)
+    folder = _folder(place, schedule)
+    registry = swaps.registry_of(place.settings.state_dir / "versions")
+    job = _start_job(place, schedule, registry.folder)
+    lasts_s = schedule.count / EVENTS_PER_S
+    progress(f"latency: {history:,} events of history are read; {EVENTS_PER_S:,} events/s for {lasts_s:.0f} s")
+    watcher, generator = (_spawn(name, folder) for name in ("watch", "load"))
+    time.sleep(warm_s + seconds / 3)
+    memory = memory_mb(place.settings.state_dir)
+    visitors = np.unique(live_clicks(schedule).visitor[: int(warm_s * EVENTS_PER_S)]).tolist()
+    loaded = _reads(place, random.Random(3).choices(visitors, k=LOADED_READS), LOADED_PAUSE_S)
+    first_list_ms = _swap(place, folder, schedule, registry)
+    behind_ms = float(_output(generator, schedule))
+    _output(watcher, schedule)
+    _check_offsets(schedule)
+    flink_jobs.cancel(place.rest_url, job)
+    seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
+    idle = _reads(place, visitors[:10_000] if len(visitors) >= 10_000 else random.Random(4).choices(visitors, k=10_000))
+    return _latencies(seen, schedule, behind_ms, first_list_ms) | {
+        "read_ms": idle | {"under_load": loaded},
+        "memory_mb": memory,
+    }
+
+
+def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float) -> Schedule:
+    return Schedule(
+        kafka_bootstrap=place.services.kafka_bootstrap,
+        redis_url=place.services.redis_url,
+        topic=TOPIC,
+        channel=place.settings.channel,
+        items=place.items,
+        partitions=place.settings.topic_partitions,
+        history=history,
+        count=round((swaps_s + swaps.SECONDS) * EVENTS_PER_S),
+        events_per_s=EVENTS_PER_S,
+        warm_s=warm_s,
+        swaps_s=swaps_s,
+        sample_every=SAMPLE_EVERY,
+    )
+
+
+def _folder(place: Workplace, schedule: Schedule) -> Path:
+    folder = place.settings.state_dir / "live"
+    folder.mkdir()
+    (folder / "schedule.json").touch(mode=0o600)  # a Redis address may hold a password
+    (folder / "schedule.json").write_bytes(msgspec.json.encode(schedule))
+    np.zeros(schedule.count, np.int64).tofile(folder / "sent_ns.bin")
+    return folder
+
+
+def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
+    """Fill the topic with the history, submit the rankings job, and wait until its lists answer the last of it."""
+    place.new_topic(TOPIC)
+    made = _all_clicks(schedule).part(0, schedule.history)
+    partition = clicks.partitions(made, schedule.partitions)
+    stream = clicks.documents(made, schedule.items, "history")
+    clicks.produce(schedule.kafka_bootstrap, TOPIC, stream, partition, schedule.history)
+    for key in place.store.scan_iter("shelf:*", count=5_000):
+        place.store.unlink(key)  # their versions are places in another topic
+    job = place.submit("rankings", TOPIC, model_dir=str(model_dir))
+    flink_jobs.wait_running(place.rest_url, job)
+    offset = clicks.offsets(partition)
+    last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
+    keys = [shelf_key(clicks.visitor_id(int(made.visitor[row])), schedule.channel) for row in last]
+    deadline = time.monotonic() + CATCH_UP_LIMIT_S
+    wanted = [version(number, int(offset[row])).encode() for number, row in enumerate(last)]
+    while any(place.store.getrange(key, 12, 31) < each for key, each in zip(keys, wanted, strict=True)):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"the rankings job didn't catch up within {CATCH_UP_LIMIT_S:.0f} s", "see its log")
+        time.sleep(0.1)
+    return job
+
+
+def _swap(place: Workplace, folder: Path, schedule: Schedule, registry: Registry) -> list[int]:
+    """Change the versions when their time has come; how long each one's first list takes, in ms."""
+    sent = sent_times(folder, schedule.count)
+    while not sent[schedule.swaps_from]:
+        time.sleep(0.01)
+    bootstrap, topic = schedule.kafka_bootstrap, place.settings.rankings_topic
+    logged = kafka_admin.end_offsets(bootstrap, topic)
+    made = swaps.swap(registry)
+    return swaps.first_list_ms(read_slice(bootstrap, topic, logged).records, made)
+
+
+def _spawn(name: str, folder: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", f"jobs.lab.bench.{name}", str(folder)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _output(process: subprocess.Popen[str], schedule: Schedule) -> str:
+    said, complaint = process.communicate(timeout=60 + schedule.count / schedule.events_per_s)
+    if process.returncode:
+        raise ServiceError(f"{' '.join(process.args[2:])} ended with {process.returncode}:\n{complaint}", "report this")
+    return said
+
+
+def _check_offsets(schedule: Schedule) -> None:
+    """The reader relied on offsets known in advance."""
+    found = sum(kafka_admin.end_offsets(schedule.kafka_bootstrap, TOPIC).values())
+    expected = schedule.history + schedule.count + schedule.partitions
+    if found != expected:
+        raise ServiceError(f"{TOPIC} holds {found:,} records instead of {expected:,}", "measure again")
+
+
+def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: list[int]) -> dict[str, dict]:
+    """`latency_ms` before the swaps and `swaps` with what it is in the time of them."""
+    quiet, swapped = (
+        _latency(seen, [number for number in schedule.watched if (number >= schedule.swaps_from) is during])
+        for during in (False, True)
+    )
+    about = {
+        "events_per_s": schedule.events_per_s,
+        "resolution_ms": percentiles(seen.polls_ms),
+        "generator_behind_ms_max": behind_ms,
+    }
+    counts = {"activations": swaps.ACTIVATIONS, "rollbacks": swaps.ROLLBACKS, "shown": len(first_list_ms)}
+    ratio = round(swapped["p99"] / quiet["p99"], 2)
+    return {
+        "latency_ms": quiet | about,
+        "swaps": counts | {"latency_ms": swapped, "p99_ratio": ratio, "first_list_ms": percentiles(first_list_ms)},
+    }
+
+
+def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
+    """Percentiles over these events; those that aren't among the `lists` got none."""
+    found = [seen.latencies_ms[number] for number in numbers if number in seen.latencies_ms]
+    return percentiles(found) | {"events": len(numbers), "lists": len(found)}
+
+
+def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:
+    """Percentiles of `ShelfReader.get` for these visitors, one after another."""
+    reader = ShelfReader(place.services.redis_url, place.settings.channel)
+    taken_ms, found = [], 0
+    for visitor in visitors:
+        started_ns = time.perf_counter_ns()
+        shelf = reader.get(clicks.visitor_id(visitor))
+        taken_ms.append((time.perf_counter_ns() - started_ns) / 1e6)
+        found += shelf.state != "absent"
+        time.sleep(pause_s)
+    reader.close()
+    return percentiles(taken_ms, digits=3) | {"reads": len(visitors), "lists": found}

@@ -1,0 +1,58 @@
+"""The machine, and the resident memory of each process that the measurements started."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from jobs.cluster import processes, runtime
+
+KINDS = {  # a part of the command line → what the process is
+    "kafka.Kafka": "broker",
+    "StandaloneSessionClusterEntrypoint": "job_manager",
+    "TaskManagerRunner": "task_manager",
+    "redis-server": "redis",
+    "jobs.cluster.supervise": "supervisor",
+    "jobs.operate.keep": "keeper",
+    "pyflink.fn_execution": "python_worker",
+}
+JVMS = {"broker", "job_manager", "task_manager"}
+
+
+def machine() -> dict[str, str | int | float]:
+    """Where and when it was measured; `load_1m` is what else ran as it began."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.is_file()
+        else []
+    )
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load_1m": round(os.getloadavg()[0], 2),
+    }
+
+
+def memory_mb(state_dir: Path) -> dict[str, int]:
+    """Resident memory in MiB by process; several of a kind are numbered, the biggest first."""
+    found: dict[str, list[int]] = {}
+    for process in processes.owned(state_dir):
+        found.setdefault(kind(process.cmdline()), []).append(runtime.rss_mb(process))
+    return {
+        name if number == 1 else f"{name}_{number}": mb
+        for name, sizes in sorted(found.items())
+        for number, mb in enumerate(sorted(sizes, reverse=True), 1)
+    }
+
+
+def kind(command_line: list[str]) -> str:
+    """What a process is, by its command line."""
+    text = " ".join(command_line)
+    return next((name for part, name in KINDS.items() if part in text), "other")

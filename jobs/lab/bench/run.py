@@ -1,0 +1,97 @@
+"""`liveshelf bench`: the two jobs beside the tutorials' kind of jobs, latency, reads, memory, submit and cancel."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.lab.bench import flink_jobs, latency, throughput
+from jobs.lab.bench.clicks import Clicks
+from jobs.lab.bench.figures import Rates
+from jobs.lab.bench.memory import machine
+from jobs.lab.bench.workplace import Workplace, workplace
+from jobs.operate.submit import JOBS, apply
+from jobs.settings import Settings
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: events in the topic, prefixes that are run (the last two count), load, cycles."""
+
+    events: int
+    prefixes: tuple[int, ...]
+    tutorial_prefixes: tuple[int, ...]
+    history: int
+    warm_s: float
+    seconds: float
+    cycles: int  # of submit and cancel, for each job
+
+
+FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 200_000, 40, 60, cycles=10)
+# The long run comes first, on a cold JVM: that makes the rate look lower, never higher.
+QUICK = Sizes(150_000, (150_000, 15_000), (12_000, 2_000), 50_000, 5, 15, cycles=0)
+
+
+def bench(settings: Settings, quick: bool, progress: Progress = print) -> dict[str, Any]:
+    """Everything that README's table shows; rates come from runs read to their end.
+
+    Args:
+        settings: the definitions, and the state folder in whose `bench` a cluster of one slot is started.
+        quick: smaller sizes: under 3 minutes, and less exact.
+        progress: told a line at each step.
+
+    Raises SettingsError without confluent-kafka, ServiceError if a service or a job fails, DataError if what was
+    measured makes no rate.
+    """
+    sizes, started_s = QUICK if quick else FULL, time.monotonic()
+    result: dict[str, Any] = {"machine": machine()}
+    with workplace(settings) as place:
+        progress(f"a cluster with one slot runs; producing {sizes.events:,} events")
+        made = _prepare(place, sizes.events)
+        ours = {job: throughput.rates(place, made, job, sizes.prefixes, progress) for job in JOBS}
+        live = latency.measure(place, sizes.history, sizes.warm_s, sizes.seconds, progress)
+        for job in JOBS:
+            theirs = throughput.rates(place, made, f"tutorial {job}", sizes.tutorial_prefixes, progress)
+            result[job] = side_by_side(ours[job], theirs)
+        result |= live
+        if sizes.cycles:
+            result["submit_cancel"] = submit_and_cancel(place, sizes.cycles, progress)
+    return result | {"seconds": round(time.monotonic() - started_s)}
+
+
+def _prepare(place: Workplace, events: int) -> Clicks:
+    """Fill the topic while Feast registers the definitions, which takes as long."""
+    with ThreadPoolExecutor(1) as beside:
+        applied = beside.submit(apply, place.settings, place.services.redis_url)
+        made = throughput.fill(place, events)
+        applied.result()
+    return made
+
+
+def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
+    """A job's rates beside the tutorials'."""
+    return {
+        "events_per_s": round(ours.events_per_s),
+        "lists_per_s": round(ours.lists_per_s),
+        "writes_per_s": round(ours.written_per_s),
+        "startup_s": round(ours.startup_s, 1),
+        "tutorial_events_per_s": round(theirs.events_per_s),
+        "tutorial_writes_per_s": round(theirs.written_per_s),
+        "ratio": round(ours.events_per_s / theirs.events_per_s, 1),
+    }
+
+
+def submit_and_cancel(place: Workplace, cycles: int, progress: Progress) -> dict[str, int]:
+    """Submit each job and cancel it in the middle of its work, `cycles` times in a row; free slots before and after."""
+    before, total = flink_jobs.slots(place.rest_url)
+    for job in JOBS:
+        for cycle in range(cycles):
+            submitted = place.submit(job, place.settings.events_topic)
+            flink_jobs.wait_running(place.rest_url, submitted)
+            flink_jobs.cancel(place.rest_url, submitted)
+            free = flink_jobs.wait_slots(place.rest_url, total)
+            progress(f"{job}: submitted and cancelled {cycle + 1} of {cycles} times, {free} of {total} slots free")
+    return {"cycles": cycles * len(JOBS), "slots": total, "slots_before": before, "slots_after": free}

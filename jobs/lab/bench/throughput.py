@@ -1,0 +1,73 @@
+"""Events a second of a job: bounded runs over prefixes of one topic, and the slope between the last two."""
+
+from collections.abc import Callable, Iterable
+
+from jobs.connect import kafka_admin
+from jobs.errors import DataError
+from jobs.lab.bench import clicks, flink_jobs
+from jobs.lab.bench.clicks import Clicks
+from jobs.lab.bench.figures import Measured, Rates, slope
+from jobs.lab.bench.workplace import VISITORS, Workplace
+
+SLOWEST_EVENTS_PER_S = 50  # a run slower than that counts as hanging
+WRITES = ("evalsha", "hset", "set")  # the commands that a job writes with, its own and those in its scripts
+
+
+def fill(place: Workplace, count: int) -> Clicks:
+    """Produce `count` events to the topic of events."""
+    made = clicks.make(count, VISITORS, len(place.items), seed=1)
+    partition = clicks.partitions(made, place.settings.topic_partitions)
+    stream = clicks.documents(made, place.items, "bench")
+    clicks.produce(place.services.kafka_bootstrap, place.settings.events_topic, stream, partition, count)
+    return made
+
+
+def rates(place: Workplace, made: Clicks, job: str, prefixes: Iterable[int], progress: Callable[[str], None]) -> Rates:
+    """The job's rates (`job`: "features" or "rankings", or either with "tutorial " before it).
+
+    One run for each of `prefixes`, of which the last two count; runs before them warm the cluster's JVM.
+    """
+    runs = []
+    for count in prefixes:
+        runs.append(_run(place, made, job, count))
+        progress(f"{job}: {count:,} events in {runs[-1].seconds:.1f} s, {runs[-1].written:,} written")
+    return slope(runs[-2], runs[-1])
+
+
+def _run(place: Workplace, made: Clicks, job: str, count: int) -> Measured:
+    """One bounded run. Redis begins empty, but for the rankings job: it reads the features that were written before."""
+    ends = clicks.prefix_ends(clicks.partitions(made, place.settings.topic_partitions), count)
+    if job == "rankings":
+        _forget_lists(place)
+    else:
+        place.store.flushall()
+    place.store.config_resetstat()
+    lists, dead = _records(place, place.settings.rankings_topic), _records(place, place.settings.dead_topic)
+    tutorial = job.removeprefix("tutorial ")
+    submit = place.submit if tutorial == job else place.submit_tutorial
+    submitted = submit(tutorial, place.settings.events_topic, ends)
+    seconds = flink_jobs.seconds_to_end(place.rest_url, submitted, limit_s=120 + count / SLOWEST_EVENTS_PER_S)
+    refused = _records(place, place.settings.dead_topic) - dead
+    if refused:
+        raise DataError(
+            f"{job} refused {refused:,} of {count:,} events", "the generator breaks the event contract: report this"
+        )
+    return Measured(count, seconds, _writes(place), _records(place, place.settings.rankings_topic) - lists)
+
+
+def _forget_lists(place: Workplace) -> None:
+    pipeline = place.store.pipeline(transaction=False)
+    for key in place.store.scan_iter("shelf:*", count=5_000):
+        pipeline.unlink(key)
+    pipeline.execute()
+
+
+def _records(place: Workplace, topic: str) -> int:
+    return sum(kafka_admin.end_offsets(place.services.kafka_bootstrap, topic).values())
+
+
+def _writes(place: Workplace) -> int:
+    """Rows or lists written since the counters were reset: script calls where there are any, else plain commands."""
+    stats = place.store.info("commandstats")
+    calls = {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in WRITES}
+    return calls["evalsha"] or calls["hset"] + calls["set"]

@@ -1,0 +1,75 @@
+"""The outside reader, a process of its own: when the list that answers an event can be read in Redis.
+
+    python -m jobs.lab.bench.watch FOLDER
+
+FOLDER holds `schedule.json` and `sent_ns.bin` (see `latency.py`); `seen.json` is written at the end. Nothing is asked
+of the job: the schedule says which offset each event gets, and a list's version is the place that it answers.
+"""
+
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import redis
+
+from jobs.lab.bench import clicks
+from jobs.lab.bench.latency import Schedule, Seen, live_clicks, live_offsets, sent_times
+from jobs.rankings.publish import version
+from jobs.sdk.reader import shelf_key
+
+SLEEP_S = 0.001  # with the exchange itself a poll takes 1.3 ms, and a tenth of a core
+PATIENCE_S = 10.0  # what isn't there by then counts as lost
+
+
+def main(folder: Path) -> None:
+    """Watch the sampled events' lists until all are seen or the patience is over."""
+    schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
+    made, offset = live_clicks(schedule), live_offsets(schedule)
+    keys = {
+        number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.channel) for number in schedule.watched
+    }
+    partition = clicks.partitions(made, schedule.partitions)
+    wanted = {number: version(int(partition[number]), int(offset[number])).encode() for number in schedule.watched}
+    store = redis.Redis.from_url(schedule.redis_url)
+    seen = _watch(store, keys, wanted, sent_times(folder, schedule.count))
+    (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
+
+
+def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], sent_ns: np.ndarray) -> Seen:
+    """A poll asks for the versions of all lists that are due; the time of an answer is the time after its exchange."""
+    coming, pending = deque(keys), {}
+    latencies_ms, polls_ms = {}, []
+    last_sent_s = before_ns = time.monotonic_ns()
+    while coming or pending:
+        while coming and sent_ns[coming[0]]:
+            number = coming.popleft()
+            pending[number] = int(sent_ns[number])
+            last_sent_s = time.monotonic()
+        if not pending:
+            if not coming or (polls_ms and time.monotonic() - last_sent_s > PATIENCE_S):
+                break
+            time.sleep(SLEEP_S)
+            before_ns = time.monotonic_ns()
+            continue
+        numbers = list(pending)
+        with store.pipeline(transaction=False) as pipeline:
+            for number in numbers:
+                pipeline.getrange(keys[number], 12, 31)
+            versions = pipeline.execute()
+        now_ns = time.monotonic_ns()
+        polls_ms.append((now_ns - before_ns) / 1e6)
+        before_ns = now_ns
+        for number, found in zip(numbers, versions, strict=True):
+            if found >= wanted[number]:
+                latencies_ms[number] = (now_ns - pending.pop(number)) / 1e6
+        if not coming and time.monotonic() - last_sent_s > PATIENCE_S:
+            break
+        time.sleep(SLEEP_S)
+    return Seen(latencies_ms, polls_ms)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,106 @@
+"""What the measurements share: a cluster of their own with one slot, its topics, and how a job is told what to read."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+import redis
+from pydantic import SecretStr
+
+from jobs.cluster import flink, runtime
+from jobs.connect import kafka_admin
+from jobs.lab.bench import clicks, flink_jobs
+from jobs.operate.submit import Job, create_topics, submission
+from jobs.settings import REPOSITORY, Settings
+
+MODEL = REPOSITORY / "models" / "artifacts" / "serenade"  # 18,009 items
+VISITORS = 50_000
+# The topic holds all visits of 50,000 visitors in 17 minutes of event time. With the usual 30 minutes a visitor's visits
+# would run into one session that grows with the topic, and a rate would depend on how far the topic is read.
+SESSION_GAP_S = 300
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A running cluster of one slot, and the `settings` that name its own folder."""
+
+    settings: Settings
+    services: runtime.Runtime
+
+    @property
+    def rest_url(self) -> str:
+        return self.services.flink_rest_url
+
+    @cached_property
+    def items(self) -> list[str]:
+        """The item ids of the model's vocabulary."""
+        return msgspec.json.decode((MODEL / "vocabulary.json").read_bytes())["items"]
+
+    @cached_property
+    def store(self) -> redis.Redis:
+        return redis.Redis.from_url(self.services.redis_url)
+
+    def new_topic(self, name: str) -> None:
+        kafka_admin.create_topics(self.services.kafka_bootstrap, {name: self.settings.topic_partitions})
+
+    def submit(self, job: Job, topic: str, ends: dict[int, int] | None = None, **config: object) -> str:
+        """Submit the features or the rankings job to read a topic from its beginning, up to `ends` if given.
+
+        `config` overrides fields of `JobConfig`.
+        """
+        options = {"scan.startup.mode": "earliest-offset"}
+        if ends is not None:
+            stop = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in ends.items())
+            options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": stop}
+        wanted = submission(self.settings, self.services, job, events_topic=topic, source_options=options, **config)
+        return flink_jobs.submit(wanted.argv, wanted.environment, bounded=ends is not None)
+
+    def submit_tutorial(self, job: str, topic: str, ends: dict[int, int]) -> str:
+        """Submit the tutorials' kind of the job."""
+        command = flink.command(self.settings)
+        told = ["-d", "-py", str(REPOSITORY / "jobs" / "lab" / "bench" / f"tutorial_{job}.py")]
+        told += ["--bootstrap", self.services.kafka_bootstrap, "--topic", topic, "--redis", self.services.redis_url]
+        told += [
+            "--ends",
+            msgspec.json.encode({str(place): end for place, end in ends.items()}).decode(),
+            "--model",
+            str(MODEL),
+        ]
+        return flink_jobs.submit([*command.argv, *told], command.environment, bounded=True)
+
+
+@contextmanager
+def workplace(settings: Settings) -> Iterator[Workplace]:
+    """Start a cluster in `state_dir/bench`, stop it at the end, and keep the folder only if something went wrong."""
+    clicks.require_confluent()
+    own = settings.model_copy(
+        update={
+            "state_dir": settings.state_dir / "bench",
+            "profile": "plain",  # the tutorials' jobs know no users
+            "kafka_bootstrap": "",
+            "redis_url": SecretStr(""),
+            "flink_rest_url": "",
+            "kafka_port": 0,
+            "redis_port": 0,
+            "flink_port": 0,
+            "metrics_port": 0,
+            "task_managers": 1,
+            "slots_per_task_manager": 1,
+            "parallelism": 1,
+            "topic_partitions": 2,
+            "session_gap_s": SESSION_GAP_S,
+            "model_dir": MODEL,
+        }
+    )
+    runtime.down(own)
+    shutil.rmtree(own.state_dir, ignore_errors=True)
+    try:
+        services = runtime.up(own)
+        create_topics(own, services)
+        yield Workplace(own, services)
+    finally:
+        runtime.down(own)
+    shutil.rmtree(own.state_dir, ignore_errors=True)

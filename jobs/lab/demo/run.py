@@ -1,0 +1,132 @@
+"""The demo's story: start, replay August, judge each click, count what happened, stop."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+
+import psutil
+from rich.console import Console
+from rich.live import Live
+
+from jobs.cluster.runtime import Runtime
+from jobs.connect.kafka_admin import end_offsets
+from jobs.contract.events import Event
+from jobs.lab.demo.board import Board
+from jobs.lab.demo.counts import counts, wait_processed
+from jobs.lab.demo.stage import Stage
+from jobs.lab.demo.system import LIST_SIZE, Say, demo_settings, start_features, system
+from jobs.lab.demo.visitors import Visitors
+from jobs.lab.demo.watcher import Watcher
+from jobs.lab.repeating import repeating
+from jobs.lab.replay.produce import replay
+from jobs.lab.replay.sources import read
+from jobs.settings import Settings
+from models.serving.bundle import Bundle, load_bundle
+from models.serving.registry import serving_folder
+
+SHOP, SINCE = "eshop2008", "2008-08-01"  # the packaged model was trained on April to July
+WATERMARK_DELAY_S = 1.0
+PROGRESS_S = 5.0
+REFUSED_S = 2.0  # between two questions to Kafka for the board
+MAKE = ("make", "gmake")
+
+
+def run(settings: Settings, watched: bool) -> dict[str, object]:
+    """Play the demo; what came of it, the promised keys first.
+
+    `watched` draws a board on the terminal, otherwise lines of progress go to stderr. Interrupted, it stops everything
+    and passes KeyboardInterrupt on. Raises ServiceError, DefinitionError or ModelError.
+    """
+    began_s = began_at_s()
+    settings = demo_settings(settings)
+
+    def say(line: str) -> None:
+        print(f"[{time.time() - began_s:5.1f} s] {line}", file=sys.stderr, flush=True)
+
+    with ThreadPoolExecutor(1) as beside:
+        material = beside.submit(_material, settings)
+        with system(settings, say) as running:
+            result = _play(settings, running, *material.result(), watched, say, began_s)
+    return result | {"seconds": round(time.time() - began_s, 1)}
+
+
+def began_at_s() -> float:
+    """When the command was given, in seconds since 1970: `make`'s start if it was `make demo`, else this process'."""
+    own = psutil.Process(os.getpid())
+    callers = [each for each in own.parents()[:2] if each.name() in MAKE]
+    return min(each.create_time() for each in (own, *callers))
+
+
+def _material(settings: Settings) -> tuple[list[Event], Bundle]:
+    return list(read(SHOP, since=SINCE)), load_bundle(serving_folder(settings.model_dir))
+
+
+def _play(
+    settings: Settings, running: Runtime, events: list[Event], bundle: Bundle, watched: bool, say: Say, began_s: float
+) -> dict[str, object]:
+    visitors = Visitors(settings.session_gap_s * 1000, bundle.popular[:LIST_SIZE])
+    with Watcher(running.redis_url, settings.channel) as watcher:
+
+        def features() -> None:
+            say("the first click has its list")
+            start_features(settings, running, say)
+
+        stage = Stage(running.redis_url, settings.channel, visitors, watcher, features)
+        say(f"replaying {len(events):,} clicks of {SHOP} since {SINCE}")
+        board = Board(stage, watcher, bundle.names, len(events), _refused(settings, running))
+        with _drawn(board) if watched else _told(stage, say):
+            replay(
+                running.kafka_bootstrap,
+                settings.events_topic,
+                events,
+                watermark_delay_s=WATERMARK_DELAY_S,
+                shift_to_now=True,
+                on_event=stage.meet,
+            )
+        say("all clicks are sent; waiting until the jobs have read them and written what follows")
+        end = wait_processed(settings, running)
+        say("all is processed; counting")
+        found = counts(settings, running, end)
+    score, latency = visitors.score, watcher.percentiles_ms() or (0.0, 0.0)
+    return found._asdict() | {
+        "hit_rate_20": round(score.hit_rate, 4),
+        "popularity_hit_rate_20": round(score.popular_hit_rate, 4),
+        "seconds_to_first_list": round((stage.first_list_at_s or time.time()) - began_s, 1),
+        "clicks_judged": score.judged,
+        "judged_in_time": round(score.in_time_rate, 4),
+        "event_to_redis_ms": {"p50": round(latency[0], 1), "p99": round(latency[1], 1)},
+    }
+
+
+@contextmanager
+def _drawn(board: Board) -> Iterator[None]:
+    with Live(get_renderable=board.render, console=Console(stderr=True), screen=True, refresh_per_second=4):
+        yield
+
+
+def _told(stage: Stage, say: Say) -> AbstractContextManager[None]:
+    """A line of progress every few seconds, from a thread of its own."""
+
+    def tell() -> None:
+        now = stage.snapshot()
+        rates = f"{now.score.hit_rate:.1%} of next clicks were in the list, {now.score.popular_hit_rate:.1%}"
+        say(f"{now.clicks:,} clicks, {now.events_per_s:.0f}/s; {rates} in the popularity list")
+
+    return repeating(tell, PROGRESS_S, "demo-progress")
+
+
+def _refused(settings: Settings, running: Runtime) -> Callable[[], int]:
+    """Asks Kafka for the number of dead letters, at most every `REFUSED_S`."""
+    asked_s, found = -REFUSED_S, 0
+
+    def refused() -> int:
+        nonlocal asked_s, found
+        if time.monotonic() - asked_s > REFUSED_S:
+            found = sum(end_offsets(running.kafka_bootstrap, settings.dead_topic).values())
+            asked_s = time.monotonic()
+        return found
+
+    return refused

@@ -1,0 +1,70 @@
+"""The demo's own system: its own folder and ports, so that it can run beside `liveshelf up`, and nothing is left."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+
+from jobs.cluster import runtime
+from jobs.cluster.runtime import Runtime
+from jobs.operate.bring_up import bring_up
+from jobs.operate.submit import submit, wait_running
+from jobs.settings import Settings
+
+RUNNING_LIMIT_S = 120.0
+LIST_SIZE = 20  # what `hit_rate_20` means
+PORTS = ("kafka_port", "redis_port", "flink_port")
+# The replay moves thirteen days of clicks to end now: a list of the first day must not have expired when it is made.
+LIST_TTL_S = 60 * 86_400
+# Offsets are committed with each checkpoint and say what was read: the demo waits for the last one.
+CHECKPOINT_INTERVAL_MS = 4000
+
+Say = Callable[[str], None]
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """Settings for the demo: a folder of its own, free ports unless they were chosen, lists that outlive the replay.
+
+    A Kafka, Redis or Flink of the user's own is left alone: a show is no reason to write to it.
+    """
+    changed: dict[str, object] = {name: 0 for name in PORTS if name not in settings.model_fields_set}
+    changed |= {"kafka_bootstrap": "", "redis_url": SecretStr(""), "flink_rest_url": ""}
+    changed |= {
+        "state_dir": settings.state_dir / "demo",
+        "list_size": LIST_SIZE,
+        "list_ttl_s": LIST_TTL_S,
+        "checkpoint_interval_ms": CHECKPOINT_INTERVAL_MS,
+    }
+    return settings.model_copy(update=changed)
+
+
+@contextmanager
+def system(settings: Settings, say: Say) -> Iterator[Runtime]:
+    """The running system with the rankings job; at the end, however it comes, everything is stopped."""
+    left = runtime.down(settings)
+    if left:
+        say(f"stopped {left} processes that an earlier demo had left")
+    shutil.rmtree(settings.state_dir, ignore_errors=True)  # begins with empty stores
+    try:
+        yield _start(settings, say)
+    finally:
+        say("stopping everything")
+        runtime.down(settings)
+
+
+def _start(settings: Settings, say: Say) -> Runtime:
+    def rankings(running: Runtime) -> None:
+        say("services answer; submitting the rankings job while Feast applies the definitions")
+        wait_running(running, submit(settings, running, "rankings"), RUNNING_LIMIT_S)
+        say("the rankings job runs")
+
+    say("starting Kafka, Redis and Flink")
+    return bring_up(settings, meanwhile=rankings)
+
+
+def start_features(settings: Settings, running: Runtime, say: Say) -> None:
+    """Submit the features job and wait until it runs; it reads the topic from its beginning."""
+    say("submitting the features job")
+    wait_running(running, submit(settings, running, "features"), RUNNING_LIMIT_S)
+    say("both jobs run")

@@ -1,0 +1,1 @@
+"""Send recorded events, or real shops' clicks, into the events topic."""

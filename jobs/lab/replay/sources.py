@@ -1,0 +1,109 @@
+"""Contract events in event-time order, from a set or a user's own file."""
+
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from jobs.contract.events import Event, Refusal, parse
+from jobs.errors import DataError, SettingsError
+from jobs.lab.replay import own_files
+from jobs.lab.replay.shops import DATASETS, SHOPS, Row, Shop
+
+
+def read(
+    source: str | os.PathLike[str],
+    mapping: Path | None = None,
+    data_dir: Path | None = None,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    skipped: Counter[str] | None = None,
+) -> Iterator[Event]:
+    """The events of a set or a file, in event-time order (equal times: in file order), each one accepted by `parse`.
+
+    Args:
+        source: a name in `SHOPS`, or a CSV, TSV or JSONL file (also gzipped).
+        mapping: TOML file that says what the columns of a file of one's own mean (see `own_files`).
+        data_dir: folder that holds the sets which may not be shipped, as `<data_dir>/retailrocket/events.csv.gz`.
+        since: first moment that is read, as a date or date and time; UTC unless it says otherwise.
+        until: first moment that isn't read any more.
+        skipped: counts rows that are no events, by reason; complete when the last event was read.
+
+    Raises DataError for a source that isn't there or a row that can't be an event, SettingsError for a bad moment.
+    """
+    skipped = Counter() if skipped is None else skipped
+    from_ms = moment_ms(since, "since") if since else 0
+    to_ms = moment_ms(until, "until") if until else None
+    name = os.fspath(source)
+    if name in SHOPS:
+        shop = SHOPS[name]
+        rows, in_time_order = shop.rows(_files(name, shop, data_dir), skipped), shop.in_time_order
+    elif Path(name).is_file():
+        rows, in_time_order = own_files.rows(Path(name), own_files.load(mapping), skipped), False
+    else:
+        raise DataError(f"{name!r} is neither a set nor a file", f"one of {', '.join(SHOPS)}, or a path")
+    events = _checked(name, _within(rows, from_ms, to_ms))
+    return events if in_time_order else _sorted(events)
+
+
+def moment_ms(text: str, name: str) -> int:
+    """A date or date and time as ms since 1970; UTC unless it says otherwise. `name` is the setting, for the error."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} is {text!r}", "a date such as 2008-08-01 or 2008-08-01T12:00:00Z") from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _files(name: str, shop: Shop, data_dir: Path | None) -> list[Path]:
+    if shop.shipped:
+        return [DATASETS / file for file in shop.files]
+    if data_dir is None:
+        raise DataError(f"{name} may not be shipped with liveshelf", f"--data-dir FOLDER that holds {shop.files[0]}")
+    paths = [data_dir / file for file in shop.files]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path} is missing", f"--data-dir FOLDER that holds {', '.join(shop.files)}")
+    return paths
+
+
+def _within(rows: Iterable[Row], from_ms: int, to_ms: int | None) -> Iterator[Row]:
+    for row in rows:
+        time_ms = row.event["event_time_ms"]
+        if time_ms >= from_ms and (to_ms is None or time_ms < to_ms):
+            yield row
+
+
+def _checked(name: str, rows: Iterable[Row]) -> Iterator[Event]:
+    encode = msgspec.json.Encoder().encode
+    try:
+        for row in rows:
+            event = parse(encode(row.event))
+            if isinstance(event, Refusal):
+                raise _refused(row, event)
+            yield event
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"a file of {name} can't be read: {error}", "get it again") from error
+
+
+def _refused(row: Row, refusal: Refusal) -> DataError:
+    value = row.event.get(refusal.field) if refusal.field else ""
+    about = f"{refusal.field} {value!r:.80}" if refusal.field in row.event else refusal.field
+    return DataError(
+        f"{row.file}, line {row.line}: {about} is refused ({refusal.reason})",
+        'correct the row, or map its event type to "skip"',
+    )
+
+
+def _sorted(events: Iterable[Event]) -> Iterator[Event]:
+    """By event time. Held as JSON, which takes a quarter of the memory of as many dictionaries."""
+    encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+    held = [(event["event_time_ms"], encode(event)) for event in events]
+    held.sort(key=lambda each: each[0])
+    for _, text in held:
+        yield decode(text)

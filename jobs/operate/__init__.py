@@ -1,0 +1,1 @@
+"""Operate a running system: submit, keep, rebuild, look, and answer for what was done."""

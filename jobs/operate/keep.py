@@ -1,0 +1,172 @@
+"""Bring back what Flink and Redis can't bring back by themselves: `python -m jobs.operate.keep STATE_DIR REST_URL`.
+
+Flink 2.3's JobManager remembers its jobs only with ZooKeeper or Kubernetes: one that comes back without them gets its jobs
+from here, from their newest checkpoints. A job that waits for a dead Python worker is helped on (`hung.py`). And Redis may lose
+writes that a checkpoint counts as done (a second by its append-only file, more by a failover, all by FLUSHALL): Flink won't
+send them again. So a mark in Redis, written again at each look, says "complete: this run of the server, at this time". A
+server that restarted has another run id, and the mark that survived says up to when its data did; one that was emptied has
+no mark.
+"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import requests
+
+from jobs.cluster.archive import Archives
+from jobs.connect import addresses, flink_rest, kafka_admin, users
+from jobs.connect.redis_pipeline import Connection
+from jobs.errors import LiveshelfError, ServiceError
+from jobs.flow import submissions
+from jobs.flow.submissions import Submitted
+from jobs.operate import rebuild
+from jobs.operate.hung import Hung
+
+LOOK_EVERY_S = 0.5
+MARK = "liveshelf:complete"  # holds "<run id> <epoch seconds>"
+NO_RUN = "-"  # while a repair is on its way
+# One script, because the server may restart, or someone empty it, between any two commands.
+LOOK = """
+local info = redis.call('INFO', 'server')
+local run = string.match(info, 'run_id:(%x+)')
+local mark = redis.call('GET', KEYS[1]) or ''
+if string.sub(mark, 1, #run) == run then redis.call('SET', KEYS[1], run .. ' ' .. ARGV[1]) end
+return {run, mark, string.match(info, 'uptime_in_seconds:(%d+)')}
+"""
+DONE = """
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], run .. ' ' .. ARGV[2])
+return 1
+"""
+REPAIR_PATIENCE_S = 60.0
+
+
+class Keeper:
+    """Looks again and again; what it finds lost it starts or writes again."""
+
+    def __init__(self, state_dir: Path, rest_url: str) -> None:
+        self._state_dir, self._rest_url = state_dir, rest_url
+        self._hung = Hung(state_dir, rest_url)
+        self._archives = Archives(state_dir)
+
+    def look(self) -> None:
+        """One look at the jobs and at Redis; raises nothing: what doesn't answer now may the next time."""
+        wanted = submissions.noted(self._state_dir)
+        try:
+            if wanted and self.resume(wanted) == 0:
+                for done in (self._hung.mend(wanted), self._archives.look()):
+                    if done:
+                        _say(done)
+                self.repair(wanted)
+        except (LiveshelfError, requests.RequestException, OSError) as error:
+            _say(f"will try again: {error}")
+            time.sleep(2)
+
+    def resume(self, wanted: list[Submitted]) -> int:
+        """Start the jobs that the JobManager doesn't know, from their newest checkpoints; how many there were."""
+        states = {job["jid"]: job["state"] for job in flink_rest.ask(self._rest_url, "/jobs/overview")["jobs"]}
+        for each in wanted:
+            if states.get(each.job_id) in flink_rest.ENDED:  # by someone's will: not ours to start
+                submissions.forget(self._state_dir, each.job)
+        lost = [each for each in wanted if each.job_id not in states]
+        with ThreadPoolExecutor(2) as beside:
+            list(beside.map(self._start, lost))
+        return len(lost)
+
+    def repair(self, wanted: list[Submitted]) -> bool:
+        """Bring back what Redis has lost since it was complete; whether there was reason to."""
+        look = self._redis(wanted[0], patience_s=0.1)
+        try:
+            (found,) = look.exchange([("EVAL", LOOK, 1, MARK, _now())])
+        except ServiceError:
+            return False  # it is away: the jobs wait, and so do we
+        finally:
+            look.close()
+        if isinstance(found, Exception):
+            raise ServiceError(
+                f"Redis refuses to say whether it is complete: {found}", "allow INFO, GET and SET in scripts"
+            )
+        run_id, mark, uptime_s = (part.decode() for part in found)
+        if mark.startswith(run_id):
+            return False
+        self._rebuild(wanted, run_id, float(mark.split(" ")[1]) if mark else 0.0, time.time() - float(uptime_s))
+        return True
+
+    def _rebuild(self, wanted: list[Submitted], run_id: str, before_s: float, since_s: float) -> None:
+        started_s, begun = time.monotonic(), f"{NO_RUN} {before_s:.3f}"
+        connection = self._redis(wanted[0], REPAIR_PATIENCE_S)
+        try:
+            connection.exchange([("SET", MARK, begun)])
+            for each in sorted(wanted, key=lambda each: each.job != "rankings"):  # lists are back in seconds
+                if each.job == "rankings":
+                    count = rebuild.lists(
+                        submissions.config(self._state_dir, "rankings"), connection, int(before_s * 1000)
+                    )
+                    _say(f"Redis is another or an emptied one: {count} lists written again")
+                    continue
+                (mark,) = connection.exchange([("GET", submissions.BEGUN + each.job)])
+                kept = mark == submissions.begun_mark(run_id, each.at_s).encode()
+                if not submissions.writes_again(self._state_dir, each, before_s, since_s, kept):
+                    again = rebuild.features(self._state_dir, self._rest_url, each, before_s)
+                    _say(f"features are written again from {again.restored_from or 'the beginning'}")
+            connection.exchange([("EVAL", DONE, 1, MARK, begun, _now())])
+        finally:
+            connection.close()
+        _say(f"repaired in {time.monotonic() - started_s:.1f} s")
+
+    def _redis(self, each: Submitted, patience_s: float) -> Connection:
+        """As admin where there are users: a job may neither ask for the server's run nor set the mark."""
+        return Connection(
+            addresses.as_user(submissions.config(self._state_dir, each.job).redis_url, users.ADMIN), patience_s
+        )
+
+    def _start(self, each: Submitted) -> None:
+        """From its newest checkpoint that can be read; raises the last `ServiceError` if it can't be started at all."""
+        started_s, failed = time.monotonic(), ServiceError(f"{each.job} has nowhere to start from")
+        for start in submissions.starts(self._state_dir, each):
+            try:
+                submissions.start_again(self._state_dir, each, start)
+            except ServiceError as error:
+                flink_rest.ask(self._rest_url, "/overview")  # raises if it is the JobManager that can't
+                _say(f"{each.job} can't go on from {start or 'the beginning'}: {error.what}")
+                failed = error
+                continue
+            self._tell_gap(each)
+            took_s = time.monotonic() - started_s
+            return _say(
+                f"the JobManager had lost {each.job}: it goes on from {start or 'the beginning'}, {took_s:.1f} s"
+            )
+        raise failed
+
+    def _tell_gap(self, each: Submitted) -> None:
+        """A shop without lists is worse than one with a gap, so the job runs; but nobody shall have to find out."""
+        config = submissions.config(self._state_dir, each.job)
+        kafka = addresses.as_user(config.kafka_bootstrap, users.CLI)
+        gaps = kafka_admin.deleted_unread(kafka, users.GROUPS[each.job], config.events_topic)
+        if gaps:
+            _say(
+                f"EVENTS LOST: {config.events_topic} had deleted them before {each.job} read them: {kafka_admin.told(gaps)}"
+            )
+
+
+def _now() -> str:
+    return f"{time.time():.3f}"
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {what}", flush=True)
+
+
+def keep(state_dir: Path, rest_url: str) -> None:
+    """Look until the process is ended."""
+    keeper = Keeper(state_dir, rest_url)
+    while True:
+        keeper.look()
+        time.sleep(LOOK_EVERY_S)
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,99 @@
+"""Redis is a view: its lists come back from the topic `rankings`, its features from a replay of the events.
+
+A list or a row is written unless the same or a newer one is there, so a rebuild may run beside the jobs, and twice.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import requests
+from kafka import KafkaConsumer, TopicPartition
+
+from jobs.connect import addresses, consent_topic, flink_rest, users
+from jobs.connect.redis_pipeline import Command, Connection, Script
+from jobs.errors import DataError
+from jobs.flow import submissions
+from jobs.flow.submissions import Config, Submitted
+from jobs.rankings.publish import ShelfValue
+
+# As in `publish.py`, but an equal version stays: the job may have published it again and not yet logged it.
+SCRIPT = Script("""
+if redis.call('GETRANGE', KEYS[1], 12, 31) >= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
+return 1
+""")
+BATCH = 500
+
+
+class Logged(ShelfValue):
+    """A list in the log: its visitor and channel, the place of the event that it answers, and the value in Redis."""
+
+    visitor_id: str
+    channel: str
+    partition: int
+    offset: int
+
+
+def lists(config: Config, connection: Connection, since_ms: int = 0) -> int:
+    """Write the lists that were logged since `since_ms` (append time); how many were missing or old in Redis."""
+    restored, calls = 0, _calls(config, since_ms)
+    while batch := list(islice(calls, BATCH)):
+        restored += sum(1 for reply in connection.run(SCRIPT, batch) if reply == 1)
+    return restored
+
+
+def _calls(config: Config, since_ms: int) -> Iterator[Command]:
+    encode = msgspec.json.Encoder().encode
+    # The log keeps lists of visitors who withdrew or were erased since, until its retention ends: they stay away.
+    consents = consent_topic.read(
+        addresses.as_user(config.kafka_bootstrap, users.CLI), config.consent_topic, config.consent
+    )
+    for value in _log(config, since_ms):
+        try:
+            logged = msgspec.json.decode(value, type=Logged)
+        except msgspec.DecodeError as error:
+            raise DataError(
+                f"{config.rankings_topic} holds what isn't a list: {error}", "check rankings_topic"
+            ) from error
+        place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
+        if logged.channel == config.channel and consents.verdict(*place) == "counts":
+            shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
+            key = f"shelf:{{{logged.visitor_id}}}:{config.channel}"
+            yield key, logged.version, encode(shelf), logged.event_time_ms + config.list_ttl_s * 1000
+
+
+def _log(config: Config, since_ms: int) -> Iterator[bytes]:
+    """The log's values from `since_ms` to its present end; one without a value was erased."""
+    reader = addresses.kafka_python(addresses.as_user(config.kafka_bootstrap, users.CLI))
+    consumer = KafkaConsumer(**reader, enable_auto_commit=False, group_id=None)
+    try:
+        found = consumer.partitions_for_topic(config.rankings_topic) or ()
+        partitions = [TopicPartition(config.rankings_topic, each) for each in sorted(found)]
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        starts = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)) if since_ms else {}
+        for each in partitions:
+            if since_ms:
+                consumer.seek(each, starts[each].offset if starts[each] else ends[each])
+            else:
+                consumer.seek_to_beginning(each)
+        while any(consumer.position(each) < ends[each] for each in partitions):
+            for records in consumer.poll(timeout_ms=1000).values():
+                yield from (record.value for record in records if record.value is not None)
+    finally:
+        consumer.close()
+
+
+def features(state_dir: Path, rest_url: str, each: Submitted, before_s: float = 0) -> Submitted:
+    """Restart the features job so that it writes again what it has written since `before_s` (epoch), or all.
+
+    It goes back to the newest retained checkpoint of that age, or to the topic's beginning. Raises `ServiceError`.
+    """
+    start = submissions.start_before(state_dir, each, before_s)
+    with suppress(requests.HTTPError):  # it has ended, or nobody knows it
+        flink_rest.cancel(rest_url, each.job_id)
+        flink_rest.wait_gone(rest_url, each.job_id)
+    return submissions.start_again(state_dir, each, start)

@@ -1,0 +1,108 @@
+"""A visitor's list for a person's eyes: names, ages, and the events that it came from."""
+
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from jobs.cluster.runtime import Runtime
+from jobs.connect import addresses
+from jobs.connect.kafka_admin import end_offsets
+from jobs.connect.kafka_read import read_slice
+from jobs.contract.events import Event, Refusal, parse
+from jobs.errors import ModelError
+from jobs.sdk.reader import Shelf, ShelfReader
+from jobs.settings import Settings
+from models.serving.registry import serving_folder
+
+HISTORY_EVENTS = 50  # what the rankings job looks at
+# A list names the record that it answers; the visitor's earlier ones are looked for in so many records before it.
+LOOK_BACK = 100_000
+
+
+@dataclass(frozen=True)
+class Item:
+    """A place in the list."""
+
+    item_id: str
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A list, and the session's events that it came from (empty where Kafka doesn't run or has them no more)."""
+
+    visitor_id: str
+    state: str
+    model: str | None
+    age_s: float | None
+    event_age_s: float | None
+    fallback: str | None
+    list_id: str | None
+    items: list[Item]
+    events: list[Event]
+
+
+def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
+    """The visitor's list in Redis with what is known about it."""
+    reader = ShelfReader(addresses.redis_client(running.redis_url), settings.channel, settings.list_stale_s)
+    try:
+        shelf = reader.get(visitor)
+    finally:
+        reader.close()
+    names = _names(settings) if shelf.items else {}
+    items = [Item(item, names.get(item, ""), score) for item, score in zip(shelf.items, shelf.scores, strict=True)]
+    events = _events(settings, running.kafka_bootstrap, shelf) if shelf.list_id and running.kafka_bootstrap else []
+    return Shown(
+        visitor, shelf.state, shelf.model, shelf.age_s, shelf.event_age_s, shelf.fallback, shelf.list_id, items, events
+    )
+
+
+def text(shown: Shown) -> str:
+    """The same as lines."""
+    if shown.state == "absent":
+        return f"{shown.visitor_id}: no list. No event lately, or the rankings job doesn't run (liveshelf status)"
+    head = f"{shown.visitor_id}: {shown.state}" + (f" ({shown.fallback})" if shown.fallback else "")
+    ages = f"computed {_age(shown.age_s)} ago, newest event {_age(shown.event_age_s)} ago"
+    lines = [f"{head}, {ages}, model {shown.model}, list {shown.list_id}", ""]
+    for place, item in enumerate(shown.items, 1):
+        lines.append(f"{place:3}. {item.name or item.item_id:44} {item.score:9.3f}")
+    lines += ["", f"from {len(shown.events)} events:"] if shown.events else []
+    for event in shown.events:
+        lines.append(f"  {_moment(event['event_time_ms'])}  {event['event_type']:16} {event.get('item_id', '')}")
+    return "\n".join(lines)
+
+
+def _names(settings: Settings) -> dict[str, str]:
+    """Names from the bundle's vocabulary, without loading the model."""
+    file = serving_folder(settings.model_dir) / "vocabulary.json"
+    try:
+        return msgspec.json.decode(file.read_bytes())["names"]
+    except OSError as error:
+        raise ModelError(f"{file} can't be read ({error.strerror})", "set LIVESHELF_MODEL_DIR") from error
+
+
+def _events(settings: Settings, bootstrap: str, shelf: Shelf) -> list[Event]:
+    """The session's events up to the one that the list answers, by event time."""
+    partition, offset = map(int, shelf.list_id.split("-"))
+    ends = end_offsets(bootstrap, settings.events_topic)
+    since = ends | {partition: min(max(0, offset - LOOK_BACK), ends.get(partition, 0))}
+    key = shelf.visitor_id.encode()
+    records = read_slice(bootstrap, settings.events_topic, since).records
+    arrived = [parse(each.value, each.timestamp_ms) for each in records if each.key == key and each.offset <= offset]
+    taken = [each for each in arrived if not isinstance(each, Refusal)][-HISTORY_EVENTS:]
+    once = {event["event_id"]: event for event in reversed(taken)}  # of a repeated id the first stays
+    return sorted(reversed(once.values()), key=lambda event: event["event_time_ms"])[-shelf.session_events :]
+
+
+def _age(seconds: float | None) -> str:
+    seconds = seconds or 0.0
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _moment(time_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time_ms / 1000))

@@ -1,1 +1,0 @@
-"""Real events into Kafka: sets and files become contract events, get harder to digest, and are produced at a pace."""

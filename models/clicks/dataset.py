@@ -1,0 +1,220 @@
+"""The committed click sets as sessions, and sessions as the arrays that the model reads."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jobs.errors import DataError
+from models.serving.bundle import CONTEXT_FEATURES
+
+EVENT_TYPES = ["view", "search", "add_to_cart", "remove_from_cart", "purchase", "rating", "click"]
+
+# A session keeps its last 50 events. In eshop 136 of 24,026 sessions are longer (the longest has 195), and a padded
+# batch costs as much as its longest row.
+MAX_EVENTS = 50
+
+ESHOP_CATEGORIES = {1: "trousers", 2: "skirt", 3: "blouse", 4: "sale item"}
+ESHOP_COLOURS = {
+    1: "beige",
+    2: "black",
+    3: "blue",
+    4: "brown",
+    5: "burgundy",
+    6: "gray",
+    7: "green",
+    8: "navy blue",
+    9: "of many colors",
+    10: "olive",
+    11: "pink",
+    12: "red",
+    13: "violet",
+    14: "white",
+}
+# Clicks of eshop carry a day and their order, no clock. The replay spreads them evenly, about 20 minutes apart.
+ESHOP_GAP_S = 1200.0
+
+
+class Event(NamedTuple):
+    """One thing a visitor did; `time_s` is event time in seconds since 1970.
+
+    `context` holds the values of CONTEXT_FEATURES at that time, or nothing where they aren't known.
+    """
+
+    item: str
+    type: str
+    time_s: float
+    context: tuple[float, ...] = ()
+
+
+Session = list[Event]  # in event-time order
+Encoded = Sequence[Sequence[int]]  # sessions of items 1..N, oldest first (see `Encoder.numbers`)
+
+
+class Parts(NamedTuple):
+    """A set, cut by time: choose on `fit` and `validate`, ship what `ship` taught, look at `test` once.
+
+    `fingerprint` is the sha256 of the file that `ship` came from.
+    """
+
+    fit: list[Session]
+    validate: list[Session]
+    ship: list[Session]
+    test: list[Session]
+    names: dict[str, str]
+    fingerprint: str
+
+
+class Batch(NamedTuple):
+    """Model inputs of B sessions, left-aligned and padded with 0 at the right to T events."""
+
+    items: np.ndarray  # int64 [B, T], 1..n_items
+    types: np.ndarray  # int64 [B, T], index into the event types + 1
+    gaps: np.ndarray  # float32 [B, T], log1p(seconds since the event before), 0 for the first
+    lengths: np.ndarray  # int64 [B]
+
+
+def pad(sessions: list[Session], item_index: dict[str, int], type_index: dict[str, int]) -> Batch:
+    """Sessions as padded arrays: unknown items are dropped, then the last `MAX_EVENTS` events are kept.
+
+    A gap is measured to the event before it that was kept, so an unknown item changes nothing. A session without a
+    known item gets length 1 and item 0: its scores mean nothing and the caller must not use them.
+    """
+    kept = [[event for event in session if event.item in item_index][-MAX_EVENTS:] for session in sessions]
+    lengths = np.array([max(1, len(events)) for events in kept], dtype=np.int64)
+    shape = (len(kept), int(lengths.max(initial=1)))
+    items, types, gaps = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+    for row, events in enumerate(kept):
+        if events:
+            items[row, : len(events)] = [item_index[event.item] for event in events]
+            types[row, : len(events)] = [type_index.get(event.type, 0) for event in events]
+            gaps[row, 1 : len(events)] = np.log1p(np.maximum(0, np.diff([event.time_s for event in events])))
+    return Batch(items, types, gaps, lengths)
+
+
+def context_at(events: Sequence[Event]) -> np.ndarray:
+    """float32 [E, C]: the features' values at each event, 0 where they aren't known, as in serving."""
+    unknown = (0.0,) * len(CONTEXT_FEATURES)
+    return np.array([event.context or unknown for event in events], np.float32).reshape(-1, len(CONTEXT_FEATURES))
+
+
+def pad_context(sessions: list[Session], item_index: dict[str, int], events: int) -> np.ndarray:
+    """float32 [B, T, C]: `context_at` for the events that `pad` keeps, T being `events`."""
+    context = np.zeros((len(sessions), events, len(CONTEXT_FEATURES)), np.float32)
+    for row, session in enumerate(sessions):
+        if any(event.context for event in session[:1]):  # a file has them for all events or for none
+            kept = [event for event in session if event.item in item_index][-MAX_EVENTS:]
+            context[row, : len(kept)] = context_at(kept)
+    return context
+
+
+def read(dataset: str, path: Path) -> Parts:
+    """`eshop` from its one csv.gz, or `serenade` from the folder with train, valid and test.
+
+    Raises DataError if a file is missing or isn't this set.
+    """
+    readers = {"eshop": read_eshop, "serenade": read_serenade}
+    if dataset not in readers:
+        raise DataError(f"dataset is {dataset!r}", f"use one of {sorted(readers)}")
+    return readers[dataset](path)
+
+
+def read_eshop(path: Path) -> Parts:
+    """April to June to fit, July to validate, April to July to ship, August to test (UCI e-shop clothing 2008)."""
+    table = _read_table(path, ",", ["month", "session_id", "page2_clothing_model", "order"])
+    table = table.sort_values(["session_id", "order"], kind="stable")
+    day_s = pd.to_datetime(table[["year", "month", "day"]]).astype("datetime64[s]").astype("int64")
+    table = table.assign(item=table["page2_clothing_model"], time_s=day_s + ESHOP_GAP_S * (table["order"] - 1))
+    by_month = {int(month): _sessions(rows, "session_id") for month, rows in table.groupby("month")}
+    fit = by_month[4] + by_month[5] + by_month[6]
+    return Parts(fit, by_month[7], fit + by_month[7], by_month[8], _eshop_names(table), fingerprint(path))
+
+
+def read_serenade(folder: Path) -> Parts:
+    """The three files as bol.com published them; the shipped model learns from `train` alone, as VMIS-kNN did."""
+    parts = []
+    for name in ("train", "valid", "test"):
+        table = _read_table(folder / f"{name}.tsv.gz", "\t", ["SessionId", "ItemId", "Time"])
+        table = table.sort_values(["SessionId", "Time"], kind="stable")  # valid and test run backwards in time
+        table = table.assign(item=table["ItemId"].astype(str), time_s=table["Time"])
+        parts.append(_sessions(table, "SessionId"))
+    train, valid, test = parts
+    names = {event.item: f"item {event.item}" for session in train for event in session}
+    return Parts(train, valid, train, test, names, fingerprint(folder / "train.tsv.gz"))
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of the file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def clicks_by_item(sessions: Iterable[Session], before: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Clicks of each item, with those of `before`, most first; equally frequent items by id: a fixed order."""
+    counts = Counter(before or {})
+    counts.update(event.item for session in sessions for event in session)
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def kept(sessions: list[Session], min_session: int, min_item_support: int) -> list[Session]:
+    """Without the clicks on items that have fewer than `min_item_support`, then without sessions of fewer clicks.
+
+    In that order and once, so that an item may end below its support. Raises DataError if nothing is left to teach with.
+    """
+    if min_session <= 1 and min_item_support <= 1:
+        return sessions
+    clicks = Counter(event.item for session in sessions for event in session)
+    supported = ([event for event in session if clicks[event.item] >= min_item_support] for session in sessions)
+    left = [session for session in supported if len(session) >= max(1, min_session)]
+    if not any(len(session) > 1 for session in left):
+        raise DataError(
+            f"of {len(sessions):,} sessions none has {max(2, min_session)} clicks on items that were clicked "
+            f"{min_item_support} times",
+            "lower --min-session or --min-item-support",
+        )
+    return left
+
+
+class Encoder:
+    """Sessions as the model's numbers, for one vocabulary: item 1 is the most frequent one."""
+
+    def __init__(self, sessions: Iterable[Session], before: Mapping[str, int] | None = None) -> None:
+        self.clicks = clicks_by_item(sessions, before)
+        self.items = list(self.clicks)
+        self.index = {item: number for number, item in enumerate(self.items, start=1)}
+
+    def numbers(self, sessions: list[Session]) -> list[list[int]]:
+        """Each session's known items in 1..N, oldest first."""
+        return [[self.index[event.item] for event in session if event.item in self.index] for session in sessions]
+
+
+def _read_table(path: Path, separator: str, columns: list[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} is missing", "pass --data with the place of the set (see models/README.md)")
+    table = pd.read_csv(path, sep=separator)
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]!r}; it has {list(table.columns)}", "check --dataset")
+    return table
+
+
+def _sessions(table: pd.DataFrame, key: str) -> list[Session]:
+    """Every event is a `view`: both sets record product pages only."""
+    sessions: dict[object, Session] = {}
+    for session_id, item, time_s in zip(table[key], table["item"], table["time_s"], strict=True):
+        sessions.setdefault(session_id, []).append(Event(item, "view", float(time_s)))
+    return sorted(sessions.values(), key=lambda session: session[0].time_s)
+
+
+def _eshop_names(table: pd.DataFrame) -> dict[str, str]:
+    """`blouse A13, navy blue, $28`, from each item's most frequent category, colour and price."""
+    columns = ["page1_main_category", "colour", "price"]
+    usual = table.groupby("item")[columns].agg(lambda values: values.mode().iloc[0])
+    return {
+        str(item): f"{ESHOP_CATEGORIES[category]} {item}, {ESHOP_COLOURS[colour]}, ${price}"
+        for item, category, colour, price in usual.itertuples()
+    }

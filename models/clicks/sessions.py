@@ -1,0 +1,242 @@
+"""Files of clicks → sessions in time order, and files of questions; a bad line is named by its number.
+
+| file                          | what a line is                                                                        |
+|-------------------------------|---------------------------------------------------------------------------------------|
+| text (any other name)         | a session: item ids with blanks between, oldest first; sessions in time order         |
+| `.tsv`                        | a click: `SessionId ItemId Time` under a header, in any order, Time in seconds        |
+| `.jsonl`, `.parquet`          | an event of the contract; a visitor's pause of over 30 minutes starts a session.      |
+|                               | Parquet may also hold the features' values at the event, as Feast's training sets do  |
+| prefixes (`read_prefixes`)    | a question: items seen, oldest first, a tab, the item that came next                  |
+| lists (`read_lists`)          | a ranked list made elsewhere: item ids, best first                                    |
+
+Each may be gzipped (`.gz`). Ids are kept as text, whatever they look like.
+"""
+
+import gzip
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from jobs.errors import DataError
+from models.clicks.dataset import Event, Session
+from models.serving.bundle import CONTEXT_FEATURES
+
+SESSION_GAP_S = 1800.0
+DEFAULT_TYPE = "view"
+EVENT_COLUMNS = ("visitor_id", "event_type", "event_time_ms", "item_id")
+
+
+class Question(NamedTuple):
+    """The events up to now, and the item that came next."""
+
+    prefix: Session
+    target: str
+
+
+class ClickEvent(msgspec.Struct):
+    """What training needs of an event of the contract."""
+
+    visitor_id: str
+    event_type: str
+    event_time_ms: int
+    item_id: str | None = None
+
+
+def read_sessions(path: Path) -> list[Session]:
+    """The sessions in `path`, oldest first, single clicks included.
+
+    Raises DataError with the line for what can't be read, and for a file without a session.
+    """
+    name = path.name.removesuffix(".gz")
+    readers: dict[str, Callable[[Path], list[Session]]] = {
+        ".tsv": _from_tsv,
+        ".jsonl": _from_jsonl,
+        ".parquet": _from_parquet,
+    }
+    sessions = readers.get(Path(name).suffix, _from_text)(path)
+    if not sessions:
+        raise DataError(f"{path} holds no session", "give a file with at least one click")
+    return sessions
+
+
+def read_prefixes(path: Path) -> list[Question]:
+    """The questions in `path`: `item item item<TAB>target` a line."""
+    questions = []
+    for number, line in _lines(path):
+        prefix, tab, target = line.rstrip("\r\n").partition("\t")
+        if not tab or not prefix.split() or len(target.split()) != 1:
+            raise DataError(f"{path}, line {number}: {_short(line)} isn't `item item …<TAB>target`", "mend the line")
+        questions.append(Question(_clicks(prefix.split()), target.strip()))
+    if not questions:
+        raise DataError(f"{path} holds no question", "write `item item …<TAB>target` a line")
+    return questions
+
+
+def read_lists(path: Path) -> list[list[str]]:
+    """The ranked lists in `path`; an empty line is an empty list."""
+    lists = []
+    for number, line in _lines(path):
+        ids = line.split()
+        if len(set(ids)) != len(ids):
+            twice = next(each for each in ids if ids.count(each) > 1)
+            raise DataError(f"{path}, line {number} lists {twice!r} twice", "list each item once")
+        lists.append(ids)
+    return lists
+
+
+def questions_of(sessions: Iterable[Session]) -> list[Question]:
+    """n - 1 questions of a session with n events."""
+    return [Question(session[:end], session[end].item) for session in sessions for end in range(1, len(session))]
+
+
+def _clicks(ids: Iterable[str]) -> Session:
+    """Events of which only the order is known: no time passes between them."""
+    return [Event(item, DEFAULT_TYPE, 0.0) for item in ids]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Each line with its number from 1; DataError for what isn't there, isn't gzip or isn't UTF-8."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield number, line.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line {number}: {error.reason} at byte {error.start}", "save it as UTF-8") from error
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} can't be read after line {number} ({reason})", "give a file that is there") from error
+
+
+def _short(line: str) -> str:
+    text = line.rstrip("\r\n")
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def _from_text(path: Path) -> list[Session]:
+    sessions = []
+    for number, line in _lines(path):
+        if "\t" in line.strip():
+            raise DataError(
+                f"{path}, line {number}: {_short(line)} has a tab; a session is item ids with blanks between",
+                "name a table of clicks .tsv; a file of prefixes and targets belongs to `liveshelf evaluate`",
+            )
+        if "\0" in line:
+            raise DataError(f"{path}, line {number} holds a null byte", "give a text file")
+        if ids := line.split():
+            sessions.append(_clicks(ids))
+    return sessions
+
+
+def _from_tsv(path: Path) -> list[Session]:
+    lines = _lines(path)
+    header = next(lines, (0, ""))[1].rstrip("\r\n").split("\t")
+    places = {name: header.index(name) for name in ("SessionId", "ItemId", "Time") if name in header}
+    if len(places) < 3:
+        raise DataError(f"{path}, line 1 is {header}", "begin with a header that names SessionId, ItemId and Time")
+    clicks: dict[str, list[Event]] = {}
+    for number, line in lines:
+        values = line.rstrip("\r\n").split("\t")
+        try:
+            session, item, time_s = (values[places[name]].strip() for name in ("SessionId", "ItemId", "Time"))
+            event = Event(item, DEFAULT_TYPE, _finite(time_s))
+        except (IndexError, ValueError) as error:
+            raise DataError(
+                f"{path}, line {number}: {_short(line)} isn't a click", "give a session, an item and a time in seconds"
+            ) from error
+        if not item or not session:
+            raise DataError(f"{path}, line {number}: {_short(line)} has no session or no item", "mend the line")
+        clicks.setdefault(session, []).append(event)
+    return _in_time_order(clicks.values())
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _from_jsonl(path: Path) -> list[Session]:
+    decoder = msgspec.json.Decoder(ClickEvent)
+    events = []
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            events.append((decoder.decode(line), ()))
+        except msgspec.DecodeError as error:
+            raise DataError(f"{path}, line {number}: {error}", "give one event of the contract a line") from error
+    return _sessionize(events)
+
+
+def _from_parquet(path: Path) -> list[Session]:
+    try:
+        there = pq.read_schema(path).names
+        features = [_column(feature, there) for feature in CONTEXT_FEATURES]
+        table = pd.read_parquet(path, columns=[*EVENT_COLUMNS, *filter(None, features)])
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} can't be read as events: {error}", f"give columns {', '.join(EVENT_COLUMNS)}"
+        ) from error
+    events = table[list(EVENT_COLUMNS)]
+    rows = events.astype(object).where(events.notna(), None).itertuples(index=False, name=None)
+    made = []
+    for number, (row, context) in enumerate(zip(rows, _contexts(path, table, features), strict=True), start=1):
+        try:
+            made.append((msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent), context))
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}, row {number}: {error}", "give one event of the contract a row") from error
+    return _sessionize(made)
+
+
+def _column(feature: str, there: list[str]) -> str | None:
+    """The column of `view:feature`, which Feast names `view__feature`; None if there is none."""
+    return next((name for name in (feature, feature.replace(":", "__")) if name in there), None)
+
+
+def _contexts(path: Path, table: pd.DataFrame, features: list[str | None]) -> list[tuple[float, ...]]:
+    """Each row's values of CONTEXT_FEATURES, 0 for missing ones; nothing where the table has none of the features."""
+    if not any(features):
+        return [()] * len(table)
+    values = np.zeros((len(table), len(features)), np.float32)
+    for place, name in enumerate(features):
+        if name is not None:
+            try:
+                values[:, place] = pd.to_numeric(table[name]).fillna(0)
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{path}, column {name}: {error}", "the model's features are numbers") from error
+    return list(map(tuple, values.tolist()))
+
+
+def _sessionize(events: Iterable[tuple[ClickEvent, tuple[float, ...]]]) -> list[Session]:
+    """As the rankings job cuts them: by visitor, in event time, at pauses of more than 30 minutes; events with items."""
+    by_visitor: dict[str, Session] = {}
+    for event, context in events:
+        if event.item_id:
+            made = Event(event.item_id, event.event_type, event.event_time_ms / 1000, context)
+            by_visitor.setdefault(event.visitor_id, []).append(made)
+    return _in_time_order(part for clicks in by_visitor.values() for part in cut(clicks, SESSION_GAP_S))
+
+
+def cut(events: Iterable[Event], gap_s: float) -> Iterator[Session]:
+    """One visitor's events, in any order, as sessions: a pause of more than `gap_s` ends one."""
+    ordered = sorted(events, key=lambda event: event.time_s)
+    begin = 0
+    for place in range(1, len(ordered)):
+        if ordered[place].time_s - ordered[place - 1].time_s > gap_s:
+            yield ordered[begin:place]
+            begin = place
+    yield ordered[begin:]
+
+
+def _in_time_order(sessions: Iterable[Session]) -> list[Session]:
+    """Each by its times, equal ones as they came; sessions by their last event, which is when they were known."""
+    ordered = [sorted(session, key=lambda event: event.time_s) for session in sessions]
+    return sorted(ordered, key=lambda session: session[-1].time_s)

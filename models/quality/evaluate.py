@@ -1,0 +1,159 @@
+"""Quality of ranked lists: recall, MRR and nDCG with intervals, coverage, popularity, and the same by slices.
+
+The protocol of GRU4Rec's evaluation: every prefix of every session is a question, every item of the catalogue a
+candidate, items seen in the session aren't filtered, an item that training never saw counts as a miss, and ties are
+conservative: a target stands behind every item with the same score.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models.clicks.dataset import EVENT_TYPES, context_at, pad
+from models.clicks.sessions import Question
+from models.quality.baselines import Recommender
+
+Score = Callable[..., tuple[np.ndarray, np.ndarray]]  # items, types, gaps, lengths, context, k → scores, listed items
+
+CUTOFFS = (5, 10, 20)
+LISTED = 100  # more than the largest cutoff, so that a tie that runs over it is seen
+BATCH_ROWS = 256
+NORMAL_95 = 1.96
+TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
+LENGTHS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 1 << 30))  # of a prefix
+# By the target's place among the items in order of popularity.
+FREQUENCIES = (("head 10 %", 0.0, 0.1), ("middle 40 %", 0.1, 0.5), ("tail 50 %", 0.5, 1.0))
+
+
+class Answers(NamedTuple):
+    """What was listed for Q questions: the target's rank (inf: not listed), float [Q], and the first 20, int64 [Q, 20].
+
+    Lists are padded with 0.
+    """
+
+    ranks: np.ndarray
+    listed: np.ndarray
+
+
+def target_ranks(scores: np.ndarray, listed: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Rank of each target from 1, [B]; inf where it isn't listed. Ties are conservative.
+
+    `scores` and `listed` are [B, K] in any order. K has to exceed the cutoff or be the whole catalogue: a tie that
+    runs over the end of the list is counted only as far as the list goes.
+    """
+    at_target = listed == targets[:, None]  # [B, K]
+    target_scores = np.where(at_target, scores, -np.inf).max(axis=1)  # [B]
+    ranks = (scores >= target_scores[:, None]).sum(axis=1).astype(float)
+    return np.where(at_target.any(axis=1) & (targets > 0), ranks, np.inf)
+
+
+def metrics(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
+    """recall, MRR and nDCG at each cutoff as fractions; one target a question, so nDCG is the mean of 1/log2(1 + rank)."""
+    found: dict[str, float] = {}
+    for cutoff in cutoffs:
+        hit = ranks <= cutoff
+        found[f"recall@{cutoff}"] = float(hit.mean()) if len(ranks) else 0.0
+        found[f"mrr@{cutoff}"] = float(np.where(hit, 1 / ranks, 0).mean()) if len(ranks) else 0.0
+        found[f"ndcg@{cutoff}"] = float(np.where(hit, 1 / np.log2(1 + ranks), 0).mean()) if len(ranks) else 0.0
+    return found
+
+
+def intervals(ranks: np.ndarray, cutoff: int = 20) -> dict[str, list[float]]:
+    """95 % intervals of recall and MRR, from their standard errors; questions of one session are taken as independent."""
+    if len(ranks) < 2:
+        return {}
+    values = {
+        f"recall@{cutoff}": (ranks <= cutoff).astype(float),
+        f"mrr@{cutoff}": np.where(ranks <= cutoff, 1 / ranks, 0),
+    }
+    found = {}
+    for name, each in values.items():
+        half = NORMAL_95 * each.std(ddof=1) / len(each) ** 0.5
+        found[name] = [float(each.mean() - half), float(each.mean() + half)]
+    return found
+
+
+def answers_of_model(score: Score, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+    """Ask a model; a prefix without a known item has no answer, and counts as a miss for everyone alike."""
+    order = sorted(range(len(questions)), key=lambda row: len(questions[row].prefix))  # batches pad little
+    ranks, listed = answers = _misses(len(questions))
+    for start in range(0, len(order), BATCH_ROWS):
+        rows = np.array(order[start : start + BATCH_ROWS])
+        batch = pad([questions[row].prefix for row in rows], item_index, TYPE_INDEX)
+        context = context_at([questions[row].prefix[-1] for row in rows])
+        known = batch.items[:, 0] > 0
+        if not known.any():
+            continue
+        batch, rows, context = type(batch)(*(part[known] for part in batch)), rows[known], context[known]
+        scores, items = score(*batch, context, k=LISTED)
+        ranks[rows] = target_ranks(scores, items, _targets(questions, rows, item_index))
+        first = items[:, : listed.shape[1]]
+        listed[rows[:, None], np.arange(first.shape[1])] = first
+    return answers
+
+
+def answers_of_baseline(baseline: Recommender, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+    """Ask a baseline, one question at a time."""
+    ranks, listed = answers = _misses(len(questions))
+    for row, question in enumerate(questions):
+        session = [item_index[event.item] for event in question.prefix if event.item in item_index]
+        if session:
+            scores, items = baseline.list(session)
+            if not len(items):
+                continue
+            ranks[row] = target_ranks(scores[None], items[None], _targets(questions, [row], item_index))[0]
+            best = items[np.argsort(-scores, kind="stable")[: listed.shape[1]]]
+            listed[row, : len(best)] = best
+    return answers
+
+
+def answers_of_lists(
+    lists: Sequence[Sequence[str]], questions: Sequence[Question], item_index: dict[str, int]
+) -> Answers:
+    """Ranks in lists made elsewhere, which have no ties; `lists` and `questions` are parallel."""
+    ranks, listed = answers = _misses(len(questions))
+    for row, (ids, question) in enumerate(zip(lists, questions, strict=True)):
+        if question.target in ids:
+            ranks[row] = list(ids).index(question.target) + 1
+        first = [item_index.get(item, 0) for item in ids[: listed.shape[1]]]
+        listed[row, : len(first)] = first
+    return answers
+
+
+def report(answers: Answers, questions: Sequence[Question], item_index: dict[str, int]) -> dict:
+    """Everything that is told of one scorer. `item_index` numbers the items from 1 in order of popularity."""
+    targets = _targets(questions, range(len(questions)), item_index)
+    lengths = np.array([len(question.prefix) for question in questions])
+    share = targets / max(len(item_index), 1)
+    shown = answers.listed[answers.listed > 0]
+    return {
+        **metrics(answers.ranks),
+        "pairs": len(questions),
+        "intervals": intervals(answers.ranks),
+        "coverage@20": len(np.unique(shown)) / max(len(item_index), 1),
+        # 0: the most popular item of training, 1: the rarest. Lists far below the targets favour what is popular.
+        "mean_popularity_rank": {
+            "listed": float(shown.mean() / len(item_index)) if len(shown) else None,
+            "targets": float(share[targets > 0].mean()) if (targets > 0).any() else None,
+        },
+        "by_length": {name: _slice(answers.ranks[(lengths >= low) & (lengths <= high)]) for name, low, high in LENGTHS},
+        "by_frequency": {
+            name: _slice(answers.ranks[(targets > 0) & (share > low) & (share <= high)])
+            for name, low, high in FREQUENCIES
+        }
+        | {"never seen": _slice(answers.ranks[targets == 0])},
+    }
+
+
+def _slice(ranks: np.ndarray) -> dict[str, float]:
+    return {**metrics(ranks, (20,)), "pairs": len(ranks)}
+
+
+def _misses(count: int) -> Answers:
+    """Nothing listed for any question: to be filled in."""
+    return Answers(np.full(count, np.inf), np.zeros((count, max(CUTOFFS)), np.int64))
+
+
+def _targets(questions: Sequence[Question], rows: Sequence[int], item_index: dict[str, int]) -> np.ndarray:
+    return np.array([item_index.get(questions[row].target, 0) for row in rows])

@@ -1,0 +1,1 @@
+"""Recorded trainings, their pictures, and how the packaged bundles were made."""

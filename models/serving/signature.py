@@ -1,0 +1,87 @@
+"""Who made a bundle: an Ed25519 signature of its manifest, which holds the sha256 of the bundle's other files.
+
+Keys are PEM files, as `openssl genpkey -algorithm ed25519` writes them, or `liveshelf models key`.
+"""
+
+import os
+from pathlib import Path
+
+from jobs.errors import ModelError, SettingsError
+
+SIGNATURE = "manifest.sig"  # 64 bytes
+HOW = "liveshelf models sign BUNDLE --key FILE, by somebody with the private key"
+
+
+def new_key(file: Path) -> Path:
+    """Write a private key, readable by its owner only, and beside it the public one, whose path is returned.
+
+    Raises SettingsError if one of the files is there: a key that is lost signs nothing any more.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key, public = Ed25519PrivateKey.generate(), file.with_name(f"{file.name}.pub")
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    contents = {
+        file: key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain),
+        public: key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo),
+    }
+    for path, mode in ((file, 0o600), (public, 0o644)):
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as opened:
+                opened.write(contents[path])
+        except FileExistsError as error:
+            raise SettingsError(f"{path} is there already", "name another file") from error
+    return public
+
+
+def read_public_key(file: Path | None) -> str:
+    """The PEM text of the setting `model_public_key`, "" for none. Raises SettingsError if it isn't such a key."""
+    if file is None:
+        return ""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"model_public_key {file} can't be read: {error}", "name a key's .pub file") from error
+    _public(text)
+    return text
+
+
+def sign(folder: Path, key_file: Path) -> None:
+    """Write the signature of the bundle in `folder`. Raises SettingsError for a file that is no private key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(key_file.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"{key_file} isn't a private key: {error}", "liveshelf models key FILE makes one"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingsError(f"{key_file} isn't an Ed25519 key", "liveshelf models key FILE makes one")
+    (folder / SIGNATURE).write_bytes(key.sign((folder / "manifest.json").read_bytes()))
+
+
+def check(file: Path, manifest: bytes, signature: bytes, public_key: str) -> None:
+    """Raises ModelError unless `signature` is that of `manifest` by the key's owner."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        _public(public_key).verify(signature, manifest)
+    except InvalidSignature as error:
+        raise ModelError(f"{file} isn't signed with the key of model_public_key", HOW) from error
+
+
+def _public(text: str):  # its class is cryptography's, which is imported only where keys are used
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SettingsError(f"model_public_key isn't a public key: {error}", "name a key's .pub file") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise SettingsError("model_public_key isn't an Ed25519 key", "liveshelf models key FILE makes one")
+    return key

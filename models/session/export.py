@@ -1,0 +1,123 @@
+"""A trained model as a bundle: one ONNX file, its vocabulary, and a manifest that a worker can check."""
+
+import copy
+import io
+import warnings
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+
+from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, fingerprint
+from models.serving.bundle import CONTEXT_FEATURES, INPUTS, OUTPUTS
+from models.session.gru import SessionGRU
+from models.session.head import ALL_SCORES, Product, with_list
+
+# 17 has everything the graph uses (GRU-14, Gemm-13, TopK-11); runtimes since 2022 read it.
+OPSET = 17
+POPULAR_ITEMS = 200
+GOLDEN_K = 100
+
+
+def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
+    """Write the graph with free `batch` and `time` dimensions and all weights inside; `product`: see head.with_list.
+
+    The TorchScript exporter on purpose: it maps nn.GRU to ONNX's GRU operator and needs no onnxscript. Its warning
+    about batch sizes is about the initial state, which the traced graph builds from the input's shape.
+    """
+    example = {
+        "items": torch.ones(2, 3, dtype=torch.int64),
+        "types": torch.ones(2, 3, dtype=torch.int64),
+        "gaps": torch.ones(2, 3),
+        "lengths": torch.tensor([3, 2]),
+        "context": torch.zeros(2, len(CONTEXT_FEATURES)),
+    }
+    free = {
+        name: {axis: dimension for axis, dimension in enumerate(INPUTS[name][1]) if dimension in ("batch", "time")}
+        for name in example
+    }
+    traced = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            copy.deepcopy(model).freeze(),
+            tuple(example.values()),
+            traced,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(example),
+            output_names=[ALL_SCORES],
+            dynamic_axes=free | {ALL_SCORES: {0: "batch"}},
+        )
+    onnx.save(with_list(onnx.load_from_string(traced.getvalue()), product), file)
+
+
+def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) -> None:
+    """`clicks` by item are in order already (see dataset.clicks_by_item)."""
+    items = list(clicks)
+    vocabulary = {
+        "items": items,
+        "clicks": list(clicks.values()),
+        "event_types": EVENT_TYPES,
+        "names": names,
+        "popular": items[:POPULAR_ITEMS],
+    }
+    file.write_bytes(msgspec.json.encode(vocabulary))
+
+
+def write_manifest(
+    folder: Path,
+    model: SessionGRU,
+    name: str,
+    product: Product,
+    batch: Batch,
+    training: dict,
+    metrics: dict[str, dict[str, float]],
+) -> None:
+    """Describe the files in `folder`; `batch` becomes the golden case, with torch's outputs, not ONNX's."""
+    golden_inputs = golden_case(batch)
+    k = min(GOLDEN_K, model.item.shape[0])
+    scores, items = torch_list(model, *golden_inputs.values(), k=k)
+    sizes = {"C": len(CONTEXT_FEATURES)}
+
+    def tensors(contract: dict[str, tuple[str, list[str]]]) -> list[dict]:
+        return [
+            {"name": tensor, "type": kind, "shape": [sizes.get(dimension, dimension) for dimension in shape]}
+            for tensor, (kind, shape) in contract.items()
+        ]
+
+    manifest = {
+        "format": 1,
+        "name": name,
+        "files": {file: fingerprint(folder / file) for file in ("model.onnx", "vocabulary.json")},
+        "inputs": tensors(INPUTS),
+        "outputs": tensors(OUTPUTS),
+        "n_items": model.item.shape[0],
+        "product": product,
+        "max_events": MAX_EVENTS,
+        "context_features": CONTEXT_FEATURES,
+        "training": training,
+        "metrics": metrics,
+        "golden": {
+            "inputs": {key: array.tolist() for key, array in golden_inputs.items()} | {"k": [k]},
+            "outputs": {key: value.tolist() for key, value in zip(OUTPUTS, (scores, items), strict=True)},
+        },
+    }
+    (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def golden_case(batch: Batch) -> dict[str, np.ndarray]:
+    """The batch by input name; every second row has context values, so that this input is exercised too."""
+    context = np.zeros((len(batch.items), len(CONTEXT_FEATURES)), np.float32)
+    context[::2] = [3, 2400, 4350, 5]  # 3 views in 40 minutes, 43.50 on average, 5 views in the hour
+    return {**batch._asdict(), "context": context}
+
+
+def torch_list(model: SessionGRU, *arrays: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The model's answer as `Bundle.score` gives it, without ONNX."""
+    with torch.no_grad():
+        tensors = (torch.from_numpy(each).to(model.item.device) for each in arrays)
+        scores, columns = model.eval()(*tensors).topk(k)
+    return scores.cpu().numpy(), columns.cpu().numpy() + 1

@@ -1,0 +1,75 @@
+"""What went with each item in training, as sparse rows that the graph adds to the scores.
+
+A network is good at what sessions have in common, a count at the pairs that are a shop's own. Shapes: N items,
+M kept followers of an item.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from models.clicks.dataset import Encoded
+
+REACH = 8  # clicks apart at most
+FADE = 0.5  # each click apart counts half as much
+BACKWARD = 0.5  # what came before an item says half as much about what comes after it
+KEPT = 60  # followers of an item
+
+
+class Followers(NamedTuple):
+    """The strongest followers of each item, best first; row i is item i, row 0 is empty."""
+
+    columns: np.ndarray  # int64 [N + 1, M], item - 1
+    weights: np.ndarray  # float32 [N + 1, M], 0 where an item has fewer
+
+
+def learn(sessions: Encoded, n_items: int, share: float, kept: int = KEPT) -> Followers:
+    """The strongest followers in sessions of items 1..N, oldest first (see `weigh`)."""
+    return strongest(weigh(sessions, n_items, share), kept)
+
+
+def weigh(sessions: Encoded, n_items: int, share: float) -> sparse.csr_array:
+    """[N, N]: how strongly the column's item follows the row's; two views of the same counts, added.
+
+    `share` times the share of an item's clicks that led to another one, nearer ones counting more; and counts in both
+    directions, divided by the root of both items' clicks, which favours rare companions.
+    """
+    clicks = np.maximum(np.bincount(_flat(sessions), minlength=n_items + 1)[1:], 1).astype(np.float32)
+    forward = _counts(sessions, n_items)
+    led_to = sparse.diags_array(share / clicks) @ forward
+    root = sparse.diags_array(clicks**-0.5)
+    companions = root @ (forward + BACKWARD * forward.T) @ root
+    return sparse.csr_array(led_to + companions)
+
+
+def _flat(sessions: Encoded) -> np.ndarray:
+    return np.fromiter((item for session in sessions for item in session), np.int64)
+
+
+def _counts(sessions: Encoded, n_items: int) -> sparse.csr_array:
+    """[N, N]: how often the column's item came up to REACH clicks after the row's, each by FADE ** (distance - 1)."""
+    flat = _flat(sessions) - 1
+    ends = np.cumsum([len(session) for session in sessions])
+    left = np.repeat(ends, [len(session) for session in sessions]) - np.arange(len(flat))  # clicks left, itself too
+    counts = sparse.csr_array((n_items, n_items), dtype=np.float32)
+    for distance in range(1, REACH + 1):
+        rows = np.flatnonzero(left > distance)
+        weights = np.full(len(rows), FADE ** (distance - 1), np.float32)
+        pairs = (weights, (flat[rows], flat[rows + distance]))
+        counts = counts + sparse.csr_array(sparse.coo_array(pairs, shape=(n_items, n_items)))
+    return counts
+
+
+def strongest(scores: sparse.csr_array, kept: int = KEPT) -> Followers:
+    """The `kept` best columns of each row."""
+    n_items = scores.shape[0]
+    kept = min(kept, n_items)
+    columns = np.zeros((n_items + 1, kept), np.int64)
+    weights = np.zeros((n_items + 1, kept), np.float32)
+    for row in range(n_items):
+        begin, end = scores.indptr[row], scores.indptr[row + 1]
+        best = begin + np.argsort(-scores.data[begin:end], kind="stable")[:kept]
+        columns[row + 1, : len(best)] = scores.indices[best]
+        weights[row + 1, : len(best)] = scores.data[best]
+    return Followers(columns, weights)

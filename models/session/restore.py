@@ -1,0 +1,90 @@
+"""A bundle back as a torch model, so that learning goes on from the one file that serves. Needs onnx and torch.
+
+Gates lie in another order in ONNX (update, reset, new) than in torch (reset, update, new).
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from scipy import sparse
+
+from jobs.errors import ModelError
+from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
+from models.session.gru import ItemMemory, SessionGRU
+from models.session.head import ITEM_MATRIX
+from models.session.memory import Followers
+
+
+class Restored(NamedTuple):
+    """What a bundle knows. `clicks` of each item in the model's order."""
+
+    version: str
+    model: SessionGRU
+    clicks: dict[str, int]
+    names: dict[str, str]
+    manifest: Manifest
+
+
+def restore(folder: Path) -> Restored:
+    """The model in a bundle's graph; its scores are the bundle's.
+
+    Raises ModelError if the bundle is refused, or is one that can't be learned on from.
+    """
+    bundle = load_bundle(folder)
+    vocabulary = msgspec.json.decode((folder / "vocabulary.json").read_bytes(), type=Vocabulary)
+    if "clicks" not in vocabulary:
+        raise ModelError(f"{folder / 'vocabulary.json'} has no clicks: it is older than learning on", REBUILD)
+    model = _model(folder / "model.onnx", len(bundle.context_features))
+    clicks = dict(zip(vocabulary["items"], vocabulary["clicks"], strict=True))
+    return Restored(bundle.version, model, clicks, bundle.names, bundle.manifest)
+
+
+def follower_scores(memory: ItemMemory) -> sparse.csr_array:
+    """[N, N]: the memory's rows as `memory.weigh` gives them, times its strength."""
+    columns, weights = memory.columns.numpy(), memory.weights.numpy()
+    rows = np.repeat(np.arange(len(columns) - 1), columns.shape[1])
+    shape = (len(columns) - 1, len(columns) - 1)
+    return sparse.csr_array(sparse.coo_array((weights[1:].ravel(), (rows, columns[1:].ravel())), shape=shape))
+
+
+def _model(file: Path, n_context: int) -> SessionGRU:
+    graph = onnx.load(file).graph
+    tensors = {
+        tensor.name: numpy_helper.to_array(tensor).copy() for tensor in graph.initializer
+    }  # torch wants to write
+    (gru,) = [node for node in graph.node if node.op_type == "GRU"]
+    context = [
+        node.input[1] for node in graph.node if node.op_type == "MatMul" and node.name.startswith("/context_effect")
+    ]
+    if ITEM_MATRIX not in tensors or len(context) != 1:
+        raise ModelError(f"{file} isn't a graph of this version of liveshelf", REBUILD)
+    weights, recurrent, biases = (tensors[name][0] for name in gru.input[1:4])
+    items, hidden = tensors[ITEM_MATRIX].shape
+    model = SessionGRU(items, len(tensors["type_effect.weight"]) - 1, n_context, hidden, 0.0)
+    state = {
+        "item": tensors[ITEM_MATRIX],
+        "bias": tensors["bias"],
+        "gap_effect": tensors["gap_effect"],
+        "type_effect.weight": tensors["type_effect.weight"],
+        "context_effect.weight": tensors[context[0]].T,
+        "gru.weight_ih_l0": _reset_first(weights),
+        "gru.weight_hh_l0": _reset_first(recurrent),
+        "gru.bias_ih_l0": _reset_first(biases[: 3 * hidden]),
+        "gru.bias_hh_l0": _reset_first(biases[3 * hidden :]),
+    }
+    model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
+    if "memory.columns" in tensors:
+        followers = Followers(tensors["memory.columns"].astype(np.int64), tensors["memory.weights"])
+        model.memory = ItemMemory(followers, 1.0, float(tensors["memory.decay"][1]), tensors["memory.repeats"])
+    return model.eval()
+
+
+def _reset_first(gates: np.ndarray) -> np.ndarray:
+    """[3 * H, ...] of update, reset, new → reset, update, new."""
+    update, reset, new = np.split(gates, 3)
+    return np.concatenate([reset, update, new])
