@@ -95,12 +95,12 @@ def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
     cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     # With "=": one id in 64 begins with a dash, and would be taken for an option.
     tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(properties.resolve())]
-    users = [f"--add-scram=SCRAM-SHA-512=[{user}]" for user in _users(secrets)] if secrets else []
+    scram = [f"--add-scram=SCRAM-SHA-512=[{user}]" for user in _users(secrets)] if secrets else []
     # Passwords in a file for Java to read: every user of the machine may read a command line.
     arguments = folder / "format.arguments"
     arguments.touch(mode=0o600)
     java_binary, *rest = _java(folder)
-    arguments.write_text("\n".join(f'"{each}"' for each in (*rest, "-XX:-UsePerfData", *tool, *users)))
+    arguments.write_text("\n".join(f'"{each}"' for each in (*rest, "-XX:-UsePerfData", *tool, *scram)))
     try:
         done = subprocess.run([java_binary, f"@{arguments.resolve()}"], capture_output=True, text=True, check=False)
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, get_args
 
 import redis
 
-from jobs.connect import consent_topic
+from jobs.connect import addresses, consent_topic
 from jobs.connect.kafka_read import read_slice
 from jobs.contract import consent
 from jobs.errors import DefinitionError
@@ -40,7 +40,7 @@ class Checked:
     """What is verified: a topic's slice from `since` on, the definitions, the models and the stores."""
 
     settings: Settings
-    addresses: Addresses
+    runtime: Addresses
     topic: str
     since: Mapping[int, int] | None
     store: "FeatureStore"
@@ -52,7 +52,7 @@ class Checked:
 
 def verify(
     settings: Settings,
-    addresses: Addresses,
+    runtime: Addresses,
     *,
     topic: str = "",
     since: Mapping[int, int] | None = None,
@@ -75,12 +75,12 @@ def verify(
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
     versions = Versions(settings.model_dir, read_public_key(settings.model_public_key))
-    with addresses.redis_client(addresses.redis_url) as client:
+    with addresses.redis_client(runtime.redis_url) as client:
         topic = topic or settings.events_topic
-        checked = Checked(settings, addresses, topic, since, store, views, versions, client, Sample(sample))
+        checked = Checked(settings, runtime, topic, since, store, views, versions, client, Sample(sample))
         deadline_s = time.monotonic() + wait_s
         while True:
-            wait_caught_up(addresses.kafka_bootstrap, topic, deadline_s)
+            wait_caught_up(runtime.kafka_bootstrap, topic, deadline_s)
             report = verify_once(checked)
             if report.ok or time.monotonic() + PAUSE_S > deadline_s:
                 return report
@@ -98,7 +98,7 @@ def open_store(settings: Settings) -> "FeatureStore":
 def verify_once(checked: Checked) -> Report:
     """One look at everything, as it stands now."""
     started_s, report = time.monotonic(), Report()
-    settings, bootstrap = checked.settings, checked.addresses.kafka_bootstrap
+    settings, bootstrap = checked.settings, checked.runtime.kafka_bootstrap
     events = read_slice(bootstrap, checked.topic, checked.since)
     consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
     dead = conservation.letters_for(events, read_slice(bootstrap, settings.dead_topic, must_exist=False))
@@ -179,7 +179,7 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified, cons
     allowed = [each for each in arrived if each.kind != "suppressed" and each.event["visitor_id"] not in denied]
     sessions = lists.current_sessions(allowed, settings.session_gap_s * 1000)
     wanted = lambda key: key is None or checked.sample.holds(key.decode(errors="replace"))  # noqa: E731
-    log = read_slice(checked.addresses.kafka_bootstrap, settings.rankings_topic, must_exist=False, wanted=wanted)
+    log = read_slice(checked.runtime.kafka_bootstrap, settings.rankings_topic, must_exist=False, wanted=wanted)
     gone = {entry.record.position for entry in classified.entries if entry.forgotten or entry.kind == "suppressed"}
     logged = shelf.newest_logged(log.records, settings.channel, gone)
     stored = shelf.read_lists(checked.client, [*sessions, *denied], settings.channel)
