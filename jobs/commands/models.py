@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json
-from jobs.connect import consent_topic
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -160,6 +159,7 @@ def learn(
     with _what_training_needs():
         from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
     from jobs.cluster import runtime
+    from jobs.connect import consent_topic
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
 

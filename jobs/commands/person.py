@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.shared import AsJson, load_settings, note, print_json
-from jobs.connect import consent_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +123,7 @@ def withdraw(visitor: Visitor) -> None:
 def _say(visitor: str, state: "State") -> None:
     import time
 
+    from jobs.connect import consent_topic
     from jobs.contract import consent
 
     with _recorded(f"consent {state}", visitor):
