@@ -13,12 +13,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-env bench lint clean
+.PHONY: help demo test train-env test-env bench lint clean
 
 help:
 	@echo "make demo       start everything, replay real clicks, show what happens, stop everything"
 	@echo "make test       install what tests and training need, run every test"
 	@echo "make train-env  install what training needs (torch, Optuna, MLflow)"
+	@echo "make test-env   install what tests, chaos and bench need"
 	@echo "make bench      measure: jobs, latency, reads, memory (writes bench.json)"
 	@echo "make lint       check the style"
 	@echo "make clean      stop what runs here, remove the environment and all state"
@@ -30,6 +31,8 @@ test: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest
 
 train-env: $(VENV)/.installed-train
+
+test-env: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	@$(BIN)/liveshelf bench --json bench.json

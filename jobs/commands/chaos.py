@@ -42,8 +42,13 @@ def chaos(
 
     from jobs.lab.chaos import soak
     from jobs.lab.chaos.run import acts, run
+    from jobs.operate import extras
 
     settings = load_settings()
+    names = [name.strip() for name in scenario.split(",") if name.strip()]
+    plan = [] if profile == "soak" else acts(profile, names, range(seed, seed + seeds))
+    if plan:
+        extras.require(f"liveshelf chaos --profile {profile}", "hypothesis")  # it makes D5's damaged records
     end_on_signals()
     folder = settings.state_dir / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
@@ -54,7 +59,6 @@ def chaos(
     )
     again = f"liveshelf chaos --profile {profile} --seed {seed} {how}"
     note(f"to repeat it: {again}")
-    names = [name.strip() for name in scenario.split(",") if name.strip()]
 
     def keep(found: dict) -> None:
         if json_file:
@@ -64,7 +68,7 @@ def chaos(
     if profile == "soak":
         result = soak.run(folder, minutes, seed, note, keep)
     else:
-        result = run(folder, acts(profile, names, range(seed, seed + seeds)), note, keep)
+        result = run(folder, plan, note, keep)
     if not json_file:
         print_json(result)
     _refuse_failures(result, again)

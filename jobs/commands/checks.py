@@ -109,7 +109,9 @@ def bench(
     import msgspec
 
     from jobs.lab.bench.run import bench as measure
+    from jobs.operate import extras
 
+    extras.require("liveshelf bench", "confluent_kafka")  # kafka-python would be measured instead of the jobs
     settings = load_settings()
     end_on_signals()
     result = measure(settings, quick)

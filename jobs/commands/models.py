@@ -1,8 +1,7 @@
 """train, evaluate, models: from clicks to a bundle, what it is worth, and which version serves."""
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,16 +43,6 @@ Sessions = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def _what_training_needs() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise SettingsError(
-            f"training needs {error.name}", "make train-env, or pip install 'liveshelf[train]'"
-        ) from error
-
-
 def train(
     sessions: Sessions,
     out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
@@ -89,14 +78,17 @@ def train(
       liveshelf train --from mine-0123456789ab --sessions today.tsv --out next --publish
       LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
     """
+    from jobs.operate import extras
+
+    extras.require("liveshelf train", *extras.TRAINING)
     end_on_signals()
-    with _what_training_needs():
-        from models.clicks.dataset import fingerprint
-        from models.clicks.sessions import read_sessions
-        from models.quality.measure import table
-        from models.runs.tracking import train_recorded
-        from models.session.losses import NAMES
-        from models.session.train import Recipe
+    from models.clicks.dataset import fingerprint
+    from models.clicks.sessions import read_sessions
+    from models.quality.measure import table
+    from models.runs.tracking import train_recorded
+    from models.session.losses import NAMES
+    from models.session.train import Recipe
+
     if loss not in NAMES:
         raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
     clicks, name = read_sessions(sessions), name or out.resolve().name
@@ -156,10 +148,12 @@ def learn(
     """
     import msgspec
 
-    with _what_training_needs():
-        from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
+    from jobs.operate import extras
+
+    extras.require("liveshelf learn", *extras.TRAINING)
     from jobs.cluster import runtime
     from jobs.connect import consent_topic
+    from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
 
@@ -215,12 +209,15 @@ def evaluate(
       liveshelf evaluate --model DIR --prefixes test.tsv --baselines --sessions train.txt.gz
       liveshelf evaluate --lists lists.tsv --prefixes test.tsv
     """
+    from jobs.operate import extras
     from models.quality.measure import measure
 
     if baselines != (sessions is not None):
         raise SettingsError("--baselines and --sessions belong together", "give both, or neither")
     if not (model or lists or baselines):
         raise SettingsError("nothing to evaluate", "give --model, --lists or --baselines with --sessions")
+    if baselines:
+        extras.require("evaluate --baselines", "scipy")
     found = measure(prefixes, model, lists, sessions, note if sys.stderr.isatty() else lambda _: None)
     if not as_json:
         from models.quality.measure import table

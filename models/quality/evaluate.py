@@ -6,13 +6,15 @@ conservative: a target stands behind every item with the same score.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from models.clicks.dataset import EVENT_TYPES, context_at, pad
 from models.clicks.sessions import Question
-from models.quality.baselines import Recommender
+
+if TYPE_CHECKING:
+    from models.quality.baselines import Recommender  # needs scipy
 
 Score = Callable[..., tuple[np.ndarray, np.ndarray]]  # items, types, gaps, lengths, context, k → scores, listed items
 
@@ -93,7 +95,7 @@ def answers_of_model(score: Score, questions: Sequence[Question], item_index: di
     return answers
 
 
-def answers_of_baseline(baseline: Recommender, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+def answers_of_baseline(baseline: "Recommender", questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
     """Ask a baseline, one question at a time."""
     ranks, listed = answers = _misses(len(questions))
     for row, question in enumerate(questions):

@@ -7,7 +7,6 @@ from pathlib import Path
 from jobs.errors import DataError
 from models.clicks.dataset import Encoder, Session
 from models.clicks.sessions import Question, read_lists, read_prefixes, read_sessions
-from models.quality.baselines import BASELINES
 from models.quality.evaluate import Score, answers_of_baseline, answers_of_lists, answers_of_model, report
 from models.serving.bundle import load_bundle
 
@@ -52,6 +51,8 @@ def measure_baselines(
     sessions: list[Session], questions: list[Question], tell: Callable[[str], None]
 ) -> dict[str, dict]:
     """The report of each baseline after learning from `sessions`."""
+    from models.quality.baselines import BASELINES  # needs scipy; lists and models are measured without it
+
     encoder = Encoder(sessions)
     encoded, index = encoder.numbers(sessions), encoder.index
     found = {}

@@ -10,7 +10,6 @@ import numpy as np
 
 from jobs.connect import kafka_send
 from jobs.contract import events
-from jobs.errors import SettingsError
 from jobs.lab.replay.produce import CLOCK_SKEW_MS, FLUSH_MS, SKEW_MARGIN_MS, beat
 
 EVENTS_PER_S = 1_000  # of event time
@@ -130,9 +129,8 @@ def prefix_ends(partition: np.ndarray, count: int) -> dict[int, int]:
 def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partition: np.ndarray, count: int) -> None:
     """Fill a topic with events whose last one happens now, then move time on so that every window is flushed.
 
-    Raises SettingsError without confluent-kafka: at kafka-python's 5,400 events/s this takes minutes.
+    Needs confluent-kafka: at kafka-python's 5,400 events/s this takes minutes.
     """
-    require_confluent()
     first_ms = time.time_ns() // 1_000_000 - count * 1000 // EVENTS_PER_S
     with closing(kafka_send.connect(bootstrap, topic, fast=True)) as sender:
         for number, (event, place) in enumerate(zip(stream, partition.tolist(), strict=True)):
@@ -145,11 +143,3 @@ def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partitio
         )
         beat(sender, beat_ms)
         sender.flush()
-
-
-def require_confluent() -> None:
-    """Raises SettingsError if confluent-kafka, a development dependency, isn't installed."""
-    try:
-        import confluent_kafka  # noqa: F401
-    except ImportError as error:
-        raise SettingsError("the load generator needs confluent-kafka", "pip install 'liveshelf[test]'") from error

@@ -43,7 +43,7 @@ def bench(settings: Settings, quick: bool, progress: Progress = print) -> dict[s
         quick: smaller sizes: under 3 minutes, and less exact.
         progress: told a line at each step.
 
-    Raises SettingsError without confluent-kafka, ServiceError if a service or a job fails, DataError if what was
+    Raises ServiceError if a service or a job fails, DataError if what was
     measured makes no rate.
     """
     sizes, started_s = QUICK if quick else FULL, time.monotonic()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from jobs.cluster import flink, runtime
 from jobs.connect import kafka_admin
-from jobs.lab.bench import clicks, flink_jobs
+from jobs.lab.bench import flink_jobs
 from jobs.operate.submit import Job, create_topics, submission
 from jobs.settings import REPOSITORY, Settings
 
@@ -75,7 +75,6 @@ class Workplace:
 @contextmanager
 def workplace(settings: Settings) -> Iterator[Workplace]:
     """Start a cluster in `state_dir/bench`, stop it at the end, and keep the folder only if something went wrong."""
-    clicks.require_confluent()
     own = settings.model_copy(
         update={
             "state_dir": settings.state_dir / "bench",

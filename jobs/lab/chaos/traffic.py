@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 
 from jobs.connect import addresses, kafka_send
 from jobs.contract.events import Event, Refusal, parse
-from jobs.errors import ServiceError, SettingsError
+from jobs.errors import ServiceError
 from jobs.lab.repeating import repeating
 from jobs.lab.replay import produce, sources
 
@@ -109,12 +109,10 @@ def wrong_clocks(seed: int, block: int, at_ms: int, now_ms: int) -> list[bytes]:
 
 def poison(seed: int, count: int) -> list[bytes]:
     """D5: different byte strings that hypothesis makes: bytes, text, deep JSON, and events with something wrong."""
-    try:
-        from hypothesis import HealthCheck, Phase, given, settings
-        from hypothesis import seed as seeded
-        from hypothesis import strategies as st
-    except ImportError as error:
-        raise SettingsError("D5 needs hypothesis", "pip install -e '.[test]'") from error
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+    from hypothesis import strategies as st
+
     json = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
