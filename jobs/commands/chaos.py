@@ -65,10 +65,7 @@ def chaos(
             document = msgspec.json.encode({"repeat": again} | found, enc_hook=str)
             json_file.write_bytes(msgspec.json.format(document, indent=2))
 
-    if profile == "soak":
-        result = soak.run(folder, minutes, seed, note, keep)
-    else:
-        result = run(folder, plan, note, keep)
+    result = run(folder, plan, note, keep) if plan else soak.run(folder, minutes, seed, note, keep)
     if not json_file:
         print_json(result)
     _refuse_failures(result, again)
