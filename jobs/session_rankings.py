@@ -75,7 +75,7 @@ def _rank_config(config: JobConfig) -> RankConfig:
     return RankConfig(
         model_dir=config.model_dir,
         redis_url=config.redis_url,
-        channel=config.channel,
+        shelf=config.shelf,
         list_ttl_s=config.list_ttl_s,
         list_size=config.list_size,
         model_threads=config.model_threads,

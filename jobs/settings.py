@@ -4,17 +4,23 @@ A setting that names a service of the user's own (`kafka_bootstrap`, `redis_url`
 service is used as it is and never started or stopped by liveshelf.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from jobs.errors import SettingsError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sleep; 0.2 to 0.4 MB of state
 # Into so many groups of keys a job's state is divided from its first checkpoint on. It is what Flink works out for itself, but
 # only up to parallelism 85: above, a job would begin with more, and what it has saved could be restored with no other.
 MAX_PARALLELISM = 128
+
+
+RENAMED = {"channel": "shelf"}  # settings of release 0.1.0, with the name of today
 
 
 class Settings(BaseSettings):
@@ -79,7 +85,7 @@ class Settings(BaseSettings):
     list_size: int = Field(20, ge=1, le=100, description="items in a ranked list")
     list_ttl_s: int = Field(30 * 86400, gt=0, description="expiry of a list, counted from its event time")
     list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")
-    channel: str = "home"
+    shelf: str = Field("home", description="which of a visitor's lists the ranker writes, the end of its Redis key")
     context_service: str = Field("ranker_context", description="feature service whose values the ranker reads")
     bundle_ms: int = Field(3, ge=1, description="python.fn-execution.bundle.time of the rankings job")
     model_threads: int = Field(
@@ -106,6 +112,17 @@ class Settings(BaseSettings):
     collector_key_events_per_s: float = Field(2000, gt=0, description="events that a write key may send")
     collector_address_requests_per_s: float = Field(50, gt=0, description="requests that an address may send")
     collector_max_event_age_s: int = Field(7 * 86400, gt=0, description="how old an event may be that is sent late")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, given: dict[str, object]) -> dict[str, object]:
+        """Raise `SettingsError` for a setting that was renamed: under its old name it would be ignored."""
+        variables = {name.upper() for name in os.environ}
+        for old, new in RENAMED.items():
+            before, now = f"LIVESHELF_{old.upper()}", f"LIVESHELF_{new.upper()}"
+            if old in given or before in variables:
+                raise SettingsError(f"the setting {old} ({before}) is now called {new}", f"set {new} or {now} instead")
+        return given
 
     @classmethod
     def settings_customise_sources(

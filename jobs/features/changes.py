@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
-from jobs.flow import submissions
+from jobs.flow import saved_config, submissions
 from jobs.settings import MAX_WINDOW_EVENTS, Settings
 
 Job = Literal["features", "rankings"]
@@ -170,4 +170,4 @@ def of_settings(job: Job, before: Chosen, now: Chosen) -> list[Change]:
 def kept(state_dir: Path, job: Job) -> Chosen | None:
     """What a job was submitted with last; None where none was submitted from this state folder."""
     path = submissions.config_path(state_dir, job)
-    return msgspec.json.decode(path.read_bytes(), type=Chosen) if path.is_file() else None
+    return saved_config.read(path, Chosen) if path.is_file() else None

@@ -7,6 +7,7 @@ from pyflink.common import Configuration
 
 from jobs.connect import addresses
 from jobs.contract.consent import Mode
+from jobs.flow import saved_config
 from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
 
 
@@ -23,7 +24,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     consent: Mode
     project: str
     model_dir: str
-    channel: str
+    shelf: str
     context_features: list[str]
     session_gap_s: int
     max_clock_skew_s: int
@@ -63,7 +64,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: Path) -> "JobConfig":
-        return msgspec.json.decode(path.read_bytes(), type=cls)
+        return saved_config.read(path, cls)
 
 
 def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0) -> Configuration:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from jobs.errors import ServiceError
+from jobs.flow import saved_config
 
 BEGUN = "liveshelf:begun:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
@@ -42,7 +43,7 @@ class Config(msgspec.Struct):
     redis_url: str
     events_topic: str
     rankings_topic: str
-    channel: str
+    shelf: str
     list_ttl_s: int
     consent_topic: str
     consent: Literal["assumed", "required"]
@@ -78,7 +79,7 @@ def config(state_dir: Path, job: str) -> Config:
     file = config_path(state_dir, job)
     if not file.is_file():
         raise ServiceError(f"no {job} job was submitted from {state_dir}", f"liveshelf submit {job}")
-    return msgspec.json.decode(file.read_bytes(), type=Config)
+    return saved_config.read(file, Config)
 
 
 def checkpoints(state_dir: Path, each: Submitted) -> list[Path]:

@@ -14,6 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from jobs.connect import addresses, consent_topic, flink_rest, users
 from jobs.connect.redis_pipeline import Command, Connection, Script
+from jobs.contract.shelf import read_logged
 from jobs.errors import DataError
 from jobs.flow import submissions
 from jobs.flow.submissions import Config, Submitted
@@ -29,10 +30,10 @@ BATCH = 500
 
 
 class Logged(ShelfValue):
-    """A list in the log: its visitor and channel, the place of the event that it answers, and the value in Redis."""
+    """A list in the log: its visitor and shelf, the place of the event that it answers, and the value in Redis."""
 
     visitor_id: str
-    channel: str
+    shelf: str
     partition: int
     offset: int
 
@@ -53,15 +54,15 @@ def _calls(config: Config, since_ms: int) -> Iterator[Command]:
     )
     for value in _log(config, since_ms):
         try:
-            logged = msgspec.json.decode(value, type=Logged)
+            logged = read_logged(value, Logged)
         except msgspec.DecodeError as error:
             raise DataError(
                 f"{config.rankings_topic} holds what isn't a list: {error}", "check rankings_topic"
             ) from error
         place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
-        if logged.channel == config.channel and consents.verdict(*place) == "counts":
+        if logged.shelf == config.shelf and consents.verdict(*place) == "counts":
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
-            key = f"shelf:{{{logged.visitor_id}}}:{config.channel}"
+            key = f"shelf:{{{logged.visitor_id}}}:{config.shelf}"
             yield key, logged.version, encode(shelf), logged.event_time_ms + config.list_ttl_s * 1000
 
 

@@ -12,6 +12,7 @@ from jobs.connect import consent_topic
 from jobs.connect.kafka_read import Position, read_slice
 from jobs.contract import consent
 from jobs.contract.events import Event, Refusal, parse
+from jobs.contract.shelf import read_logged
 from jobs.person import traces
 from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
@@ -51,7 +52,7 @@ def find(settings: Settings, runtime: Runtime, visitor_id: str) -> Known:
     bootstrap = runtime.kafka_bootstrap
     consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
     events, hidden = _events(settings, bootstrap, consents, visitor_id)
-    reader = ShelfReader(runtime.redis_url, settings.channel)
+    reader = ShelfReader(runtime.redis_url, settings.shelf)
     try:
         shelf = reader.get(visitor_id)
     finally:
@@ -108,7 +109,7 @@ def _features(settings: Settings, visitor_id: str) -> list[dict[str, Any]]:
 
 def _lists(settings: Settings, bootstrap: str, visitor_id: str, hidden: set[Position]) -> list[dict[str, Any]]:
     records = read_slice(bootstrap, settings.rankings_topic, must_exist=False).records
-    logged = [msgspec.json.decode(each.value) for each in records if each.key == visitor_id.encode() and each.value]
+    logged = [read_logged(each.value, dict) for each in records if each.key == visitor_id.encode() and each.value]
     return [each for each in logged if (each["partition"], each["offset"]) not in hidden]
 
 

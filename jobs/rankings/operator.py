@@ -30,7 +30,7 @@ class RankConfig:
 
     model_dir: str
     redis_url: str
-    channel: str
+    shelf: str
     list_ttl_s: int
     list_size: int
     model_threads: int
@@ -40,7 +40,7 @@ class RankConfig:
 
     def __repr__(self) -> str:
         """Without the address, which may hold a password."""
-        return f"RankConfig({Path(self.model_dir).name}, {self.channel!r}, list_size={self.list_size})"
+        return f"RankConfig({Path(self.model_dir).name}, {self.shelf!r}, list_size={self.list_size})"
 
 
 CONTROLS = ("withdrawn", "erased")
@@ -79,7 +79,7 @@ class RankSessions(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         config = self._config
         self._models = ModelSource(Path(config.model_dir), public_key=config.model_public_key)
-        self._publisher = Publisher(config.redis_url, config.channel, config.list_ttl_s)
+        self._publisher = Publisher(config.redis_url, config.shelf, config.list_ttl_s)
         self._metrics = RankingMetrics(function_context.get_metric_group())
         self._gap_ms = config.session_gap_s * 1000
         self._serve(self._models.bundle)
@@ -94,7 +94,7 @@ class RankSessions(ScalarFunction):
         old = [getattr(self, name, None) for name in ("_scorer", "_context")]
         self._scorer = Scorer(bundle, config.list_size, config.model_threads)
         self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
-        self._encoder = Encoder(config.channel, bundle.version, bundle.context_features)
+        self._encoder = Encoder(config.shelf, bundle.version, bundle.context_features)
         for each in old:
             if each is not None:
                 each.close()

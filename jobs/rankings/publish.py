@@ -3,7 +3,7 @@
 A replay writes the same: the version is the partition and the offset of the event that a list answers, so a restarted job,
 or a zombie beside it, puts the same list in its place again or finds a newer one and leaves it. A visitor's events sit in
 one partition, and where a topic grows to a multiple of its partitions, a visitor stays or moves to a higher one (its hash is
-taken modulo their number). A topic that is created anew needs another channel or an emptied Redis.
+taken modulo their number). A topic that is created anew needs another shelf or an emptied Redis.
 """
 
 from collections.abc import Sequence
@@ -131,8 +131,8 @@ class Provenance(msgspec.Struct):
 class Encoder:
     """Publications → JSON, for Redis and for the topic `rankings`."""
 
-    def __init__(self, channel: str, model: str, context_features: Sequence[str]) -> None:
-        self._channel = channel
+    def __init__(self, shelf: str, model: str, context_features: Sequence[str]) -> None:
+        self._shelf = shelf
         self._model = model
         self._context_features = list(context_features)
         self._json = msgspec.json.Encoder()
@@ -154,8 +154,8 @@ class Encoder:
         return self._json.encode(shelf)
 
     def log_record(self, publication: Publication, value: bytes) -> str:
-        """The JSON for the topic `rankings`: visitor and channel, then `value`'s fields, then where they come from."""
-        head = self._json.encode({"visitor_id": publication.visitor_id, "channel": self._channel})
+        """The JSON for the topic `rankings`: visitor and shelf, then `value`'s fields, then where they come from."""
+        head = self._json.encode({"visitor_id": publication.visitor_id, "shelf": self._shelf})
         partition, offset, ranked = publication[1:4]
         tail = self._json.encode(
             Provenance(partition, offset, publication.context, self._context_features, ranked.session_items)
@@ -164,11 +164,11 @@ class Encoder:
 
 
 class Publisher:
-    """Writes lists to `shelf:{visitor_id}:channel`."""
+    """Writes lists to `shelf:{VISITOR}:SHELF`."""
 
-    def __init__(self, redis_url: str, channel: str, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, redis_url: str, shelf: str, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
         self._connection = Connection(redis_url, patience_s)
-        self._channel = channel
+        self._shelf = shelf
         self._ttl_ms = ttl_s * 1000
 
     def publish(self, publications: Sequence[Publication], values: Sequence[bytes]) -> PublishCounts:
@@ -201,7 +201,7 @@ class Publisher:
         self._connection.close()
 
     def _key(self, visitor_id: str) -> str:
-        return f"shelf:{{{visitor_id}}}:{self._channel}"
+        return f"shelf:{{{visitor_id}}}:{self._shelf}"
 
     def _call(self, publication: Publication, value: bytes) -> Command:
         expires_at_ms = publication.session.event_time_ms + self._ttl_ms
@@ -214,7 +214,7 @@ class Publisher:
 
     def _refused(self, error: redis.ResponseError) -> ServiceError:
         """Says the key without the id: what an operator raises stands in Flink's logs."""
-        key = f"shelf:{{…}}:{self._channel}"
+        key = f"shelf:{{…}}:{self._shelf}"
         return ServiceError(
             f"Redis refused to write {key}: {error}",
             "if a key of that form holds something else (SCAN, TYPE), delete it; if Redis is full or read-only, "

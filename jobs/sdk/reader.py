@@ -6,7 +6,7 @@
 
 In any other language it is one GET and one JSON document:
 
-    key    shelf:{VISITOR}:CHANNEL        the braces are part of it (Redis Cluster's hash tag); CHANNEL is "home"
+    key    shelf:{VISITOR}:SHELF        the braces are part of it (Redis Cluster's hash tag); SHELF is "home"
     value  {"version": "00000000000000000042",   Kafka partition and offset, 20 digits; greater is newer
             "items": ["a", "b"],                 best first, at most 20
             "scores": [2.5, 1.25],               parallel to items; all 0.0 in a fallback
@@ -71,19 +71,19 @@ class ShelfReader:
 
     Args:
         source: redis://… or a `redis.Redis` of your own (with or without `decode_responses`).
-        channel: which list of a visitor.
+        shelf: which list of a visitor.
         stale_after_s: age of a personal list from which it is `stale`.
     """
 
-    def __init__(self, source: "str | redis.Redis", channel: str = "home", stale_after_s: float = 1800) -> None:
+    def __init__(self, source: "str | redis.Redis", shelf: str = "home", stale_after_s: float = 1800) -> None:
         self._redis = redis.Redis.from_url(source) if isinstance(source, str) else source
-        self._channel = channel
+        self._shelf = shelf
         self._stale_after_s = stale_after_s
 
     def get(self, visitor_id: str) -> Shelf:
         """The visitor's list as it stands: one GET. Raises ShelfError for a value that isn't a list of liveshelf's,
         and whatever the Redis client raises when the server doesn't answer."""
-        key = shelf_key(visitor_id, self._channel)
+        key = shelf_key(visitor_id, self._shelf)
         try:
             value = self._redis.get(key)
         except redis.ResponseError as error:
@@ -97,14 +97,14 @@ class ShelfReader:
 class AsyncShelfReader:
     """`ShelfReader` for asyncio; `source` may be a `redis.asyncio.Redis`."""
 
-    def __init__(self, source: "str | redis.asyncio.Redis", channel: str = "home", stale_after_s: float = 1800) -> None:
+    def __init__(self, source: "str | redis.asyncio.Redis", shelf: str = "home", stale_after_s: float = 1800) -> None:
         self._redis = redis.asyncio.Redis.from_url(source) if isinstance(source, str) else source
-        self._channel = channel
+        self._shelf = shelf
         self._stale_after_s = stale_after_s
 
     async def get(self, visitor_id: str) -> Shelf:
         """As `ShelfReader.get`."""
-        key = shelf_key(visitor_id, self._channel)
+        key = shelf_key(visitor_id, self._shelf)
         try:
             value = await self._redis.get(key)
         except redis.ResponseError as error:
@@ -115,9 +115,9 @@ class AsyncShelfReader:
         await self._redis.aclose()
 
 
-def shelf_key(visitor_id: str, channel: str) -> str:
+def shelf_key(visitor_id: str, shelf: str) -> str:
     """The braces make a Redis Cluster keep all keys of a visitor on one server."""
-    return f"shelf:{{{visitor_id}}}:{channel}"
+    return f"shelf:{{{visitor_id}}}:{shelf}"
 
 
 def shelf(visitor_id: str, key: str, value: bytes | str | None, stale_after_s: float, now_ms: float) -> Shelf:

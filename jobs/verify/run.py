@@ -181,8 +181,8 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified, cons
     wanted = lambda key: key is None or checked.sample.holds(key.decode(errors="replace"))  # noqa: E731
     log = read_slice(checked.runtime.kafka_bootstrap, settings.rankings_topic, must_exist=False, wanted=wanted)
     gone = {entry.record.position for entry in classified.entries if entry.forgotten or entry.kind == "suppressed"}
-    logged = shelf.newest_logged(log.records, settings.channel, gone)
-    stored = shelf.read_lists(checked.client, [*sessions, *denied], settings.channel)
+    logged = shelf.newest_logged(log.records, settings.shelf, gone)
+    stored = shelf.read_lists(checked.client, [*sessions, *denied], settings.shelf)
     serving = checked.versions.serving
     made_by = {visitor: checked.versions.named(shelf.model_of(stored.get(visitor, b""))) for visitor in sessions}
     now_ms = time.time_ns() // 1_000_000
@@ -204,5 +204,5 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified, cons
         standing = {visitor: session for visitor, session in group.items() if visitor not in expired}
         shelf.compare_lists(report, standing, rankings, stored, model=bundle.version, list_size=settings.list_size)
     shelf.compare_without_consent(report, denied, stored, serving, settings.list_size)
-    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], settings.channel, checked.sample)
+    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], settings.shelf, checked.sample)
     return len(expired)

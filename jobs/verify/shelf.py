@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from jobs.connect.kafka_read import Position, Record
+from jobs.contract.shelf import read_logged
 from jobs.errors import DataError
 from jobs.verify.lists import Ranked, Session, known_events
 from jobs.verify.report import Report
@@ -25,7 +26,7 @@ class LogRecord(msgspec.Struct):
     """What the log says beside the list itself: the event that it answers, and what the model was fed."""
 
     visitor_id: str
-    channel: str
+    shelf: str
     partition: int
     offset: int
     context: list[float]
@@ -33,9 +34,7 @@ class LogRecord(msgspec.Struct):
     session_items: list[str]
 
 
-def newest_logged(
-    records: Iterable[Record], channel: str, forgotten: Collection[Position] = ()
-) -> dict[str, LogRecord]:
+def newest_logged(records: Iterable[Record], shelf: str, forgotten: Collection[Position] = ()) -> dict[str, LogRecord]:
     """Each visitor's log record with the highest partition and offset of its event; of equal ones the last that was logged.
 
     Records that answer events at the places in `forgotten` are left to the topic's retention and not looked at.
@@ -44,7 +43,7 @@ def newest_logged(
     newest: dict[str, LogRecord] = {}
     for record in records:
         try:
-            logged = msgspec.json.decode(record.value or b"", type=LogRecord)
+            logged = read_logged(record.value, LogRecord)
         except msgspec.DecodeError as error:
             place = f"partition {record.partition}, offset {record.offset}"
             what = f"the rankings log holds at {place} what isn't its record: {error}"
@@ -53,22 +52,22 @@ def newest_logged(
             continue
         before = newest.get(logged.visitor_id, logged)
         newer = (logged.partition, logged.offset) >= (before.partition, before.offset)
-        if logged.channel == channel and newer:
+        if logged.shelf == shelf and newer:
             newest[logged.visitor_id] = logged
     return newest
 
 
-def shelf_key(visitor: str, channel: str) -> str:
+def shelf_key(visitor: str, shelf: str) -> str:
     """The Redis key of a visitor's list; the braces are Redis' hash tag."""
-    return f"shelf:{{{visitor}}}:{channel}"
+    return f"shelf:{{{visitor}}}:{shelf}"
 
 
-def read_lists(client: "redis.Redis", visitors: Iterable[str], channel: str) -> dict[str, bytes]:
+def read_lists(client: "redis.Redis", visitors: Iterable[str], shelf: str) -> dict[str, bytes]:
     """The stored values by visitor; who has none isn't in it."""
     ordered, stored = list(visitors), {}
     for begin in range(0, len(ordered), CHUNK):
         chunk = ordered[begin : begin + CHUNK]
-        values = client.mget([shelf_key(visitor, channel) for visitor in chunk])
+        values = client.mget([shelf_key(visitor, shelf) for visitor in chunk])
         stored |= {visitor: value for visitor, value in zip(chunk, values, strict=True) if value is not None}
     return stored
 
@@ -134,14 +133,14 @@ def model_of(value: bytes) -> str:
 
 
 def compare_list_keys(
-    report: Report, client: "redis.Redis", visitors: Iterable[str], channel: str, sample: Sample
+    report: Report, client: "redis.Redis", visitors: Iterable[str], shelf: str, sample: Sample
 ) -> None:
-    """Every list of this channel and of the sample that stands in Redis belongs to a visitor of the slice (SCAN)."""
-    expected = {shelf_key(visitor, channel) for visitor in visitors}
+    """Every list of this shelf and of the sample that stands in Redis belongs to a visitor of the slice (SCAN)."""
+    expected = {shelf_key(visitor, shelf) for visitor in visitors}
     for raw in client.scan_iter(match=b"shelf:*", count=1000):
         key = raw.decode()
-        visitor = key.removeprefix("shelf:{").removesuffix(f"}}:{channel}")
-        if key.endswith(f"}}:{channel}") and sample.holds(visitor):
+        visitor = key.removeprefix("shelf:{").removesuffix(f"}}:{shelf}")
+        if key.endswith(f"}}:{shelf}") and sample.holds(visitor):
             report.compare("keys:shelf", key, key if key in expected else None, key)
 
 

@@ -84,7 +84,7 @@ class Shop:
         return active
 
     def shows(self, active: Active) -> bool:
-        stored = read_lists(self._redis, list(self._latest)[::25], self.scenario.settings.channel)
+        stored = read_lists(self._redis, list(self._latest)[::25], self.scenario.settings.shelf)
         lists = map(msgspec.json.decode, stored.values())
         return any(
             each["model"] == active.version and each["computed_at_ms"] >= active.activated_at_ms for each in lists

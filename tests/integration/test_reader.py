@@ -143,10 +143,10 @@ def test_a_client_of_the_apps_own_serves_too(decode_responses: bool, redis_url: 
         assert ShelfReader(own).get("v1").items == ("a", "b")
 
 
-def test_channels_are_apart_and_the_limit_of_freshness_is_the_readers(redis_url: str, client: redis.Redis) -> None:
+def test_shelves_are_apart_and_the_limit_of_freshness_is_the_readers(redis_url: str, client: redis.Redis) -> None:
     put(client, computed_s_ago=5, event_s_ago=5)
 
-    assert ShelfReader(client, channel="mail").get("v1").state == "absent"
+    assert ShelfReader(client, shelf="mail").get("v1").state == "absent"
     assert ShelfReader(client, stale_after_s=2).get("v1").state == "stale"
 
 
@@ -171,4 +171,4 @@ def test_the_reader_loads_nothing_but_redis_and_the_standard_library() -> None:
 
     loaded = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
 
-    assert loaded.stdout.strip() == "['jobs', 'jobs.rankings', 'jobs.sdk.reader']"
+    assert loaded.stdout.strip() == "['jobs', 'jobs.sdk', 'jobs.sdk.reader']"

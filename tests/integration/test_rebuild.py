@@ -41,9 +41,10 @@ def shelf(offset: int, item: str, event_time_ms: int = NOW_MS) -> dict:
     }
 
 
-def logged(visitor: str, value: dict, channel: str = "home") -> bytes:
+def logged(visitor: str, value: dict, shelf: str = "home") -> bytes:
     origin = {"partition": 0, "offset": 1, "context": [], "context_features": [], "session_items": []}
-    return json.dumps({"visitor_id": visitor, "channel": channel} | value | origin).encode()
+    name = "channel" if visitor == "b" else "shelf"  # the field's name in records of release 0.1.0
+    return json.dumps({"visitor_id": visitor, name: shelf} | value | origin).encode()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             ("a", logged("a", shelf(7, "newest"))),
             ("a", logged("a", shelf(5, "older, by a zombie"))),
             ("b", logged("b", shelf(3, "b"))),
-            ("b", logged("b", shelf(4, "another page"), channel="basket")),
+            ("b", logged("b", shelf(4, "another page"), shelf="basket")),
             ("erased", logged("erased", shelf(1, "of somebody who is forgotten"))),
             ("gone", logged("gone", shelf(9, "expired", NOW_MS - 2 * HOUR_S * 1000))),
         ]
@@ -74,7 +75,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def config(bootstrap: str, redis_url: str) -> Config:
     return Config(
-        kafka_bootstrap=bootstrap, redis_url=redis_url, events_topic="events", rankings_topic="rankings", channel="home",
+        kafka_bootstrap=bootstrap, redis_url=redis_url, events_topic="events", rankings_topic="rankings", shelf="home",
         list_ttl_s=HOUR_S, consent_topic="consent", consent="assumed",
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     kafka_bootstrap: str
     redis_url: str
     topic: str
-    channel: str
+    shelf: str
     items: list[str]
     partitions: int
     history: int  # events in the topic before the first live one
@@ -118,7 +118,7 @@ def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float) -> 
         kafka_bootstrap=place.services.kafka_bootstrap,
         redis_url=place.services.redis_url,
         topic=TOPIC,
-        channel=place.settings.channel,
+        shelf=place.settings.shelf,
         items=place.items,
         partitions=place.settings.topic_partitions,
         history=history,
@@ -152,7 +152,7 @@ def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
     flink_jobs.wait_running(place.rest_url, job)
     offset = clicks.offsets(partition)
     last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
-    keys = [shelf_key(clicks.visitor_id(int(made.visitor[row])), schedule.channel) for row in last]
+    keys = [shelf_key(clicks.visitor_id(int(made.visitor[row])), schedule.shelf) for row in last]
     deadline = time.monotonic() + CATCH_UP_LIMIT_S
     wanted = [version(number, int(offset[row])).encode() for number, row in enumerate(last)]
     while any(place.store.getrange(key, 12, 31) < each for key, each in zip(keys, wanted, strict=True)):
@@ -220,7 +220,7 @@ def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
 
 def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:
     """Percentiles of `ShelfReader.get` for these visitors, one after another."""
-    reader = ShelfReader(place.services.redis_url, place.settings.channel)
+    reader = ShelfReader(place.services.redis_url, place.settings.shelf)
     taken_ms, found = [], 0
     for visitor in visitors:
         started_ns = time.perf_counter_ns()

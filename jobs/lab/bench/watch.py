@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
     made, offset = live_clicks(schedule), live_offsets(schedule)
     keys = {
-        number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.channel) for number in schedule.watched
+        number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.shelf) for number in schedule.watched
     }
     partition = clicks.partitions(made, schedule.partitions)
     wanted = {number: version(int(partition[number]), int(offset[number])).encode() for number in schedule.watched}

@@ -28,9 +28,9 @@ class Fall(NamedTuple):
 class Sampler:
     """Reads lists' and visitors' features' versions at random, 1,000 keys/s, straight from Redis, not through the proxy."""
 
-    def __init__(self, redis_url: str, plan: FeaturePlan, channel: str) -> None:
+    def __init__(self, redis_url: str, plan: FeaturePlan, shelf: str) -> None:
         self._client = redis.Redis.from_url(redis_url, socket_timeout=1, socket_connect_timeout=1)
-        self._project, self._channel = plan.project, channel
+        self._project, self._shelf = plan.project, shelf
         self._fields = [f"_v:{each.key}" for each in plan.operators() if each.entity == "visitor_id"]
         self._visitors: list[str] = []
         self._left: set[str] = set()
@@ -79,7 +79,7 @@ class Sampler:
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for visitor in visitors:
-                    pipeline.getrange(f"shelf:{{{visitor}}}:{self._channel}", *VERSION)
+                    pipeline.getrange(f"shelf:{{{visitor}}}:{self._shelf}", *VERSION)
                     pipeline.hmget(entity_key(self._project, {"visitor_id": visitor}), self._fields)
                 replies = pipeline.execute()
         except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):

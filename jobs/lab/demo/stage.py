@@ -37,12 +37,12 @@ class Stage:
     """`meet` is called just before each click is sent, by whoever sends; `snapshot` may be asked from any thread."""
 
     def __init__(
-        self, redis_url: str, channel: str, visitors: Visitors, watcher: Watcher, when_first: Callable[[], None]
+        self, redis_url: str, shelf: str, visitors: Visitors, watcher: Watcher, when_first: Callable[[], None]
     ) -> None:
         """`when_first` is called once, when the first click has its list, and holds the second click back."""
         self.first_list_at_s: float | None = None  # seconds since 1970
         self._redis = addresses.redis_client(redis_url)
-        self._channel, self._visitors, self._watcher = channel, visitors, watcher
+        self._shelf, self._visitors, self._watcher = shelf, visitors, watcher
         self._when_first = when_first
         self._clicks, self._next_s, self._sent_s = 0, 0.0, deque[float]()
         self._lock = threading.Lock()
@@ -65,7 +65,7 @@ class Stage:
 
     def standing(self, visitor_id: str) -> Standing | None:
         """The visitor's list as it stands in Redis."""
-        value = self._redis.get(shelf_key(visitor_id, self._channel))
+        value = self._redis.get(shelf_key(visitor_id, self._shelf))
         return msgspec.json.decode(value, type=Standing) if value else None
 
     def snapshot(self) -> Snapshot:

@@ -42,11 +42,11 @@ class Watcher:
     `GIVE_UP_S` counts in `missed`.
     """
 
-    def __init__(self, redis_url: str, channel: str) -> None:
+    def __init__(self, redis_url: str, shelf: str) -> None:
         self.samples_ms: list[float] = []
         self.missed = 0
         self._redis = addresses.redis_client(redis_url)
-        self._channel = channel
+        self._shelf = shelf
         self._seen = 0
         self._incoming: deque[Pending] = deque()
         self._leave = threading.Event()
@@ -64,7 +64,7 @@ class Watcher:
     def watch(self, visitor_id: str, event_time_ms: int) -> None:
         self._seen += 1
         if self._seen % SAMPLED_EVERY == 0:
-            self._incoming.append(Pending(shelf_key(visitor_id, self._channel), event_time_ms, time.monotonic()))
+            self._incoming.append(Pending(shelf_key(visitor_id, self._shelf), event_time_ms, time.monotonic()))
 
     def percentiles_ms(self, recent: int | None = None) -> tuple[float, float] | None:
         """p50 and p99 of all samples, or of the last so many; None before the first one."""

@@ -36,7 +36,7 @@ def test_the_log_record_is_the_value_with_where_it_comes_from() -> None:
 
     assert json.loads(ENCODER.log_record(PUBLICATION, value)) == json.loads(value) | {
         "visitor_id": "v1",
-        "channel": "home",
+        "shelf": "home",
         "partition": 2,
         "offset": 41,
         "context": [3.0, 0.5],

@@ -158,10 +158,10 @@ def test_an_absent_list_differs_in_everything():
     assert list_differences(None) == {f"list:{name}": 1 for name in names}
 
 
-def logged(offset: int, context: float = 0.0, channel: str = "home") -> dict:
+def logged(offset: int, context: float = 0.0, shelf: str = "home") -> dict:
     return {
         "visitor_id": "v",
-        "channel": channel,
+        "shelf": shelf,
         "partition": 1,
         "offset": offset,
         "context": [context],
@@ -171,8 +171,14 @@ def logged(offset: int, context: float = 0.0, channel: str = "home") -> dict:
 
 
 def test_the_newest_log_record_answers_the_newest_event_and_of_a_replays_the_last_counts():
-    log = records(logged(42, 1.0), logged(41, 2.0), logged(42, 3.0), logged(99, channel="mail"))
+    log = records(logged(42, 1.0), logged(41, 2.0), logged(42, 3.0), logged(99, shelf="mail"))
     assert newest_logged(log, "home")["v"] == LogRecord("v", "home", 1, 42, [3.0], ["s:x"], ["i1"])
+
+
+def test_a_log_record_of_the_first_release_counts_too():
+    old = {"channel" if name == "shelf" else name: value for name, value in logged(42).items()}
+    assert newest_logged(records(old), "home") == newest_logged(records(logged(42)), "home")
+    assert newest_logged(records(old), "mail") == {}
 
 
 def test_the_log_is_held_against_the_last_event_and_its_items():

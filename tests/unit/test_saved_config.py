@@ -1,0 +1,46 @@
+"""A job is started again from the configuration that its submission saved, also by an older release."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobs.features import changes
+from jobs.flow import submissions
+from jobs.flow.job_config import JobConfig
+from jobs.settings import Settings
+
+OLD = Path(__file__).parents[1] / "fixtures" / "rankings.config.0.1.0.json"
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path) -> Path:
+    """A state folder from which release 0.1.0 submitted the rankings job."""
+    path = submissions.config_path(tmp_path, "rankings")
+    path.parent.mkdir()
+    shutil.copy(OLD, path)
+    return tmp_path
+
+
+def test_the_job_reads_a_configuration_of_release_0_1_0(state_dir: Path) -> None:
+    config = JobConfig.load(submissions.config_path(state_dir, "rankings"))
+    assert (config.shelf, config.list_size, config.session_gap_s, config.model_dir) == (
+        "home", 20, 1800, "/srv/models/eshop",
+    )  # fmt: skip
+
+
+def test_its_keeper_and_the_check_of_settings_read_it_too(state_dir: Path) -> None:
+    config = submissions.config(state_dir, "rankings")
+    assert (config.shelf, config.list_ttl_s, config.rankings_topic) == ("home", 30 * 86_400, "rankings")
+    before = changes.kept(state_dir, "rankings")
+    assert before is not None
+    now = changes.Chosen.of(Settings(session_gap_s=600))
+    told = [str(change) for change in changes.of_settings("rankings", before, now)]
+    assert any("session_gap_s: 1800 became 600" in line for line in told)
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    values = {"project": "p", "context_features": [], "model_public_key": ""}
+    config = JobConfig.of(Settings(shelf="basket"), "k:1", "redis://r", **values)
+    config.save(tmp_path / "jobs" / "config.json")
+    assert JobConfig.load(tmp_path / "jobs" / "config.json") == config
