@@ -1,8 +1,9 @@
-"""`liveshelf`: the command line. Commands live in `jobs/commands/`; what they raise becomes an exit code here.
+"""`liveshelf`: the command line. Commands are in `jobs/commands/`; their errors become exit codes here.
 
-Exit codes: 0 done · 1 something else, or a check that failed · 2 a setting or an argument · 3 a Feast definition ·
-4 Kafka, Redis, Flink or the registry · 5 the model · 6 an input file · 7 `verify` found differences · 130 interrupted.
-Results go to stdout, everything else to stderr. Nothing heavy is imported until a command runs: `--help` must be quick.
+Exit codes: 0 done · 1 something else, or a check that failed · 2 a setting or an argument · 3 a Feast definition · 4
+Kafka, Redis, Flink or the registry · 5 the model · 6 an input file · 7 `verify` found differences · 130 interrupted.
+Results go to stdout, everything else to stderr. Nothing heavy is imported before a command runs: `--help` must be
+quick.
 """
 
 import os
@@ -34,7 +35,7 @@ DEBUG = "LIVESHELF_DEBUG"
 
 
 class Commands(TyperGroup):
-    """The group of all commands: errors that a person can act on are two lines, not a traceback."""
+    """The group of all commands. An error that a person can act on is two lines, not a traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:
         try:

@@ -11,7 +11,7 @@ LiveshelfError (exit code 1)
 
 
 class LiveshelfError(Exception):
-    """Something a person can act on: `what` is wrong, and the `fix`."""
+    """An error that a person can act on: `what` is wrong, and the `fix`."""
 
     exit_code = 1
 

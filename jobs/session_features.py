@@ -23,12 +23,12 @@ GROUP = GROUPS["features"]
 
 
 def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfig) -> StatementSet:
-    """The job: dead letters and late events, then the features.
+    """Return the job's statements: dead letters and late events first, then the features.
 
-    The order is part of the state: operators are named by it (`uid.generation`), so parts that were added come last.
+    The order is part of the state, because operators are named by it (`uid.generation`). So added parts come last.
 
-    A stream that several statements read is fixed once as a DataStream (`_once`): the planner would else prune columns
-    for each reader and then read, parse and deduplicate once a reader.
+    A stream that several statements read becomes a DataStream once (`_once`). Otherwise the planner would prune columns
+    for each reader, and then read, parse and deduplicate once for each of them.
     """
     table_env.execute_sql(source.PARSED)
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION consent_of AS 'liveshelf.ConsentOf' LANGUAGE JAVA")
@@ -55,7 +55,7 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
 
 
 def _letters(table_env: StreamTableEnvironment, config: JobConfig, plan: FeaturePlan) -> StatementSet:
-    """What wasn't taken: refused records and late events, each to its topic, with its reason and its bytes."""
+    """Send refused records and late events to their topics, each with its reason and its bytes."""
     table_env.execute_sql(source.dead_letter_table(config, "dead_letters", config.dead_topic))
     table_env.execute_sql(source.dead_letter_table(config, "late_letters", config.late_topic))
     dead = source.dead_letter_select(config, "refusal", "refusal_field", "refusal IS NOT NULL")
@@ -67,9 +67,9 @@ def _letters(table_env: StreamTableEnvironment, config: JobConfig, plan: Feature
 
 
 def _controls(table_env: StreamTableEnvironment, config: JobConfig) -> None:
-    """What visitors say about their consent, as the view `controls`, which never holds event time back.
+    """Make the view `controls` of consent records. It never holds event time back.
 
-    Its source is idle all the time but for the moment of a record, whatever `idle_timeout_s` says of the events'.
+    Its source counts as idle except at the moment of a record, whatever `idle_timeout_s` says about the events.
     """
     table_env.execute_sql(source.consent_table(config, GROUP))
     idle = WatermarkStrategy.no_watermarks().with_idleness(Duration.of_millis(1))
@@ -79,9 +79,9 @@ def _controls(table_env: StreamTableEnvironment, config: JobConfig) -> None:
 
 
 def _once(table_env: StreamTableEnvironment, name: str, query: str, row_time: str | None = None) -> None:
-    """The query's rows as the view `name`, computed once however many read it.
+    """Make the view `name` of a query's rows, computed once for all its readers.
 
-    `row_time` names the column that is the view's row time; it may lie in the future, and windows hold it back till then.
+    `row_time` names the column that is the view's row time. It may lie in the future; windows wait until then.
     """
     schema = Schema.new_builder()
     if row_time:
@@ -91,7 +91,7 @@ def _once(table_env: StreamTableEnvironment, name: str, query: str, row_time: st
 
 
 def main() -> None:
-    """Entry point of `flink run -py`."""
+    """Run the job; the entry point of `flink run -py`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--plan", type=Path, required=True)
     parser.add_argument("--config", type=Path, required=True)

@@ -1,9 +1,8 @@
-"""The rankings job: topic → each visitor's last 50 events in the JVM → one vectorised hop: GRU, rules, Redis and the log.
+"""The rankings job: topic → each visitor's last 50 events in the JVM → one Python step: GRU, rules, Redis, the log.
 
-What visitors say about their consent comes in beside their events (see `jobs/jvm/Histories.java`).
-
-Works on arrival, not in event time: a list is there at once, and a late event corrects the next one.
-Submitted with `liveshelf submit rankings`, or with the `flink run` line that its `--dry-run` prints.
+Consent records come in beside the events of their visitors (see `Histories.java`). The job works on arrival, not in
+event time: a list is there at once, and a late event corrects the next one. Submitted with `liveshelf submit rankings`,
+or with the `flink run` line that its `--dry-run` prints.
 """
 
 import argparse
@@ -41,7 +40,7 @@ FROM records WHERE event.refusal IS NULL AND event.event_type <> '{events.HEARTB
 
 
 def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
-    """The job's one statement: histories, ranked, into Redis on the way and into the log at the end."""
+    """Return the job's one statement: rank histories, write lists to Redis on the way, and log them at the end."""
     table_env.execute_sql(source.PARSED)
     table_env.execute_sql(source.source_table(config, GROUP, None, config.source_options))
     table_env.execute_sql(source.consent_table(config, GROUP))
@@ -86,7 +85,7 @@ def _rank_config(config: JobConfig) -> RankConfig:
 
 
 def main() -> None:
-    """Entry point of `flink run -py`."""
+    """Run the job; the entry point of `flink run -py`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     config = JobConfig.load(parser.parse_args().config)

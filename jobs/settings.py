@@ -1,7 +1,7 @@
 """Settings: one typed object, read in one place, from `LIVESHELF_*` variables and `liveshelf.toml`.
 
-A setting that names a service of the user's own (`kafka_bootstrap`, `redis_url`, `flink_rest_url`) means that this
-service is used as it is and never started or stopped by liveshelf.
+A setting may name a service of the user's own (`kafka_bootstrap`, `redis_url`, `flink_rest_url`). liveshelf uses such a
+service as it is, and never starts or stops it.
 """
 
 import os
@@ -24,7 +24,7 @@ RENAMED = {"channel": "shelf"}  # settings of release 0.1.0, with the name of to
 
 
 class Settings(BaseSettings):
-    """What a run depends on; units are in the names."""
+    """The settings of a run. Units are in the names."""
 
     model_config = SettingsConfigDict(env_prefix="LIVESHELF_", toml_file="liveshelf.toml", extra="forbid")
 
@@ -133,5 +133,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over variables, variables over the file."""
+        """Order the sources: arguments win over variables, variables over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

@@ -80,7 +80,7 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
         # By default an hour: the tenth fault of an hour would wait half a minute, whatever it has to do with the others.
         "restart-strategy.exponential-delay.reset-backoff-threshold": "10 s",
-        # With true, cancelling a job with a Python operator killed the TaskManager (shared/DESIGN.md).
+        # With true, cancelling a job with a Python operator killed the TaskManager.
         "python.fn-execution.memory.managed": False,
         "python.client.executable": sys.executable,
         "env.java.opts.client": QUICK_START,

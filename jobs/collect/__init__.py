@@ -1,6 +1,6 @@
-"""The collector: events from browsers and servers over HTTP into Kafka, pseudonymous, with consent, acknowledged.
+"""Collect events over HTTP: check them, replace ids by pseudonyms, heed consent, and answer when Kafka has them.
 
-`app` reads top to bottom what a POST goes through: `access` (origin, key, consent) → `rates` → `body` (limits, bytes) →
-`admit` (contract, time, pseudonyms, `enrich`) → `deliver` (Kafka's confirmation). `guard` holds slow clients off,
-`serve` starts and stops it all, `tracker.js` is what pages load.
+`app` reads top to bottom. A POST goes through `access` (origin, key, consent), `rates`, `body` (limits, bytes), `admit`
+(contract, time, pseudonyms, `enrich`) and `deliver` (Kafka's confirmation). `guard` closes slow connections, `serve`
+starts and stops the collector, and `tracker.js` is the script that pages load.
 """

@@ -1,4 +1,4 @@
-"""Who may send, and what the visitor agreed to: origin, write key, consent."""
+"""Decide who may send, and read what the visitor agreed to: origin, write key, consent."""
 
 import hmac
 from collections.abc import Iterable, Mapping
@@ -18,14 +18,17 @@ MIN_KEY_LENGTH = 16
 
 
 class WriteKeys:
-    """Keys that may write events and nothing else; a browser's is public, and tells shops and pages apart."""
+    """Hold the keys that may write events and nothing else. A browser's key is public: it only tells pages apart."""
 
     def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
         self._keys = [(name, key.encode()) for name, key in keys]
 
     @classmethod
     def read(cls, path: Path | None) -> "WriteKeys":
-        """From a file of lines `name key`; raises SettingsError if there is none or a key is too short to be guess-proof."""
+        """Read a file of lines `name key`.
+
+        Raises SettingsError if there is no file, or a key is so short that it could be guessed.
+        """
         if path is None:
             raise SettingsError("the collector has no write keys", FIX)
         keys = key_file.read(path, SETTING, FIX)
@@ -35,7 +38,7 @@ class WriteKeys:
         return cls(keys)
 
     def name_of(self, given: str) -> str:
-        """The name of a key; raises RequestRefusedError (401). Takes the same time whichever key is given."""
+        """Return the name of a key; raises RequestRefusedError (401). Takes the same time for every key."""
         encoded = given.encode()
         matches = [name for name, key in self._keys if hmac.compare_digest(key, encoded)]
         if not matches:
@@ -44,7 +47,7 @@ class WriteKeys:
 
 
 def origins(listed: str) -> list[str]:
-    """The allowed origins of a comma-separated list; raises SettingsError for what is none, `*` among them."""
+    """Return the origins of a comma-separated list; raises SettingsError for anything else, `*` included."""
     found = [origin.strip() for origin in listed.split(",") if origin.strip()]
     for origin in found:
         scheme, _, host = origin.partition("://")
@@ -55,15 +58,15 @@ def origins(listed: str) -> list[str]:
 
 
 def check_origin(origin: str | None, allowed: list[str]) -> None:
-    """Raises RequestRefusedError (403) for a browser's request from elsewhere; servers send no origin."""
+    """Raise RequestRefusedError (403) for a browser's request from elsewhere. Servers send no origin."""
     if origin is not None and origin not in allowed:
         raise RequestRefusedError(403, "origin")
 
 
 def consent(headers: Mapping[str, str], query: Mapping[str, str]) -> Consent:
-    """What the request says of its visitors' consent; a browser's Global Privacy Control signal is a denial.
+    """Return what the request says about consent. A browser's Global Privacy Control signal is a denial.
 
-    sendBeacon sends no headers of one's own, so the query may say it too. https://www.w3.org/TR/gpc/
+    sendBeacon can't send headers of its own, so the query may carry the consent. https://www.w3.org/TR/gpc/
     """
     if headers.get("sec-gpc") == "1":
         return "denied"

@@ -1,4 +1,4 @@
-"""From an event's bytes to what is stored of it: the contract, its time, pseudonyms, and what is filled in. Pure."""
+"""Turn an event's bytes into what is stored: contract, time, pseudonyms, and the fields that are filled in. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Admitted(NamedTuple):
-    """An event as it is stored: `visitor` is the pseudonym."""
+    """An event as it is stored. `visitor` is the pseudonym."""
 
     visitor: str
     value: bytes
@@ -23,14 +23,14 @@ class Admitted(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """Why an event isn't taken: a reason of the contract, or `too_old`; and the field that it is about, or ""."""
+    """The reason why an event isn't stored (one of the contract, or `too_old`), and its field or ""."""
 
     reason: str
     field: str = ""
 
 
 class Judged(NamedTuple):
-    """`rejected` by place in the request's body, `states` by pseudonym."""
+    """The verdicts on a request. `rejected` is by place in the body, `states` by pseudonym."""
 
     admitted: list[Admitted]
     rejected: dict[int, Rejected]
@@ -40,22 +40,22 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How far an event's time may lie ahead and back, and whose keys make pseudonyms."""
+    """The limits on an event's time, and the keys that make pseudonyms."""
 
     pseudonyms: Pseudonyms
     max_skew_ms: int
     max_age_ms: int
 
     def admit(self, raw: bytes, seen: Mapping[str, str], now_ms: int) -> Admitted | Rejected:
-        """Check an event and make it what is stored.
+        """Check an event and return what is stored of it.
 
         Args:
-            raw: its JSON.
-            seen: fields that the request tells (device, country); what the event says itself stays.
-            now_ms: the collector's clock: an event's time when it has none, and at the latest.
+            raw: the event's JSON.
+            seen: fields that the request tells (device, country). What the event says itself wins.
+            now_ms: the collector's clock: the event's time if it has none, and the latest time that is stored.
 
-        An event's time may lie ahead by what clocks differ, but is stored as now: the newest event of a partition
-        decides what is late in it, so one clock that is fast would make everybody else's events late.
+        An event may be ahead by `max_skew_ms`, but is stored as now. The newest event of a partition decides what is
+        late in it, so one fast clock would make everybody else's events late.
         """
         document = events.decode(raw)
         if isinstance(document, events.Refusal):
@@ -74,10 +74,10 @@ class Rules:
         return Admitted(stored["visitor_id"], _encode(stored), event_time_ms)
 
     def judge(self, raws: Sequence[bytes], consent: Consent, seen: Mapping[str, str], now_ms: int) -> "Judged":
-        """What becomes of a request's events, and which states of consent they make known.
+        """Judge a request's events, and say which states of consent they make known.
 
-        Without consent nothing of an event is kept. A denial is kept, under each valid key: what was stored before a
-        rotation is withdrawn, too.
+        Nothing of an event is kept without consent. A denial is kept under each valid key, so that what was stored
+        before a rotation of keys is withdrawn too.
         """
         if consent != "granted":
             denying = self.visitors(raws) if consent == "denied" else []
@@ -88,7 +88,7 @@ class Rules:
         return Judged(admitted, rejected, 0, dict.fromkeys((event.visitor for event in admitted), "granted"))
 
     def visitors(self, raws: Iterable[bytes]) -> list[str]:
-        """The pseudonyms under every valid key of the visitors whom events name; of nothing else is taken notice."""
+        """Return the pseudonyms, under every valid key, of the visitors whom events name. Nothing else is read."""
         found: dict[str, None] = {}
         for raw in raws:
             document = events.decode(raw)

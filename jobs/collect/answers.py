@@ -1,4 +1,4 @@
-"""What clients are told: counts and codes, never anything that they sent."""
+"""Answer clients with counts and codes, never with anything that they sent."""
 
 import math
 
@@ -15,7 +15,7 @@ RETRYABLE = (429, 503)
 
 
 def refused(refusal: RequestRefusedError) -> Response:
-    """`{"error": code}`."""
+    """Answer `{"error": code}`."""
     headers = dict(HEADERS)
     if refusal.status in RETRYABLE:
         headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after_s)))
@@ -25,7 +25,7 @@ def refused(refusal: RequestRefusedError) -> Response:
 
 
 def taken(judged: Judged) -> Response:
-    """What became of each event; those in `rejected` are named by their place in the body, from 0."""
+    """Answer with the verdict on each event. `rejected` names events by their place in the body, from 0."""
     rejected = [{"index": place, "reason": why.reason, "field": why.field} for place, why in judged.rejected.items()]
     document = {"accepted": len(judged.admitted), "suppressed": judged.suppressed, "rejected": rejected}
     return Response(msgspec.json.encode(document), 200, HEADERS, "application/json")

@@ -1,4 +1,4 @@
-"""What a POST to /events goes through, top to bottom, and the script at /t.js."""
+"""Handle a POST to /events, top to bottom, and serve the script at /t.js."""
 
 import asyncio
 import time
@@ -27,9 +27,10 @@ ALLOWED_HEADERS = ["content-type", "content-encoding", "x-write-key", "x-consent
 
 @dataclass(frozen=True)
 class Collector:
-    """The parts of a collector. `by_address` counts requests, `by_key` events.
+    """The parts of a collector. `by_address` limits requests, `by_key` limits events.
 
-    An event that comes with a new consent is sent `consent_lead_s` after it, so that jobs which require one know of it.
+    An event that comes with a new consent follows it after `consent_lead_s`, so that jobs which require consent know
+    it.
     """
 
     rules: Rules
@@ -48,7 +49,7 @@ class Collector:
     _states: consent.LatelyWritten = field(default_factory=consent.LatelyWritten)
 
     async def post(self, request: Request) -> Response:
-        """Events in, an answer out: 200 with a verdict on each event once Kafka has confirmed those accepted."""
+        """Take events and answer 200 with a verdict on each, once Kafka has confirmed the accepted ones."""
         started_s, error = time.monotonic(), ""
         try:
             answer = await self._take(request)
@@ -70,7 +71,7 @@ class Collector:
         return answers.taken(judged)
 
     async def _judged(self, request: Request, key: str, address: Address | None) -> Judged:
-        """The verdicts on a request's events; its body isn't held any longer, as Kafka may take seconds."""
+        """Return the verdicts on a request's events. The body is released here, because Kafka may take seconds."""
         stated = access.consent(request.headers, request.query_params)
         body.check_type(request)
         raws = body.split(await self._bodies.read(request))
@@ -78,14 +79,14 @@ class Collector:
         return self.rules.judge(raws, stated, self._seen(request, address), time.time_ns() // 1_000_000)
 
     def _seen(self, request: Request, address: Address | None) -> dict[str, str]:
-        """What the request tells of a visitor; a request without an origin comes from a server, and tells of that one."""
+        """Return what a browser's request tells of its visitor. A request without an origin comes from a server."""
         if "origin" not in request.headers:
             return {}
         found = {"device": enrich.device(request.headers.get("user-agent", "")), "country": self.countries.of(address)}
         return {name: value for name, value in found.items() if value}
 
     async def _store(self, judged: Judged) -> None:
-        """Returns when Kafka has confirmed all of it; states go first, so that no event stands there without one."""
+        """Return when Kafka has confirmed everything. States go first, so that no event is there without one."""
         now_ms, now_s = time.time_ns() // 1_000_000, time.monotonic()
         due = {who: state for who, state in judged.states.items() if self._states.is_due(who, state, now_s)}
         events = [Record(self.events_topic, *event) for event in judged.admitted]
@@ -115,7 +116,7 @@ class Collector:
             self.metrics.rejected.labels(why.reason, why.field).inc()
 
     def app(self) -> Starlette:
-        """The ASGI application."""
+        """Return the ASGI application."""
         cors = Middleware(
             CORSMiddleware,
             allow_origins=self.origins,

@@ -1,4 +1,4 @@
-"""A request's body within its limits: read in time, unpacked, cut into events."""
+"""Read a request's body within its limits: in time, unpacked, and cut into events."""
 
 import asyncio
 import zlib
@@ -27,7 +27,7 @@ _one = msgspec.json.Decoder(msgspec.Raw)
 
 
 def check_type(request: Request) -> None:
-    """Raises RequestRefusedError (415) for a content type or an encoding that isn't taken."""
+    """Raise RequestRefusedError (415) for a content type or an encoding that isn't supported."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in CONTENT_TYPES:
         raise RequestRefusedError(415, "content_type")
@@ -36,13 +36,17 @@ def check_type(request: Request) -> None:
 
 
 class Bodies:
-    """Reads bodies. Those above `SMALL_BODY_BYTES` share `MAX_LARGE_BYTES`: else 900 slow ones would hold 900 MiB."""
+    """Read bodies. Large ones share `MAX_LARGE_BYTES`: otherwise 900 slow ones would hold 900 MiB."""
 
     def __init__(self) -> None:
         self._large_bytes = 0
 
     async def read(self, request: Request) -> bytes:
-        """The body, unpacked. Raises RequestRefusedError: 408 when it isn't there in time, 413, 503, or 400 if no gzip."""
+        """Return the unpacked body.
+
+        Raises RequestRefusedError: 408 if it doesn't come in time, 413 if it is too large, 400 if it isn't gzip, 503 if
+        too many large ones are being read.
+        """
         try:
             async with asyncio.timeout(BODY_LIMIT_S):
                 body = await self._received(request)
@@ -87,10 +91,10 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def split(body: bytes) -> list[bytes]:
-    """The JSON of each event: of those of an array, or of the one that the body is.
+    """Return the JSON of each event: of an array's elements, or of the one event that the body is.
 
-    Raises RequestRefusedError: 400 for what isn't JSON as a whole, 413 for too many events. An event that is no JSON in
-    itself, because of its numbers or its UTF-8, comes through here and is rejected alone.
+    Raises RequestRefusedError: 400 for a body that isn't JSON, 413 for too many events. An event with a wrong number or
+    wrong UTF-8 passes here and is rejected alone.
     """
     if body.count(b",") > MAX_COMMAS:
         raise RequestRefusedError(413, "too_many_values")

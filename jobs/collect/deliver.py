@@ -1,7 +1,7 @@
-"""Records to Kafka, each confirmed by all replicas before anybody is told that it was taken.
+"""Send records to Kafka, and confirm each only when all replicas have it.
 
-The producer is idempotent, so a retry of its own writes nothing twice. A record whose confirmation didn't come in time
-may stand in the topic all the same: its sender is told to send it again, and an event_id counts once in 24 h.
+The producer is idempotent: its own retries write nothing twice. A record whose confirmation came too late may be in the
+topic all the same. Its sender is told to send it again, and an `event_id` counts once in 24 hours.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """What is sent: `key` is the visitor's pseudonym."""
+    """A record to send. `key` is the visitor's pseudonym."""
 
     topic: str
     key: str
@@ -41,15 +41,15 @@ class Record(NamedTuple):
 
 
 class NotDeliveredError(Exception):
-    """Kafka hasn't confirmed all of a request's records; some may stand in the topic."""
+    """Kafka hasn't confirmed all records of a request. Some may be in the topic."""
 
 
 class Deliveries:
-    """One producer for all requests; `waiting` is how many records aren't confirmed yet.
+    """Hold one producer for all requests. `waiting` is the number of records without a confirmation.
 
     Raises ServiceError if the broker doesn't answer or a topic isn't there. A producer that failed to deliver is
-    replaced: after 12 s without a broker, kafka-python 3.0.12 waited for an id of its own for good, when the broker was
-    back too. Until a new one is connected nothing waits, and everything is refused at once.
+    replaced: after 12 s without a broker, kafka-python 3.0.12 never got a producer id again. Until a new one is
+    connected, every request is refused at once.
     """
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
@@ -60,11 +60,14 @@ class Deliveries:
 
     @property
     def connected(self) -> bool:
-        """Whether the last delivery came through, or a producer has been connected since."""
+        """True if the last delivery succeeded, or a producer has been connected since."""
         return self._producer is not None
 
     async def deliver(self, records: Sequence[Record]) -> None:
-        """Returns when all replicas have all records; raises NotDeliveredError if they don't in time, or too many wait."""
+        """Return when all replicas have all records.
+
+        Raises NotDeliveredError if that takes too long, or if too many records wait.
+        """
         if not records:
             return
         producer = self._producer
@@ -98,7 +101,7 @@ class Deliveries:
         log.warning("Kafka at %s confirms again", self._bootstrap)
 
     async def close(self) -> None:
-        """Wait for what is under way, and leave."""
+        """Wait for the records under way, then close."""
         if self._reconnecting:
             self._reconnecting.cancel()
         if self._producer:
@@ -140,7 +143,7 @@ async def _confirmed(producer: KafkaProducer, records: Sequence[Record]) -> None
 
 
 class _Confirmation:
-    """Counts a request's records down in the producer's thread, and wakes the event loop once."""
+    """Count a request's records down in the producer's thread, and wake the event loop once."""
 
     def __init__(self, records: int) -> None:
         self._loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What a browser's request tells beside its events: the kind of device, and the country. Neither address nor agent stays."""
+"""Derive the kind of device and the country from a browser's request. Neither address nor user agent is kept."""
 
 import hashlib
 import ipaddress
@@ -20,10 +20,10 @@ VISITOR_PREFIX = {4: 32, 6: 64}  # bits that one customer of a provider has: wha
 
 
 def device(user_agent: str) -> str | None:
-    """The family of the operating system, `Spider` for a crawler, None if unknown.
+    """Return the family of the operating system, `Spider` for a crawler, None if it is unknown.
 
-    Not ua-parser's family of the device: it is None for PCs, "K" for each Android since Chrome cut its agent down, and
-    a single model ("Samsung SM-S911B") for older ones.
+    ua-parser's family of the device doesn't help: it is None for PCs, "K" for each Android since Chrome shortened its
+    user agent, and a single model ("Samsung SM-S911B") for older ones.
     """
     cut = user_agent[:MAX_USER_AGENT]
     found = ua_parser.parse_device(cut)
@@ -34,7 +34,7 @@ def device(user_agent: str) -> str | None:
 
 
 def address_of(text: str) -> Address | None:
-    """An address, with one that is IPv4 in IPv6's clothes as IPv4; None for what is none (a unix socket's name)."""
+    """Return an address, an IPv4 address inside IPv6 as IPv4. None for anything else (a unix socket's name)."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -43,14 +43,14 @@ def address_of(text: str) -> Address | None:
 
 
 def network(address: Address, prefix: dict[int, int]) -> Address:
-    """The first address of the network that an address lies in."""
+    """Return the first address of the address's network."""
     return ipaddress.ip_network((address, prefix[address.version]), strict=False).network_address
 
 
 class Countries:
-    """Countries by network, from a database in MaxMind's format; without one, every country is unknown.
+    """Look countries up by network in a database of MaxMind's format. Without one every country is unknown.
 
-    Raises SettingsError for a file that is none.
+    Raises SettingsError for a file that isn't such a database.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -61,7 +61,7 @@ class Countries:
             raise SettingsError(f"collector_country_database {path} can't be read: {error}", fix) from error
 
     def of(self, address: Address | None) -> str | None:
-        """The ISO 3166 code of the network's country, None if unknown."""
+        """Return the ISO 3166 code of the network's country, None if it is unknown."""
         if self._reader is None or address is None or address.version > self._reader.metadata().ip_version:
             return None
         match self._reader.get(network(address, COUNTRY_PREFIX)):
@@ -71,7 +71,7 @@ class Countries:
 
 
 class AddressNames:
-    """Names for addresses that mean nothing outside this process: what rates are counted by."""
+    """Give addresses names that mean nothing outside this process. Rates are counted by these names."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a clock: how long a request's head and body may take, and how large the head may be.
+"""Limit the time and the size of a request's head and body, in uvicorn's HTTP protocol.
 
 uvicorn 0.54 waits forever for a first request, for the rest of a head, and for the rest of a body that was answered.
 """

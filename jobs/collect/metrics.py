@@ -1,4 +1,4 @@
-"""What the collector counts, in Prometheus' format."""
+"""Count what the collector does, in Prometheus' format."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ LATENCY_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0)
 
 
 class Metrics:
-    """The counters of one collector; no label holds anything that a client sent."""
+    """The counters of one collector. No label holds anything that a client sent."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -30,7 +30,7 @@ class Metrics:
         return Counter(f"collector_{name}", what, labels, registry=self._registry)
 
     def gauge(self, name: str, what: str, read: Callable[[], float]) -> None:
-        """A value that is read when it is asked for."""
+        """Add a value that is read when it is asked for."""
         Gauge(f"collector_{name}", what, registry=self._registry).set_function(read)
 
     def text(self) -> bytes:

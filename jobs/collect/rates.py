@@ -1,4 +1,4 @@
-"""Token buckets: how much each name may do. Time is an argument."""
+"""Limit how much each name may do, with token buckets. Time is an argument."""
 
 from collections import OrderedDict
 
@@ -6,14 +6,14 @@ MAX_NAMES = 100_000  # about 20 MB; a name that is forgotten starts with a full 
 
 
 class TokenBuckets:
-    """A bucket for each name: `rate_per_s` tokens flow in, at most `burst` lie in it."""
+    """A bucket for each name. `rate_per_s` tokens flow in; at most `burst` lie in it."""
 
     def __init__(self, rate_per_s: float, burst: float) -> None:
         self._rate_per_s, self._burst = rate_per_s, burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name → (tokens, at second)
 
     def take(self, name: str, tokens: float, now_s: float) -> float:
-        """0.0 if so many tokens were there and are taken, else the seconds until they are; none is taken then.
+        """Take tokens and return 0.0, or take none and return the seconds until there are enough.
 
         `tokens` must be at most the burst.
         """
@@ -26,7 +26,7 @@ class TokenBuckets:
         return 0.0 if enough else (tokens - there) / self._rate_per_s
 
     def wait_s(self, name: str, now_s: float) -> float:
-        """Seconds until there is one token; takes none."""
+        """Return the seconds until there is one token; take none."""
         return max(0.0, 1 - self._there(name, now_s)) / self._rate_per_s
 
     def _there(self, name: str, now_s: float) -> float:

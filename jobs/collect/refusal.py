@@ -1,11 +1,11 @@
-"""Why a whole request isn't taken."""
+"""The refusal of a whole request."""
 
 
 class RequestRefusedError(Exception):
-    """A whole request isn't taken.
+    """A whole request is refused.
 
-    `code` is what the answer says, `retry_after_s` when a retry has a chance. The connection of a refused request whose
-    body may not have been read is closed, or its rest would have to be read for nothing.
+    `code` is the answer's text, `retry_after_s` when a retry has a chance. The connection is closed if the body may not
+    have been read: otherwise its rest would have to be read for nothing.
     """
 
     def __init__(self, status: int, code: str, retry_after_s: float = 0) -> None:

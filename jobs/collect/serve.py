@@ -1,4 +1,4 @@
-"""Start the collector, and stop it so that nothing under way is lost."""
+"""Start the collector, and stop it so that no request under way is lost."""
 
 import asyncio
 import logging
@@ -36,13 +36,13 @@ CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs
 
 
 class _Server(uvicorn.Server):
-    """Two of these run in one loop: signals are handled once, for both."""
+    """A server that shares its loop with another one. Signals are handled once, for both."""
 
     capture_signals = staticmethod(nullcontext)
 
 
 def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries]:
-    """What the settings and their files say; raises SettingsError before anything is started."""
+    """Read the settings and their files; raises SettingsError before anything is started."""
     if settings.pseudonym_keys is None:
         what = "the collector has no keys for pseudonyms: raw ids would enter the topics"
         raise SettingsError(what, "liveshelf keys new, and set LIVESHELF_PSEUDONYM_KEYS to the file that it names")
@@ -57,7 +57,7 @@ def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries]:
 
 
 def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None]) -> None:
-    """Collect until SIGTERM or Ctrl-C: then no connection is taken, and requests under way get their answers.
+    """Collect until SIGTERM or Ctrl-C. Then refuse new connections, and answer the requests under way.
 
     `started` is called with the URLs of the collector and of its admin pages once both answer. Raises SettingsError,
     and ServiceError if Kafka doesn't answer or a port is taken.
@@ -90,7 +90,7 @@ def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None
 
 
 async def _run(servers: list[tuple[_Server, socket.socket]], collector: Collector, started: Callable[[], None]) -> None:
-    """Until a signal comes; then the servers end one after the other, the public one first."""
+    """Run until a signal comes. Then end the servers one after the other, the public one first."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(each, stop.set)
@@ -133,7 +133,7 @@ def _admin(collector: Collector) -> _Server:
     metrics.gauge("kafka_connected", "1 while Kafka confirms records", lambda: deliveries.connected)
 
     async def healthz(_: Request) -> Response:
-        """Alive. Without Kafka too: a collector that nobody asks can't find out that it is back."""
+        """Say that the process is alive, also without Kafka: only a request can find out that Kafka is back."""
         return Response("ok\n", media_type="text/plain")
 
     async def text(_: Request) -> Response:

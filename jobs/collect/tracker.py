@@ -1,4 +1,4 @@
-"""The script for pages, as it is served."""
+"""Serve the script for pages."""
 
 import hashlib
 import re
@@ -14,10 +14,10 @@ NAMES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def minified(source: str) -> str:
-    """The script without comments and blanks, each name that begins with _ as one letter.
+    """Return the script without comments and blanks, with one letter for each name that begins with _.
 
-    Knows no JavaScript, so the source keeps to this: a comment has its line to itself, statements end with a semicolon,
-    no string or regular expression holds a blank beside a sign, and a letter alone names nothing.
+    It knows no JavaScript, so the source keeps to these rules: a comment has its own line, a statement ends with a
+    semicolon, no string or regular expression has a blank beside a sign, and no name is a single letter.
     """
     lines = [line for line in source.splitlines() if not line.lstrip().startswith("//")]
     text = re.sub(r"\s*([^\w\s\"'.])\s*", r"\1", " ".join(lines).strip())
@@ -32,7 +32,7 @@ def _served() -> tuple[bytes, str]:
 
 
 async def serve(request: Request) -> Response:
-    """The script; a browser asks again after an hour."""
+    """Serve the script. A browser asks again after an hour."""
     script, etag = _served()
     headers = {
         "etag": etag,

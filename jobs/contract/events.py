@@ -1,8 +1,8 @@
-"""The event contract: what an event is, what is refused and why. Everything else derives from `FIELDS`.
+"""The event contract: what an event holds, what is refused and why. Everything else derives from `FIELDS`.
 
-Derived from here: the source DDL and the JVM's checks (`jvm/ParseEvent.java` reads `as_json()` from its jar), the
-Python check `parse` (collector, replay of dead letters, oracle), the JSON Schema for producers, the table in the docs.
-Both checks follow the same rules; `tests/contract/test_event_contract.py` holds them against each other.
+Derived from here: the source DDL, the JVM's checks (`ParseEvent.java` reads `as_json()` from its jar), the Python check
+`parse` (collector, dead letters, oracle), the JSON Schema for producers, and the table in the docs. Both checks follow
+the same rules; `tests/contract/test_event_contract.py` compares them.
 """
 
 import re
@@ -137,7 +137,7 @@ Reason = Literal[
 
 
 class Refusal(NamedTuple):
-    """Why an event isn't taken, and the field that it is about ("" when it is about the whole)."""
+    """The reason why an event is refused, and its field ("" if the reason is about the whole event)."""
 
     reason: Reason
     field: str = ""
@@ -148,21 +148,21 @@ BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 
 
 def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
-    """An event's present fields, or why it is refused.
+    """Return an event's present fields, or the reason why it is refused.
 
     Args:
         value: the Kafka record's bytes.
-        now_ms: the clock, for the limit on event times in the future; the machine's when absent.
-        max_skew_ms: how far in the future an event may lie.
+        now_ms: the clock for the limit on future event times; the machine's if absent.
+        max_skew_ms: how far in the future an event may be.
 
-    Fields that are null count as absent and fields that the contract doesn't know are ignored.
+    A field that is null counts as absent. A field that the contract doesn't know is ignored.
     """
     document = decode(value)
     return document if isinstance(document, Refusal) else check(document, now_ms, max_skew_ms)
 
 
 def decode(value: bytes | None) -> dict[str, object] | Refusal:
-    """The JSON object in a record's bytes, or why there is none; its fields aren't checked."""
+    """Return the JSON object in a record's bytes, or why there is none. Its fields aren't checked."""
     if not value:
         return Refusal("empty")
     if len(value) > MAX_EVENT_BYTES:
@@ -180,7 +180,7 @@ def decode(value: bytes | None) -> dict[str, object] | Refusal:
 
 
 def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
-    """The present fields of a JSON object, or why they are no event; arguments as in `parse`."""
+    """Return the present fields of a JSON object, or why it is no event; arguments as in `parse`."""
     event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}
     refusal = _field_refusal(event) or _missing(event)
     if refusal:
@@ -190,7 +190,7 @@ def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms
 
 
 def _depth(text: str) -> int:
-    """How deep brackets lie in each other, or a bound if that is low enough; `text` is JSON."""
+    """Return how deep brackets are nested, or an upper bound if that is low enough. `text` is JSON."""
     bound = text.count("[") + text.count("{")
     if bound <= MAX_DEPTH:
         return bound
@@ -241,7 +241,7 @@ def _missing(event: Event) -> Refusal | None:
 
 
 def as_json() -> bytes:
-    """The contract as the JVM's check reads it from its jar."""
+    """Return the contract as the JVM's check reads it from its jar."""
     return msgspec.json.encode(
         {
             "max_event_bytes": MAX_EVENT_BYTES,
@@ -254,7 +254,7 @@ def as_json() -> bytes:
 
 
 def json_schema() -> dict:
-    """JSON Schema (2020-12) for producers; the skew of clocks and the record's size can't be said in it."""
+    """Return the JSON Schema (2020-12) for producers. It can't express the skew of clocks or the record's size."""
     properties = {field.name: _property(field) for field in FIELDS}
     rules = [
         {
@@ -289,7 +289,7 @@ def _property(field: Field) -> dict:
 
 
 def docs_table() -> str:
-    """The contract as a Markdown table."""
+    """Return the contract as a Markdown table."""
     rows = ["| field | type | required | limits | meaning |", "|---|---|---|---|---|"]
     for field in FIELDS:
         limits = f"at most {field.max_length} characters" if field.max_length else f"{field.minimum} to {field.maximum}"

@@ -1,4 +1,4 @@
-"""The records of `events.dead` and `events.late`: what wasn't taken, why, and its bytes. Pure."""
+"""The records of `events.dead` and `events.late`: an event that wasn't counted, the reason, and its bytes. Pure."""
 
 import base64
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Letter(msgspec.Struct):
-    """An event in `events.dead` or `events.late`, and where it came from."""
+    """An event in `events.dead` or `events.late`, and its place in the events topic."""
 
     reason: str
     field: str
@@ -27,7 +27,7 @@ class Letter(msgspec.Struct):
 
     @property
     def bytes(self) -> bytes:
-        """The event as it was; an empty one may be null in both fields."""
+        """The event's bytes. An empty event may be null in both fields."""
         if self.original_base64 is not None:
             return base64.b64decode(self.original_base64)
         return (self.original or "").encode()

@@ -1,10 +1,10 @@
-"""Feature rows → any online store that Feast knows, through Feast's own interface; `writer.py` is the way to Redis.
+"""Write feature rows to any online store that Feast knows, through Feast's own interface.
 
-What Feast promises here is less than what `WRITE_LUA` does: most of its stores replace whatever is there (its Redis
-store drops a row whose event time equals the stored one). So stored event times are read first and older rows left
-out, as exactly as the store keeps times: SQLite keeps whole seconds. Rows of equal time go to the store, where the later
-one stays. Read and write are two steps: a keyed stream has one writer an entity, and only a worker that outlived its own
-failure could come between. Expiry is the store's own.
+`redis_writer.py` is the way to Redis. Feast promises less than the script there: most of its stores replace whatever
+they hold, and its Redis store drops a row whose event time equals the stored one. So this module reads the stored event
+times first and leaves older rows out, as exactly as the store keeps times (SQLite keeps whole seconds). Rows of equal
+time go to the store, where the later one stays. Read and write are two steps. That is safe, because a keyed stream has
+one writer an entity; only a worker that outlived its own failure could come between. The store itself expires rows.
 """
 
 import warnings
@@ -23,7 +23,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FeastWriter:
-    """Writes rows of all operators of a plan whose views were applied."""
+    """Write the rows of all operators of a plan whose views were applied."""
 
     def __init__(self, feature_store_yaml: str, plan: FeaturePlan) -> None:
         with warnings.catch_warnings():
@@ -41,7 +41,7 @@ class FeastWriter:
         self._compared = {name for name in names if len(plan.parts(name)) == 1}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
-        """Write each (operator, row) unless a newer one is there; raises what the store raises."""
+        """Write each (operator, row) unless a newer one is there; raise what the store raises."""
         grouped: dict[str, list[Row]] = {}
         for key, row in rows:
             grouped.setdefault(key, []).append(row)
@@ -49,7 +49,10 @@ class FeastWriter:
         return WriteCounts(written, len(rows) - written)
 
     def erase(self, entities: Sequence[tuple[str, str, int]]) -> int:
-        """Nothing in place of each (operator, entity)'s values; how many. Feast has no delete of one entity in every store."""
+        """Replace each (operator, entity)'s values by nulls; return how many.
+
+        Feast can't delete one entity in every store.
+        """
         for key, entity, before_ms in entities:
             for view in self._operators[key].views:
                 names = [output.name for output in view.outputs if not output.dropped]
@@ -60,7 +63,7 @@ class FeastWriter:
         return len(entities)
 
     def _write_operator(self, operator: Operator, rows: list[Row]) -> int:
-        """Each view of the rows; rows that any of them took."""
+        """Write each view of the rows; return the rows that any view took."""
         values, first, taken = [msgspec.json.decode(row.payload) for row in rows], 0, 0
         for view in operator.views:
             end = first + len(view.outputs)
@@ -88,7 +91,7 @@ class FeastWriter:
         return [time for time, _ in self._provider.online_read(self._config, self._tables[view.name], keys, features)]
 
     def close(self) -> None:
-        """Nothing to do: Feast's stores keep their connections till the process ends."""
+        """Do nothing: Feast's stores keep their connections until the process ends."""
 
 
 def _entity_key(join_key: str, entity: str) -> Any:

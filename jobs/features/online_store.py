@@ -1,9 +1,9 @@
-"""Feature rows in Feast's own Redis layout, versioned: an older row never replaces a newer one.
+"""Encode feature rows in Feast's own Redis layout, versioned: an older row never replaces a newer one.
 
 Layout (Feast 0.67, `entity_key_serialization_version: 3`): one hash an entity, named by the serialized entity key and
-the project; a field a feature, named by murmur3 of "view:feature", holding a `feast.types.Value`; `_ts:{view}` holds the
-event time. `_v:{operator}` is ours: event time and sequence as digits, compared before a write. Feast's own writer reads,
-then writes, and drops a row whose event time equals the stored one.
+the project. One field a feature, named by murmur3 of "view:feature", holding a `feast.types.Value`. `_ts:{view}` holds
+the event time. `_v:{operator}` is ours: event time and sequence as digits, compared before a write. Feast's own writer
+reads, then writes, and drops a row whose event time equals the stored one.
 """
 
 import struct
@@ -19,7 +19,7 @@ KEY_VERSION = 3
 
 
 def entity_key(project: str, keys: dict[str, str]) -> bytes:
-    """The name of an entity's hash; `keys` maps join keys to string values."""
+    """Return the name of an entity's hash. `keys` maps join keys to string values."""
     parts = [struct.pack("<I", len(keys))]
     for name in sorted(keys):
         parts.append(struct.pack("<II", STRING_TYPE, len(name.encode())) + name.encode())
@@ -30,12 +30,12 @@ def entity_key(project: str, keys: dict[str, str]) -> bytes:
 
 
 def feature_field(view: str, feature: str) -> bytes:
-    """The name of a feature's field in the hash."""
+    """Return the name of a feature's field in the hash."""
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
 def version(event_time_ms: int, seq: int) -> bytes:
-    """Digits whose order as text is their order in time."""
+    """Return digits whose order as text is their order in time."""
     return b"%016d%010d" % (event_time_ms, seq)
 
 
@@ -54,18 +54,18 @@ def _sized(tag: int, content: bytes) -> bytes:
 
 
 def timestamp(event_time_ms: int) -> bytes:
-    """A `google.protobuf.Timestamp`."""
+    """Return a serialized `google.protobuf.Timestamp`."""
     seconds, ms = divmod(event_time_ms, 1000)
     return (b"\x08" + _varint(seconds) if seconds else b"") + (b"\x10" + _varint(ms * 1_000_000) if ms else b"")
 
 
 def _strings(values: Iterable[str | None]) -> bytes:
-    """Nulls are left out: Feast's lists can't hold them."""
+    """Encode a list of strings without its nulls, because Feast's lists can't hold them."""
     return _sized(12, b"".join(_sized(1, value.encode()) for value in values if value is not None))
 
 
 def _packed(tag: int, numbers: list[bytes]) -> bytes:
-    """A list of numbers; protobuf leaves the field out when there is none."""
+    """Encode a list of numbers. protobuf leaves the field out if there is none."""
     return _sized(tag, _sized(1, b"".join(numbers)) if numbers else b"")
 
 
@@ -100,7 +100,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def _raw(content: bytes) -> bytes:
-    """A msgpack string. Not by a library: Redis 6's `cmsgpack` knows the format of 2009, without `bin` and `str 8`."""
+    """Encode a msgpack string by hand. Redis 6's `cmsgpack` knows the format of 2009, without `bin` and `str 8`."""
     size = len(content)
     return (bytes((0xA0 | size,)) if size < 32 else b"\xda" + struct.pack(">H", size)) + content
 
@@ -109,10 +109,10 @@ REMEMBERED = (None, *range(1_024))  # of a number; of a word the first ones, as 
 
 
 class _Cell:
-    """A feature's field and value, encoded; small numbers and the first words are remembered.
+    """Encode a feature's field and value. Small numbers and the first words are remembered.
 
-    Numbers from the start, so that a worker's memory doesn't grow: with 4,096 as they came, one of 52 features grew by 12 MB
-    in half an hour.
+    Numbers are remembered from the start, so that a worker's memory doesn't grow: remembering 4,096 as they came, for
+    each of 52 features, a worker grew by 12 MB in half an hour.
     """
 
     def __init__(self, field: bytes, dtype: str) -> None:
@@ -136,7 +136,7 @@ class _Cell:
 
 
 class RowEncoder:
-    """Rows of one operator as arguments of `WRITE_LUA`; what is the same in all of them is encoded once."""
+    """Encode the rows of one operator as arguments of `WRITE_LUA`. What is the same in all rows is encoded once."""
 
     def __init__(self, project: str, operator: Operator) -> None:
         # Feast's key of one entity, but for the value and its length.
@@ -157,9 +157,9 @@ class RowEncoder:
         self._names = b"\xdc" + struct.pack(">H", fields) + self._names
 
     def arguments(self, row: Row) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-        """(key, version field, version, expiry in epoch ms, the fields and values as one msgpack array).
+        """Return (key, version field, version, expiry in epoch ms, fields and values as one msgpack array).
 
-        One argument for all fields, because redis-py takes 0.4 µs for each: 31 of a row's 46 µs.
+        All fields are one argument, because redis-py takes 0.4 µs for each argument: 31 of a row's 46 µs.
         """
         entity, time = row.entity.encode(), _raw(timestamp(row.event_time_ms))
         parts = [self._head]
@@ -177,7 +177,7 @@ class RowEncoder:
         )
 
     def erasure(self, entity: str, before_ms: int) -> tuple[bytes, bytes, bytes, bytes, int]:
-        """As arguments of `ERASE_LUA`: what stands for events before a time, in ms, goes."""
+        """Return the arguments of `ERASE_LUA`, which deletes what stands for events before a time in ms."""
         key = self._key(entity.encode())
         return key, self._version_field, version(before_ms, 0), self._names, TOMBSTONE_S * 1000
 

@@ -1,4 +1,4 @@
-"""The features job's one Python hop: rows of all operators, a batch at a time, into the online store."""
+"""The features job's one Python step: write the rows of all operators into the online store, a batch at a time."""
 
 import sys
 import time
@@ -18,7 +18,7 @@ from jobs.flow import failpoints
 
 
 class WriterConfig(msgspec.Struct, frozen=True):
-    """What the operator needs to open its writer."""
+    """The data from which the operator opens its writer."""
 
     plan: FeaturePlan
     redis_url: str
@@ -26,10 +26,10 @@ class WriterConfig(msgspec.Struct, frozen=True):
 
 
 class WriteFeatures(ScalarFunction):
-    """`write_features(operator, entity, event_time_ms, seq, payload)` → 1 for a row that was written, 0 for one superseded.
+    """`write_features(operator, entity, event_time_ms, seq, payload)` → 1 for each row.
 
-    A batch holds everything since the last checkpoint barrier or bundle, so when a checkpoint completes Redis has
-    accepted all its rows (at-least-once; the writes are versioned, so writing again changes nothing).
+    A batch holds everything since the last checkpoint barrier or bundle. So when a checkpoint completes, Redis has
+    accepted all rows before it. Delivery is at-least-once: writes are versioned, and writing again changes nothing.
     """
 
     def __init__(self, config: WriterConfig) -> None:
@@ -38,7 +38,7 @@ class WriteFeatures(ScalarFunction):
         )  # plain bytes: what is shipped to workers holds no client and no class
 
     def is_deterministic(self) -> bool:
-        """It writes: the planner may neither drop nor repeat it."""
+        """Return False: the function writes, so the planner may neither drop nor repeat it."""
         return False
 
     def open(self, function_context: FunctionContext) -> None:
@@ -89,9 +89,9 @@ class WriteFeatures(ScalarFunction):
 def newest_rows(
     rows: Iterable[tuple[str, str, int, int]], erased: Mapping[tuple[str, str], int] = MappingProxyType({})
 ) -> list[int]:
-    """Places of each (operator, entity)'s newest row: the others would be overwritten at once.
+    """Return the places of each (operator, entity)'s newest row. The others would be overwritten at once.
 
-    `erased` holds the place of the last row that says that what came before it must go.
+    `erased` holds the place of the last row that erases what came before it.
     """
     newest: dict[tuple[str, str], tuple[int, int, int]] = {}
     for place, (operator, entity, time_ms, seq) in enumerate(rows):

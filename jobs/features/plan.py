@@ -1,6 +1,6 @@
-"""What the features job computes, as plain data: made from Feast definitions at submit, shipped as one JSON file.
+"""The features job as plain data: made from Feast definitions at submit, shipped as one JSON file.
 
-Operators read the plan and never Feast, whose import takes seconds and whose registry may change under them.
+Operators read the plan and never Feast: Feast's import takes seconds, and its registry may change under them.
 """
 
 import shutil
@@ -13,7 +13,7 @@ Frame = Literal["session", "range", "slide"]
 
 
 class Output(msgspec.Struct, frozen=True):
-    """One feature: `function` over `column`; `n` for last_N, `window_ms` 0 in a session."""
+    """One feature: `function` over `column`. `n` belongs to last_N; `window_ms` is 0 in a session."""
 
     name: str
     function: str
@@ -24,15 +24,15 @@ class Output(msgspec.Struct, frozen=True):
     dropped: bool = False  # no longer defined: still computed, because the part's state holds it, but not written
 
     def means_the_same(self, other: "Output") -> bool:
-        """Whether state kept for one can serve the other."""
+        """Return True if the state of one can serve the other."""
         return msgspec.structs.replace(self, dropped=other.dropped) == other
 
 
 class ViewPlan(msgspec.Struct, frozen=True):
-    """One stream feature view: whose features, over which frame.
+    """One stream feature view: an entity, a frame, and its features.
 
-    Features that are added to a running job come as a further `part` of their view, in an operator with state of its own
-    (see `evolve`); `part` counts the additions.
+    Features that are added to a running job become a further `part` of their view. A part has an operator with state of
+    its own (see `evolve`). `part` counts the additions.
     """
 
     name: str
@@ -45,18 +45,18 @@ class ViewPlan(msgspec.Struct, frozen=True):
     part: int = 0
 
     def windows_ms(self) -> list[int]:
-        """The view's window lengths, shortest first."""
+        """Return the view's window lengths, shortest first."""
         return sorted({output.window_ms for output in self.outputs})
 
     def columns(self) -> list[str]:
-        """The event columns that the view reads, without its entity."""
+        """Return the event columns that the view reads, without its entity."""
         return sorted({output.column for output in self.outputs if output.function != "is_single"} - {self.entity})
 
 
 class Operator(NamedTuple):
     """The views of one entity that are computed together: one state and one row for all of them.
 
-    `key` names it in rows, versions, and in savepoints, where its state is found by it.
+    `key` names the operator in rows, in versions, and in savepoints, where it finds its state.
     """
 
     key: str
@@ -66,12 +66,12 @@ class Operator(NamedTuple):
 
     @property
     def ttl_ms(self) -> int:
-        """How long a row is kept: as long as its longest view; 0 is for ever."""
+        """Return how long a row is kept: as long as its longest view. 0 is for ever."""
         return 0 if any(not view.ttl_ms for view in self.views) else max(view.ttl_ms for view in self.views)
 
 
 class FeaturePlan(msgspec.Struct, frozen=True):
-    """All views of one job; they read one topic with one watermark delay."""
+    """All views of one job. They read one topic with one watermark delay."""
 
     project: str
     topic: str
@@ -80,11 +80,11 @@ class FeaturePlan(msgspec.Struct, frozen=True):
     services: dict[str, list[str]] = {}  # feature service → its "view:feature"s, in order
 
     def parts(self, name: str) -> list[ViewPlan]:
-        """A view's parts, oldest first."""
+        """Return a view's parts, oldest first."""
         return [view for view in self.views if view.name == name]
 
     def operators(self) -> list[Operator]:
-        """What computes the views: one operator an entity and addition for views as of each event, one for each slide."""
+        """Return the operators: for views as of each event one an entity and part, for sliding views one a slide."""
         groups: dict[tuple[int, str, int], list[ViewPlan]] = {}
         for view in self.views:
             groups.setdefault((view.part, view.entity, view.slide_ms), []).append(view)
@@ -106,12 +106,12 @@ def load(path: Path) -> FeaturePlan:
 
 
 def wanted_path(state_dir: Path) -> Path:
-    """The plan that is about to be submitted."""
+    """Return the file of the plan that is about to be submitted."""
     return state_dir.resolve() / "jobs" / "features.wanted.json"
 
 
 def submitted_path(state_dir: Path) -> Path:
-    """The plan that was submitted last, whose state a savepoint holds."""
+    """Return the file of the plan that was submitted last. A savepoint holds this plan's state."""
     return state_dir.resolve() / "jobs" / "features.plan.json"
 
 
@@ -125,9 +125,10 @@ def submitted(state_dir: Path) -> FeaturePlan | None:
 
 
 def evolve(running: FeaturePlan, wanted: FeaturePlan) -> FeaturePlan:
-    """`wanted` in a form that takes the state of `running`: known parts stay as they are, what is new is one more part.
+    """Return `wanted` in a form that takes over the state of `running`.
 
-    Raises nothing: what can't be evolved (see `changes.py`) is refused before.
+    Known parts stay as they are, and what is new becomes one more part. Raises nothing: a change that can't be taken
+    over is refused before (see `changes.py`).
     """
     defined = {(view.name, output.name) for view in wanted.views for output in view.outputs}
     ttl_ms = {view.name: view.ttl_ms for view in wanted.views}

@@ -1,4 +1,4 @@
-"""Feature rows → Redis: pipelines of compare-and-set writes."""
+"""Write feature rows to Redis, with pipelines of compare-and-set scripts."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +17,14 @@ PIPELINE_ROWS = 200
 
 
 class WriteCounts(NamedTuple):
-    """Rows written, and rows that found a newer one and were not."""
+    """The number of rows written, and of rows that found a newer one in Redis."""
 
     written: int
     stale: int
 
 
 class RedisWriter:
-    """Writes rows of all operators of a plan."""
+    """Write the rows of all operators of a plan."""
 
     def __init__(self, redis_url: str, plan: FeaturePlan) -> None:
         self._connection = Connection(redis_url)
@@ -50,7 +50,10 @@ class RedisWriter:
         return WriteCounts(written, len(replies) - written)
 
     def erase(self, entities: Sequence[tuple[str, str, int]]) -> int:
-        """Take away each (operator, entity)'s row for events before a time in ms; how many went. Raises as `write` does."""
+        """Delete each (operator, entity)'s row for events before a time in ms; return how many were deleted.
+
+        Raises as `write` does.
+        """
         calls = [self._encoders[operator].erasure(entity, before_ms) for operator, entity, before_ms in entities]
         replies = self._connection.run(ERASE, calls)
         for (operator, *_), reply in zip(entities, replies, strict=True):

@@ -1,6 +1,6 @@
-"""Places at which a process dies when a test wants it to.
+"""Places where a process dies when a test asks for it.
 
-`jobs/lab/chaos` arms them with files; without its variable they don't exist.
+`jobs/lab/chaos` arms them with files. Without the environment variable they don't exist.
 """
 
 import os
@@ -15,9 +15,9 @@ _folder = os.environ.get(FOLDER)
 
 
 def reached(name: str) -> None:
-    """Kill this process if `name` is armed, which disarms it.
+    """Kill this process if `name` is armed, and disarm it.
 
-    Armed as unnoticed, it leaves a child that holds its connections open: nobody is told of the death.
+    Armed as unnoticed, it leaves a child that keeps its connections open, so that nobody learns of the death.
     """
     if _folder is None:
         return
@@ -31,13 +31,13 @@ def reached(name: str) -> None:
 
 
 def arm(folder: Path, name: str, unnoticed: bool = False) -> None:
-    """The next process that reaches `name` dies there."""
+    """Arm `name`: the next process that reaches it dies there."""
     (folder / name).write_bytes(UNNOTICED if unnoticed else b"")
 
 
 @contextmanager
 def allowed(folder: Path) -> Iterator[None]:
-    """Processes started within have failpoints, armed in `folder`."""
+    """Give processes that are started within failpoints, armed in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[FOLDER] = str(folder)
     try:

@@ -1,4 +1,4 @@
-"""The part of the graph that both jobs share: topic → events and refusals, as Flink SQL derived from the contract."""
+"""The part of the graph that both jobs share: from the topic to events and refusals, as SQL made from the contract."""
 
 from jobs.connect import addresses
 from jobs.flow.job_config import JobConfig
@@ -8,15 +8,15 @@ PARSED = "CREATE TEMPORARY SYSTEM FUNCTION parse_event AS 'liveshelf.ParseEvent'
 
 
 def kafka_options(config: JobConfig, topic: str, **options: str) -> str:
-    """The WITH clause of a Kafka table."""
+    """Return the WITH clause of a Kafka table."""
     every = {"connector": "kafka", "topic": topic} | addresses.flink_table(config.kafka_bootstrap) | options
     return "WITH (" + ", ".join(f"'{key}' = '{value}'" for key, value in every.items()) + ")"
 
 
 def source_table(config: JobConfig, group: str, delay_ms: int | None, options: dict[str, str] | None = None) -> str:
-    """DDL of `records`: a record of the topic, parsed once; with a watermark when `delay_ms` is given.
+    """Return the DDL of `records`: a record of the topic, parsed once; with a watermark if `delay_ms` is given.
 
-    A refused record's `ts` is 1970, so a broken clock can't move the watermark.
+    The `ts` of a refused record is 1970, so that a broken clock can't move the watermark.
     """
     parse = f"parse_event(`value`, CAST({config.max_clock_skew_s * 1000} AS BIGINT))"
     columns = [
@@ -49,7 +49,7 @@ CONTROL_COLUMNS = "visitor_id, kafka_partition, kafka_offset, COALESCE(`value`, 
 
 
 def consent_table(config: JobConfig, group: str) -> str:
-    """DDL of `consents`: the records of topic `consent`, which end when the events do (a bounded run, for benchmarks)."""
+    """Return the DDL of `consents`, the topic `consent`. In a bounded run (a benchmark) it ends with the events."""
     columns = (
         "visitor_id STRING, `value` BYTES, kafka_partition INT METADATA FROM 'partition' VIRTUAL, "
         "kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL"
@@ -70,7 +70,7 @@ def consent_table(config: JobConfig, group: str) -> str:
 
 
 def interval(ms: int) -> str:
-    """A duration as an SQL literal; days to milliseconds, because one unit's precision doesn't hold all."""
+    """Return a duration as an SQL literal, from days to milliseconds: the precision of one unit doesn't hold all."""
     seconds, rest = divmod(ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
@@ -79,7 +79,7 @@ def interval(ms: int) -> str:
 
 
 def dead_letter_table(config: JobConfig, name: str, topic: str) -> str:
-    """DDL of a topic of records that weren't taken, with what it needs to replay them."""
+    """Return the DDL of a topic of records that weren't counted, with everything that a replay needs."""
     columns = (
         "reason STRING, field STRING, original STRING, original_base64 BYTES, topic STRING, `partition` INT, "
         "`offset` BIGINT, refused_at_ms BIGINT"
@@ -98,7 +98,7 @@ def dead_letter_table(config: JobConfig, name: str, topic: str) -> str:
 
 
 def dead_letter_select(config: JobConfig, reason: str, field: str, where: str, source: str = "sequenced") -> str:
-    """Rows for `dead_letter_table`: bytes that aren't UTF-8 go as base64, so that nothing is changed on the way."""
+    """Return the query for `dead_letter_table`. Bytes that aren't UTF-8 go as base64, so that none changes."""
     text = "DECODE(`value`, 'UTF-8')"
     valid = f"({reason} IS DISTINCT FROM 'not_utf8')"
     return (

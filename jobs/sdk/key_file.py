@@ -12,10 +12,10 @@ FORBIDDEN_MODE = stat.S_IWGRP | stat.S_IRWXO
 
 
 def read(path: Path, setting: str, fix: str) -> list[tuple[str, str]]:
-    """The (name, secret) of each line, in order; blank lines and lines that begin with # are left out.
+    """Return the (name, secret) of each line, in order. Blank lines and lines that begin with # are skipped.
 
-    Raises SettingsError for a file that isn't there, that strangers may read, or that holds anything else. No message
-    holds a secret. `setting` names the file in messages, `fix` says how to make it.
+    Raises SettingsError for a file that isn't there, that others may read, or that holds anything else. No message
+    holds a secret. `setting` names the file in messages; `fix` says how to make it.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -40,7 +40,7 @@ def read(path: Path, setting: str, fix: str) -> list[tuple[str, str]]:
 
 
 def write(path: Path, keys: list[tuple[str, str]]) -> None:
-    """Replace the file as a whole; nobody but its owner may read it, not even while it is written."""
+    """Replace the file as a whole. Only its owner can read it, also while it is being written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Keyed pseudonyms: what stands for a visitor or a user in topics, state, Redis and logs.
+"""Keyed pseudonyms of visitors and users, for topics, state, Redis and logs.
 
-A plain hash of an e-mail address can be guessed; this one only by who holds the key. A pseudonym is still personal data.
-Whoever produces events and whoever looks a visitor up reads the same key file: lines `kid key`, the first is current,
-a second one is valid while a rotation lasts. Needs the standard library only, so that apps can import it.
+A plain hash of an e-mail address can be guessed; a keyed one only by who holds the key. A pseudonym is still personal
+data. Producers of events and readers of lists use the same key file: lines `kid key`. The first key is current. A
+second one is valid while a rotation lasts. This module needs only the standard library, so that apps can import it.
 """
 
 import hmac
@@ -26,9 +26,9 @@ FIX = "liveshelf keys new"
 
 
 class Pseudonyms:
-    """The pseudonyms under the keys of one file.
+    """Make pseudonyms with the keys of one file.
 
-    `keys` are (kid, 32 bytes), the current one first. RFC 2104 with SHA-256; the first 16 bytes of it are kept.
+    `keys` are (kid, 32 bytes), the current one first. RFC 2104 with SHA-256, of which the first 16 bytes are kept.
     """
 
     def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
@@ -36,19 +36,22 @@ class Pseudonyms:
 
     @classmethod
     def read(cls, path: Path) -> "Pseudonyms":
-        """Raises SettingsError for a file that can't be read, that strangers may read, or that holds no such keys."""
+        """Read a key file; raises SettingsError if it can't be read, others may read it, or it holds no such keys."""
         return cls([(kid, bytes.fromhex(key)) for kid, key in _read(path)])
 
     def of(self, raw_id: str, namespace: str = VISITOR) -> str:
-        """The pseudonym under the current key: `kid.` and 32 hex digits."""
+        """Return the pseudonym under the current key: `kid.` and 32 hex digits."""
         return _pseudonym(*self._keys[0], raw_id, namespace)
 
     def all_of(self, raw_id: str, namespace: str = VISITOR) -> list[str]:
-        """The pseudonyms under each valid key, the current one first: where a visitor may be found, or must be erased."""
+        """Return the pseudonyms under each valid key, the current one first.
+
+        A visitor may be found under any of them, and must be erased under all.
+        """
         return [_pseudonym(kid, key, raw_id, namespace) for kid, key in self._keys]
 
     def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of an accepted event whose visitor and user are pseudonyms."""
+        """Return a copy of an accepted event whose visitor and user are pseudonyms."""
         return {**event, **{name: self.of(event[name], name) for name in (VISITOR, USER) if name in event}}
 
 
@@ -58,7 +61,7 @@ def _pseudonym(kid: str, key: bytes, raw_id: str, namespace: str) -> str:
 
 
 def add_key(path: Path) -> str:
-    """Make the file with a first key, or put a new current key before the one that is there; the new key's id.
+    """Make the file with a first key, or put a new current key before the existing one; return the new key's id.
 
     Raises SettingsError if two keys are valid already: the older one's visitors could no longer be found.
     """
@@ -73,7 +76,7 @@ def add_key(path: Path) -> str:
 
 
 def retire_key(path: Path) -> str:
-    """Take the older of two keys out of the file; its id. Raises SettingsError if there is only one."""
+    """Remove the older of two keys from the file; return its id. Raises SettingsError if there is only one."""
     keys = _read(path)
     if len(keys) < MAX_KEYS:
         raise SettingsError(f"{path} holds one key, {keys[0][0]}, which is in use", f"first: {FIX}")
