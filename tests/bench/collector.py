@@ -1,6 +1,6 @@
 """A collector under twice its limit, with slow clients and broken bodies beside good ones: what holds, and what it costs.
 
-    python tests/bench/collector.py --minutes 10 --limit 1000 | jq .
+    python -m tests.bench.collector --minutes 10 --limit 1000 | jq .
 
 Starts a broker and a collector of its own. Exit code 1 if an acknowledged event isn't in Kafka, or if anything but 200,
 a refusal, or 503 was answered.
@@ -21,11 +21,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "collect"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
-
-from collecting import KEY, Broker, RunningCollector
-from event_corpus import mutations
+from tests.support.collector import KEY, Broker, RunningCollector
+from tests.support.event_corpus import mutations
 
 GOOD_KEY = f"another-{KEY}"  # a limit of its own, as another shop has
 GOOD_CLIENTS, GOOD_PAUSE_S = 10, 0.1

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from event_corpus import FULL, NOW_MS, Case, cases, event, mutations
 
 from jobs.contract import events
 from jobs.contract.events import FIELDS, Refusal, parse
+from tests.support.event_corpus import FULL, NOW_MS, Case, cases, event, mutations
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 SKEW_MS = 300_000
 CASES = cases()
 MUTATIONS = mutations(2000)
@@ -49,7 +48,7 @@ def in_base64(value: bytes | None) -> str | None:
 
 
 def rows_from_flink(folder: Path) -> list[dict]:
-    arguments = [str(HERE / "jvm_check.py"), str(folder / "records.jsonl"), str(folder / "verdicts"), str(SKEW_MS)]
+    arguments = ["-m", "tests.support.jvm_check", str(folder / "records.jsonl"), str(folder / "verdicts"), str(SKEW_MS)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -1,13 +1,13 @@
-"""One real system for all end-to-end tests: broker, Redis and a Flink cluster on free ports; a scenario has its own topics.
+"""Run all end-to-end tests on one real system: a broker, Redis and a Flink cluster on free ports.
 
-LIVESHELF_PROFILE=secure pytest tests/e2e runs them in the secure profile. Makes `saved_release` importable: pytest's importlib
-mode puts no test folder on the path.
+Each scenario has its own topics.
+
+`LIVESHELF_PROFILE=secure pytest tests/e2e` runs them in the secure profile.
 """
 
 import contextlib
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +22,6 @@ from jobs.features import plan
 from jobs.flow import submissions
 from jobs.operate import submit
 from jobs.settings import REPOSITORY, Settings
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "fixtures"))
 
 # Two jobs want 112, each further one adds about 1; a cluster that loads classes anew for each job has 200 with the second pair.
 METASPACE_MB = 160

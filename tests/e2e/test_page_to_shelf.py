@@ -1,9 +1,7 @@
 """From a page in a real Chromium to the list in Redis: tracker, collector, Kafka, the rankings job."""
 
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -11,12 +9,9 @@ import pytest
 
 from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "integration" / "collect"))
-
-import chromium
-from chromium import Chromium, served
-from collecting import KEY, RunningCollector
+from tests.support import chromium
+from tests.support.chromium import Chromium, served
+from tests.support.collector import KEY, RunningCollector
 
 pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium here: apt-get install chromium")
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"][:2]

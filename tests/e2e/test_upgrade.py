@@ -8,8 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from saved_events import Expected, Outcome
-from saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 
 from jobs.connect import addresses, flink_rest, kafka_admin, kafka_send
 from jobs.connect.users import GROUPS
@@ -22,6 +20,8 @@ from jobs.operate import submit
 from jobs.operate.keep import MARK
 from jobs.sdk.reader import ShelfReader
 from jobs.verify.run import verify
+from tests.support.saved_events import Expected, Outcome
+from tests.support.saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 
 RELEASES = sorted(SAVEPOINTS.glob("*"))
 PHASE = 200  # events; three of them are more than a day of this shop, so that windows and sessions end in between

@@ -1,14 +1,10 @@
-"""A real broker and a real collector process for the tests of this folder; makes its modules importable."""
+"""A real broker and a real collector process for the tests of this folder."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from collecting import Broker, RunningCollector
+from tests.support.collector import Broker, RunningCollector
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from collecting import KEY, Broker, RunningCollector, event
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.collect.deliver import DELIVERY_LIMIT_S
 from jobs.sdk.pseudonyms import add_key
+from tests.support.collector import KEY, Broker, RunningCollector, event
 
 
 def test_without_kafka_nothing_is_acknowledged_and_with_it_everything_again(broker: Broker, tmp_path: Path):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import chromium
 import pytest
-from chromium import Chromium, served
-from collecting import KEY, Broker, RunningCollector
 
 from jobs.contract.events import parse
+from tests.support import chromium
+from tests.support.chromium import Chromium, served
+from tests.support.collector import KEY, Broker, RunningCollector
 
 pytestmark = pytest.mark.skipif(
     chromium.program() is None, reason="no Chromium here: apt-get install chromium (needs no driver)"

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 from pydantic import ValidationError
-from small_views import output, plan, view_plan
 
 from jobs.features.changes import ANEW, RENAME, Change, Chosen, of_plan, of_settings
 from jobs.settings import REPOSITORY, Settings
+from tests.support.small_views import output, plan, view_plan
 
 VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
 RUNNING = plan(view_plan(VIEWS, CARTS))

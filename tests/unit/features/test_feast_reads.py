@@ -10,13 +10,13 @@ import pytest
 import yaml
 from feast import FeatureStore, Field
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String
-from small_views import ITEM, VISITOR, kafka, plan, session_view, view, view_plan
 
 from jobs.features import lint
 from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import Output
 from jobs.features.redis_writer import RedisWriter, WriteCounts
+from tests.support.small_views import ITEM, VISITOR, kafka, plan, session_view, view, view_plan
 
 NOW_MS = time.time_ns() // 1_000_000
 TYPES = {

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 from feast import Field, PushSource
 from feast.types import Array, Float64, Int64, String
-from small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, output, session_view, view, view_plan, views_sum
 
 from jobs.errors import DefinitionError
 from jobs.features import lint, plan
@@ -15,6 +14,19 @@ from jobs.features.definitions import from_files
 from jobs.flow.job_config import JobConfig
 from jobs.flow.submissions import config_path
 from jobs.settings import Settings
+from tests.support.small_views import (
+    HOUR,
+    ITEM,
+    MINUTE,
+    VISITOR,
+    history,
+    kafka,
+    output,
+    session_view,
+    view,
+    view_plan,
+    views_sum,
+)
 
 ENTITIES = [VISITOR, ITEM]
 VISITOR_ID = Field(name="visitor_id", dtype=String)

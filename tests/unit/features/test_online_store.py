@@ -14,9 +14,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, from_feast_to_pyarrow_type
 from google.protobuf.timestamp_pb2 import Timestamp
-from small_views import output, plan, view_plan
 
 from jobs.features.online_store import ENCODERS, Row, RowEncoder, entity_key, feature_field, timestamp, version
+from tests.support.small_views import output, plan, view_plan
 
 FEAST_TYPES = {
     str(each): each

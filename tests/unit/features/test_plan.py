@@ -1,9 +1,9 @@
 """A changed definition takes a running job's state; what it can't take is told in `test_changes.py`."""
 
 import msgspec
-from small_views import output, plan, view_plan
 
 from jobs.features.plan import evolve, load, save
+from tests.support.small_views import output, plan, view_plan
 
 VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
 

@@ -1,10 +1,9 @@
 """What becomes of a record, on slices that fit in the head."""
 
-from verify_slices import at, event, heartbeat, records
-
 from jobs.connect.kafka_read import Slice
 from jobs.contract.events import Refusal
 from jobs.verify.classify import classify
+from tests.support.verify_slices import at, event, heartbeat, records
 
 
 def kinds(classified) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import msgspec
 import pytest
 from rich.console import Console
-from verify_slices import at, event, records
 
 from jobs.connect.kafka_read import Record, Slice
 from jobs.contract.letters import Letter
@@ -21,6 +20,7 @@ from jobs.verify.render import render
 from jobs.verify.report import Report
 from jobs.verify.shelf import LogRecord, compare_lists, compare_log, newest_logged
 from jobs.verify.views import Aggregate, View
+from tests.support.verify_slices import at, event, records
 
 BOUGHT = View("activity", ("visitor_id",), (Aggregate("bought", "is_purchase", "sum", 60_000),), delay_ms=1000)
 

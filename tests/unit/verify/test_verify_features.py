@@ -1,11 +1,11 @@
 """The feature oracle, against values worked out by hand."""
 
 import pytest
-from verify_slices import accepted, at, event
 
 from jobs.errors import DefinitionError
 from jobs.verify.features import Row, newest_rows, session_starts
 from jobs.verify.views import Aggregate, View
+from tests.support.verify_slices import accepted, at, event
 
 LATER = at("23:59:00")
 MINUTE = 60_000

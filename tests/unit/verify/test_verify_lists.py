@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from verify_slices import accepted, at, event
 
 from jobs.verify.lists import Ranked, Session, current_sessions, model_inputs, rank
 from jobs.verify.shelf import same_items, same_scores
+from tests.support.verify_slices import accepted, at, event
 
 GAP_MS = 1_800_000
 

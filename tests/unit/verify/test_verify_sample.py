@@ -1,13 +1,13 @@
 """A sample of the entities: the same rows as without it, of fewer entities."""
 
 import pytest
-from verify_slices import at, event, records
 
 from jobs.errors import SettingsError
 from jobs.verify.classify import classify
 from jobs.verify.features import newest_rows
 from jobs.verify.sample import Sample
 from jobs.verify.views import Aggregate, View
+from tests.support.verify_slices import at, event, records
 
 COUNT = (Aggregate("count", "event_id", "count", 60_000),)
 VIEWS = [View("visits", ("visitor_id",), COUNT, delay_ms=1000), View("items", ("item_id",), COUNT, delay_ms=1000)]

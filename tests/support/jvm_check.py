@@ -1,4 +1,4 @@
-"""What `liveshelf.ParseEvent` says of records: `jvm_check.py RECORDS VERDICTS SKEW_MS`.
+"""What `liveshelf.ParseEvent` says of records: `python -m tests.support.jvm_check RECORDS VERDICTS SKEW_MS`.
 
 A process of its own, so that the planner's JVM ends with it. RECORDS has a line {"place", "value"} a record (value in
 base64, null for none); VERDICTS gets one {"place", "refusal", "refusal_field", each field of the contract} a record.

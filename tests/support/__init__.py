@@ -1,0 +1,1 @@
+"""Helpers that tests of several levels share. Nothing here is a test."""
