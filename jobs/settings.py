@@ -5,10 +5,11 @@ service as it is, and never starts or stops it.
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from jobs.errors import SettingsError
@@ -26,7 +27,9 @@ RENAMED = {"channel": "shelf"}  # settings of release 0.1.0, with the name of to
 class Settings(BaseSettings):
     """The settings of a run. Units are in the names."""
 
-    model_config = SettingsConfigDict(env_prefix="LIVESHELF_", toml_file="liveshelf.toml", extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="LIVESHELF_", toml_file="liveshelf.toml", extra="forbid", validate_default=True
+    )
 
     state_dir: Path = Field(Path(".liveshelf"), description="where the embedded services keep data, logs and pid files")
     feature_repo: Path = Field(REPOSITORY / "feature_repo", description="folder with the Feast definitions")
@@ -124,6 +127,23 @@ class Settings(BaseSettings):
                 raise SettingsError(f"the setting {old} ({before}) is now called {new}", f"set {new} or {now} instead")
         return given
 
+    @field_validator("*")
+    @classmethod
+    def _absolute(cls, value: Any) -> Any:
+        """Make a path absolute: it reaches workers and other processes, which have other working directories.
+
+        Links stay: a mounted secret or a `current` model is a link that is changed later.
+        """
+        return Path(os.path.abspath(value)) if isinstance(value, Path) else value
+
+    @field_validator("kafka_bootstrap", "flink_rest_url", "redis_url")
+    @classmethod
+    def _absolute_secrets(cls, address: str | SecretStr) -> str | SecretStr:
+        """Make the folder absolute that an address names (`?secrets=FOLDER`, see `jobs/connect/addresses.py`)."""
+        if isinstance(address, SecretStr):
+            return SecretStr(_with_absolute_secrets(address.get_secret_value()))
+        return _with_absolute_secrets(address)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -135,3 +155,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments win over variables, variables over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def _with_absolute_secrets(address: str) -> str:
+    return re.sub(r"(?<=[?&]secrets=)[^&]+", lambda folder: os.path.abspath(folder[0]), address)

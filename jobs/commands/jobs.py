@@ -116,6 +116,7 @@ def submit(
     if from_savepoint and job == "all":
         raise SettingsError("--from-savepoint belongs to one job", "liveshelf submit features --from-savepoint PATH")
     settings = load_settings()
+    from_savepoint = savepoint_path(from_savepoint)
     running = runtime.attach(settings)
     wanted = submitting.JOBS if job == "all" else (job,)
     if dry_run:
@@ -129,6 +130,11 @@ def submit(
         return print_json(ids)
     for name, each in ids.items():
         print(f"{name:8} {each}")
+
+
+def savepoint_path(text: str) -> str:
+    """Return a savepoint's place for the JobManager: absolute where it is a path of this machine, else as it is."""
+    return str(Path(text).absolute()) if text and Path(text).exists() else text
 
 
 def _submit(
