@@ -21,13 +21,14 @@ from jobs.commands import (
     events,
     jobs,
     keys,
+    late,
     models,
     person,
     repair,
     services,
     signing,
 )
-from jobs.commands.shared import was_interrupted
+from jobs.commands.shared import was_interrupted, without_feasts_warnings
 from jobs.errors import LiveshelfError
 
 INTERRUPTED = 130  # what shells say of a process that Ctrl-C ended
@@ -39,7 +40,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with without_feasts_warnings():
+                return super().invoke(ctx)
         except LiveshelfError as error:
             if os.environ.get(DEBUG):
                 raise
@@ -66,6 +68,7 @@ for module in (services, jobs, events, collect, models, checks, repair, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
+app.add_typer(late.app, name="late")
 signing.register(models.app)
 app.add_typer(models.app, name="models")
 app.add_typer(person.app, name="person")

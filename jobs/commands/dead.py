@@ -1,4 +1,4 @@
-"""dead list, dead show, dead replay: what wasn't taken."""
+"""dead list, dead show, dead replay: events that were refused."""
 
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
@@ -40,12 +40,13 @@ def list_letters(reason: Reason = "", as_json: AsJson = False) -> None:
     """
     from jobs.operate import dead_letters
 
-    letters = dead_letters.read_letters(*_place(), reason)
+    settings, bootstrap = broker()
+    letters = dead_letters.read_letters(bootstrap, settings.dead_topic, reason)
     if as_json:
         return print_json(letters)
-    for (why, field), found in dead_letters.by_reason(letters).items():
-        print(f"{len(found):8,}  {why}{f' ({field})' if field else ''}  such as {found[0].place}")
-        for letter in found if reason else ():
+    for (why, field), alike in dead_letters.by_reason(letters).items():
+        print(f"{len(alike):8,}  {why}{f' ({field})' if field else ''}  such as {alike[0].place}")
+        for letter in alike if reason else ():
             print(f"          {letter.place}  {dead_letters.excerpt(letter)}")
     note(f"{len(letters):,} refused events")
 
@@ -63,11 +64,10 @@ def show(
     """
     from jobs.operate import dead_letters
 
-    letter = dead_letters.find(dead_letters.read_letters(*_place()), place)
-    if as_json:
-        return print_json(letter)
-    where = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
-    print(f"{letter.reason}{f': {letter.field}' if letter.field else ''}\nfrom {where}\n{letter.bytes!r}")
+    settings, bootstrap = broker()
+    letters = dead_letters.read_letters(bootstrap, settings.dead_topic)
+    letter = dead_letters.find(letters, place, "`liveshelf dead list --reason R` prints the places")
+    print_json(letter) if as_json else print(dead_letters.told(letter))
 
 
 @app.command()
@@ -98,10 +98,9 @@ def replay(
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)
     with nullcontext({}) if dry_run else recorded as outcome:
-        settings, bootstrap = _place()
-        letters = [
-            each for each in dead_letters.read_letters(settings, bootstrap, reason) if not field or each.field == field
-        ]
+        settings, bootstrap = broker()
+        of_reason = dead_letters.read_letters(bootstrap, settings.dead_topic, reason)
+        letters = [letter for letter in of_reason if not field or letter.field == field]
         ready, refused = dead_letters.check_again(letters, fix, settings.max_clock_skew_s * 1000)
         if not dry_run:
             dead_letters.send(bootstrap, settings.events_topic, ready)
@@ -114,8 +113,8 @@ def replay(
         print(f"  still refused: {why} {count:,}")
 
 
-def _place() -> "tuple[Settings, str]":
-    """Settings and the broker's address."""
+def broker() -> "tuple[Settings, str]":
+    """Return the settings and the address of the running broker. Raises ServiceError if none runs."""
     from jobs.cluster import runtime
 
     settings = load_settings()

@@ -4,6 +4,8 @@ import re
 import signal
 import sys
 import tomllib
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +13,8 @@ import typer
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic_core import ErrorDetails
 
     from jobs.settings import Settings
@@ -85,3 +89,25 @@ def was_interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
+
+
+FEAST_SAYS = "experimental feature"
+
+
+@contextmanager
+def without_feasts_warnings() -> "Iterator[None]":
+    """Keep off stderr what Feast says of every stream feature view: that it is experimental.
+
+    A filter doesn't do: Feast sets filters of its own when it is imported, and they come first.
+    """
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if FEAST_SAYS not in str(message):
+            shown(message, category, *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown

@@ -72,7 +72,13 @@ FIELDS: tuple[Field, ...] = (
     Field("category", "string", "the item's category", max_length=128),
     Field("price_minor", "int", "price of one piece in minor units (cents)", minimum=0, maximum=MAX_MONEY),
     Field("currency", "string", "ISO 4217", max_length=3),
-    Field("quantity", "int", "pieces; 1 when absent", minimum=1, maximum=100_000),
+    Field(
+        "quantity",
+        "int",
+        "pieces; null when absent, which every column of pieces or value counts as 1",
+        minimum=1,
+        maximum=100_000,
+    ),
     Field("query", "string", "what was searched for", max_length=512, free_text=True),
     Field("rating", "float", "stars", minimum=0, maximum=5),
     Field("dwell_ms", "int", "time on the page", minimum=0, maximum=86_400_000),
@@ -106,10 +112,17 @@ def _flag(event_type: str) -> str:
     return f"CASE WHEN event_type = '{event_type}' THEN CAST(1 AS BIGINT) ELSE CAST(0 AS BIGINT) END"
 
 
-_VALUE = "price_minor * COALESCE(quantity, CAST(1 AS BIGINT))"
+_PIECES = "COALESCE(quantity, CAST(1 AS BIGINT))"
+_VALUE = f"price_minor * {_PIECES}"
 DERIVED: tuple[DerivedColumn, ...] = (
     *(DerivedColumn(f"is_{kind}", "BIGINT", _flag(kind), f"1 for {kind} events, else 0") for kind in EVENT_TYPES),
     DerivedColumn("viewed_price_minor", "BIGINT", _of_type("view", "price_minor"), "price of a viewed item, else null"),
+    DerivedColumn(
+        "purchased_pieces",
+        "BIGINT",
+        _of_type("purchase", _PIECES),
+        "pieces of a purchase, 1 where quantity is absent; else null",
+    ),
     DerivedColumn("purchase_value_minor", "BIGINT", _of_type("purchase", _VALUE), "price × quantity, else null"),
     DerivedColumn(
         "cart_delta_minor",

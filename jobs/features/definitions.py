@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +48,7 @@ def online_store_type(settings: Settings) -> str:
 
 def from_files(settings: Settings) -> Definitions:
     """What the definition files say now; raises `DefinitionError` when they can't be imported."""
-    with _quiet(), _inside(settings.feature_repo):
+    with _inside(settings.feature_repo):
         import yaml
         from feast.repo_operations import parse_repo
 
@@ -71,26 +70,17 @@ def feature_store(settings: Settings) -> Any:
         raise ServiceError(
             f"{path} isn't there: nothing has been applied", "liveshelf up, then liveshelf submit features"
         )
-    with _quiet():
-        from feast import FeatureStore
+    from feast import FeatureStore
 
-        return FeatureStore(fs_yaml_file=path)
+    return FeatureStore(fs_yaml_file=path)
 
 
 def from_registry(settings: Settings) -> Definitions:
     """What was applied."""
     store = feature_store(settings)
-    with _quiet():
-        return Definitions(
-            store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    # Recorded and dropped: Feast says of every stream feature view that it is experimental, whatever filter is set.
-    with warnings.catch_warnings(record=True):
-        yield
+    return Definitions(
+        store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
+    )
 
 
 @contextmanager

@@ -1,9 +1,13 @@
-"""Dead letters: read those in `events.dead`, and send again what the contract takes now."""
+"""Letters about events that weren't counted: read `events.dead` and `events.late`, and send refused events again.
+
+An event is refused because the contract doesn't take it. It is late because event time had passed it.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,24 +17,29 @@ from jobs.connect.kafka_read import read_slice
 from jobs.contract import letters
 from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import DataError, SettingsError
-from jobs.settings import Settings
 
 EXCERPT = 80  # bytes of an event on one line
 
 
 class Letter(letters.Letter):
-    """A refused record, as the features job wrote it; `original` is null where its bytes aren't UTF-8."""
+    """A letter with the moment at which the features job wrote it. `original` is null where bytes aren't UTF-8."""
 
     refused_at_ms: int
 
     @property
     def place(self) -> str:
-        """PARTITION-OFFSET of the record in the events topic."""
+        """Return PARTITION-OFFSET of the event in the events topic."""
         return f"{self.partition}-{self.offset}"
 
 
+class EventTime(msgspec.Struct):
+    """The one field of a late event by which it is listed."""
+
+    event_time_ms: int
+
+
 class Ready(NamedTuple):
-    """What is sent again: as it was, or corrected."""
+    """An event that the contract takes now, and its bytes, as they were or corrected."""
 
     event: Event
     value: bytes
@@ -38,14 +47,17 @@ class Ready(NamedTuple):
 
 @dataclass(frozen=True)
 class Fix:
-    """Fields that are set and fields that are left out before a letter is checked again."""
+    """The fields to set and the fields to leave out before an event is checked again."""
 
     values: dict[str, Any] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, assignments: Sequence[str], dropped: Sequence[str]) -> "Fix":
-        """From FIELD=VALUE texts: a VALUE that reads as JSON is that (5, null), any other a string."""
+        """Read FIELD=VALUE texts. A VALUE that is JSON (5, null) is taken as JSON, any other as a string.
+
+        Raises SettingsError for a text without a field or without an equals sign.
+        """
         values = {}
         for assignment in assignments:
             name, equals, text = assignment.partition("=")
@@ -55,7 +67,7 @@ class Fix:
         return cls(values, frozenset(dropped))
 
     def apply(self, original: bytes) -> bytes:
-        """The corrected bytes; what is no JSON object stays as it is, and the check will say so."""
+        """Return the corrected bytes. Bytes that aren't a JSON object stay as they are; the check refuses them."""
         if not self.values and not self.dropped:
             return original
         try:
@@ -75,47 +87,80 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def read_letters(settings: Settings, bootstrap: str, reason: str = "") -> list[Letter]:
-    """All letters (of one reason, if named), each record once although delivery is at-least-once, in topic order.
+def read_letters(bootstrap: str, topic: str, reason: str = "") -> list[Letter]:
+    """Return the letters in a topic, of one reason if it is named, in the order of their events.
 
-    Raises ServiceError if Kafka doesn't answer, DataError for a record that is no letter.
+    Delivery is at-least-once, so an event may have several letters; the first one is returned.
+    A topic that doesn't exist yet holds no letter.
+    Raises ServiceError if Kafka doesn't answer, DataError for a record that isn't a letter.
     """
-    found: dict[tuple[str, int, int], Letter] = {}
-    for record in read_slice(bootstrap, settings.dead_topic, must_exist=False).records:
+    letter_by_event: dict[tuple[str, int, int], Letter] = {}
+    for record in read_slice(bootstrap, topic, must_exist=False).records:
         try:
             letter = msgspec.json.decode(record.value or b"", type=Letter)
         except msgspec.DecodeError as error:
-            what = f"{settings.dead_topic} holds no letter at {record.partition}-{record.offset}: {error}"
-            raise DataError(what, "check LIVESHELF_DEAD_TOPIC") from error
-        found.setdefault((letter.topic, letter.partition, letter.offset), letter)
-    return [found[place] for place in sorted(found) if not reason or found[place].reason == reason]
+            what = f"{topic} holds no letter at {record.partition}-{record.offset}: {error}"
+            raise DataError(what, "check the settings dead_topic and late_topic") from error
+        letter_by_event.setdefault((letter.topic, letter.partition, letter.offset), letter)
+    letters = [letter_by_event[event] for event in sorted(letter_by_event)]
+    return [letter for letter in letters if not reason or letter.reason == reason]
 
 
 def by_reason(letters: Iterable[Letter]) -> dict[tuple[str, str], list[Letter]]:
-    """Letters by (reason, field), the most frequent first."""
+    """Group letters by (reason, field), the most frequent first."""
     groups: dict[tuple[str, str], list[Letter]] = {}
     for letter in letters:
         groups.setdefault((letter.reason, letter.field), []).append(letter)
     return dict(sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])))
 
 
+def by_hour(letters: Iterable[Letter]) -> dict[tuple[int, str, str], list[Letter]]:
+    """Group letters by (partition of the event, hour of its event time in UTC, reason), in that order.
+
+    Raises DataError for a letter whose event has no event time: only events that the contract takes can be late.
+    """
+    groups: dict[tuple[int, str, str], list[Letter]] = {}
+    for letter in letters:
+        groups.setdefault((letter.partition, _hour(letter), letter.reason), []).append(letter)
+    return dict(sorted(groups.items()))
+
+
+def _hour(letter: Letter) -> str:
+    try:
+        time_ms = msgspec.json.decode(letter.bytes, type=EventTime).event_time_ms
+    except msgspec.DecodeError as error:
+        raise DataError(
+            f"the late event {letter.place} can't be read: {error}", "check the setting late_topic"
+        ) from error
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:00")
+
+
 def excerpt(letter: Letter) -> str:
-    """The beginning of the record, printable."""
+    """Return the beginning of the event's bytes, printable."""
     return repr(letter.bytes[:EXCERPT])[2:-1] + ("…" if len(letter.bytes) > EXCERPT else "")
 
 
-def find(letters: Iterable[Letter], place: str) -> Letter:
-    """The letter about the record at PARTITION-OFFSET; raises DataError if there is none."""
-    letter = next((each for each in letters if each.place == place), None)
+def find(letters: Iterable[Letter], place: str, way_out: str) -> Letter:
+    """Return the letter about the event at PARTITION-OFFSET.
+
+    Raises DataError with `way_out` if there is none.
+    """
+    letter = next((letter for letter in letters if letter.place == place), None)
     if letter is None:
-        raise DataError(f"no refused event came from {place!r}", "`liveshelf dead list --reason R` prints the places")
+        raise DataError(f"there is no letter about an event at {place!r}", way_out)
     return letter
+
+
+def told(letter: Letter) -> str:
+    """Return a letter for a person: the reason, the place of the event, and its bytes as they were."""
+    where = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
+    return f"{letter.reason}{f': {letter.field}' if letter.field else ''}\nfrom {where}\n{letter.bytes!r}"
 
 
 def check_again(
     letters: Iterable[Letter], fix: Fix, max_skew_ms: int, now_ms: int | None = None
 ) -> tuple[list[Ready], Counter[str]]:
-    """What the contract takes now, and why it refuses the rest: a count by "reason" or "reason field"."""
+    """Return the events that the contract takes now, and how many it refuses by "reason" or "reason field"."""
     ready, refused = [], Counter()
     for letter in letters:
         value = fix.apply(letter.bytes)
@@ -128,7 +173,10 @@ def check_again(
 
 
 def send(bootstrap: str, topic: str, ready: Iterable[Ready]) -> None:
-    """Send events, keyed and dated as the contract says; returns when Kafka has them, or raises ServiceError."""
+    """Send events with the key and the timestamp that the contract asks for, and wait until Kafka has them.
+
+    Raises ServiceError if Kafka doesn't take them.
+    """
     with closing(kafka_send.connect(bootstrap, topic, fast=False)) as sender:
         for event, value in ready:
             visitor = event.get("visitor_id")  # a heartbeat has none

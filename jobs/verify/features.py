@@ -39,6 +39,8 @@ def with_derived(event: Event) -> Columns:
     columns: Columns = dict(event)
     columns |= {f"is_{each}": int(kind == each) for each in EVENT_TYPES}
     columns["event_time_s"] = event["event_time_ms"] / 1000
+    if kind == "purchase":
+        columns["purchased_pieces"] = event.get("quantity", 1)
     if "price_minor" in event:
         value_minor = event["price_minor"] * event.get("quantity", 1)
         if kind == "view":
@@ -163,6 +165,7 @@ FUNCTIONS: dict[str, Callable[[list], Value]] = {
 KNOWN_COLUMNS = {
     *(f"is_{each}" for each in EVENT_TYPES),
     "viewed_price_minor",
+    "purchased_pieces",
     "purchase_value_minor",
     "cart_delta_minor",
     "event_time_s",

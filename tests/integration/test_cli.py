@@ -15,7 +15,7 @@ from jobs.settings import REPOSITORY
 
 COMMANDS = [
     "up", "down", "status", "doctor", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show", "verify",
-    "bench", "schema", "dead", "dead list", "dead show", "dead replay", "audit show", "audit verify", "keys", "keys new",
+    "bench", "schema", "dead", "dead list", "dead show", "dead replay", "late", "late list", "late show", "audit show", "audit verify", "keys", "keys new",
     "keys retire", "collect", "rebuild", "resume", "keep", "chaos", "train", "evaluate", "learn", "models list",
     "person show", "person export", "person erase", "consent grant", "consent withdraw",
 ]  # fmt: skip
@@ -51,6 +51,16 @@ def test_help_comes_within_half_a_second() -> None:
     assert min(took_s) < 0.5
 
 
+def test_feast_says_nothing_on_stderr_that_nobody_can_act_on() -> None:
+    """Feast calls every stream feature view experimental, and each import of it sets its own warning filters."""
+    argv = [sys.executable, "-c", "from jobs.cli import app; app()", "explain", "visitor_session"]
+    done = subprocess.run(
+        argv, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    )
+    assert done.stdout.startswith("visitor_session")
+    assert done.stderr == ""
+
+
 def test_a_wrong_setting_is_named_with_its_value_and_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVESHELF_KAFKA_PORT", "many")
     result = call("status")
@@ -75,7 +85,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     assert "liveshelf.toml" in result.stderr
 
 
-NEED_A_SYSTEM = ["submit", "stop features", "apply", "replay eshop2008", "verify", "dead", "show v"]
+NEED_A_SYSTEM = ["submit", "stop features", "apply", "replay eshop2008", "verify", "dead", "late", "show v"]
 
 
 @pytest.mark.parametrize("command", NEED_A_SYSTEM)

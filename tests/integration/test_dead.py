@@ -1,4 +1,4 @@
-"""Dead letters in a real broker: listed, shown, and sent again as producers send."""
+"""Letters in a real broker: refused events listed, shown and sent again as producers send; late ones listed and shown."""
 
 import base64
 import json
@@ -17,13 +17,13 @@ EVENT = {"schema_version": 1, "event_id": "e1", "event_type": "view", "visitor_i
 DUE, FAR = EVENT | {"event_time_ms": 1_700_000_000_000}, EVENT | {"event_time_ms": 4_000_000_000_000}
 
 
-def letter(offset: int, reason: str, field: str, original: bytes) -> bytes:
+def letter(offset: int, reason: str, field: str, original: bytes, partition: int = 0) -> bytes:
     """A record as the features job writes it."""
     text = None if reason == "not_utf8" else original.decode()
     encoded = base64.b64encode(original).decode() if text is None else None
     return json.dumps({
         "reason": reason, "field": field, "original": text, "original_base64": encoded, "topic": "events",
-        "partition": 0, "offset": offset, "refused_at_ms": 1,
+        "partition": partition, "offset": offset, "refused_at_ms": 1,
     }).encode()  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
         try:
             address = runtime.up(settings, ["kafka"]).kafka_bootstrap
-            kafka_admin.create_topics(address, {"events": 2, "events.dead": 2})
+            kafka_admin.create_topics(address, {"events": 2, "events.dead": 2, "events.late": 2})
             sender = kafka_send.connect(address, "events.dead", fast=False)
             for number in (3, 3):  # at-least-once: the same letter twice
                 sender.send(None, letter(number, "future_event_time", "event_time_ms", json.dumps(DUE).encode()), 1)
@@ -43,13 +43,18 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             sender.send(None, letter(6, "wrong_type", "quantity", json.dumps(DUE | {"quantity": "2"}).encode()), 1)
             sender.flush()
             sender.close()
+            sender = kafka_send.connect(address, "events.late", fast=False)
+            for partition, offset in ((0, 7), (1, 8), (1, 8), (1, 9)):
+                sender.send(None, letter(offset, "late", "event_time_ms", json.dumps(DUE).encode(), partition), 1)
+            sender.flush()
+            sender.close()
             yield address
         finally:
             runtime.down(settings)
 
 
-def call(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ("dead", *arguments))
+def call(*arguments: str, group: str = "dead") -> str:
+    result = CliRunner().invoke(app, (group, *arguments))
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -65,6 +70,26 @@ def test_letters_are_counted_once_by_reason(bootstrap: str) -> None:
 def test_one_letter_is_shown_with_its_bytes(bootstrap: str) -> None:
     assert "b'\\xff\\x00'" in call("show", "0-5")
     assert CliRunner().invoke(app, ["dead", "show", "0-99"]).exit_code == 6
+
+
+def test_late_events_are_counted_once_by_partition_and_hour(bootstrap: str) -> None:
+    assert call(group="late").splitlines() == [
+        "       1  partition 0, events of 2023-11-14 22:00 UTC, late  such as 0-7",
+        "       2  partition 1, events of 2023-11-14 22:00 UTC, late  such as 1-8",
+    ]
+    assert [each["offset"] for each in json.loads(call("list", "--json", group="late"))] == [7, 8, 9]
+    listed = call("list", "--partition", "1", group="late")
+    assert "1-9  {" in listed
+    assert "0-7" not in listed
+
+
+def test_one_late_event_is_shown_with_its_bytes(bootstrap: str) -> None:
+    assert call("show", "1-8", group="late").startswith(
+        "late: event_time_ms\nfrom topic events, partition 1, offset 8\n"
+    )
+    missing = CliRunner().invoke(app, ["late", "show", "0-4"])
+    assert missing.exit_code == 6
+    assert "liveshelf late list" in missing.stderr
 
 
 def test_what_the_contract_takes_now_is_sent_as_producers_send(bootstrap: str) -> None:

@@ -28,7 +28,7 @@ from feast.data_format import JsonFormat
 from feast.types import Array, Float64, Int64, String
 
 visitor = Entity(name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING)
-KIND = {"price_minor": Int64, "rating": Float64, "item_id": String, "event_id": String}
+KIND = {"price_minor": Int64, "quantity": Int64, "purchased_pieces": Int64, "rating": Float64, "item_id": String, "event_id": String}
 NUMBERS = ["sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "span"]
 WORDS = ["count", "min", "max", "count_distinct", "first", "last"]
 SLIDING = ["sum", "count", "mean", "std", "count_distinct"]
@@ -67,7 +67,7 @@ def view(name, windows_s, asked, slide_s=None, **more):
 
 
 asked = [(f, c) for c in ("price_minor", "rating") for f in NUMBERS] + [(f, "item_id") for f in WORDS]
-asked.append(("is_single", "event_id"))
+asked += [("is_single", "event_id"), ("mean", "quantity"), ("sum", "purchased_pieces"), ("mean", "purchased_pieces")]
 session = view("session", [0], asked + [("last_3", "item_id"), ("last_2", "rating")], tags={"window": "session", "gap": "90s"})
 trailing = view("trailing", [60, 240], asked)
 sliding = view("sliding", [60, 240], [(f, c) for c in ("price_minor", "rating") for f in SLIDING] + [
@@ -81,6 +81,9 @@ ASKED = [
     ),
     *((f, "item_id") for f in ("count", "min", "max", "count_distinct", "first", "last")),
     ("is_single", "event_id"),
+    ("mean", "quantity"),
+    ("sum", "purchased_pieces"),
+    ("mean", "purchased_pieces"),
 ]
 SLID = [
     *((f, c) for c in ("price_minor", "rating") for f in ("sum", "count", "mean", "std", "count_distinct")),
@@ -148,6 +151,9 @@ BY_HAND = [
         9_002, 90, "hand", item_id='"\\é', price_minor=200, currency="EUR"
     ),  # the first leaves the minute, the second not
     event(9_003, 181, "hand", item_id="a", price_minor=700, currency="EUR"),  # 91 s later: another session
+    event(9_004, 300, "buyer", item_id="a", quantity=9),  # a view buys nothing
+    event(9_005, 310, "buyer", "purchase", item_id="a", quantity=3),
+    event(9_006, 320, "buyer", "purchase", item_id="b"),
 ]
 
 
@@ -225,6 +231,13 @@ def test_a_session_begins_anew_after_the_gap_and_its_values_are_those_of_the_han
     assert [row["is_single_event_id_0"] for row in values] == [1, 0, 0, 1]
     assert [row["span_price_minor_0"] for row in values] == [0, 200, 200, 0]
     assert [row["mean_rating_0"] for row in values] == [None] * 4
+
+
+def test_a_purchase_without_a_quantity_is_of_one_piece(rows):
+    values = [row for _, row in rows["session"]["buyer"]]
+    assert [row["sum_purchased_pieces_0"] for row in values] == [0, 3, 4]
+    assert [row["mean_purchased_pieces_0"] for row in values] == [None, 3, 2]
+    assert [row["mean_quantity_0"] for row in values] == [9, 6, 6]  # null where absent, so it isn't in the mean
 
 
 def test_a_trailing_window_holds_an_event_exactly_its_length_ago_and_none_before(rows):

@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from jobs.errors import DataError, SettingsError
-from jobs.operate.dead_letters import Fix, Letter, by_reason, check_again, excerpt, find
+from jobs.operate.dead_letters import Fix, Letter, by_hour, by_reason, check_again, excerpt, find
 
 GOOD = b'{"schema_version":1,"event_id":"e1","event_type":"view","event_time_ms":1000,"visitor_id":"v","item_id":"i"}'
 
@@ -33,9 +33,30 @@ def test_reasons_are_grouped_with_their_field_most_frequent_first() -> None:
 
 
 def test_a_letter_is_found_by_its_place() -> None:
-    assert find([letter(offset=1), letter(offset=2)], "0-2").offset == 2
-    with pytest.raises(DataError, match="'0-3'"):
-        find([letter(offset=1)], "0-3")
+    assert find([letter(offset=1), letter(offset=2)], "0-2", "").offset == 2
+    with pytest.raises(DataError, match="'0-3'\n  fix: look elsewhere"):
+        find([letter(offset=1)], "0-3", "look elsewhere")
+
+
+def late(partition: int, offset: int, time_ms: int) -> Letter:
+    event = f'{{"event_time_ms":{time_ms}}}'
+    return Letter("late", "event_time_ms", event, None, "events", partition, offset, 5)
+
+
+def test_late_events_are_grouped_by_partition_hour_and_reason() -> None:
+    hour_ms = 1_700_002_800_000  # 2023-11-14 23:00 UTC
+    letters = [late(1, 9, hour_ms), late(0, 7, hour_ms), late(0, 5, hour_ms - 1), late(0, 8, hour_ms + 3_599_999)]
+    offsets = {group: [each.offset for each in alike] for group, alike in by_hour(letters).items()}
+    assert offsets == {
+        (0, "2023-11-14 22:00", "late"): [5],
+        (0, "2023-11-14 23:00", "late"): [7, 8],
+        (1, "2023-11-14 23:00", "late"): [9],
+    }
+
+
+def test_a_late_letter_without_an_event_time_is_named_by_its_place() -> None:
+    with pytest.raises(DataError, match="late event 0-4"):
+        by_hour([letter("late", "event_time_ms", b"{}", 4)])
 
 
 def test_an_event_from_the_future_may_go_when_its_time_has_come() -> None:

@@ -180,6 +180,13 @@ def test_derived_columns_follow_the_type_of_the_event():
     assert values(view, *shopping) == {"sum": 1000, "max": 500, "mean": 1800.0}
 
 
+def test_a_purchase_without_a_quantity_is_of_one_piece():
+    view = session_view(("sum", "purchased_pieces"), ("mean", "purchased_pieces"), ("count", "quantity"))
+    bought = event("12:00:00", "a", event_type="purchase", quantity=3), event("12:01:00", "b", event_type="purchase")
+    seen = event("12:02:00", "c", quantity=9)
+    assert values(view, *bought, seen) == {"sum": 4, "mean": 2.0, "count": 2}
+
+
 def test_a_float32_feature_keeps_what_a_float32_can():
     view = View("s", ("visitor_id",), (Aggregate("rating", "rating", "last", None, "Float32"),), 1000, gap_ms=MINUTE)
     rated = event("12:00:00", "a", event_type="rating", rating=0.1)
