@@ -1,7 +1,6 @@
 """What tests of several kinds share: a real Redis on a free port, emptied for each test."""
 
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +8,7 @@ import redis
 
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
+from tests.support.waiting import eventually
 
 # Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
 sys.modules.setdefault("triton", None)
@@ -19,10 +19,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     state_dir = tmp_path_factory.mktemp("redis")
     (port,) = processes.free_ports(1)
     redis_server.start(state_dir, port)
-    deadline = time.monotonic() + 30
-    while not redis_server.answers(redis_server.url(port)):
-        assert time.monotonic() < deadline, f"no Redis at {redis_server.url(port)}"
-        time.sleep(0.02)
+    eventually(lambda: redis_server.answers(redis_server.url(port)))
     yield redis_server.url(port)
     processes.stop(processes.owned(state_dir))
 

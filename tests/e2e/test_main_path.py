@@ -21,6 +21,7 @@ from jobs.lab.replay.sources import read
 from jobs.operate import submit
 from jobs.verify.report import Report
 from jobs.verify.run import verify
+from tests.support.waiting import eventually
 
 HARD = {"shuffle_within_s": 60, "duplicate": 0.02, "corrupt": 0.01, "seed": 1}
 
@@ -182,15 +183,16 @@ def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_r
     assert scenario.failures() == []
 
 
-def wait_for_letters(scenario, count: int, limit_s: float = 60) -> dict[tuple[int, int], dict]:
-    deadline = time.monotonic() + limit_s
-    while True:
-        read = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.dead_topic).records
-        letters = [msgspec.json.decode(record.value) for record in read]
-        found = {(letter["partition"], letter["offset"]): letter for letter in letters}
-        if len(found) >= count or time.monotonic() > deadline:
-            return found
-        time.sleep(0.5)
+def wait_for_letters(scenario, count: int) -> dict[tuple[int, int], dict]:
+    """Return `count` dead letters by the partition and offset of what was refused."""
+
+    def letters() -> dict[tuple[int, int], dict]:
+        records = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.dead_topic).records
+        letters = [msgspec.json.decode(record.value) for record in records]
+        assert len(letters) >= count
+        return {(letter["partition"], letter["offset"]): letter for letter in letters}
+
+    return eventually(letters, within_s=60)
 
 
 def send_views(scenario, *items: str) -> None:
@@ -213,11 +215,12 @@ def online(scenario, *features: str) -> dict[str, object]:
     return {name: values[0] for name, values in found.items()}
 
 
-def wait_online(scenario, expected: dict[str, object], *features: str, limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while (found := online(scenario, *features)) != expected:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
+def wait_online(scenario, expected: dict[str, object], *features: str) -> None:
+    def are_expected() -> bool:
+        assert online(scenario, *features) == expected
+        return True
+
+    eventually(are_expected, within_s=60)
 
 
 def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_their_values(scenario):

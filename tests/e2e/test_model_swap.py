@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from jobs.verify.lists import Session, current_sessions, rank
 from jobs.verify.run import verify
 from jobs.verify.shelf import read_lists, same_items, same_scores
 from models.serving.registry import ACTIVE, Active, Registry
+from tests.support.waiting import eventually
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 DELAY_S = 1  # the definitions' watermark delay
@@ -79,7 +80,7 @@ class Shop:
 
     def serves(self, active: Active) -> Active:
         """Waits until a list of this activation stands, at most `SEEN_WITHIN_S`, and then out the pause to the next."""
-        eventually(lambda: self.shows(active), f"no list of {active.version}")
+        eventually(lambda: self.shows(active), SEEN_WITHIN_S)
         time.sleep(max(0.0, active.activated_at_ms / 1000 + PAUSE_S - time.time()))
         return active
 
@@ -89,13 +90,6 @@ class Shop:
         return any(
             each["model"] == active.version and each["computed_at_ms"] >= active.activated_at_ms for each in lists
         )
-
-
-def eventually(condition: Callable[[], bool], otherwise: str, limit_s: float = SEEN_WITHIN_S) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{otherwise} within {limit_s} s"
-        time.sleep(0.05)
 
 
 def command(*arguments: str) -> Any:
@@ -113,11 +107,11 @@ def refuse(scenario, registry: Registry, broken: str) -> None:
     forced = Active(broken, time.time_ns() // 1_000_000, [*now.before, now.version])
     (registry.folder / "coming").write_bytes(msgspec.json.encode(forced))
     (registry.folder / "coming").replace(registry.folder / ACTIVE)
-    eventually(lambda: command("status")["model"]["state"] == "refused", f"{broken} wasn't refused")
+    eventually(lambda: command("status")["model"]["state"] == "refused", SEEN_WITHIN_S)
     assert command("status")["model"]["version"] == broken
     (check,) = [check for check in doctor.checks(scenario.settings) if check.name == "model bundle"]
     assert (check.ok, check.fix) == (False, "liveshelf models rollback")
-    eventually(lambda: counter(scenario, "models_refused") == 1, "the metric didn't count it")
+    eventually(lambda: counter(scenario, "models_refused") == 1, SEEN_WITHIN_S)
 
 
 def counter(scenario, name: str) -> int:
@@ -135,7 +129,7 @@ def test_no_list_is_lost_or_of_half_a_model_while_ten_versions_are_activated_one
     monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(registry.folder))
     scenario.start()
     with Shop(scenario) as shop:
-        eventually(lambda: shop.shows(served[0]), "no list", limit_s=60)
+        eventually(lambda: shop.shows(served[0]), within_s=60)
         for number in range(1, 11):
             served.append(shop.serves(registry.activate(versions[number % 3])))
             if number == 5:

@@ -1,6 +1,5 @@
 """From a page in a real Chromium to the list in Redis: tracker, collector, Kafka, the rankings job."""
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from jobs.settings import Settings
 from tests.support import chromium
 from tests.support.chromium import Chromium, served
 from tests.support.collector import KEY, RunningCollector
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium here: apt-get install chromium")
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"][:2]
@@ -25,14 +25,15 @@ class Kafka(NamedTuple):
     bootstrap: str
 
 
-def wait_for(read: Callable[[], Shelf], limit_s: float = 30, **wanted: object) -> Shelf:
-    deadline = time.monotonic() + limit_s
-    while True:
+def shelf_with(read: Callable[[], Shelf], **values: object) -> Shelf:
+    """Return the first shelf that has these values; fail after 30 s."""
+
+    def shelf() -> Shelf:
         shelf = read()
-        if all(getattr(shelf, name) == value for name, value in wanted.items()):
-            return shelf
-        assert time.monotonic() < deadline, shelf
-        time.sleep(0.1)
+        assert {name: getattr(shelf, name) for name in values} == values
+        return shelf
+
+    return eventually(shelf)
 
 
 def test_pages_change_a_visitors_list_from_the_first_one_with_their_consent_until_they_opt_out(scenario, tmp_path):
@@ -53,12 +54,12 @@ def test_pages_change_a_visitors_list_from_the_first_one_with_their_consent_unti
         cookie = browser.run("/ls_id=([^;]+)/.exec(document.cookie)[1]")
         reader = ShelfReader(scenario.runtime.redis_url)
         read = lambda: reader.get(collector.pseudonyms.of(cookie))  # noqa: E731
-        first = wait_for(read, state="fresh", session_events=1)
+        first = shelf_with(read, state="fresh", session_events=1)
         browser.open(f"{origin}/{ITEMS[1]}.html")  # the page that is left sends its view again, which counts once
-        second = wait_for(read, state="fresh", session_events=2)
+        second = shelf_with(read, state="fresh", session_events=2)
         assert (first.fallback, second.fallback) == (None, None)
         assert first.items != second.items
         assert reader.get(cookie).state == "absent"  # lists are found by pseudonym only
         browser.run("liveshelf.optOut()")
-        wait_for(read, state="fallback", fallback="no_consent")
+        shelf_with(read, state="fallback", fallback="no_consent")
     assert scenario.failures() == []

@@ -19,6 +19,7 @@ from jobs.person import known, traces
 from jobs.sdk.reader import ShelfReader
 from jobs.settings import Settings
 from jobs.verify.run import verify
+from tests.support.waiting import eventually
 
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"]
 
@@ -56,14 +57,15 @@ def say(scenario, state: str, *visitors: str) -> None:
     )
 
 
-def wait_for_state(scenario, visitor: str, state: str, fallback: str | None = None, limit_s: float = 60) -> None:
-    reader, deadline = ShelfReader(scenario.runtime.redis_url), time.monotonic() + limit_s
-    while True:
+def wait_for_state(scenario, visitor: str, state: str, fallback: str | None = None) -> None:
+    reader = ShelfReader(scenario.runtime.redis_url)
+
+    def has_that_state() -> bool:
         shelf = reader.get(visitor)
-        if (shelf.state, shelf.fallback) == (state, fallback):
-            return
-        assert time.monotonic() < deadline, shelf
-        time.sleep(0.2)
+        assert (shelf.state, shelf.fallback) == (state, fallback)
+        return True
+
+    eventually(has_that_state, within_s=60)
 
 
 def features_of(scenario, client: redis.Redis, visitor: str) -> dict[bytes, bytes]:
@@ -231,14 +233,22 @@ def assert_no_trace(scenario, client: redis.Redis) -> None:
     assert [each for each in VISITORS if each in metrics] == []
 
 
-def checkpoints_from_now(scenario, jobs: list[str], limit_s: float = 60) -> list[Path]:
-    """The newest checkpoint of each job, begun and completed after this call: two more than now."""
-    deadline, first = time.monotonic() + limit_s, None
-    while True:
-        newest = traces.newest_checkpoints(scenario.settings, jobs)
-        numbers = [int(path.name.removeprefix("chk-")) for path in newest]
-        first = first or (numbers if len(numbers) == len(jobs) else None)
-        if first and all(number >= begin + 2 for number, begin in zip(numbers, first, strict=True)):
-            return newest
-        assert time.monotonic() < deadline, newest
-        time.sleep(0.3)
+def checkpoints_from_now(scenario, jobs: list[str]) -> list[Path]:
+    """Return the newest checkpoint of each job, begun and completed after this call: two more than now."""
+
+    def newest() -> list[Path]:
+        paths = traces.newest_checkpoints(scenario.settings, jobs)
+        assert len(paths) == len(jobs)
+        return paths
+
+    def number(checkpoint: Path) -> int:
+        return int(checkpoint.name.removeprefix("chk-"))
+
+    before = eventually(newest, within_s=60)
+
+    def newer() -> list[Path]:
+        paths = newest()
+        assert all(number(path) >= number(first) + 2 for path, first in zip(paths, before, strict=True))
+        return paths
+
+    return eventually(newer, within_s=60)

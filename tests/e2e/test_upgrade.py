@@ -22,6 +22,7 @@ from jobs.sdk.reader import ShelfReader
 from jobs.verify.run import verify
 from tests.support.saved_events import Expected, Outcome
 from tests.support.saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
+from tests.support.waiting import eventually
 
 RELEASES = sorted(SAVEPOINTS.glob("*"))
 PHASE = 200  # events; three of them are more than a day of this shop, so that windows and sessions end in between
@@ -38,13 +39,12 @@ def go_on(scenario, job: submit.Job, savepoint: str | None, parallelism: int = 1
     assert (restored and restored["is_savepoint"]) == (savepoint and True)
 
 
-def wait_read(scenario, *jobs: submit.Job, limit_s: float = 120) -> None:
-    """Until checkpoints of these jobs hold all that was sent."""
+def wait_read(scenario, *jobs: submit.Job) -> None:
+    """Wait until checkpoints of these jobs hold all that was sent."""
     topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
-    ends, deadline_s = kafka_admin.end_offsets(bootstrap, topic), time.monotonic() + limit_s
-    while not all(kafka_admin.has_read(bootstrap, GROUPS[job], topic, ends) for job in jobs):
-        assert time.monotonic() < deadline_s, f"{jobs} haven't read {ends}"
-        time.sleep(0.2)
+    ends = kafka_admin.end_offsets(bootstrap, topic)
+    for job in jobs:
+        eventually(lambda group=GROUPS[job]: kafka_admin.has_read(bootstrap, group, topic, ends), within_s=120)
 
 
 def produce(scenario, events: list[Event], final_ms: int = 0) -> None:

@@ -1,7 +1,6 @@
 """Archives of classes, with a real JVM: Kafka's broker."""
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from jobs.cluster import archive, runtime
 from jobs.jvm import jars, java
 from jobs.settings import Settings
+from tests.support.waiting import eventually
 
 CLASS = "org.apache.kafka.common.Uuid"  # a broker loads it, and the tool below
 
@@ -26,10 +26,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
             runtime.up(settings, ["kafka"])
             (folder / "classes").mkdir()
             (folder / "classes" / "kafka-of-other-jars.jsa").touch()
-            archives, deadline_s = archive.Archives(settings.state_dir), time.monotonic() + 120
-            while "kafka-" not in archives.look():
-                assert time.monotonic() < deadline_s
-                time.sleep(0.1)
+            archives = archive.Archives(settings.state_dir)
+            eventually(lambda: "kafka-" in archives.look(), within_s=120)
             assert archives.look() == ""
             (file,) = (folder / "classes").iterdir()
         finally:

@@ -4,8 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +18,7 @@ from jobs.connect import flink_rest, kafka_admin
 from jobs.errors import ServiceError, SettingsError
 from jobs.operate import doctor
 from jobs.settings import REPOSITORY, Settings
+from tests.support.waiting import eventually
 
 COPY_SQL = """\
 import sys
@@ -36,15 +36,6 @@ table_env.execute_sql("INSERT INTO copied_to SELECT UPPER(word) FROM copied_from
 
 def settings_in(state_dir: Path, **changed: object) -> Settings:
     return Settings(state_dir=state_dir, kafka_port=0, redis_port=0, flink_port=0, **changed)
-
-
-def eventually(true: Callable[[], bool], limit_s: float) -> float:
-    """Seconds until `true()`; fails after `limit_s`."""
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() - begin < limit_s, f"not within {limit_s} s"
-        time.sleep(0.1)
-    return time.monotonic() - begin
 
 
 def mentions(state_dir: Path) -> list[psutil.Process]:
@@ -186,16 +177,16 @@ def test_a_killed_task_manager_comes_back_with_its_slots(settings: Settings, run
     (before,) = task_managers()
     java_with(settings.state_dir, "TaskManagerRunner").send_signal(signal.SIGKILL)
 
-    eventually(lambda: any(each != before and slots == 2 for each, slots in task_managers().items()), limit_s=60)
-    eventually(lambda: set(task_managers()) - {before} == set(task_managers()), limit_s=60)
+    eventually(lambda: any(each != before and slots == 2 for each, slots in task_managers().items()), within_s=60)
+    eventually(lambda: set(task_managers()) - {before} == set(task_managers()), within_s=60)
 
 
 def test_a_killed_job_manager_comes_back_too(settings: Settings, running: runtime.Runtime) -> None:
     killed = java_with(settings.state_dir, "StandaloneSessionClusterEntrypoint")
     killed.send_signal(signal.SIGKILL)
 
-    eventually(lambda: not killed.is_running(), limit_s=5)
-    eventually(lambda: flink_rest.answers(running.flink_rest_url, slots=2), limit_s=90)
+    eventually(lambda: not killed.is_running(), within_s=5)
+    eventually(lambda: flink_rest.answers(running.flink_rest_url, slots=2), within_s=90)
 
 
 def test_a_taken_port_is_named_with_its_holder(state_dir: Path) -> None:
@@ -267,7 +258,7 @@ def test_an_interrupted_up_stops_what_it_had_started(state_dir: Path) -> None:
     )
     starting = subprocess.Popen([sys.executable, "-c", program, state_dir], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
     services = ("kafka", "redis", "flink")
-    eventually(lambda: all(processes.owned(state_dir, service) for service in services), limit_s=60)
+    eventually(lambda: all(processes.owned(state_dir, service) for service in services), within_s=60)
 
     starting.send_signal(signal.SIGINT)
 

@@ -19,18 +19,12 @@ from jobs.rankings.context import ContextReader
 from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
 from jobs.rankings.score import RankedList
 from jobs.rankings.session import Session
+from tests.support.waiting import eventually
 
 ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
 ENCODER = Encoder("home", "model-1", [])
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_S = 3600
-
-
-def wait_until_it_answers(url: str) -> None:
-    deadline = time.monotonic() + 20
-    while not redis_server.answers(url):
-        assert time.monotonic() < deadline, f"no Redis at {url}"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -160,7 +154,7 @@ def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: P
         counts = publish(Publisher(url, "home", HOUR_S, patience_s=20), publication("v1", 1))
     finally:
         late.join()
-        wait_until_it_answers(url)
+        eventually(lambda: redis_server.answers(url), within_s=20)
         processes.stop(processes.owned(tmp_path))
 
     assert counts == PublishCounts(written=1, stale=0)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jobs.contract.events import parse
 from tests.support import chromium
 from tests.support.chromium import Chromium, served
 from tests.support.collector import KEY, Broker, RunningCollector
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(
     chromium.program() is None, reason="no Chromium here: apt-get install chromium (needs no driver)"
@@ -61,14 +62,6 @@ class Shop:
 def browser(tmp_path: Path) -> Iterator[Chromium]:
     with Chromium(tmp_path / "profile") as browser:
         yield browser
-
-
-def eventually(condition: Callable[[], Any], limit_s: float = 30) -> Any:
-    deadline = time.monotonic() + limit_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it didn't come"
-        time.sleep(0.2)
-    return found
 
 
 def visitor_of(browser: Chromium) -> str:
@@ -169,7 +162,7 @@ def test_what_kafka_could_not_take_is_sent_again_from_the_next_page(shop: Shop, 
         eventually(lambda: "add_to_cart" in browser.run("localStorage.ls_queue || ''"))  # after the collector's 503
     finally:
         shop.broker.resume()
-    eventually(lambda: shop.collector.metric("collector_kafka_connected") == 1, limit_s=60)
+    eventually(lambda: shop.collector.metric("collector_kafka_connected") == 1, within_s=60)
     browser.open(shop.page("plain"))
     eventually(lambda: "add_to_cart" in [each["event_type"] for each in shop.events(visitor)])
 
