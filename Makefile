@@ -1,6 +1,6 @@
 # make demo: everything from nothing. make test: every test. Needs Python 3.11 or 3.12 and make.
 
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(shell for each in python3.11 python3.12 python3 python; do \
@@ -53,7 +53,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing liveshelf into $(VENV) (about 1 GB the first time)" >&2
-	@$(PIP) --editable . >&2
+	@$(PIP) --editable '.[run]' >&2
 	@touch $@
 
 $(VENV)/.installed-train: $(VENV)/.installed

@@ -9,20 +9,17 @@ LiveshelfError (exit code 1)
 └── MismatchError      `verify` found differences (exit code 7)
 """
 
+from liveshelf.errors import LiveshelfError, SettingsError
 
-class LiveshelfError(Exception):
-    """An error that a person can act on: `what` is wrong, and the `fix`."""
-
-    exit_code = 1
-
-    def __init__(self, what: str, fix: str = "") -> None:
-        super().__init__(what if not fix else f"{what}\n  fix: {fix}")
-        self.what = what
-        self.fix = fix
-
-
-class SettingsError(LiveshelfError):
-    exit_code = 2
+__all__ = [
+    "DataError",
+    "DefinitionError",
+    "LiveshelfError",
+    "MismatchError",
+    "ModelError",
+    "ServiceError",
+    "SettingsError",
+]
 
 
 class DefinitionError(LiveshelfError):

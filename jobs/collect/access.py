@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from jobs.collect.refusal import RequestRefusedError
 from jobs.errors import SettingsError
-from jobs.sdk import key_file
+from liveshelf import key_file
 
 Consent = Literal["granted", "denied", "unknown"]
 SETTING = "collector_write_keys"

@@ -9,7 +9,7 @@ import msgspec
 from jobs.collect.access import Consent
 from jobs.collect.consent import State
 from jobs.contract import events
-from jobs.sdk.pseudonyms import Pseudonyms
+from liveshelf.pseudonyms import Pseudonyms
 
 _encode = msgspec.json.Encoder().encode
 

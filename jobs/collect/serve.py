@@ -24,8 +24,8 @@ from jobs.collect.guard import GuardedProtocol
 from jobs.collect.metrics import Metrics
 from jobs.collect.rates import TokenBuckets
 from jobs.errors import ServiceError, SettingsError
-from jobs.sdk.pseudonyms import Pseudonyms
 from jobs.settings import Settings
+from liveshelf.pseudonyms import Pseudonyms
 
 BURST_S = 2.0  # a bucket holds what flows into it in so long
 # Below the 1,024 files that a process may open by default. Over it, uvicorn answers 503.

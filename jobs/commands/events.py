@@ -50,7 +50,7 @@ def replay(
 
     from jobs.cluster import runtime
     from jobs.lab.replay import produce, sources
-    from jobs.sdk.pseudonyms import Pseudonyms
+    from liveshelf.pseudonyms import Pseudonyms
 
     settings, skipped = load_settings(), Counter()
     end_on_signals()

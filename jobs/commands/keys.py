@@ -30,7 +30,7 @@ def new() -> None:
     Example:
       liveshelf keys new
     """
-    from jobs.sdk import pseudonyms
+    from liveshelf import pseudonyms
 
     path = _path()
     print(f"{pseudonyms.add_key(path)} is the current key of {path}")
@@ -46,7 +46,7 @@ def retire() -> None:
     Example:
       liveshelf keys retire
     """
-    from jobs.sdk import pseudonyms
+    from liveshelf import pseudonyms
 
     path = _path()
     print(f"{pseudonyms.retire_key(path)} is no longer a key of {path}")

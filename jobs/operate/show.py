@@ -11,8 +11,8 @@ from jobs.connect.kafka_admin import end_offsets
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import ModelError
-from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
+from liveshelf.reader import Shelf, ShelfReader
 from models.serving.registry import serving_folder
 
 HISTORY_EVENTS = 50  # what the rankings job looks at

@@ -14,8 +14,8 @@ from jobs.contract import consent
 from jobs.contract.events import Event, Refusal, parse
 from jobs.contract.shelf import read_logged
 from jobs.person import traces
-from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
+from liveshelf.reader import Shelf, ShelfReader
 
 README = """What liveshelf knows about one visitor, as of {made_at}. One JSON object a line.
 

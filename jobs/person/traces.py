@@ -11,8 +11,8 @@ import redis
 import yaml
 
 from jobs.features.online_store import entity_key
-from jobs.sdk.reader import shelf_key
 from jobs.settings import Settings
+from liveshelf.reader import shelf_key
 
 PERSON = "visitor_id"
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from jobs.sdk.reader import Shelf, ShelfReader
 from jobs.settings import Settings
+from liveshelf.reader import Shelf, ShelfReader
 from tests.support import chromium
 from tests.support.chromium import Chromium, served
 from tests.support.collector import KEY, RunningCollector

@@ -16,9 +16,9 @@ from jobs.contract import consent
 from jobs.operate import submit
 from jobs.person import erase as erasing
 from jobs.person import known, traces
-from jobs.sdk.reader import ShelfReader
 from jobs.settings import Settings
 from jobs.verify.run import verify
+from liveshelf.reader import ShelfReader
 from tests.support.waiting import eventually
 
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"]

@@ -18,9 +18,9 @@ from jobs.lab.replay.produce import replay
 from jobs.lab.replay.sources import read
 from jobs.operate import submit
 from jobs.operate.bring_up import bring_up
-from jobs.sdk.reader import ShelfReader
 from jobs.settings import Settings
 from jobs.verify.run import verify
+from liveshelf.reader import ShelfReader
 
 # They hold a password each, and nobody but their owner may read them.
 SECRET_FILES = {"feature_store.yaml", "apply/feature_store.yaml", "flink/conf/config.yaml"}

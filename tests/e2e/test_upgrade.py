@@ -18,8 +18,8 @@ from jobs.lab.replay.produce import beat, shifted
 from jobs.lab.replay.sources import read
 from jobs.operate import submit
 from jobs.operate.keep import MARK
-from jobs.sdk.reader import ShelfReader
 from jobs.verify.run import verify
+from liveshelf.reader import ShelfReader
 from tests.support.saved_events import Expected, Outcome
 from tests.support.saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 from tests.support.waiting import eventually

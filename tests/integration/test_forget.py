@@ -14,7 +14,7 @@ from jobs.features.redis_writer import RedisWriter
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.score import RankedList
 from jobs.rankings.session import Session
-from jobs.sdk.reader import Shelf, ShelfReader
+from liveshelf.reader import Shelf, ShelfReader
 
 NOW_MS = time.time_ns() // 1_000_000 - 60_000
 HOUR_S = 3600

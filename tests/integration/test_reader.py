@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import pytest
 import redis
 import redis.asyncio
 
+import liveshelf
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
 from jobs.rankings.publish import Encoder, Publication, Publisher
 from jobs.rankings.score import RankedList
 from jobs.rankings.session import Session
-from jobs.sdk.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
+from liveshelf.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 
 KEY = "shelf:{v1}:home"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -163,12 +165,31 @@ def test_what_the_job_publishes_is_what_an_app_reads(redis_url: str, client: red
     assert (shelf.model, shelf.session_events, shelf.event_time_ms) == ("m-2", 2, time_ms)
 
 
-def test_the_reader_loads_nothing_but_redis_and_the_standard_library() -> None:
+def loaded_by(statement: str) -> list[str]:
+    """Return the modules that a statement loads in a new Python, without redis' and the standard library's."""
     script = (
-        "import sys, redis, redis.asyncio; before = set(sys.modules); import jobs.sdk.reader; "
-        "print(sorted(set(sys.modules) - before - sys.stdlib_module_names))"
+        f"import sys, redis, redis.asyncio; before = set(sys.modules); {statement}; "
+        "print(*sorted(set(sys.modules) - before - sys.stdlib_module_names))"
     )
+    process = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return process.stdout.split()
 
-    loaded = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
 
-    assert loaded.stdout.strip() == "['jobs', 'jobs.sdk', 'jobs.sdk.reader']"
+def test_the_reader_loads_nothing_but_redis_and_the_standard_library() -> None:
+    assert loaded_by("from liveshelf import ShelfReader, AsyncShelfReader, Shelf, ShelfError, __version__") == [
+        "liveshelf",
+        "liveshelf.reader",
+    ]
+
+
+def test_pseudonyms_load_nothing_but_the_standard_library() -> None:
+    loaded = loaded_by("from liveshelf import Pseudonyms, SettingsError")
+    assert loaded == ["liveshelf", "liveshelf.errors", "liveshelf.key_file", "liveshelf.pseudonyms"]
+
+
+def test_every_public_name_is_there_and_another_is_an_attribute_error() -> None:
+    assert [name for name in liveshelf.__all__ if getattr(liveshelf, name, None) is None] == []
+    assert liveshelf.ShelfReader is ShelfReader
+    assert liveshelf.__version__ == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    with pytest.raises(AttributeError, match="Reader"):
+        _ = liveshelf.Reader

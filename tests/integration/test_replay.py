@@ -17,8 +17,8 @@ from jobs.contract.events import HEARTBEAT, parse
 from jobs.errors import ServiceError
 from jobs.lab.replay.produce import replay
 from jobs.lab.replay.sources import read
-from jobs.sdk.pseudonyms import Pseudonyms, add_key
 from jobs.settings import Settings
+from liveshelf.pseudonyms import Pseudonyms, add_key
 
 DELAY_S = 60
 PARTITIONS = 3

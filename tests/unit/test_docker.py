@@ -21,7 +21,7 @@ DEPLOYMENTS = {
     job: yaml.safe_load((DOCKER / "kubernetes" / f"{job}.yaml").read_text()) for job in ("features", "rankings")
 }
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-PINS = dict(pin.split("==") for pin in PYPROJECT["dependencies"] if "==" in pin)
+PINS = dict(pin.split("==") for pin in PYPROJECT["optional-dependencies"]["run"] if "==" in pin)
 IMAGE = f"liveshelf:{PYPROJECT['version']}"
 IN_IMAGE = "/opt/liveshelf/"  # the repository's root there
 # What only this machine's embedded cluster is told: its own Python, and quick starts of short-lived JVMs.
@@ -48,7 +48,7 @@ def test_the_image_is_the_flink_that_pyflink_belongs_to():
 
 
 def test_the_image_installs_the_pins_of_pyproject_and_names_none_itself():
-    assert "['project']['dependencies']" in DOCKERFILE
+    assert "['project']['optional-dependencies']['run']" in DOCKERFILE
     assert "--requirement pinned.txt" in DOCKERFILE
     assert not re.search(r"[a-z]==\d", DOCKERFILE)
 
@@ -61,7 +61,7 @@ def test_the_images_python_is_one_that_the_project_takes():
 
 def test_everything_that_is_copied_is_there():
     sources = [source for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.M) for source in line.split()[:-1]]
-    assert {"pyproject.toml", "jobs", "models", "feature_repo"} <= set(sources)
+    assert {"pyproject.toml", "README.md", "LICENSE", "liveshelf", "jobs", "models", "feature_repo"} <= set(sources)
     assert [source for source in sources if not (REPOSITORY / source).exists()] == []
 
 

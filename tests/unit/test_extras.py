@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -89,28 +90,29 @@ def test_what_is_installed_is_no_error() -> None:
 def imported_packages() -> set[str]:
     """First names of everything that the product imports and that is neither its own nor Python's."""
     names = set()
-    for folder in ("jobs", "models"):
+    for folder in ("liveshelf", "jobs", "models"):
         for file in (REPOSITORY / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
                 if isinstance(node, ast.Import):
                     names |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     names.add(node.module.partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"jobs", "models"}
+    return names - set(sys.stdlib_module_names) - {"liveshelf", "jobs", "models"}
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    """Names of the packages that lines such as `redis>=5` require."""
+    return {re.split(r"[<=>\[]", line)[0].replace("_", "-").lower() for line in requirements}
 
 
 def test_each_package_of_an_extra_that_is_imported_is_checked_for() -> None:
-    optional = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    of_extra = {
-        line.partition("=")[0].partition(">")[0].replace("_", "-").lower()
-        for name in extras.EXTRAS
-        for line in optional[name]
-    }
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    lines = [line for name in extras.EXTRAS for line in project["optional-dependencies"][name]]
+    of_extra = names_of(lines) - names_of(project["dependencies"])
     distributions = packages_distributions()
     imported = {
         module
         for module in imported_packages()
         if {name.replace("_", "-").lower() for name in distributions.get(module, ())} & of_extra
     }
-    # PyYAML stands in both: what runs a system needs it, too.
-    assert imported - {"yaml"} == {module for extra in extras.EXTRAS.values() for module in extra.modules}
+    assert imported == {module for extra in extras.EXTRAS.values() for module in extra.modules}

@@ -10,8 +10,8 @@ import pytest
 from jobs.contract.consent import Record
 from jobs.person.known import Known, export, text
 from jobs.person.receipt import Receipt, Remains, store, subject, until
-from jobs.sdk.reader import Shelf
 from jobs.settings import Settings
+from liveshelf.reader import Shelf
 
 DAY_MS = 86_400_000
 EVENT = {"event_id": "e1", "event_type": "view", "event_time_ms": DAY_MS, "visitor_id": "v", "item_id": "a"}

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.contract.events import parse
 from jobs.errors import SettingsError
-from jobs.sdk.pseudonyms import USER, Pseudonyms, add_key, retire_key
+from liveshelf.pseudonyms import USER, Pseudonyms, add_key, retire_key
 
 COUNTING = bytes(range(32))
 ONES = b"\xff" * 32

@@ -19,7 +19,7 @@ from jobs.lab.bench.figures import percentiles
 from jobs.lab.bench.memory import memory_mb
 from jobs.lab.bench.workplace import VISITORS, Workplace
 from jobs.rankings.publish import version
-from jobs.sdk.reader import ShelfReader, shelf_key
+from liveshelf.reader import ShelfReader, shelf_key
 from models.serving.registry import Registry
 
 TOPIC = "bench.live"

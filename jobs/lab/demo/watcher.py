@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from jobs.connect import addresses
-from jobs.sdk.reader import shelf_key
+from liveshelf.reader import shelf_key
 
 # Reading every 4 ms makes a measured time up to 4 ms too long and takes 5 % of a core.
 PAUSE_S = 0.004

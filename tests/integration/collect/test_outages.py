@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.collect.deliver import DELIVERY_LIMIT_S
-from jobs.sdk.pseudonyms import add_key
+from liveshelf.pseudonyms import add_key
 from tests.support.collector import KEY, Broker, RunningCollector, event
 
 

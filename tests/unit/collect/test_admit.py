@@ -6,7 +6,7 @@ import pytest
 
 from jobs.collect.admit import Admitted, Rejected, Rules
 from jobs.contract.events import parse
-from jobs.sdk.pseudonyms import Pseudonyms
+from liveshelf.pseudonyms import Pseudonyms
 
 NOW_MS = 1_800_000_000_000
 KEY = bytes(range(32))

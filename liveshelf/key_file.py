@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from jobs.errors import SettingsError
+from liveshelf.errors import SettingsError
 
 OWNERS_ONLY = 0o600
 # A group may read: Kubernetes mounts secrets for a user that isn't root with 440.

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import SettingsError
-from jobs.sdk import key_file
+from liveshelf import key_file
+from liveshelf.errors import SettingsError
 
 VISITOR, USER = "visitor_id", "user_id"  # namespaces: the same raw id gets two pseudonyms that nobody can join
 KEY_BYTES = 32

@@ -1,1 +1,0 @@
-"""What an app imports: the reader of lists, and the pseudonyms of visitors. Needs `redis` only."""
