@@ -11,14 +11,13 @@ import onnx
 import torch
 
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, fingerprint
-from models.serving.bundle import CONTEXT_FEATURES, INPUTS, OUTPUTS
+from models.serving.bundle import CONTEXT_FEATURES, GOLDEN_PLACES, INPUTS, OUTPUTS
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, Product, with_list
 
 # 17 has everything the graph uses (GRU-14, Gemm-13, TopK-11); runtimes since 2022 read it.
 OPSET = 17
 POPULAR_ITEMS = 200
-GOLDEN_K = 100
 
 
 def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
@@ -78,7 +77,7 @@ def write_manifest(
 ) -> None:
     """Describe the files in `folder`; `batch` becomes the golden case, with torch's outputs, not ONNX's."""
     golden_inputs = golden_case(batch)
-    k = min(GOLDEN_K, model.item.shape[0])
+    k = min(GOLDEN_PLACES, model.item.shape[0])
     scores, items = torch_list(model, *golden_inputs.values(), k=k)
     sizes = {"C": len(CONTEXT_FEATURES)}
 

@@ -1,6 +1,6 @@
-"""The end of the graph: every item's score → the best k, exactly or with a quantised product first. Works on ONNX.
+"""Add the end of the graph: from every item's score to the best k, exactly or with an int8 product first.
 
-Shapes: B sessions, H hidden units, N items, K listed items, C candidates, S members of M blocks.
+Shapes: B sessions, H hidden units, N items, K listed items, C candidates, S members of each of M blocks.
 """
 
 from typing import Literal
@@ -13,28 +13,36 @@ from models.session.gru import SCALE
 
 Product = Literal["exact", "fast"]
 
-# How many more candidates than asked for the quantised product hands on. Measured on both committed sets: with 12 more,
-# every list of 30 is the exact one (models/README.md, "Fast").
-MORE_CANDIDATES = 12
-LEVELS = 127  # int8, symmetric
+# The int8 product passes on this many more candidates than were asked for. On 24,068 prefixes of the two packaged sets
+# it moved no item of a list of 30 down by more than 13 places (models/TRIALS.md, "The int8 product").
+MORE_CANDIDATES = 16
+# A state is 8 bits without a sign, an item only 7 bits with one. On a processor with AVX2 and without VNNI onnxruntime
+# adds products in pairs and cuts each sum off at 32,767. Two products of 255 x 64 are 32,640. With items of 8 bits
+# 0.33 % of serenade's scores were wrong there, by up to 1.47, and 1 % of its lists of 30 lost an item.
+STATE_LEVELS, ITEM_LEVELS = 127, 64
+# A state has the length SCALE, so one of its units is SCALE / sqrt(H) on average. Six times that is the largest value
+# that int8 can hold; a larger one is cut off. The largest of the packaged models is 5.6 times. The full range, up to
+# SCALE, made twice as many rank errors.
+SPREAD = 6.0
 ITEMS_PER_BLOCK_SQUARED = 50  # S = sqrt(N / 50) balances the two TopKs for lists of 30: 19 for 18,009 items
 SMALLEST = np.float32(1e-20)  # an item of zeros has no scale
 
-# The graph that torch exports ends here, and its product with the item matrix is the only Gemm on it.
+# The graph that torch exports ends with this tensor. Its product with the item matrix is the only Gemm on that matrix.
 ALL_SCORES = "all_scores"
 ITEM_MATRIX = "item"
-# onnxruntime's own operator takes scales and bias while a score is still in a register. Cast, Mul, Mul, Add and Pad after
-# ONNX's MatMulInteger were 20 of 96 µs a row at 18,009 items, and 10 of them are gone.
+# onnxruntime's own operator applies scales and bias while a score is still in a register. With ONNX's MatMulInteger,
+# Cast, Mul, Mul, Add and Pad followed; they took 20 of 96 µs a row at 18,009 items, and this operator saves 10.
 RUNTIME = "com.microsoft"
 
 
 def with_list(model: onnx.ModelProto, product: Product) -> onnx.ModelProto:
-    """The graph with input `k` (int64 [1], at most N) and the outputs `scores` and `items_out` for `all_scores`.
+    """Return the graph with input `k` (int64 [1], at most N) and outputs `scores` and `items_out`, not `all_scores`.
 
-    `exact` takes the best k of all scores. `fast` multiplies in int8, takes the best k + 12 of these scores, computes
-    their product again in float32, and takes the best k of that: listed scores are exact, and an item is missed only
-    if rounding moved it down by more than 12 places. All rows have one scale, for states of length gru.SCALE, so that a
-    list doesn't depend on the rows beside it. In a tie `exact` puts the lower index first, `fast` any.
+    `exact` takes the best k of all scores. `fast` multiplies in int8 and takes the best k + 16 of these scores as
+    candidates. It computes their product again in float32 and takes the best k of that. So listed scores are exact,
+    and an item is missed only if rounding moved it down by more than 16 places. The candidates are the same on every
+    processor. All rows have one scale, so that a list doesn't depend on the rows beside it. Of equal scores `exact`
+    puts the lower index first, `fast` any.
     """
     graph = model.graph
     graph.input.append(helper.make_tensor_value_info("k", TensorProto.INT64, [1]))
@@ -60,7 +68,7 @@ def _constants(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> None:
 
 
 def _quantise(graph: onnx.GraphProto) -> tuple[onnx.NodeProto, int]:
-    """Replace the product with the item matrix by an int8 one of M whole blocks of S; the old node, and M.
+    """Replace the product with the item matrix by an int8 one of M whole blocks of S; return the old node, and M.
 
     Column s * M + m is member s of block m. The columns after the last item have scores of -inf.
     """
@@ -68,41 +76,49 @@ def _quantise(graph: onnx.GraphProto) -> tuple[onnx.NodeProto, int]:
     gemm = onnx.NodeProto()
     gemm.CopyFrom(graph.node[place])
     state, _, bias = gemm.input
-    arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer if each.name in (ITEM_MATRIX, bias)}
-    items = len(arrays[ITEM_MATRIX])
-    size = max(1, round((items / ITEMS_PER_BLOCK_SQUARED) ** 0.5))  # S
-    blocks = -(-items // size)  # M
-    room = size * blocks - items
-    scale = np.maximum(np.abs(arrays[ITEM_MATRIX]).max(axis=1), SMALLEST) / LEVELS  # [N]
-    rounded = np.rint(arrays[ITEM_MATRIX] / scale[:, None]).astype(np.int8)
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    items = numpy_helper.to_array(tensors[ITEM_MATRIX])
+    size = max(1, round((len(items) / ITEMS_PER_BLOCK_SQUARED) ** 0.5))  # S
+    blocks = -(-len(items) // size)  # M
+    _constants(graph, _int8_items(items, numpy_helper.to_array(tensors[bias]), size * blocks))
     _constants(
         graph,
         {
-            "fast.items": np.ascontiguousarray(np.pad(rounded, ((0, room), (0, 0))).T),  # [H, S * M]
-            "fast.scale": np.pad(scale, (0, room)).astype(np.float32),
-            "fast.bias": np.pad(arrays[bias], (0, room), constant_values=-np.inf),
-            "fast.step": np.float32(SCALE / LEVELS),
-            "fast.zero": np.uint8(128),
             "fast.blocks_shape": np.array([-1, size, blocks]),
             "fast.member_starts": (np.arange(size) * blocks).reshape(1, size, 1),
         },
     )
     product = ["fast.state_u8", "fast.items", "fast.step", "fast.scale", "fast.zero", "", "fast.bias"]
-    nodes = [
+    int8_nodes = [
         helper.make_node("QuantizeLinear", [state, "fast.step", "fast.zero"], ["fast.state_u8"]),  # [B, H]
         helper.make_node("MatMulIntegerToFloat", product, [gemm.output[0]], domain=RUNTIME),  # [B, S * M]
     ]
-    kept = [*graph.node[:place], *nodes, *graph.node[place + 1 :]]
+    nodes = [*graph.node[:place], *int8_nodes, *graph.node[place + 1 :]]
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(nodes)
     return gemm, blocks
 
 
-def _best(graph: onnx.GraphProto, blocks: int) -> None:
-    """The best `fast.count` of `all_scores`: `fast.rough` [B, C] and their columns `fast.found` [B, C], in any order.
+def _int8_items(items: np.ndarray, bias: np.ndarray, width: int) -> dict[str, np.ndarray]:
+    """Return the int8 product's constants for items float32 [N, H] and their bias [N], padded to `width` columns."""
+    room = width - len(items)
+    scale = np.maximum(np.abs(items).max(axis=1), SMALLEST) / ITEM_LEVELS  # [N]
+    rounded = np.rint(items / scale[:, None]).astype(np.int8)
+    largest = SCALE * min(1.0, SPREAD / items.shape[1] ** 0.5)
+    return {
+        "fast.items": np.ascontiguousarray(np.pad(rounded, ((0, room), (0, 0))).T),  # [H, width]
+        "fast.scale": np.pad(scale, (0, room)).astype(np.float32),
+        "fast.bias": np.pad(bias, (0, room), constant_values=-np.inf),
+        "fast.step": np.float32(largest / STATE_LEVELS),
+        "fast.zero": np.uint8(128),
+    }
 
-    The best C of N lie in the C blocks with the best maxima. Maxima of whole rows are taken with SIMD, TopK compares one
-    by one: so TopK sees the M maxima and then C * S scores.
+
+def _best(graph: onnx.GraphProto, blocks: int) -> None:
+    """Add the best `fast.count` of `all_scores`: `fast.rough` [B, C] and `fast.columns` [B, C], in any order.
+
+    The best C of N lie in the C blocks with the best maxima. SIMD takes the maxima of whole rows, while TopK compares
+    one score at a time. So TopK sees the M maxima and then C * S scores.
     """
     (items,) = [tensor.dims[0] for tensor in graph.initializer if tensor.name == ITEM_MATRIX]
     _constants(
@@ -117,8 +133,8 @@ def _best(graph: onnx.GraphProto, blocks: int) -> None:
     )
     graph.node.extend(
         [
-            helper.make_node("Add", ["k", "fast.more"], ["fast.wanted"]),
-            helper.make_node("Min", ["fast.wanted", "fast.all"], ["fast.count"]),  # C
+            helper.make_node("Add", ["k", "fast.more"], ["fast.limit"]),
+            helper.make_node("Min", ["fast.limit", "fast.all"], ["fast.count"]),  # C
             helper.make_node("Reshape", [ALL_SCORES, "fast.blocks_shape"], ["fast.members"]),  # [B, S, M]
             helper.make_node("ReduceMax", ["fast.members"], ["fast.maxima"], axes=[1], keepdims=0),  # [B, M]
             helper.make_node("Min", ["fast.count", "fast.blocks"], ["fast.block_count"]),  # C', C or M
@@ -128,27 +144,27 @@ def _best(graph: onnx.GraphProto, blocks: int) -> None:
             helper.make_node("Reshape", ["fast.columns3", "fast.flat"], ["fast.columns2"]),  # [B, S * C']
             helper.make_node("GatherElements", [ALL_SCORES, "fast.columns2"], ["fast.scores2"], axis=1),
             helper.make_node("TopK", ["fast.scores2", "fast.count"], ["fast.rough", "fast.at"], sorted=0),
-            helper.make_node("GatherElements", ["fast.columns2", "fast.at"], ["fast.found"], axis=1),
+            helper.make_node("GatherElements", ["fast.columns2", "fast.at"], ["fast.columns"], axis=1),
         ]
     )
 
 
 def _rescore(graph: onnx.GraphProto, gemm: onnx.NodeProto) -> None:
-    """The best k of the candidates by `gemm`'s float32 product, plus what was added to the int8 one (the memory)."""
+    """Add the best k of the candidates by `gemm`'s float32 product, plus what the memory added to the int8 one."""
     state, _, bias = gemm.input
     _constants(graph, {"fast.last_axis": np.array([2])})
     graph.node.extend(
         [
-            helper.make_node("GatherElements", [gemm.output[0], "fast.found"], ["fast.rounded"], axis=1),
+            helper.make_node("GatherElements", [gemm.output[0], "fast.columns"], ["fast.rounded"], axis=1),
             helper.make_node("Sub", ["fast.rough", "fast.rounded"], ["fast.added"]),
-            helper.make_node("Gather", [ITEM_MATRIX, "fast.found"], ["fast.rows"], axis=0),  # [B, C, H]
-            helper.make_node("Unsqueeze", [state, "fast.last_axis"], ["fast.column"]),  # [B, H, 1]
-            helper.make_node("MatMul", ["fast.rows", "fast.column"], ["fast.exact3"]),  # [B, C, 1]
+            helper.make_node("Gather", [ITEM_MATRIX, "fast.columns"], ["fast.rows"], axis=0),  # [B, C, H]
+            helper.make_node("Unsqueeze", [state, "fast.last_axis"], ["fast.state3"]),  # [B, H, 1]
+            helper.make_node("MatMul", ["fast.rows", "fast.state3"], ["fast.exact3"]),  # [B, C, 1]
             helper.make_node("Squeeze", ["fast.exact3", "fast.last_axis"], ["fast.product"]),
-            helper.make_node("Gather", [bias, "fast.found"], ["fast.found_bias"], axis=0),
-            helper.make_node("Add", ["fast.product", "fast.found_bias"], ["fast.exact"]),
+            helper.make_node("Gather", [bias, "fast.columns"], ["fast.candidate_bias"], axis=0),
+            helper.make_node("Add", ["fast.product", "fast.candidate_bias"], ["fast.exact"]),
             helper.make_node("Add", ["fast.exact", "fast.added"], ["fast.candidates"]),
             helper.make_node("TopK", ["fast.candidates", "k"], ["scores", "fast.places"], axis=1),
-            helper.make_node("GatherElements", ["fast.found", "fast.places"], ["list.columns"], axis=1),
+            helper.make_node("GatherElements", ["fast.columns", "fast.places"], ["list.columns"], axis=1),
         ]
     )

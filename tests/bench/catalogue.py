@@ -25,9 +25,8 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
-from jobs.commands.models import table
 from models.clicks.sessions import read_prefixes
-from models.quality.measure import measure_model
+from models.quality.measure import measure_model, table
 from models.serving.bundle import load_bundle
 from models.session.head import ALL_SCORES, ITEM_MATRIX, with_list
 

@@ -238,6 +238,26 @@ def test_other_golden_scores_than_the_graph_gives_are_refused(folder):
         load_bundle(folder)
 
 
+def test_the_differing_golden_place_is_named_with_its_value(folder):
+    def shift(manifest):
+        manifest["golden"]["outputs"]["scores"][2][7] = 99.5
+
+    edit_json(folder / "manifest.json", shift)
+    with pytest.raises(ModelError, match=r"row 2, place 7 is -?\d+\.\d+, expected 99\.5; 1 of 80 places differ"):
+        load_bundle(folder)
+
+
+def test_golden_places_beyond_a_shown_list_are_not_compared(folder):
+    def append(manifest):  # as in bundles that were exported with 100 places
+        for name, value in (("scores", -99.0), ("items_out", 217)):
+            for row in manifest["golden"]["outputs"][name]:
+                assert len(row) == 20
+                row.append(value)
+
+    edit_json(folder / "manifest.json", append)
+    assert len(load_bundle(folder).items) == 218
+
+
 def test_other_golden_items_than_the_graph_gives_are_refused(folder):
     edit_json(folder / "manifest.json", lambda manifest: manifest["golden"]["outputs"]["items_out"][0].reverse())
     with pytest.raises(ModelError, match=r"model.onnx doesn't list its golden items"):
@@ -295,6 +315,22 @@ def test_a_graph_that_gives_nan_is_refused(folder, onnx):
     sign(folder)
     with pytest.raises(ModelError, match=r"model.onnx gives \d+ scores that aren't finite"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(("weight", "precise"), [(64, False), (-64, False), (65, True), (-65, True)])
+def test_weights_of_eight_bits_are_multiplied_without_saturation(folder, onnx, weight, precise):
+    # Bundles of older versions have such weights. onnxruntime's documented option for them takes its exact kernels.
+    graph = onnx.load(folder / "model.onnx")
+    (items,) = [tensor for tensor in graph.graph.initializer if tensor.name == "fast.items"]
+    items.raw_data = np.int8(weight).tobytes() + items.raw_data[1:]
+    onnx.save(graph, folder / "model.onnx")
+    sign(folder)
+    options = load_bundle(folder).session.get_session_options()
+    try:
+        entry = options.get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:  # it isn't set
+        entry = "0"
+    assert entry == ("1" if precise else "0")
 
 
 def test_a_graph_with_external_data_is_refused(folder, onnx):

@@ -1,5 +1,7 @@
 """The end of the graph against lists that are made by counting in plain Python."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -94,3 +96,45 @@ def test_a_list_does_not_depend_on_the_rows_beside_it(graph, inputs):
         alone = [*(part[row : row + 1, :width] for part in inputs[:3]), *(part[row : row + 1] for part in inputs[3:])]
         scores, _ = ask(graph, alone, 30)
         np.testing.assert_allclose(scores[0], together[row], atol=1e-5)
+
+
+def int8_product(file: Path, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The states uint8 [B, H] and items int8 [H, W] of a fast graph, and what onnxruntime makes of them [B, W]."""
+    onnx = pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'liveshelf[train]'")
+    graph = onnx.load(file)
+    (node,) = [node for node in graph.graph.node if node.op_type == "MatMulIntegerToFloat"]
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    unit = np.ones_like(constants["fast.scale"])  # without scales and bias the product is the sum of integers itself
+    for name, value in (("fast.scale", unit), ("fast.bias", 0 * unit)):
+        (tensor,) = [tensor for tensor in graph.graph.initializer if tensor.name == name]
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one"))
+    node.input[2] = "one"
+    for name, kind in ((node.input[0], onnx.TensorProto.UINT8), (node.output[0], onnx.TensorProto.FLOAT)):
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    *_, states, product = session.run(None, dict(zip(INPUTS, (*arrays, np.array([20])), strict=True)))
+    return states, constants["fast.items"], product
+
+
+@pytest.mark.parametrize("rows", [1, 2, 19])  # onnxruntime has another kernel for one row
+def test_the_int8_product_is_exact_on_every_processor(model, tmp_path, rows):
+    """Without VNNI an x86 processor adds pairs of products in 16 bits; weights of 8 bits are cut off there."""
+    export_onnx(model, tmp_path / "model.onnx", "fast")
+    items = np.random.default_rng(rows).integers(1, ITEMS + 1, (rows, 5))
+    lengths, context = np.full(rows, 5), np.zeros((rows, 4), np.float32)
+    arrays = [items, np.ones_like(items), np.zeros(items.shape, np.float32), lengths, context]
+    states, weights, product = int8_product(tmp_path / "model.onnx", arrays)
+    np.testing.assert_array_equal(product, (states.astype(np.int64) - 128) @ weights.astype(np.int64))
+
+
+def test_no_pair_of_int8_products_leaves_sixteen_bits(model, tmp_path):
+    """The same for machines whose processor can't show it: 255 is the largest state, in any two places."""
+    export_onnx(model, tmp_path / "model.onnx", "fast")
+    items = np.zeros((1, 1), np.int64) + 1
+    _, weights, _ = int8_product(
+        tmp_path / "model.onnx", [items, items, items.astype(np.float32), items[0], np.zeros((1, 4), np.float32)]
+    )
+    largest = np.sort(np.abs(weights.astype(np.int64)), axis=0)[-2:].sum(axis=0)  # [W]
+    assert largest.max() > 100, "the weights use their 7 bits"
+    assert 255 * largest.max() <= np.iinfo(np.int16).max
