@@ -26,9 +26,7 @@ def export_again(folder: Path) -> str:
     kinds = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
     batch = Batch(*(np.array(golden[name], kinds[INPUTS[name][0]]) for name in Batch._fields))
     of_manifest = (bundle.manifest[part] for part in ("name", "product"))
-    write_manifest(
-        folder, bundle.model, *of_manifest, batch, bundle.manifest["training"], bundle.manifest["metrics"]
-    )
+    write_manifest(folder, bundle.model, *of_manifest, batch, bundle.manifest["training"], bundle.manifest["metrics"])
     return load_bundle(folder).version
 
 

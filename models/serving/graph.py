@@ -93,7 +93,9 @@ def has_wide_weights(model: Any) -> bool:
     On an x86 processor without VNNI onnxruntime's int8 product adds such weights' products wrongly (see
     models/session/head.py). Bundles made before 28 November 2026 have them.
     """
-    weights = [np.frombuffer(tensor.raw_data, np.int8) for tensor in model.graph.initializer if tensor.data_type == INT8]
+    weights = [
+        np.frombuffer(tensor.raw_data, np.int8) for tensor in model.graph.initializer if tensor.data_type == INT8
+    ]
     return any(array.size and max(array.max(), -int(array.min())) > LARGEST_WEIGHT for array in weights)
 
 
