@@ -32,7 +32,7 @@ BURST_S = 2.0  # a bucket holds what flows into it in so long
 MAX_CONNECTIONS = 900
 STOP_LIMIT_S = round(deliver.DELIVERY_LIMIT_S) + 2
 ADMIN_HOST = "127.0.0.1"
-CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs/jvm/ConsentReader.java)
+CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs/jvm/src/liveshelf/ConsentReader.java)
 
 
 class _Server(uvicorn.Server):

@@ -134,7 +134,7 @@ def operator_rows(operator: Operator, cap: int) -> str:
 
 
 def feature_list(operator: Operator) -> str:
-    """An operator's features as its function reads them (`jobs/jvm/Feature.java`): function, column, frame, milliseconds."""
+    """An operator's features as its function reads them (`jobs/jvm/src/liveshelf/Feature.java`): function, column, frame, milliseconds."""
     return "; ".join(
         f"{output.function} {_column(output)} {_frame(view)} {output.window_ms or view.gap_ms}"
         for view in operator.views

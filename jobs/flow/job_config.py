@@ -97,7 +97,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
 
 
 def _consent_parameters(config: JobConfig) -> dict[str, str]:
-    """What `jobs/jvm/Consents.java` reads: parameters, because arguments of a function show in Flink's web interface."""
+    """What `jobs/jvm/src/liveshelf/Consents.java` reads: parameters, because arguments of a function show in Flink's web interface."""
     kafka = {
         name.removeprefix("properties."): value for name, value in addresses.flink_table(config.kafka_bootstrap).items()
     }

@@ -1,1 +1,1 @@
-"""The one piece of Java: the event contract's check in the JVM, compiled at set-up from the source beside this file."""
+"""The Java part: its sources (`src/liveshelf`), how they are compiled into one jar, and the jars that they need."""

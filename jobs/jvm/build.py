@@ -18,12 +18,12 @@ from jobs.jvm import jars
 from jobs.jvm.java import JAVA
 
 ECJ = "org.eclipse.jdt:ecj:3.42.0"
-SOURCES = Path(__file__).parent
+SOURCES = Path(__file__).parent / "src"
 
 
 def contract_jar() -> Path:
     """The jar with `liveshelf.ParseEvent` and the contract it checks; compiled when sources or contract changed."""
-    sources = sorted(SOURCES.glob("*.java"))
+    sources = sorted(SOURCES.rglob("*.java"))
     digest = hashlib.sha256(events.as_json())
     for source in sources:
         digest.update(source.read_bytes())

@@ -117,7 +117,7 @@ class RankSessions(ScalarFunction):
 
         `history` is packed as `history.current_session` reads it, `appended_at_ms` is the
         Kafka record's timestamp: the latency counters mean something where producers set it to the present.
-        `consent` says what else a row may be (`jobs/jvm/Histories.java`).
+        `consent` says what else a row may be (`jobs/jvm/src/liveshelf/Histories.java`).
         """
         if self._models.poll():
             self._serve(self._models.bundle)

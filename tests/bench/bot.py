@@ -3,7 +3,7 @@
     python -m tests.bench.bot --events 1000 10000 100000
     python -m tests.bench.bot --events 1000 10000 100000 --cap 1000000      # as if there were no cap: minutes
 
-CPU time of the state alone (`jobs/jvm/TrailingState.java`), without Flink, so that other work on the machine matters little.
+CPU time of the state alone (`jobs/jvm/src/liveshelf/TrailingState.java`), without Flink, so that other work on the machine matters little.
 `shipped` are the visitor's features of feature_repo; `hard` those that can't be taken away exactly.
 """
 

@@ -1,6 +1,6 @@
 """A visitor's state stays small however much the visitor clicks: what the cap keeps, as a hand and as the oracle say it.
 
-The state itself (`jobs/jvm/TrailingState.java`), in a JVM without Flink, so that thousands of events take a second.
+The state itself (`jobs/jvm/src/liveshelf/TrailingState.java`), in a JVM without Flink, so that thousands of events take a second.
 """
 
 import json
