@@ -19,6 +19,7 @@ from jobs.commands import (
     collect,
     dead,
     events,
+    init,
     jobs,
     keys,
     late,
@@ -64,7 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (services, jobs, events, collect, models, checks, repair, chaos):
+for module in (services, init, jobs, events, collect, models, checks, repair, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")

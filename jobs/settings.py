@@ -14,7 +14,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from jobs.errors import SettingsError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = (
+    Path(__file__).resolve().parent.parent
+)  # the checkout, or the site-packages that the wheel was installed into
+IN_CHECKOUT = (REPOSITORY / "pyproject.toml").is_file()
+SHIPPED_FEATURE_REPO = REPOSITORY / "feature_repo"
 MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sleep; 0.2 to 0.4 MB of state
 # Into so many groups of keys a job's state is divided from its first checkpoint on. It is what Flink works out for itself, but
 # only up to parallelism 85: above, a job would begin with more, and what it has saved could be restored with no other.
@@ -22,6 +26,12 @@ MAX_PARALLELISM = 128
 
 
 RENAMED = {"channel": "shelf"}  # settings of release 0.1.0, with the name of today
+
+
+def default_feature_repo() -> Path:
+    """Return the folder `feature_repo` of the current folder if Feast's files are in it, else the shipped one."""
+    own = Path("feature_repo")
+    return own if (own / "feature_store.yaml").is_file() else SHIPPED_FEATURE_REPO
 
 
 class Settings(BaseSettings):
@@ -32,7 +42,10 @@ class Settings(BaseSettings):
     )
 
     state_dir: Path = Field(Path(".liveshelf"), description="where the embedded services keep data, logs and pid files")
-    feature_repo: Path = Field(REPOSITORY / "feature_repo", description="folder with the Feast definitions")
+    feature_repo: Path = Field(
+        default_factory=default_feature_repo,
+        description="folder with the Feast definitions; ./feature_repo if there is one, else the shipped one",
+    )
     model_dir: Path = Field(
         REPOSITORY / "models" / "artifacts" / "eshop",
         description="model bundle that the ranker serves, or a registry of versions",

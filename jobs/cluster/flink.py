@@ -18,7 +18,7 @@ from jobs.cluster.supervise import Child
 from jobs.connect import addresses
 from jobs.errors import SettingsError
 from jobs.jvm import jars, java
-from jobs.settings import REPOSITORY, Settings
+from jobs.settings import IN_CHECKOUT, REPOSITORY, Settings
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
@@ -122,9 +122,9 @@ def command(settings: Settings, action: str = "run") -> FlinkCommand:
 def _environment(home: Path) -> dict[str, str]:
     """What Flink's scripts and JVMs look for.
 
-    `PYTHONPATH` lets the client and the Python workers import `jobs` from a checkout. One thread for each worker's
-    arithmetic: parallelism is the number of slots, and workers that each take every core would wait for each other. Two of
-    glibc's memory arenas for each process: by default there are eight a core, and what one thread gave back another can't use.
+    One thread for each worker's arithmetic: parallelism is the number of slots, and workers that each take every core
+    would wait for each other. Two of glibc's memory arenas for each process: by default there are eight a core, and what
+    one thread gave back another can't use.
     """
     shipped = jars.SHIPPED
     return {
@@ -136,8 +136,18 @@ def _environment(home: Path) -> dict[str, str]:
         "FLINK_PLUGINS_DIR": str(shipped / "plugins"),
         "MALLOC_ARENA_MAX": "2",
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": import_path(),
     }
+
+
+def import_path() -> str:
+    """Return the `PYTHONPATH` with which the client and the Python workers import `jobs`.
+
+    It is this process's own with absolute folders, as workers have other working directories. A checkout goes before
+    it. An installed wheel needs nothing: site-packages would stand before the standard library there.
+    """
+    inherited = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return os.pathsep.join(dict.fromkeys([*([str(REPOSITORY)] if IN_CHECKOUT else []), *inherited]))
 
 
 def _link_jars(lib: Path) -> None:

@@ -195,6 +195,9 @@ def history(
 ) -> None:
     """Compute every view over past events and write them where Feast looks for training sets (`batch_source`).
 
+    These files lie beside the definitions, so an installed liveshelf wants a feature repository of your own first
+    (`liveshelf init`).
+
     \b
     Example:
       liveshelf history events.jsonl
@@ -204,6 +207,7 @@ def history(
     from jobs.features.backfill import read_events, write_history
 
     settings = load_settings()
+    definitions.refuse_shipped(settings)
     known = definitions.from_files(settings)
     plan = linting.checked(known.project, settings.events_topic, known.views, known.entities)
     targets = {view.name: settings.feature_repo / view.batch_source.path for view in known.views}

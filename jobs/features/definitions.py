@@ -1,6 +1,7 @@
 """What the feature repository defines, read from its files (before `feast apply`) or from the registry (after it)."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.connect import addresses
-from jobs.errors import DefinitionError, ServiceError
-from jobs.settings import Settings
+from jobs.errors import DefinitionError, ServiceError, SettingsError
+from jobs.settings import IN_CHECKOUT, SHIPPED_FEATURE_REPO, Settings
 
 
 class Definitions(NamedTuple):
@@ -44,6 +45,26 @@ def online_store_type(settings: Settings) -> str:
     import yaml
 
     return str(yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["online_store"]["type"])
+
+
+def copy_shipped(target: Path) -> None:
+    """Copy the shipped feature repository to the folder `target`; raises `SettingsError` if something is there."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise SettingsError(f"{target} is there already", "name another folder, or move that one away")
+    ignored = shutil.ignore_patterns("__pycache__", "data")
+    try:
+        shutil.copytree(SHIPPED_FEATURE_REPO, target, ignore=ignored, dirs_exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{target} can't be written: {error}", "name a folder that you may write to") from error
+
+
+def refuse_shipped(settings: Settings) -> None:
+    """Raise `SettingsError` if the definitions are the installed package's, where nothing may be written."""
+    if not IN_CHECKOUT and settings.feature_repo == SHIPPED_FEATURE_REPO:
+        raise SettingsError(
+            f"{settings.feature_repo} is a part of the installed package, and nothing is written there",
+            "liveshelf init copies it into this folder; then call the same command again",
+        )
 
 
 def from_files(settings: Settings) -> Definitions:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
+# Feast's own script may lie in another folder than Python. -P: the current folder's modules don't replace Feast's.
+FEAST = (sys.executable, "-P", "-c", "from feast.cli.cli import cli; cli()")
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -51,14 +53,7 @@ def apply(settings: Settings, redis_url: str) -> None:
     definitions.write_store_yaml(settings, addresses.as_user(redis_url, users.APP), definitions.store_yaml(settings))
     path = settings.state_dir.resolve() / "apply" / "feature_store.yaml"  # Feast deletes what is defined no more
     definitions.write_store_yaml(settings, redis_url, path)
-    command = [
-        str(Path(sys.executable).parent / "feast"),
-        "-c",
-        str(settings.feature_repo.resolve()),
-        "-f",
-        str(path),
-        "apply",
-    ]
+    command = [*FEAST, "-c", str(settings.feature_repo.resolve()), "-f", str(path), "apply"]
     environment = os.environ | {"PYTHONWARNINGS": "ignore", "FEAST_USAGE": "False"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
