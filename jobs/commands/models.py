@@ -87,7 +87,7 @@ def train(
     from models.quality.measure import table
     from models.runs.tracking import train_recorded
     from models.session.losses import NAMES
-    from models.session.train import Recipe
+    from models.session.recipe import Recipe
 
     if loss not in NAMES:
         raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")

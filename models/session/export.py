@@ -1,4 +1,4 @@
-"""A trained model as a bundle: one ONNX file, its vocabulary, and a manifest that a worker can check."""
+"""Write a trained model as a bundle: one ONNX file, its vocabulary, and a manifest that a worker can check."""
 
 import copy
 import io
@@ -10,21 +10,48 @@ import numpy as np
 import onnx
 import torch
 
-from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, fingerprint
-from models.serving.bundle import CONTEXT_FEATURES, GOLDEN_PLACES, INPUTS, OUTPUTS
+from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
+from models.quality.evaluate import TYPE_INDEX
+from models.serving.bundle import CONTEXT_FEATURES, GOLDEN_PLACES, INPUTS, OUTPUTS, load_bundle
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, Product, with_list
 
-# 17 has everything the graph uses (GRU-14, Gemm-13, TopK-11); runtimes since 2022 read it.
+# Version 17 has every operator of the graph (GRU-14, Gemm-13, TopK-11), and runtimes since 2022 read it.
 OPSET = 17
 POPULAR_ITEMS = 200
+GOLDEN_ROWS, GOLDEN_EVENTS = 4, 8
+
+
+def write_bundle(
+    out: Path,
+    name: str,
+    model: SessionGRU,
+    encoder: Encoder,
+    sessions: list[Session],
+    names: dict[str, str],
+    product: Product,
+    training: dict,
+    table: dict,
+) -> None:
+    """Write the bundle's files, and check them as a worker checks them.
+
+    The golden case comes from the newest of `sessions`. Raises ModelError for a bundle that a worker would refuse.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    model = model.cpu()  # the graph is traced, and its golden outputs are computed, where it will be served
+    export_onnx(model, out / "model.onnx", product)
+    name_by_item = {item: names[item] for item in encoder.items if item in names}
+    write_vocabulary(out / "vocabulary.json", encoder.clicks, name_by_item)
+    golden = pad([session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]], encoder.index, TYPE_INDEX)
+    write_manifest(out, model, name, product, golden, training, table)
+    load_bundle(out)
 
 
 def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
     """Write the graph with free `batch` and `time` dimensions and all weights inside; `product`: see head.with_list.
 
-    The TorchScript exporter on purpose: it maps nn.GRU to ONNX's GRU operator and needs no onnxscript. Its warning
-    about batch sizes is about the initial state, which the traced graph builds from the input's shape.
+    The TorchScript exporter maps nn.GRU to ONNX's GRU operator and needs no onnxscript. It warns about the batch size
+    of the initial state; the traced graph builds that state from the input's shape, so the warning is silenced.
     """
     example = {
         "items": torch.ones(2, 3, dtype=torch.int64),
@@ -54,7 +81,7 @@ def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
 
 
 def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) -> None:
-    """`clicks` by item are in order already (see dataset.clicks_by_item)."""
+    """Write the vocabulary; `clicks` by item are in the model's order (see dataset.clicks_by_item)."""
     items = list(clicks)
     vocabulary = {
         "items": items,
@@ -75,7 +102,7 @@ def write_manifest(
     training: dict,
     metrics: dict[str, dict[str, float]],
 ) -> None:
-    """Describe the files in `folder`; `batch` becomes the golden case, with torch's outputs, not ONNX's."""
+    """Write the manifest of the files in `folder`; `batch` becomes the golden case, with torch's outputs, not ONNX's."""
     golden_inputs = golden_case(batch)
     k = min(GOLDEN_PLACES, model.item.shape[0])
     scores, items = torch_list(model, *golden_inputs.values(), k=k)
@@ -108,15 +135,15 @@ def write_manifest(
 
 
 def golden_case(batch: Batch) -> dict[str, np.ndarray]:
-    """The batch by input name; every second row has context values, so that this input is exercised too."""
+    """Return the batch by input name; every second row has context values, so that this input counts too."""
     context = np.zeros((len(batch.items), len(CONTEXT_FEATURES)), np.float32)
     context[::2] = [3, 2400, 4350, 5]  # 3 views in 40 minutes, 43.50 on average, 5 views in the hour
     return {**batch._asdict(), "context": context}
 
 
 def torch_list(model: SessionGRU, *arrays: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The model's answer as `Bundle.score` gives it, without ONNX."""
+    """Return the model's answer as `Bundle.score` gives it, without ONNX."""
     with torch.no_grad():
-        tensors = (torch.from_numpy(each).to(model.item.device) for each in arrays)
+        tensors = (torch.from_numpy(array).to(model.item.device) for array in arrays)
         scores, columns = model.eval()(*tensors).topk(k)
     return scores.cpu().numpy(), columns.cpu().numpy() + 1

@@ -17,9 +17,12 @@ from models.quality.measure import measure_model
 from models.serving.bundle import load_bundle
 from models.session import memory
 from models.session.choose import Memory
+from models.session.epochs import epochs_of, new_model, score_with
+from models.session.export import write_bundle
 from models.session.gru import ItemMemory, SessionGRU
+from models.session.recipe import Recipe
 from models.session.restore import Restored, follower_scores, restore
-from models.session.train import Recipe, Tell, epochs_of, flat, new_model, score_with, write_bundle
+from models.session.train import Tell, flat
 
 HELD_OUT = 0.15  # the newest sessions, which judge
 JUDGED_BY = ("recall@20", "mrr@20")

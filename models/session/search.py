@@ -9,7 +9,7 @@ from models.session import losses
 if TYPE_CHECKING:
     import optuna
 
-    from models.session.train import Recipe
+    from models.session.recipe import Recipe
 
 SEARCHED = ("learning_rate", "dropout", "alpha", "loss")
 

@@ -15,7 +15,8 @@ from jobs.connect import kafka_admin, kafka_send
 from jobs.settings import Settings
 from models.clicks.dataset import Event
 from models.serving.registry import Registry
-from models.session.train import Recipe, train_bundle
+from models.session.recipe import Recipe
+from models.session.train import train_bundle
 
 START_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000

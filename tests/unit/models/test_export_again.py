@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.clicks.dataset import Event, pad  # noqa: E402
-from models.runs.export_again import export_again  # noqa: E402
-from models.serving.bundle import load_bundle  # noqa: E402
+from models.clicks.dataset import Event, pad
+from models.runs.export_again import export_again
+from models.serving.bundle import load_bundle
 
 
 def test_exporting_again_keeps_lists_training_and_metrics(eshop_bundle_folder, tmp_path):

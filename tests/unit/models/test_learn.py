@@ -18,8 +18,10 @@ from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import Registry  # noqa: E402
 from models.session import learn  # noqa: E402
 from models.session.choose import Memory, item_memory  # noqa: E402
+from models.session.epochs import score_with  # noqa: E402
+from models.session.recipe import Recipe  # noqa: E402
 from models.session.restore import restore  # noqa: E402
-from models.session.train import Recipe, score_with, train_bundle  # noqa: E402
+from models.session.train import train_bundle  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 DAY_S = 86_400.0

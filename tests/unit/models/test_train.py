@@ -19,17 +19,10 @@ from models.quality.evaluate import answers_of_model, metrics  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import PARTS  # noqa: E402
 from models.session.choose import Memory, choose_memory  # noqa: E402
+from models.session.epochs import batches, epochs_of, negatives, new_model, score_with  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
-from models.session.train import (  # noqa: E402
-    Recipe,
-    batches,
-    epochs_of,
-    negatives,
-    new_model,
-    score_with,
-    search,
-    split_by_time,
-)
+from models.session.recipe import Recipe, split_by_time  # noqa: E402
+from models.session.train import search  # noqa: E402
 
 RNG = np.random.default_rng(1)
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
