@@ -140,6 +140,9 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
+CHECKOUT = (str(REPOSITORY), str(REPOSITORY / "jobs" / "sdk"))  # where `jobs`, and `liveshelf`, are imported from
+
+
 def import_path() -> str:
     """Return the `PYTHONPATH` with which the client and the Python workers import `jobs`.
 
@@ -147,7 +150,7 @@ def import_path() -> str:
     it. An installed wheel needs nothing: site-packages would stand before the standard library there.
     """
     inherited = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    return os.pathsep.join(dict.fromkeys([*([str(REPOSITORY)] if IN_CHECKOUT else []), *inherited]))
+    return os.pathsep.join(dict.fromkeys([*(CHECKOUT if IN_CHECKOUT else []), *inherited]))
 
 
 def _link_jars(lib: Path) -> None:

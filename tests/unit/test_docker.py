@@ -61,7 +61,7 @@ def test_the_images_python_is_one_that_the_project_takes():
 
 def test_everything_that_is_copied_is_there():
     sources = [source for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.M) for source in line.split()[:-1]]
-    assert {"pyproject.toml", "README.md", "LICENSE", "liveshelf", "jobs", "models", "feature_repo"} <= set(sources)
+    assert {"pyproject.toml", "README.md", "LICENSE", "jobs", "models", "feature_repo"} <= set(sources)
     assert [source for source in sources if not (REPOSITORY / source).exists()] == []
 
 

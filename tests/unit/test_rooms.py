@@ -35,8 +35,9 @@ READERS_OF_MODELS = {
 
 def modules(root: Path = REPOSITORY) -> dict[str, Path]:
     """Every module of the product by its dotted name."""
-    files = [file for folder in ("liveshelf", "jobs", "models") for file in sorted((root / folder).rglob("*.py"))]
-    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+    files = [file for folder in ("jobs", "models") for file in sorted((root / folder).rglob("*.py"))]
+    names = [".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for file in files]
+    return dict(zip((name.removeprefix("jobs.sdk.") for name in names), files, strict=True))
 
 
 def imports(module: str, text: str, known: set[str]) -> Iterator[str]:
