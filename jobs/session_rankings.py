@@ -48,7 +48,10 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {VISITS}")
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION histories AS 'liveshelf.Histories' LANGUAGE JAVA")
     rank = udf(
-        RankSessions(_rank_config(config)), result_type=DataTypes.STRING(), func_type="pandas", deterministic=False
+        RankSessions(RankConfig(config.ranker, config.redis_url, config.project)),
+        result_type=DataTypes.STRING(),
+        func_type="pandas",
+        deterministic=False,
     )
     table_env.create_temporary_system_function("rank_sessions", rank)
     options = {
@@ -68,20 +71,6 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     statements = table_env.create_statement_set()
     statements.add_insert_sql(f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}) WHERE list IS NOT NULL")
     return statements
-
-
-def _rank_config(config: JobConfig) -> RankConfig:
-    return RankConfig(
-        model_dir=config.model_dir,
-        redis_url=config.redis_url,
-        shelf=config.shelf,
-        list_ttl_s=config.list_ttl_s,
-        list_size=config.list_size,
-        model_threads=config.model_threads,
-        session_gap_s=config.session_gap_s,
-        feast_project=config.project,
-        model_public_key=config.model_public_key,
-    )
 
 
 def main() -> None:

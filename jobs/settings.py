@@ -7,11 +7,13 @@ service as it is, and never starts or stops it.
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+import msgspec
+from pydantic import Field, SecretStr, create_model, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import SettingsError
 
 REPOSITORY = (
@@ -34,8 +36,24 @@ def default_feature_repo() -> Path:
     return own if (own / "feature_store.yaml").is_file() else SHIPPED_FEATURE_REPO
 
 
-class Settings(BaseSettings):
-    """The settings of a run. Units are in the names."""
+def fields_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the described fields of a struct as fields of a pydantic model, with their limits and defaults."""
+    hints, fields = get_type_hints(struct, include_extras=True), {}
+    for field in msgspec.structs.fields(struct):
+        for meta in getattr(hints[field.name], "__metadata__", ()):
+            limits = {name: getattr(meta, name) for name in ("gt", "ge", "lt", "le", "min_length", "pattern")}
+            fields[field.name] = (field.type, Field(field.default, description=meta.description, **limits))
+    return fields
+
+
+if TYPE_CHECKING:
+    RankerFields = BaseSettings  # a type checker reads the ranker's settings from `Settings.ranker`
+else:
+    RankerFields = create_model("RankerFields", __base__=BaseSettings, **fields_of(RankerSettings))
+
+
+class Settings(RankerFields):
+    """The settings of a run. Units are in the names. Those of the ranker stand in `RankerSettings`."""
 
     model_config = SettingsConfigDict(
         env_prefix="LIVESHELF_", toml_file="liveshelf.toml", extra="forbid", validate_default=True
@@ -87,7 +105,6 @@ class Settings(BaseSettings):
         None, description="file with the keys of visitors' pseudonyms (`liveshelf keys new` makes it)"
     )
 
-    session_gap_s: int = Field(1800, gt=0, description="pause after which a visitor's next event starts a session")
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
     dedup_horizon_s: int = Field(
         86400, gt=0, description="the same event_id within this time (of event time) counts once"
@@ -98,15 +115,9 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="newest events that a time window of one entity holds, and distinct values that a session counts",
     )
-    list_size: int = Field(20, ge=1, le=100, description="items in a ranked list")
-    list_ttl_s: int = Field(30 * 86400, gt=0, description="expiry of a list, counted from its event time")
     list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")
-    shelf: str = Field("home", description="which of a visitor's lists the ranker writes, the end of its Redis key")
     context_service: str = Field("ranker_context", description="feature service whose values the ranker reads")
     bundle_ms: int = Field(3, ge=1, description="python.fn-execution.bundle.time of the rankings job")
-    model_threads: int = Field(
-        2, ge=1, description="threads that score a batch, for each slot: free cores divided by slots"
-    )
     bundle_rows: int = Field(1000, ge=1, description="python.fn-execution.bundle.size")
     checkpoint_interval_ms: int = Field(10_000, ge=100, description="time between checkpoints")
     idle_timeout_s: int = Field(
@@ -128,6 +139,12 @@ class Settings(BaseSettings):
     collector_key_events_per_s: float = Field(2000, gt=0, description="events that a write key may send")
     collector_address_requests_per_s: float = Field(50, gt=0, description="requests that an address may send")
     collector_max_event_age_s: int = Field(7 * 86400, gt=0, description="how old an event may be that is sent late")
+
+    @property
+    def ranker(self) -> RankerSettings:
+        """Return the settings of the ranker as a job holds them, without the public key, which `submit` reads."""
+        values = {name: getattr(self, name) for name in RankerFields.model_fields}
+        return RankerSettings(model_dir=str(self.model_dir.resolve()), **values)
 
     @model_validator(mode="before")
     @classmethod

@@ -164,7 +164,7 @@ def learn(
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
     asked = bootstrap, settings.consent_topic, settings.consent
     tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent_topic.read(*asked))
-    visits, bounds = Visits(settings.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
+    visits, bounds = Visits(settings.ranker.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
     loop = Loop(registry, tail, visits, bounds, note, settings.tracking_dir)
     try:
         loop.catch_up()

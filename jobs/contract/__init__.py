@@ -1,1 +1,1 @@
-"""What every topic and every key holds. Pure: no clock, no network, no Flink."""
+"""Say what every topic, every key and every saved configuration holds. Pure: no clock, no network, no Flink."""

@@ -5,10 +5,11 @@ A change with a `fix` can't go on from a savepoint: the state that it names woul
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
 from jobs.flow import saved_config, submissions
 from jobs.settings import MAX_WINDOW_EVENTS, Settings
@@ -126,16 +127,14 @@ class Chosen(msgspec.Struct, frozen=True):
     events_topic: str
     consent_topic: str
     parallelism: int
-    session_gap_s: int
     dedup_horizon_s: int
-    model_dir: str
-    max_window_events: int = MAX_WINDOW_EVENTS  # what was kept before it was there is read, too
+    ranker: RankerSettings
+    max_window_events: int = MAX_WINDOW_EVENTS  # files that were saved before it was there are read, too
 
     @classmethod
     def of(cls, settings: Settings) -> "Chosen":
-        """As they stand now."""
-        values = {name: getattr(settings, name) for name in cls.__struct_fields__}
-        return cls(**values | {"model_dir": str(settings.model_dir.resolve())})
+        """Return them as they stand now."""
+        return cls(**{name: getattr(settings, name) for name in cls.__struct_fields__})
 
 
 DIVIDED = "all state is kept and divided anew"
@@ -145,29 +144,46 @@ HARMLESS: dict[Job, dict[str, str]] = {
         "dedup_horizon_s": "all state is kept; ids are remembered for the new time",
         "max_window_events": "all state is kept; windows are cut to a smaller one at their next event, or fill up",
     },
-    "rankings": {
-        "parallelism": DIVIDED,
-        "session_gap_s": "all state is kept; it cuts each visitor's next list",
-        "model_dir": "all state is kept: it holds events, nothing of a model",
-    },
+    "rankings": {"parallelism": DIVIDED},
 }
+# The rankings job's state holds visitors' events only, so every setting of the ranker may change. Some deserve a word more.
+OF_RANKER = {
+    "session_gap_s": "all state is kept; it cuts each visitor's next list",
+    "model_dir": "all state is kept: it holds events, nothing of a model",
+    "shelf": "all state is kept; lists on the old shelf stay until they expire",
+}
+OF_ANY_RANKER_SETTING = "all state is kept; it holds from each visitor's next list on"
+NOT_COMPARED = "model_public_key"  # settings name its file, the saved configuration holds its text
 
 
 def of_settings(job: Job, before: Chosen, now: Chosen) -> list[Change]:
-    """Every difference between the settings that a job was submitted with and those that hold now.
+    """Return every difference between the settings that a job was submitted with and those that hold now.
 
     The events topic of the features job is a part of its plan.
     """
     topics = ("consent_topic",) if job == "features" else ("events_topic", "consent_topic")
-    changed = {name for name in Chosen.__struct_fields__ if getattr(before, name) != getattr(now, name)}
-    told = [_of_topic(name, getattr(before, name), getattr(now, name)) for name in topics if name in changed]
-    for name, state in HARMLESS[job].items():
-        if name in changed:
-            told.append(Change("", name, f"{getattr(before, name)} became {getattr(now, name)}", state))
-    return [change._replace(view=f"{job} job") for change in told]
+    changes = [_of_topic(name, *values) for name in topics if (values := _differing(before, now, name))]
+    changes += _harmless(HARMLESS[job], before, now)
+    if job == "rankings":
+        names = [name for name in RankerSettings.__struct_fields__ if name != NOT_COMPARED]
+        states = {name: OF_RANKER.get(name, OF_ANY_RANKER_SETTING) for name in names}
+        changes += _harmless(states, before.ranker, now.ranker)
+    return [change._replace(view=f"{job} job") for change in changes]
+
+
+def _harmless(states: dict[str, str], before: msgspec.Struct, now: msgspec.Struct) -> list[Change]:
+    """Return the changes of the fields named in `states`, which tells what becomes of the job's state."""
+    values = {name: _differing(before, now, name) for name in states}
+    return [Change("", name, f"{pair[0]} became {pair[1]}", states[name]) for name, pair in values.items() if pair]
+
+
+def _differing(before: msgspec.Struct, now: msgspec.Struct, name: str) -> tuple[Any, Any] | None:
+    """Return a field's value before and now, or None where they are equal."""
+    pair = getattr(before, name), getattr(now, name)
+    return pair if pair[0] != pair[1] else None
 
 
 def kept(state_dir: Path, job: Job) -> Chosen | None:
-    """What a job was submitted with last; None where none was submitted from this state folder."""
+    """Return the settings that a job was submitted with last, None where none was submitted from this state folder."""
     path = submissions.config_path(state_dir, job)
     return saved_config.read(path, Chosen) if path.is_file() else None

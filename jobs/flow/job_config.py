@@ -7,12 +7,16 @@ from pyflink.common import Configuration
 
 from jobs.connect import addresses
 from jobs.contract.consent import Mode
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import saved_config
 from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
 
 
 class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses, topics, limits and knobs of one job; the meaning of each is told in `jobs/settings.py`."""
+    """Addresses, topics, limits and knobs of one job. `jobs/settings.py` describes them.
+
+    Jobs are started again from files that an older release saved, so a new field needs a default.
+    """
 
     kafka_bootstrap: str
     redis_url: str
@@ -23,39 +27,31 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     consent_topic: str
     consent: Mode
     project: str
-    model_dir: str
-    shelf: str
+    ranker: RankerSettings
     context_features: list[str]
-    session_gap_s: int
     max_clock_skew_s: int
     dedup_horizon_s: int
-    list_size: int
-    list_ttl_s: int
     bundle_ms: int
-    model_threads: int
     bundle_rows: int
     checkpoint_interval_ms: int
     parallelism: int
     idle_timeout_s: int
-    max_window_events: int = MAX_WINDOW_EVENTS  # jobs that were noted before it was there are resumed, too
+    max_window_events: int = MAX_WINDOW_EVENTS
     history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
-    model_public_key: str = ""  # the key itself, not its file: what was meant at submit holds on every machine
     jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes
 
     @classmethod
     def of(cls, settings: Settings, kafka_bootstrap: str, redis_url: str, **more: object) -> "JobConfig":
-        """From settings and the addresses of the running services; `more` holds what settings don't."""
-        known = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
-        return cls(
-            **(
-                known
-                | {"model_dir": str(settings.model_dir.resolve())}
-                | more
-                | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}
-            )
-        )
+        """Return the configuration that settings and the addresses of the running services give.
+
+        `more` holds the fields that settings don't have, and may replace any other, those of `ranker` included.
+        """
+        values = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
+        of_ranker = {name: more.pop(name) for name in RankerSettings.__struct_fields__ if name in more}
+        values["ranker"] = msgspec.structs.replace(settings.ranker, **of_ranker)
+        return cls(**(values | more | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

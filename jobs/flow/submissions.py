@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError
 from jobs.flow import saved_config
 
@@ -43,8 +44,7 @@ class Config(msgspec.Struct):
     redis_url: str
     events_topic: str
     rankings_topic: str
-    shelf: str
-    list_ttl_s: int
+    ranker: RankerSettings
     consent_topic: str
     consent: Literal["assumed", "required"]
 

@@ -60,10 +60,10 @@ def _calls(config: Config, since_ms: int) -> Iterator[Command]:
                 f"{config.rankings_topic} holds what isn't a list: {error}", "check rankings_topic"
             ) from error
         place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
-        if logged.shelf == config.shelf and consents.verdict(*place) == "counts":
+        if logged.shelf == config.ranker.shelf and consents.verdict(*place) == "counts":
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
-            key = f"shelf:{{{logged.visitor_id}}}:{config.shelf}"
-            yield key, logged.version, encode(shelf), logged.event_time_ms + config.list_ttl_s * 1000
+            key = f"shelf:{{{logged.visitor_id}}}:{config.ranker.shelf}"
+            yield key, logged.version, encode(shelf), logged.event_time_ms + config.ranker.list_ttl_s * 1000
 
 
 def _log(config: Config, since_ms: int) -> Iterator[bytes]:

@@ -46,7 +46,7 @@ class Shown:
 
 def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
     """The visitor's list in Redis with what is known about it."""
-    reader = ShelfReader(addresses.redis_client(running.redis_url), settings.shelf, settings.list_stale_s)
+    reader = ShelfReader(addresses.redis_client(running.redis_url), settings.ranker.shelf, settings.list_stale_s)
     try:
         shelf = reader.get(visitor)
     finally:

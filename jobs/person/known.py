@@ -52,7 +52,7 @@ def find(settings: Settings, runtime: Runtime, visitor_id: str) -> Known:
     bootstrap = runtime.kafka_bootstrap
     consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
     events, hidden = _events(settings, bootstrap, consents, visitor_id)
-    reader = ShelfReader(runtime.redis_url, settings.shelf)
+    reader = ShelfReader(runtime.redis_url, settings.ranker.shelf)
     try:
         shelf = reader.get(visitor_id)
     finally:

@@ -20,7 +20,7 @@ PERSON = "visitor_id"
 def redis_keys(settings: Settings, visitor_id: str) -> list[bytes]:
     """The keys that may hold something of a visitor: the list and the online features."""
     project = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["project"]
-    return [shelf_key(visitor_id, settings.shelf).encode(), entity_key(project, {PERSON: visitor_id})]
+    return [shelf_key(visitor_id, settings.ranker.shelf).encode(), entity_key(project, {PERSON: visitor_id})]
 
 
 def in_redis(settings: Settings, client: redis.Redis, visitor_ids: Sequence[str]) -> set[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import failpoints
 from jobs.rankings.context import ContextReader
 from jobs.rankings.metrics import RankingMetrics
@@ -28,19 +29,15 @@ SWITCH_INTERVAL_S = 0.0005
 class RankConfig:
     """What the operator is told at submit; it travels pickled, so it holds names and addresses only."""
 
-    model_dir: str
+    ranker: RankerSettings
     redis_url: str
-    shelf: str
-    list_ttl_s: int
-    list_size: int
-    model_threads: int
-    session_gap_s: int
     feast_project: str
-    model_public_key: str = ""
 
     def __repr__(self) -> str:
         """Without the address, which may hold a password."""
-        return f"RankConfig({Path(self.model_dir).name}, {self.shelf!r}, list_size={self.list_size})"
+        return (
+            f"RankConfig({Path(self.ranker.model_dir).name}, {self.ranker.shelf!r}, list_size={self.ranker.list_size})"
+        )
 
 
 CONTROLS = ("withdrawn", "erased")
@@ -77,11 +74,11 @@ class RankSessions(ScalarFunction):
         return False
 
     def open(self, function_context: FunctionContext) -> None:
-        config = self._config
-        self._models = ModelSource(Path(config.model_dir), public_key=config.model_public_key)
-        self._publisher = Publisher(config.redis_url, config.shelf, config.list_ttl_s)
+        ranker = self._config.ranker
+        self._models = ModelSource(Path(ranker.model_dir), public_key=ranker.model_public_key)
+        self._publisher = Publisher(self._config.redis_url, ranker.shelf, ranker.list_ttl_s)
         self._metrics = RankingMetrics(function_context.get_metric_group())
-        self._gap_ms = config.session_gap_s * 1000
+        self._gap_ms = ranker.session_gap_s * 1000
         self._serve(self._models.bundle)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.
@@ -92,9 +89,9 @@ class RankSessions(ScalarFunction):
         """From now on with this model: everything that depends on it is made anew, and the old closed."""
         config = self._config
         old = [getattr(self, name, None) for name in ("_scorer", "_context")]
-        self._scorer = Scorer(bundle, config.list_size, config.model_threads)
+        self._scorer = Scorer(bundle, config.ranker.list_size, config.ranker.model_threads)
         self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
-        self._encoder = Encoder(config.shelf, bundle.version, bundle.context_features)
+        self._encoder = Encoder(config.ranker.shelf, bundle.version, bundle.context_features)
         for each in old:
             if each is not None:
                 each.close()

@@ -116,7 +116,7 @@ def verify_once(checked: Checked) -> Report:
     expired = _verify_features(report, checked, classified) + _verify_lists(report, checked, classified, consents)
     report.watermark_ms = classified.watermark_ms
     report.refused_by_reason = classified.refused_by_reason()
-    report.counts = balance(classified, settings.session_gap_s * 1000) | {"expired": expired}
+    report.counts = balance(classified, settings.ranker.session_gap_s * 1000) | {"expired": expired}
     report.seconds = time.monotonic() - started_s
     return report
 
@@ -171,24 +171,22 @@ def _verify_features(report: Report, checked: Checked, classified: Classified) -
 
 def _verify_lists(report: Report, checked: Checked, classified: Classified, consents: consent.Consents) -> int:
     """Every visitor's list and its log record; how many lists have outlived their ttl."""
-    settings = checked.settings
+    settings, ranker = checked.settings, checked.settings.ranker
     accepted = classified.remembered("counted", "late", "duplicate", "suppressed")
     arrived = [each for each in accepted if checked.sample.holds(each.event["visitor_id"])]
     said = {visitor for visitor in consents.visitors() if checked.sample.holds(visitor)}
     denied = lists.without_consent(arrived, consents, said)
     allowed = [each for each in arrived if each.kind != "suppressed" and each.event["visitor_id"] not in denied]
-    sessions = lists.current_sessions(allowed, settings.session_gap_s * 1000)
+    sessions = lists.current_sessions(allowed, ranker.session_gap_s * 1000)
     wanted = lambda key: key is None or checked.sample.holds(key.decode(errors="replace"))  # noqa: E731
     log = read_slice(checked.runtime.kafka_bootstrap, settings.rankings_topic, must_exist=False, wanted=wanted)
     gone = {entry.record.position for entry in classified.entries if entry.forgotten or entry.kind == "suppressed"}
-    logged = shelf.newest_logged(log.records, settings.shelf, gone)
-    stored = shelf.read_lists(checked.client, [*sessions, *denied], settings.shelf)
+    logged = shelf.newest_logged(log.records, ranker.shelf, gone)
+    stored = shelf.read_lists(checked.client, [*sessions, *denied], ranker.shelf)
     serving = checked.versions.serving
     made_by = {visitor: checked.versions.named(shelf.model_of(stored.get(visitor, b""))) for visitor in sessions}
     now_ms = time.time_ns() // 1_000_000
-    expired = {
-        visitor for visitor, each in sessions.items() if each.event_time_ms + settings.list_ttl_s * 1000 <= now_ms
-    }
+    expired = {visitor for visitor, each in sessions.items() if each.event_time_ms + ranker.list_ttl_s * 1000 <= now_ms}
     for bundle in {each.version: each for each in (serving, *made_by.values())}.values():
         group = {visitor: session for visitor, session in sessions.items() if made_by[visitor] is bundle}
         # A logged visitor without a session is one too many, whoever made its list.
@@ -202,7 +200,7 @@ def _verify_lists(report: Report, checked: Checked, classified: Classified, cons
         rankings = lists.rank(group, fitting, bundle)
         shelf.compare_log(report, group, theirs, bundle)
         standing = {visitor: session for visitor, session in group.items() if visitor not in expired}
-        shelf.compare_lists(report, standing, rankings, stored, model=bundle.version, list_size=settings.list_size)
-    shelf.compare_without_consent(report, denied, stored, serving, settings.list_size)
-    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], settings.shelf, checked.sample)
+        shelf.compare_lists(report, standing, rankings, stored, model=bundle.version, list_size=ranker.list_size)
+    shelf.compare_without_consent(report, denied, stored, serving, ranker.list_size)
+    shelf.compare_list_keys(report, checked.client, [*sessions, *denied], ranker.shelf, checked.sample)
     return len(expired)

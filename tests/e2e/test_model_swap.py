@@ -85,7 +85,7 @@ class Shop:
         return active
 
     def shows(self, active: Active) -> bool:
-        stored = read_lists(self._redis, list(self._latest)[::25], self.scenario.settings.shelf)
+        stored = read_lists(self._redis, list(self._latest)[::25], self.scenario.settings.ranker.shelf)
         lists = map(msgspec.json.decode, stored.values())
         return any(
             each["model"] == active.version and each["computed_at_ms"] >= active.activated_at_ms for each in lists
@@ -164,9 +164,9 @@ def sessions_at_each_event(scenario) -> dict[str, Session]:
     for entry in classify(events.records, DELAY_S * 1000).of_kind("counted"):
         visitor, (partition, offset) = entry.event["visitor_id"], entry.record.position
         arrivals[visitor].append(entry)
-        sessions[f"{partition}-{offset}"] = current_sessions(arrivals[visitor], scenario.settings.session_gap_s * 1000)[
-            visitor
-        ]
+        sessions[f"{partition}-{offset}"] = current_sessions(
+            arrivals[visitor], scenario.settings.ranker.session_gap_s * 1000
+        )[visitor]
     return sessions
 
 

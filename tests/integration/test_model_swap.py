@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import redis
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.rankings import operator
 from models.serving.bundle import load_bundle
 from models.serving.registry import ACTIVE, Registry
@@ -23,7 +24,7 @@ class Shop:
     """An operator on a registry, and visitors who click all the time."""
 
     def __init__(self, registry: Registry, redis_url: str, counters: dict) -> None:
-        config = operator.RankConfig(str(registry.folder), redis_url, "home", 3600, 20, 2, 1800, "liveshelf")
+        config = operator.RankConfig(RankerSettings(model_dir=str(registry.folder)), redis_url, "liveshelf")
         self.operator, self.counters, self.offset = operator.RankSessions(config), counters, 0
         self.operator.open(self.counters)
 

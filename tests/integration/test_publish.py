@@ -13,6 +13,7 @@ import redis
 
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.context import ContextReader
@@ -250,7 +251,7 @@ def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
 ) -> None:
     udf = pytest.importorskip("jobs.rankings.operator")
     known = json.loads((ESHOP / "vocabulary.json").read_text())["items"]
-    operator = udf.RankSessions(udf.RankConfig(str(ESHOP), redis_url, "home", HOUR_S, 20, 2, 1800, "liveshelf"))
+    operator = udf.RankSessions(udf.RankConfig(RankerSettings(model_dir=str(ESHOP)), redis_url, "liveshelf"))
     operator.open(counters)
 
     def history(*items: str) -> str:

@@ -15,6 +15,7 @@ from jobs.cluster.runtime import Runtime
 from jobs.connect import consent_topic, kafka_admin, kafka_send
 from jobs.connect.redis_pipeline import Connection
 from jobs.contract import consent
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError
 from jobs.flow import submissions
 from jobs.flow.submissions import BEGUN, Config, Submitted, begun_mark
@@ -75,8 +76,8 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def config(bootstrap: str, redis_url: str) -> Config:
     return Config(
-        kafka_bootstrap=bootstrap, redis_url=redis_url, events_topic="events", rankings_topic="rankings", shelf="home",
-        list_ttl_s=HOUR_S, consent_topic="consent", consent="assumed",
+        kafka_bootstrap=bootstrap, redis_url=redis_url, events_topic="events", rankings_topic="rankings",
+        ranker=RankerSettings(model_dir="", list_ttl_s=HOUR_S), consent_topic="consent", consent="assumed",
     )  # fmt: skip
 
 

@@ -3,8 +3,10 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.features import changes
 from jobs.flow import submissions
 from jobs.flow.job_config import JobConfig
@@ -24,14 +26,16 @@ def state_dir(tmp_path: Path) -> Path:
 
 def test_the_job_reads_a_configuration_of_release_0_1_0(state_dir: Path) -> None:
     config = JobConfig.load(submissions.config_path(state_dir, "rankings"))
-    assert (config.shelf, config.list_size, config.session_gap_s, config.model_dir) == (
-        "home", 20, 1800, "/srv/models/eshop",
+    assert config.events_topic == "events"
+    assert config.ranker == RankerSettings(
+        model_dir="/srv/models/eshop", model_public_key="", shelf="home", list_size=20, list_ttl_s=2_592_000,
+        session_gap_s=1800, model_threads=2,
     )  # fmt: skip
 
 
 def test_its_keeper_and_the_check_of_settings_read_it_too(state_dir: Path) -> None:
     config = submissions.config(state_dir, "rankings")
-    assert (config.shelf, config.list_ttl_s, config.rankings_topic) == ("home", 30 * 86_400, "rankings")
+    assert (config.ranker.shelf, config.ranker.list_ttl_s, config.rankings_topic) == ("home", 30 * 86_400, "rankings")
     before = changes.kept(state_dir, "rankings")
     assert before is not None
     now = changes.Chosen.of(Settings(session_gap_s=600))
@@ -39,8 +43,12 @@ def test_its_keeper_and_the_check_of_settings_read_it_too(state_dir: Path) -> No
     assert any("session_gap_s: 1800 became 600" in line for line in told)
 
 
-def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
-    values = {"project": "p", "context_features": [], "model_public_key": ""}
-    config = JobConfig.of(Settings(shelf="basket"), "k:1", "redis://r", **values)
-    config.save(tmp_path / "jobs" / "config.json")
-    assert JobConfig.load(tmp_path / "jobs" / "config.json") == config
+def test_what_is_saved_is_read_back_by_all_three(tmp_path: Path) -> None:
+    settings = Settings(shelf="basket")
+    config = JobConfig.of(settings, "k:1", "redis://r", project="p", context_features=[], model_public_key="key")
+    path = submissions.config_path(tmp_path, "rankings")
+    config.save(path)
+    assert JobConfig.load(path) == config
+    assert config.ranker == msgspec.structs.replace(settings.ranker, model_public_key="key")
+    assert submissions.config(tmp_path, "rankings").ranker == config.ranker
+    assert changes.of_settings("rankings", changes.kept(tmp_path, "rankings"), changes.Chosen.of(settings)) == []

@@ -1,16 +1,42 @@
 """Settings are read from variables and from liveshelf.toml."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from msgspec import Meta
+from pydantic import ValidationError, create_model
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import SettingsError
-from jobs.settings import Settings
+from jobs.settings import Settings, fields_of
+
+DERIVED = ("model_dir", "model_public_key")  # settings name a folder and a file
+# Of each setting of the ranker a value that is none, or "" where every text is one.
+WRONG = {"shelf": "", "list_size": "101", "list_ttl_s": "0", "session_gap_s": "0", "model_threads": "0"}
 
 
-def test_the_shelf_is_set_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIVESHELF_SHELF", "basket")
-    assert Settings().shelf == "basket"
+@pytest.mark.parametrize("name", [name for name in RankerSettings.__struct_fields__ if name not in DERIVED])
+def test_a_field_of_the_ranker_is_a_setting_with_its_limits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"LIVESHELF_{name.upper()}", "7")
+    assert str(getattr(Settings().ranker, name)) == "7"
+    assert Settings.model_fields[name].description
+    if WRONG[name]:
+        monkeypatch.setenv(f"LIVESHELF_{name.upper()}", WRONG[name])
+        with pytest.raises(ValidationError, match=name):
+            Settings()
+
+
+def test_a_new_field_of_the_struct_becomes_a_field_of_settings() -> None:
+    class More(RankerSettings, kw_only=True):
+        rules: Annotated[int, Meta(ge=1, le=9, description="rules at most")] = 3
+        derived: str = ""
+
+    model = create_model("Model", **fields_of(More))
+    assert model(rules=9).rules == 9
+    assert "derived" not in model.model_fields
+    with pytest.raises(ValidationError):
+        model(rules=10)
 
 
 @pytest.mark.parametrize("place", ["LIVESHELF_CHANNEL", "liveshelf_channel", "liveshelf.toml"])

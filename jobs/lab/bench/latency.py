@@ -118,7 +118,7 @@ def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float) -> 
         kafka_bootstrap=place.services.kafka_bootstrap,
         redis_url=place.services.redis_url,
         topic=TOPIC,
-        shelf=place.settings.shelf,
+        shelf=place.settings.ranker.shelf,
         items=place.items,
         partitions=place.settings.topic_partitions,
         history=history,
@@ -220,7 +220,7 @@ def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
 
 def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:
     """Percentiles of `ShelfReader.get` for these visitors, one after another."""
-    reader = ShelfReader(place.services.redis_url, place.settings.shelf)
+    reader = ShelfReader(place.services.redis_url, place.settings.ranker.shelf)
     taken_ms, found = [], 0
     for visitor in visitors:
         started_ns = time.perf_counter_ns()

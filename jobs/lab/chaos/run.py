@@ -134,7 +134,7 @@ class Show:
     def __init__(self, system: System) -> None:
         self.system = system
         submitted = plan.submitted(system.state_dir)
-        self.sampler = Sampler(system.direct.redis_url, submitted, system.settings.shelf)
+        self.sampler = Sampler(system.direct.redis_url, submitted, system.settings.ranker.shelf)
         self._next_ms = time.time_ns() // 1_000_000 - BEGINS_DAYS_AGO * DAY_MS
         self._block = 0
         self._sent = 0  # records that Kafka has confirmed, without heartbeats

@@ -67,14 +67,14 @@ def _material(settings: Settings) -> tuple[list[Event], Bundle]:
 def _play(
     settings: Settings, running: Runtime, events: list[Event], bundle: Bundle, watched: bool, say: Say, began_s: float
 ) -> dict[str, object]:
-    visitors = Visitors(settings.session_gap_s * 1000, bundle.popular[:LIST_SIZE])
-    with Watcher(running.redis_url, settings.shelf) as watcher:
+    visitors = Visitors(settings.ranker.session_gap_s * 1000, bundle.popular[:LIST_SIZE])
+    with Watcher(running.redis_url, settings.ranker.shelf) as watcher:
 
         def features() -> None:
             say("the first click has its list")
             start_features(settings, running, say)
 
-        stage = Stage(running.redis_url, settings.shelf, visitors, watcher, features)
+        stage = Stage(running.redis_url, settings.ranker.shelf, visitors, watcher, features)
         say(f"replaying {len(events):,} clicks of {SHOP} since {SINCE}")
         board = Board(stage, watcher, bundle.names, len(events), _refused(settings, running))
         with _drawn(board) if watched else _told(stage, say):

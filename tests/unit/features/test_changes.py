@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
+from jobs.contract.ranker_settings import RankerSettings
 from jobs.features.changes import ANEW, RENAME, Change, Chosen, of_plan, of_settings
 from jobs.settings import REPOSITORY, Settings
 from tests.support.small_views import output, plan, view_plan
@@ -125,32 +126,52 @@ SETTINGS = {
     "events_topic": ("clicks", ("rankings job",), ""),  # of the features job it is a part of the plan
     "consent_topic": ("asked", ("features job", "rankings job"), ""),
     "parallelism": (2, ("features job", "rankings job"), "all state is kept and divided anew"),
-    "session_gap_s": (60, ("rankings job",), "all state is kept; it cuts each visitor's next list"),
     "dedup_horizon_s": (60, ("features job",), "all state is kept; ids are remembered for the new time"),
     "max_window_events": (
         100,
         ("features job",),
         "all state is kept; windows are cut to a smaller one at their next event, or fill up",
     ),
-    "model_dir": ("other", ("rankings job",), "all state is kept: it holds events, nothing of a model"),
+}
+OF_RANKER = {
+    "session_gap_s": (60, "all state is kept; it cuts each visitor's next list"),
+    "model_dir": ("other", "all state is kept: it holds events, nothing of a model"),
+    "shelf": ("basket", "all state is kept; lists on the old shelf stay until they expire"),
+    "list_size": (10, "all state is kept; it holds from each visitor's next list on"),
+    "list_ttl_s": (60, "all state is kept; it holds from each visitor's next list on"),
+    "model_threads": (7, "all state is kept; it holds from each visitor's next list on"),
 }
 
 
-@pytest.mark.parametrize("name", Chosen.__struct_fields__)
+def changes_of_both_jobs(now: Chosen) -> list[Change]:
+    return [change for job in ("features", "rankings") for change in of_settings(job, BEFORE, now)]
+
+
+@pytest.mark.parametrize("name", [name for name in Chosen.__struct_fields__ if name != "ranker"])
 def test_another_setting_is_told_to_the_jobs_that_it_is_about(name: str):
     value, jobs, kept = SETTINGS[name]
-    now = msgspec.structs.replace(BEFORE, **{name: value})
-    told = [change for job in ("features", "rankings") for change in of_settings(job, BEFORE, now)]
-    assert [change[:3] for change in told] == [(job, name, f"{getattr(BEFORE, name)} became {value}") for job in jobs]
+    told = changes_of_both_jobs(msgspec.structs.replace(BEFORE, **{name: value}))
+    before = getattr(BEFORE, name)
+    assert [change[:3] for change in told] == [(job, name, f"{before} became {value}") for job in jobs]
     for change in told:
         if kept:
             assert (change.state, change.fix) == (kept, "")
         else:
-            assert (
-                change.state
-                == f"the state holds the job's places in {getattr(BEFORE, name)}, where it would go on reading"
-            )
+            assert change.state == f"the state holds the job's places in {before}, where it would go on reading"
             assert ANEW in change.fix
+
+
+@pytest.mark.parametrize("name", [name for name in RankerSettings.__struct_fields__ if name != "model_public_key"])
+def test_another_setting_of_the_ranker_is_told_to_its_job_alone(name: str):
+    value, kept = OF_RANKER[name]
+    ranker = msgspec.structs.replace(BEFORE.ranker, **{name: value})
+    told = changes_of_both_jobs(msgspec.structs.replace(BEFORE, ranker=ranker))
+    assert told == [Change("rankings job", name, f"{getattr(BEFORE.ranker, name)} became {value}", kept)]
+
+
+def test_the_text_of_a_public_key_is_not_compared_with_its_file():
+    ranker = msgspec.structs.replace(BEFORE.ranker, model_public_key="-----BEGIN PUBLIC KEY-----")
+    assert of_settings("rankings", msgspec.structs.replace(BEFORE, ranker=ranker), BEFORE) == []
 
 
 def test_the_same_model_under_another_path_is_no_change():
