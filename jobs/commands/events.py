@@ -35,7 +35,10 @@ def replay(
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the sets that can't be shipped.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a shop's recorded events to the events topic.
+    """Send a shop's recorded events, or your own file's, to the events topic.
+
+    --shift-to-now moves them behind what the topic holds already, where that is possible. Otherwise they are late for
+    features, which the command says with their number before it sends them; lists take late events, too.
 
     With pseudonym_keys in the settings, visitors and users enter the topic as pseudonyms. Without, as they stand in the
     source: the numbers of the public sets name nobody, those of a shop's own file may.
@@ -70,16 +73,17 @@ def replay(
         corrupt=corrupt,
         seed=seed,
         skipped=skipped,
+        tell=note,
     )
     if as_json:
         return print_json(asdict(report))
-    sent = f"{report.events:,} events, {report.duplicates:,} sent twice"
+    sent = f"{report.events:,} events, {report.duplicates:,} sent twice, {report.late:,} late for features"
     print(f"{report.produced:,} records in {report.seconds:.1f} s: {sent}")
-    for title, found in (("damaged", report.corrupted), ("skipped", report.skipped)):
-        for reason, count in sorted(found.items()):
+    for title, counts in (("damaged", report.corrupted), ("skipped", report.skipped)):
+        for reason, count in sorted(counts.items()):
             print(f"  {title}: {reason} {count:,}")
-    if not report.flushed:
-        note("the newest windows stay open: their end lies in the future")
+    for line in produce.consequences(report):
+        note(line)
 
 
 def _speed(text: str) -> float | None:
@@ -97,11 +101,15 @@ def _watermark_delay_s(settings: "Settings") -> float:
     return submitted.delay_ms / 1000 if submitted else DEFAULT_DELAY_S
 
 
-def show(visitor: Annotated[str, typer.Argument(help="The visitor's id.")], as_json: AsJson = False) -> None:
+def show(
+    visitor: Annotated[str, typer.Argument(help="The visitor's id; without one, some visitors with a list.")] = "",
+    as_json: AsJson = False,
+) -> None:
     """Print a visitor's list as it stands: items with names, its age, and the events it came from.
 
     \b
     Examples:
+      liveshelf show
       liveshelf show s22240
       liveshelf show s22240 --json | jq -r '.items[].item_id'
     """
@@ -109,10 +117,22 @@ def show(visitor: Annotated[str, typer.Argument(help="The visitor's id.")], as_j
     from jobs.operate import show as showing
 
     settings = load_settings()
-    found = showing.look(settings, runtime.attach(settings, ("redis",)), visitor)
+    running = runtime.attach(settings, ("redis",))
+    if not visitor:
+        return _show_visitors(showing.some_visitors(settings, running), as_json)
+    shown = showing.look(settings, running, visitor)
     if as_json:
-        return print_json(asdict(found))
-    print(showing.text(found))
+        return print_json(asdict(shown))
+    others = showing.some_visitors(settings, running) if shown.state == "absent" else []
+    print(showing.text(shown, others))
+
+
+def _show_visitors(visitors: list[str], as_json: bool) -> None:
+    if as_json:
+        return print_json(visitors)
+    for visitor in visitors:
+        print(visitor)
+    note("look at one: liveshelf show ID" if visitors else "no visitor has a list: liveshelf status, liveshelf replay")
 
 
 def schema(

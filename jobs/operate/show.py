@@ -1,6 +1,7 @@
 """A visitor's list for a person's eyes: names, ages, and the events that it came from."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,12 +13,13 @@ from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import ModelError
 from jobs.settings import Settings
-from liveshelf.reader import Shelf, ShelfReader
+from liveshelf.reader import Shelf, ShelfReader, shelf_key
 from models.serving.registry import serving_folder
 
 HISTORY_EVENTS = 50  # what the rankings job looks at
 # A list names the record that it answers; the visitor's earlier ones are looked for in so many records before it.
 LOOK_BACK = 100_000
+SCAN_ROUNDS, SCAN_KEYS = 200, 1000  # at most so many keys are looked at for a few visitors with a list: 0.2 s
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,33 @@ def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
     )
 
 
-def text(shown: Shown) -> str:
-    """The same as lines."""
+def some_visitors(settings: Settings, running: Runtime, count: int = 5) -> list[str]:
+    """Return the ids of up to `count` visitors who have a list, in no order."""
+    prefix, suffix = shelf_key("*", settings.shelf).split("*")
+    ids: list[str] = []
+    client = addresses.redis_client(running.redis_url)
+    reader, cursor = ShelfReader(client, settings.shelf), 0
+    try:
+        for _ in range(SCAN_ROUNDS):
+            cursor, keys = client.scan(cursor, match=f"{prefix}*{suffix}", count=SCAN_KEYS)  # type: ignore[misc]
+            for key in keys:
+                visitor = key.decode().removeprefix(prefix).removesuffix(suffix)
+                if visitor not in ids and reader.get(visitor).state != "absent":  # an erased visitor's mark is no list
+                    ids.append(visitor)
+                if len(ids) == count:
+                    return ids
+            if not cursor:
+                break
+    finally:
+        reader.close()
+    return ids
+
+
+def text(shown: Shown, others: Sequence[str] = ()) -> str:
+    """Return the same as lines; `others` are visitors who have a list, named where this one has none."""
     if shown.state == "absent":
-        return f"{shown.visitor_id}: no list. No event lately, or the rankings job doesn't run (liveshelf status)"
+        why = f"{shown.visitor_id}: no list. No event lately, or the rankings job doesn't run (liveshelf status)"
+        return why + (f"\nvisitors with a list: {', '.join(others)}" if others else "\nno visitor has a list")
     head = f"{shown.visitor_id}: {shown.state}" + (f" ({shown.fallback})" if shown.fallback else "")
     ages = f"computed {_age(shown.age_s)} ago, newest event {_age(shown.event_age_s)} ago"
     lines = [f"{head}, {ages}, model {shown.model}, list {shown.list_id}", ""]

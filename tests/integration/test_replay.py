@@ -1,7 +1,9 @@
 """A replay into a real broker: what was reported is what lies in the topic."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -13,11 +15,14 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.cluster import runtime
 from jobs.connect import kafka_admin, kafka_send
-from jobs.contract.events import HEARTBEAT, parse
+from jobs.connect.kafka_read import read_slice
+from jobs.contract.events import HEARTBEAT, Event, parse
 from jobs.errors import ServiceError
 from jobs.lab.replay.produce import replay
 from jobs.lab.replay.sources import read
+from jobs.lab.replay.topic_time import TopicTime, look
 from jobs.settings import Settings
+from jobs.verify.classify import classify
 from liveshelf.pseudonyms import Pseudonyms, add_key
 
 DELAY_S = 60
@@ -119,6 +124,84 @@ def _java_partition(key: bytes) -> int:
     return ((h ^ h >> 15) & 0x7FFFFFFF) % PARTITIONS
 
 
+def views_of_one_minute() -> list[Event]:
+    return [
+        {
+            "schema_version": 1, "event_id": f"e{number}", "event_type": "view", "event_time_ms": 1_000 + 15_000 * number,
+            "visitor_id": f"v{number}", "item_id": "x",
+        }
+        for number in range(5)
+    ]  # fmt: skip
+
+
+def test_a_second_shifted_replay_makes_nothing_late(bootstrap: str):
+    """The first one's last heartbeat stands 62 s ahead; the oracle judges both."""
+    kafka_admin.create_topics(bootstrap, {"twice": PARTITIONS})
+    events = views_of_one_minute()
+    warnings: list[str] = []
+    for _ in range(2):
+        report = replay(bootstrap, "twice", events, shift_to_now=True, watermark_delay_s=1, tell=warnings.append)
+        assert report.late == 0
+    classified = classify(read_slice(bootstrap, "twice").records, 1000)
+    assert Counter(entry.kind for entry in classified.entries)["counted"] == 10
+    assert warnings == []
+
+
+def test_the_replay_counts_as_many_late_events_as_the_oracle(bootstrap: str, client: str):
+    """Thirteen days can't go behind what the topic holds: the second replay is late, but for its newest events."""
+    topic = f"late-{client}"
+    kafka_admin.create_topics(bootstrap, {topic: PARTITIONS})
+    events = list(islice(read("eshop2008", since="2008-08-12"), 400))
+    warnings: list[str] = []
+    reports = [
+        replay(
+            bootstrap, topic, events,
+            shift_to_now=True, duplicate=0.05, corrupt=0.05, watermark_delay_s=1, tell=warnings.append,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    kinds = Counter(entry.kind for entry in classify(read_slice(bootstrap, topic).records, 1000).entries)
+    assert [report.late for report in reports] == [0, kinds["late"]]
+    assert kinds["late"] > 300
+    (warning,) = warnings
+    assert "of 400 events will be late for features" in warning
+
+
+def test_beside_live_traffic_a_replay_leaves_its_next_minute_on_time(bootstrap: str):
+    kafka_admin.create_topics(bootstrap, {"beside": PARTITIONS})
+    live = {"schema_version": 1, "event_type": "view", "visitor_id": "anna", "item_id": "x"}
+
+    def send_live(number: int) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        value = msgspec.json.encode(live | {"event_id": f"live-{number}", "event_time_ms": now_ms})
+        sender.send(b"anna", value, now_ms)
+        sender.flush()
+
+    with closing(kafka_send.connect(bootstrap, "beside", fast=False)) as sender:
+        numbers = iter(range(1000))
+        events = list(islice(read("eshop2008", since="2008-08-12"), 100))
+        report = replay(
+            bootstrap, "beside", events,
+            shift_to_now=True, watermark_delay_s=1, on_event=lambda event: send_live(next(numbers)),
+        )  # fmt: skip
+        send_live(next(numbers))
+    kinds = Counter(
+        entry.kind
+        for entry in classify(read_slice(bootstrap, "beside").records, 1000).entries
+        if entry.record.key == b"anna" or (entry.event or {}).get("visitor_id") == "anna"
+    )
+    assert report.beside == 100
+    assert kinds == {"counted": 101}
+
+
+def test_how_far_a_topic_has_come_is_seen_by_partition(bootstrap: str):
+    kafka_admin.create_topics(bootstrap, {"seen": PARTITIONS, "empty": PARTITIONS})
+    report = replay(bootstrap, "seen", islice(read("otto"), 100), watermark_delay_s=1)
+    seen = look(bootstrap, "seen", 1000)
+    assert seen.newest_ms == dict.fromkeys(range(PARTITIONS), report.final_heartbeat_ms)
+    assert look(bootstrap, "empty", 1000) == TopicTime(1000, PARTITIONS, {}, dict.fromkeys(range(PARTITIONS), 0))
+
+
 def test_a_topic_that_is_not_there_is_named(bootstrap: str, client: str):
     with pytest.raises(ServiceError, match=r"doesn't take records for 'absent'"):
         replay(bootstrap, "absent", read("otto"), watermark_delay_s=DELAY_S)
@@ -142,6 +225,11 @@ def test_the_command_sends_what_it_says(bootstrap: str, tmp_path: Path, monkeypa
     types = Counter(parse(record.value)["event_type"] for record in slice_of(bootstrap, "by-command"))
     assert types.pop(HEARTBEAT) == report["heartbeats"]
     assert types.total() == 100
+    again = CliRunner().invoke(app, ["replay", "otto", "--shift-to-now", "--limit", "100"])
+    assert again.exit_code == 0, again.output
+    assert "of 100 events will be late for features" in again.stderr
+    assert " late for features" in again.stdout
+    assert f"liveshelf show {report['last_visitor']}" in again.stderr
 
 
 def test_with_keys_no_id_of_the_source_enters_the_topic(

@@ -10,7 +10,8 @@ import numpy as np
 
 from jobs.connect import kafka_send
 from jobs.contract import events
-from jobs.lab.replay.produce import CLOCK_SKEW_MS, FLUSH_MS, SKEW_MARGIN_MS, beat
+from jobs.lab.replay.produce import FLUSH_MS, beat
+from jobs.lab.replay.shift import AHEAD_MS
 
 EVENTS_PER_S = 1_000  # of event time
 VISIT_EVENTS = 10  # on average; the committed shops have 5 to 10
@@ -139,7 +140,7 @@ def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partitio
             sender.send(event["visitor_id"].encode(), msgspec.json.encode(event), time_ms, place)
         beat_ms = min(
             first_ms + count * 1000 // EVENTS_PER_S + 1000 + FLUSH_MS,
-            time.time_ns() // 1_000_000 + CLOCK_SKEW_MS - SKEW_MARGIN_MS,
+            time.time_ns() // 1_000_000 + AHEAD_MS,
         )
         beat(sender, beat_ms)
         sender.flush()

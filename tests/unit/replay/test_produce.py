@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.connect import kafka_send
+from jobs.connect import kafka_admin, kafka_send
 from jobs.contract.events import HEARTBEAT, Event, parse
 from jobs.errors import SettingsError
-from jobs.lab.replay import produce
-from jobs.lab.replay.produce import ReplayReport, replay, shifted
+from jobs.lab.replay import produce, topic_time
+from jobs.lab.replay.produce import ReplayReport, consequences, replay
+from jobs.lab.replay.shift import shift_ms, shifted
+from jobs.lab.replay.topic_time import TopicTime
 
 PARTITIONS = 2
 NOW_MS = 1_800_000_000_000
@@ -34,15 +36,14 @@ class FakeClock:
 
 
 class RememberingSender:
-    """Each record as (second of sending, partition, value)."""
+    """Each record as (second of sending, partition, value); `beside` records come from others meanwhile."""
 
     partitions = PARTITIONS
 
     def __init__(self, clock: FakeClock) -> None:
-        self.clock, self.sent, self.closed = clock, [], False
+        self.clock, self.sent, self.closed, self.beside = clock, [], False, 0
 
     def send(self, key, value, timestamp_ms, partition=None):
-        partition = key[-1] % PARTITIONS if partition is None else partition
         self.sent.append((self.clock.now_s, partition, value))
 
     def flush(self):
@@ -69,8 +70,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 @pytest.fixture
 def sender(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> RememberingSender:
     sender = RememberingSender(clock)
-    monkeypatch.setattr(kafka_send, "connect", lambda bootstrap, topic, fast: sender)
+    put_between(monkeypatch, sender)
     return sender
+
+
+def put_between(monkeypatch: pytest.MonkeyPatch, sender: RememberingSender, newest_ms: int = 0) -> None:
+    """Let a replay send to `sender`, to a topic whose partitions hold events up to `newest_ms` (0: none)."""
+    newest = dict.fromkeys(range(PARTITIONS), newest_ms) if newest_ms else {}
+    monkeypatch.setattr(kafka_send, "connect", lambda bootstrap, topic, fast: sender)
+    monkeypatch.setattr(
+        topic_time,
+        "look",
+        lambda bootstrap, topic, delay_ms: TopicTime(delay_ms, PARTITIONS, dict(newest), {0: len(sender.sent)}),
+    )
+    monkeypatch.setattr(kafka_admin, "end_offsets", lambda bootstrap, topic: {0: len(sender.sent) + sender.beside})
 
 
 def views(*times_ms: int, visitors: int = 3) -> list[Event]:
@@ -121,12 +134,13 @@ def test_heartbeats_and_shuffling_make_nothing_late(times_ms, shuffle_s, speed, 
         sender = RememberingSender(clock)
         patch.setattr(produce, "time", clock)
         patch.setattr(produce, "HEARTBEAT_EVERY_RECORDS", 3)
-        patch.setattr(kafka_send, "connect", lambda bootstrap, topic, fast: sender)
+        put_between(patch, sender)
         delay_ms = shuffle_s * 1000 + 1
-        replay(
+        report = replay(
             "", "t", views(*times_ms),
             speed=speed, shuffle_within_s=shuffle_s, duplicate=0.2, seed=seed, watermark_delay_s=delay_ms / 1000,
         )  # fmt: skip
+    assert report.late == 0
     for partition in range(PARTITIONS):
         newest_ms = 0
         for value in (value for _, at, value in sender.sent if at == partition):
@@ -222,3 +236,70 @@ def test_a_bad_argument_is_refused_before_anything_is_sent(wrong: dict, says: st
     with pytest.raises(SettingsError, match=says):
         replay("", "t", views(1), watermark_delay_s=1, **wrong)
     assert sender.sent == []
+
+
+def test_a_second_shifted_replay_begins_behind_what_the_topic_holds(monkeypatch: pytest.MonkeyPatch, clock: FakeClock):
+    sender, warnings = RememberingSender(clock), []
+    put_between(monkeypatch, sender, newest_ms=NOW_MS + 62_000)  # a replay's last heartbeat: 1 s of delay and 61 s
+    report = replay("", "t", views(5_000, 15_000), shift_to_now=True, watermark_delay_s=1, tell=warnings.append)
+    assert [event["event_time_ms"] for _, event in sender.events()] == [NOW_MS + 62_000, NOW_MS + 72_000]
+    assert report.late == 0
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("speed", "not_before_ms", "first_ms"),
+    [
+        (None, NOW_MS - 10_001, NOW_MS - 10_000),  # nothing stands in the way: the last event is now
+        (None, NOW_MS + 285_000, NOW_MS + 285_000),  # the last event comes 295 s ahead, as far as the contract goes
+        (None, NOW_MS + 285_001, NOW_MS - 10_000),  # it can't be helped: as if the topic were empty
+        (1.0, NOW_MS + 62_000, NOW_MS + 62_000),
+        (10.0, NOW_MS + 62_000, NOW_MS + 62_000),
+    ],
+)
+def test_the_shift_goes_behind_the_topic_where_the_contract_allows(
+    speed: float | None, not_before_ms: int, first_ms: int
+):
+    assert 5_000 + shift_ms(5_000, 15_000, speed, NOW_MS, not_before_ms) == first_ms
+
+
+def test_a_shifted_replay_tells_beforehand_how_many_events_are_late(monkeypatch: pytest.MonkeyPatch, clock: FakeClock):
+    """A day can't go behind the topic's newest event, which is a minute old: only the last of four events is newer."""
+    sender, warnings = RememberingSender(clock), []
+    put_between(monkeypatch, sender, newest_ms=NOW_MS - 60_000)
+    events = views(0, 40_000_000, 86_338_500, 86_400_000)  # the third is moved to 61.5 s before now
+    report = replay(
+        "", "t", events, shift_to_now=True, watermark_delay_s=1,
+        tell=lambda line: warnings.append((line, len(sender.sent))),
+    )  # fmt: skip
+    ((line, sent_before),) = warnings
+    assert line.startswith("3 of 4 events will be late for features")
+    assert "--speed 1" in line
+    assert sent_before == 0
+    assert report.late == 3
+
+
+def test_old_events_behind_newer_ones_are_told_once(monkeypatch: pytest.MonkeyPatch, clock: FakeClock):
+    sender, warnings = RememberingSender(clock), []
+    put_between(monkeypatch, sender, newest_ms=10_000)
+    report = replay("", "t", views(8_000, 9_000, 9_001, 12_000), watermark_delay_s=1, tell=warnings.append)
+    assert report.late == 2  # at most 10 s - 1 s
+    assert len(warnings) == 1
+    assert "1970-01-01 00:00:09 UTC" in warnings[0]
+
+
+def test_beside_others_the_last_heartbeat_leaves_time_where_it_is(sender: RememberingSender):
+    sender.beside = 5
+    report = replay("", "t", views(5_000), shift_to_now=True, watermark_delay_s=60)
+    assert report.beside == 5
+    assert report.final_heartbeat_ms == report.last_event_time_ms == NOW_MS
+    assert any("others sent 5 records" in line for line in consequences(report))
+
+
+def test_after_a_replay_a_person_knows_what_time_it_is_and_whom_to_look_at(sender: RememberingSender):
+    report = replay("", "t", views(5_000, 6_000), shift_to_now=True, watermark_delay_s=1)
+    lines = list(consequences(report))
+    assert lines == [
+        "time in the topic stands at 2027-01-15 08:01:02 UTC: an event from before that is late for features",
+        "look at a visitor: liveshelf show v1",
+    ]
