@@ -31,12 +31,14 @@ Tell = Callable[[str], None]
 
 @dataclass
 class ReplayReport:
-    """What a replay sent. `produced` = `events` + `duplicates`; accepted are `produced` without the corrupted ones.
+    """What a replay sent.
 
-    `events` counts each event once, corrupted or not; `corrupted` and `skipped` count by kind and by reason.
-    `late` counts records that are late for features. `heartbeats` are records beside `produced`, and `beside` those that
-    others sent meanwhile. Times are of intact events, in ms. `final_heartbeat_ms` is where event time stands at the end;
-    `flushed` is False if that is too early to close every window. `last_visitor` is the visitor of the last intact event.
+    `produced` = `events` + `duplicates`. `events` counts each event once, corrupted or not; accepted are `produced`
+    without the corrupted ones. `corrupted` and `skipped` count by kind and by reason. `late` counts records that are
+    late for features. `heartbeats` are records beside `produced`, `beside` those that others sent meanwhile.
+
+    Times are of intact events, in ms. `final_heartbeat_ms` is where event time stands at the end; `flushed` is False if
+    that is too early to close every window. `last_visitor` is the visitor of the last intact event.
     """
 
     produced: int = 0
@@ -170,7 +172,7 @@ def consequences(report: ReplayReport) -> Iterator[str]:
 
 
 def hardened(events: Iterable[Event], how: Knobs) -> Iterator[Record]:
-    """Yield the records to send; each knob has its own random numbers, so that none changes what another one chooses."""
+    """Yield the records to send. Each knob has its own random numbers, so none changes what another one chooses."""
     if how.shuffle_within_s:
         events = chaos.shuffle_within(events, how.shuffle_within_s, random.Random(f"{how.seed}/shuffle"))
     stream = chaos.records(events)

@@ -9,8 +9,8 @@ from jobs.connect import kafka_admin
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Refusal, parse
 
-# Of each partition. The newest event time needn't stand in the last record: a replay's last heartbeat lies 62 s ahead, so
-# live traffic of up to 160 events/s a partition leaves it within these. Reading and parsing them takes 0.3 s.
+# Of each partition. The newest event time needn't stand in the last record: a replay's last heartbeat lies 62 s ahead.
+# Live traffic of up to 160 events/s a partition leaves it within so many records. Reading and parsing them takes 0.3 s.
 TAIL_RECORDS = 10_000
 
 
