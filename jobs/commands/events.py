@@ -51,9 +51,10 @@ def replay(
     """
     from collections import Counter
 
+    from liveshelf.pseudonyms import Pseudonyms
+
     from jobs.cluster import runtime
     from jobs.lab.replay import produce, sources
-    from liveshelf.pseudonyms import Pseudonyms
 
     settings, skipped = load_settings(), Counter()
     end_on_signals()
