@@ -29,8 +29,8 @@ from jobs.commands import (
     services,
     signing,
 )
-from jobs.commands.shared import was_interrupted, without_feasts_warnings
-from jobs.errors import LiveshelfError
+from jobs.commands.shared import end_on_signals, note, unknown_variables, without_feasts_warnings
+from jobs.errors import LiveshelfError, was_interrupted
 
 INTERRUPTED = 130  # what shells say of a process that Ctrl-C ended
 DEBUG = "LIVESHELF_DEBUG"
@@ -40,6 +40,10 @@ class Commands(TyperGroup):
     """The group of all commands. An error that a person can act on is two lines, not a traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:
+        end_on_signals()
+        # A warning and no error: Kubernetes sets variables such as LIVESHELF_SERVICE_HOST for a service of that name.
+        for warning in unknown_variables(os.environ):
+            note(f"warning: {warning}")
         try:
             with without_feasts_warnings():
                 return super().invoke(ctx)

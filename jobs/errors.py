@@ -40,3 +40,13 @@ class DataError(LiveshelfError):
 
 class MismatchError(LiveshelfError):
     exit_code = 7
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Return True if Ctrl-C, or a signal that ends a process, is at the bottom of an error.
+
+    Clients that are closed in the middle of their work raise errors of their own.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

@@ -82,6 +82,9 @@ class Settings(RankerFields):
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
     redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")
     flink_rest_url: str = Field("", description="http://host:port of a Flink cluster of your own; empty: embedded")
+    worker_python: str = Field(
+        "", description="Python of the TaskManagers' workers, as they find it; empty: the cluster's python.executable"
+    )
 
     kafka_port: int = Field(19092, description="port of the embedded broker (0: a free one)")
     redis_port: int = Field(16379, description="port of the embedded Redis (0: a free one)")

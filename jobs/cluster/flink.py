@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import requests
 
 from jobs.cluster import archive, flink_config, processes
 from jobs.cluster.supervise import Child
-from jobs.connect import addresses
-from jobs.errors import SettingsError
+from jobs.connect import addresses, flink_rest
+from jobs.errors import ServiceError, SettingsError
 from jobs.jvm import jars, java
 from jobs.settings import IN_CHECKOUT, REPOSITORY, Settings
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+FLINKS_PYTHON = "python"  # what Flink starts where nobody names another one
 PYTHON_WORKER = "pyflink.fn_execution.beam.beam_boot"
 
 
@@ -69,7 +71,7 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets:
     memory = flink_config.TaskManagerMemory()
     rpc_port = processes.free_ports(1)[0]
     options = flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
-    options |= flink_config.on_this_machine(home)
+    options |= flink_config.on_this_machine(home, worker_python(settings))
     options |= flink_config.cluster(rest_port, rpc_port, settings.slots_per_task_manager, memory)
     options |= flink_config.secure(secrets) if secrets else {}
     flink_config.write(home / "conf", options)
@@ -98,6 +100,26 @@ def rest_url(port: int, secrets: Path | None = None) -> str:
     return str(addresses.Address("https", "", here, "", str(secrets))) if secrets else f"http://{here}"
 
 
+def worker_python(settings: Settings) -> str:
+    """Return the Python of the workers, as a TaskManager finds it; raise `ServiceError` if the cluster doesn't answer."""
+    if settings.worker_python:
+        return settings.worker_python
+    if not settings.flink_rest_url:
+        return sys.executable
+    return cluster_config(settings).get("python.executable", FLINKS_PYTHON)
+
+
+def cluster_config(settings: Settings) -> dict[str, str]:
+    """Return the configuration of the user's own cluster; raise `ServiceError` if it doesn't answer."""
+    try:
+        return flink_rest.cluster_config(settings.flink_rest_url)
+    except requests.RequestException as error:
+        raise ServiceError(
+            f"the Flink cluster at {settings.flink_rest_url} doesn't say how it is configured: {error}",
+            "check that it runs, and LIVESHELF_FLINK_REST_URL",
+        ) from error
+
+
 def command(settings: Settings, action: str = "run") -> FlinkCommand:
     """How to call `flink <action>` against the embedded cluster, or against the user's own.
 
@@ -109,7 +131,7 @@ def command(settings: Settings, action: str = "run") -> FlinkCommand:
     if settings.flink_rest_url:
         conf = home / "client"
         options = flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
-        flink_config.write(conf, options | flink_config.client(settings.flink_rest_url))
+        flink_config.write(conf, options | flink_config.client(settings.flink_rest_url, worker_python(settings)))
         for part in ("lib", "log"):
             (home / part).mkdir(parents=True, exist_ok=True)
         _link_jars(home / "lib")

@@ -87,14 +87,14 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
     }
 
 
-def on_this_machine(folder: Path) -> dict[str, Any]:
+def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[str, Any]:
     """Where jobs of the embedded cluster keep state and find Python; a cluster elsewhere has its own places."""
     return {
         "state.backend.type": "hashmap",
         "execution.checkpointing.dir": (folder / "checkpoints").as_uri(),
         "execution.checkpointing.savepoint-dir": (folder / "savepoints").as_uri(),
         "io.tmp.dirs": str(folder / "tmp"),
-        "python.executable": sys.executable,
+        "python.executable": worker_python,
     }
 
 
@@ -162,8 +162,12 @@ def _mutual_tls(secrets: Path, kind: str, name: str) -> dict[str, Any]:
     }
 
 
-def client(rest_url: str) -> dict[str, Any]:
-    """How the client finds a cluster of the user's own; an address with secrets means that both sides show a certificate."""
+def client(rest_url: str, worker_python: str) -> dict[str, Any]:
+    """Return how the client finds a cluster of the user's own, and the Python that it names to the TaskManagers.
+
+    An address with secrets means that both sides show a certificate. Flink takes the Python from the client, and never
+    from the cluster's own configuration.
+    """
     url = urlsplit(rest_url)
     secure, secrets = url.scheme == "https", addresses.Address.of(rest_url).secrets
     mutual = (
@@ -175,6 +179,7 @@ def client(rest_url: str) -> dict[str, Any]:
         "rest.address": url.hostname,
         "rest.port": url.port or (443 if secure else 80),
         "security.ssl.rest.enabled": secure,
+        "python.executable": worker_python,
     }
 
 

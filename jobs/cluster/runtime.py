@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import psutil
+import requests
 
 from jobs.cluster import flink, kafka, processes, redis, secure
 from jobs.connect import flink_rest
@@ -120,13 +121,25 @@ def _status(settings: Settings, runtime: Runtime, service: str) -> dict[str, Any
 
 def _flink_status(rest_url: str) -> dict[str, Any]:
     overview = flink_rest.ask(rest_url, "/overview")
-    jobs = flink_rest.ask(rest_url, "/jobs/overview")["jobs"]
     return {
         "task_managers": overview["taskmanagers"],
         "slots_total": overview["slots-total"],
         "slots_free": overview["slots-available"],
-        "jobs": [{"id": job["jid"], "name": job["name"], "state": job["state"]} for job in jobs],
+        "jobs": _jobs(rest_url),
     }
+
+
+def jobs(runtime: Runtime) -> list[dict[str, str]]:
+    """Return id, name and state of each job that Flink knows; none where no cluster answers."""
+    try:
+        return _jobs(runtime.flink_rest_url) if runtime.flink_rest_url else []
+    except requests.RequestException:
+        return []
+
+
+def _jobs(rest_url: str) -> list[dict[str, str]]:
+    listed = flink_rest.ask(rest_url, "/jobs/overview")["jobs"]
+    return [{"id": job["jid"], "name": job["name"], "state": job["state"]} for job in listed]
 
 
 def rss_mb(process: psutil.Process) -> int:

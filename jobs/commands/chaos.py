@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.commands.shared import end_on_signals, load_settings, note, print_json
+from jobs.commands.shared import load_settings, note, print_json
 from jobs.errors import MismatchError
 
 
@@ -49,7 +49,6 @@ def chaos(
     plan = [] if profile == "soak" else acts(profile, names, range(seed, seed + seeds))
     if plan:
         extras.require(f"liveshelf chaos --profile {profile}", "hypothesis")  # it makes D5's damaged records
-    end_on_signals()
     folder = settings.state_dir / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
     how = (

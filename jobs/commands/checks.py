@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json, seconds, was_interrupted
-from jobs.errors import MismatchError
+from jobs.commands.shared import AsJson, load_settings, note, print_json, seconds
+from jobs.errors import MismatchError, was_interrupted
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,6 @@ def demo() -> None:
     from jobs.lab.demo.run import run
 
     settings = load_settings()
-    end_on_signals()
     watched = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         result = run(settings, watched)
@@ -113,7 +112,6 @@ def bench(
 
     extras.require("liveshelf bench", "confluent_kafka")  # kafka-python would be measured instead of the jobs
     settings = load_settings()
-    end_on_signals()
     result = measure(settings, quick)
     print_json(result)
     if json_file:

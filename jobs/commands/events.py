@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json, seconds
+from jobs.commands.shared import AsJson, load_settings, note, print_json, seconds
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def replay(
     from jobs.lab.replay import produce, sources
 
     settings, skipped = load_settings(), Counter()
-    end_on_signals()
     events = sources.read(source, mapping, data_dir, since=since, until=until, skipped=skipped)
     if settings.pseudonym_keys:
         events = map(Pseudonyms.read(settings.pseudonym_keys).event, events)

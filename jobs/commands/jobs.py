@@ -5,14 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json
+from jobs.commands.shared import AsJson, chosen, load_settings, note, note_feast, print_json, warn_of_another_shop
 from jobs.errors import DefinitionError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jobs.cluster.runtime import Runtime
-    from jobs.settings import Settings
+    pass
 
 Job = Literal["features", "rankings"]
 
@@ -35,6 +32,7 @@ def apply() -> None:
     from jobs.operate import submit as submitting
 
     settings = load_settings()
+    note_feast()
     with audit.recorded(settings.state_dir, "apply", feature_repo=settings.feature_repo):
         submitting.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
     note(f"applied {settings.feature_repo}")
@@ -59,7 +57,9 @@ def lint(
         return print(columns_table())
     from jobs.features.lint import lint as findings_of
 
-    problems, carried = findings_of(load_settings())
+    settings = load_settings()
+    note_feast()
+    problems, carried = findings_of(settings)
     if as_json:
         print_json({"problems": [each._asdict() for each in problems], "carried": [each._asdict() for each in carried]})
     else:
@@ -85,6 +85,7 @@ def explain(
     from jobs.features.explain import explain_service, explain_view
 
     settings = load_settings()
+    note_feast()
     print(explain_service(settings, service) if service else explain_view(settings, view))
 
 
@@ -124,8 +125,11 @@ def submit(
             print(submitting.submission(settings, running, each, from_savepoint or None).line)
         return
     note(chosen(settings))
+    if "rankings" in wanted:
+        warn_of_another_shop(settings)
     with audit.recorded(settings.state_dir, "submit", jobs=wanted, from_savepoint=from_savepoint) as ids:
-        _submit(settings, running, wanted, from_savepoint, accept_gap, ids)
+        # Filled as it goes, so that the audit log tells what an interrupted submission had started.
+        submitting.start(settings, running, wanted, ids, from_savepoint or None, accept_gap)
     if as_json:
         return print_json(ids)
     for name, each in ids.items():
@@ -135,34 +139,6 @@ def submit(
 def savepoint_path(text: str) -> str:
     """Return a savepoint's place for the JobManager: absolute where it is a path of this machine, else as it is."""
     return str(Path(text).absolute()) if text and Path(text).exists() else text
-
-
-def _submit(
-    settings: "Settings",
-    running: "Runtime",
-    wanted: "Sequence[Job]",
-    from_savepoint: str,
-    accept_gap: bool,
-    ids: dict[str, str],
-) -> None:
-    """Fills `ids` as it goes, so that an interrupted submission has told what it started."""
-    from jobs.operate import submit as submitting
-
-    for each in wanted:
-        _refuse_second(running, each)
-    for each in wanted:
-        ids[each] = submitting.submit(settings, running, each, from_savepoint or None, accept_gap)
-    for each in ids.values():
-        submitting.wait_running(running, each)
-
-
-def _refuse_second(running: "Runtime", job: Job) -> None:
-    """Two jobs of a kind would both write everything."""
-    from jobs.operate.submit import running_job
-
-    found = running_job(running, job)
-    if found:
-        raise SettingsError(f"a {job} job is running already: {found}", f"liveshelf stop {job}")
 
 
 def stop(
@@ -208,6 +184,7 @@ def history(
 
     settings = load_settings()
     definitions.refuse_shipped(settings)
+    note_feast()
     known = definitions.from_files(settings)
     plan = linting.checked(known.project, settings.events_topic, known.views, known.entities)
     targets = {view.name: settings.feature_repo / view.batch_source.path for view in known.views}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, end_on_signals, load_settings, note, print_json
+from jobs.commands.shared import AsJson, load_settings, note, print_json, warn_of_another_shop
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ def train(
     from jobs.operate import extras
 
     extras.require("liveshelf train", *extras.TRAINING)
-    end_on_signals()
     from models.clicks.dataset import fingerprint
     from models.clicks.sessions import read_sessions
     from models.quality.measure import table
@@ -158,7 +157,6 @@ def learn(
     from jobs.learn.visits import Tail, Visits
 
     settings, registry = load_settings(), _registry(key)
-    end_on_signals()
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
@@ -239,7 +237,6 @@ def _registry(signing_key: Path | None = None) -> "Registry":
     from models.serving.signature import read_public_key
 
     settings = load_settings()
-    settings = load_settings()
     folder, public_key = settings.model_dir, read_public_key(settings.model_public_key)
     if (folder / "manifest.json").is_file():
         raise SettingsError(
@@ -278,6 +275,7 @@ def _change(action: str, change: "Callable[[Registry], Active]", **arguments: st
         before = registry.active().version if is_registry(registry.folder) else ""
         active = change(registry)
         outcome |= {"version": active.version, "before": before}
+    warn_of_another_shop(load_settings())
     return active.version
 
 
@@ -292,7 +290,8 @@ def list_versions(as_json: AsJson = False) -> None:
     versions = registry.versions()
     refused = registry.refused() if any(each.active for each in versions) else None
     if as_json:
-        return print_json({"versions": versions, "refused": refused})
+        return print_json({"folder": registry.folder, "versions": versions, "refused": refused})
+    note(f"{len(versions)} versions in {registry.folder}")
     for each in versions:
         print(f"{'*' if each.active else ' '} {each.version:40} {_about(each)}".rstrip())
     if refused:

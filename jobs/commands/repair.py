@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import end_on_signals, load_settings, note
+from jobs.commands.shared import load_settings, note
 from jobs.errors import ServiceError
 
 
@@ -77,5 +77,4 @@ def keep() -> None:
     from jobs.operate.keep import keep as keep_going
 
     settings = load_settings()
-    end_on_signals()
     keep_going(settings.state_dir, runtime.attach(settings, ("flink",)).flink_rest_url)

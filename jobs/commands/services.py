@@ -1,9 +1,14 @@
 """up, down, status, doctor: the services."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from jobs.commands.shared import AsJson, chosen, end_on_signals, load_settings, note, print_json
+from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json
 from jobs.errors import LiveshelfError
+
+if TYPE_CHECKING:
+    from jobs.operate.served import Served
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +33,6 @@ def up(as_json: AsJson = False) -> None:
 
     settings = load_settings()
     note(chosen(settings))
-    end_on_signals()
     with audit.recorded(settings.state_dir, "up", profile=settings.profile) as outcome:
         running = bring_up(settings)
         addresses = {name: runtime.without_password(running.address(name)) for name in runtime.SERVICES}
@@ -59,6 +63,9 @@ def down() -> None:
 def status(as_json: AsJson = False) -> None:
     """Say what runs: addresses, processes, memory, task slots and jobs; and which model serves, or was refused.
 
+    It looks at one system, that of LIVESHELF_STATE_DIR: a folder, `.liveshelf` in the current one by default. The model
+    is the one that the running rankings job serves; if the settings name another one, both are shown.
+
     \b
     Examples:
       liveshelf status
@@ -66,17 +73,30 @@ def status(as_json: AsJson = False) -> None:
       liveshelf status --json | jq -r .model.state
     """
     from jobs.cluster import runtime
-    from models.serving.registry import state_of
+    from jobs.operate.served import Served, served
 
     settings = load_settings()
-    found, model = runtime.status(settings), state_of(settings.model_dir)
+    services = runtime.status(settings)
+    model, chosen_model = served(settings, services["flink"].get("jobs", [])), Served.of(settings.model_dir)
     if as_json:
-        return print_json(found | {"model": model})
-    for name, each in found.items():
-        print(_status_line(name, each).rstrip())
-    for job in found["flink"].get("jobs", []):
+        seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model}
+        return print_json(services | seen)
+    print(f"state  {settings.state_dir}")
+    for name, service in services.items():
+        print(_status_line(name, service).rstrip())
+    for job in services["flink"].get("jobs", []):
         print(f"job    {job['state']:14} {job['name']}  {job['id']}")
-    print(f"model  {model.state:14} {model.version}  {model.reason}".rstrip())
+    print(_model_line(model))
+    if model.job_id and (model.folder, model.version) != (chosen_model.folder, chosen_model.version):
+        print(f"{_model_line(chosen_model)}  (named by the settings; the running job serves the one above)")
+    if all(service["state"] == "stopped" for service in services.values()):
+        note("nothing runs in that folder; to look at another system: LIVESHELF_STATE_DIR=FOLDER liveshelf status")
+
+
+def _model_line(model: "Served") -> str:
+    """Return a model's state, version, reason and folder as one line."""
+    place = f"in {model.folder}" if model.folder else ""
+    return "  ".join(filter(None, [f"model  {model.state:14} {model.version}".rstrip(), model.reason, place]))
 
 
 def _status_line(name: str, each: dict) -> str:

@@ -3,9 +3,12 @@
 import re
 import signal
 import sys
+import threading
 import tomllib
 import warnings
+from collections.abc import Iterable
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+PREFIX = "LIVESHELF_"
+# What liveshelf's own processes read beside the settings.
+OTHER_VARIABLES = {"LIVESHELF_DEBUG", "LIVESHELF_FAILPOINTS", "LIVESHELF_OWNER", "LIVESHELF_SERVICE"}
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "": 1}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
 
@@ -43,7 +49,7 @@ def load_settings() -> "Settings":
 def _wrong(detail: "ErrorDetails") -> str:
     name = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        return f"{name} in liveshelf.toml is no setting"
+        return f"{name} in liveshelf.toml is no setting{_nearest(name)}"
     value = "" if name == "redis_url" else f" is {detail['input']!r}"  # it may hold a password
     return f"setting {name} (LIVESHELF_{name.upper()}){value}: {detail['msg']}"
 
@@ -67,6 +73,11 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def note_feast() -> None:
+    """Say what a command waits for that reads definitions."""
+    note("reading the definitions with Feast, which takes 10 s of processor time to import")
+
+
 def print_json(document: Any) -> None:
     """One JSON document on stdout, indented."""
     import msgspec
@@ -75,20 +86,19 @@ def print_json(document: Any) -> None:
 
 
 def end_on_signals() -> None:
-    """`kill` and a closed terminal end a command as Ctrl-C does: it stops what it has started."""
+    """Let `kill` and a closed terminal end a command as Ctrl-C does: it stops what it has started, and records it.
+
+    A signal that is ignored stays ignored, as `nohup` wants it.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, interrupt)
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it: clients that are closed in the middle of their work raise errors too."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
+    if threading.current_thread() is not threading.main_thread():
+        return  # only there may a handler be set: a test may call a command elsewhere
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 FEAST_SAYS = "experimental feature"
@@ -111,3 +121,36 @@ def without_feasts_warnings() -> "Iterator[None]":
         yield
     finally:
         warnings.showwarning = shown
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each LIVESHELF_* variable that means nothing, with the setting that it may have meant."""
+    ours = sorted(name for name in names if name.upper().startswith(PREFIX) and name not in OTHER_VARIABLES)
+    if not ours:
+        return []  # spares the import of the settings, which --help needn't wait for
+    from jobs.settings import RENAMED, Settings
+
+    known = {*Settings.model_fields, *RENAMED}
+    unknown = [name for name in ours if name.upper().removeprefix(PREFIX).lower() not in known]
+    return [f"{name} is no setting, and is ignored{_nearest(name)}" for name in unknown]
+
+
+def _nearest(name: str) -> str:
+    """Return a question for the setting whose name is most like `name`, "" if there is none like it."""
+    from jobs.settings import Settings
+
+    wanted = name.upper().removeprefix(PREFIX).lower()
+    near = get_close_matches(wanted, Settings.model_fields, n=1)
+    if not near:
+        return ""
+    is_variable = name.upper().startswith(PREFIX)
+    return f": is {PREFIX + near[0].upper() if is_variable else near[0]} meant?"
+
+
+def warn_of_another_shop(settings: "Settings") -> None:
+    """Print a warning if the model that the settings name knows few of the items that the newest events name."""
+    from jobs.cluster import runtime
+    from jobs.operate import familiar
+
+    if warning := familiar.warning(settings, runtime.current(settings).kafka_bootstrap):
+        note(f"warning: {warning}")

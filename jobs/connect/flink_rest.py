@@ -23,12 +23,17 @@ def answers(rest_url: str, slots: int) -> bool:
         return False
 
 
-def ask(rest_url: str, path: str) -> dict[str, Any]:
+def ask(rest_url: str, path: str) -> Any:
     """What Flink's REST interface says; raises `requests.RequestException`."""
     base, certificates = addresses.rest(rest_url)
     answer = requests.get(base + path, timeout=CONNECTION_S, **certificates)
     answer.raise_for_status()
     return answer.json()
+
+
+def cluster_config(rest_url: str) -> dict[str, str]:
+    """Return the JobManager's own configuration; raise `requests.RequestException` if it doesn't answer."""
+    return {option["key"]: option["value"] for option in ask(rest_url, "/jobmanager/config")}
 
 
 def operator_counter(metrics_urls: Iterable[str], name: str) -> int:

@@ -27,6 +27,11 @@ def store_yaml(settings: Settings) -> Path:
     return settings.state_dir.resolve() / "feature_store.yaml"
 
 
+def registry(settings: Settings) -> Path:
+    """Return Feast's registry of this system: `apply` writes it, and the file of the repository's own isn't used."""
+    return settings.state_dir.resolve() / "registry.db"
+
+
 def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
     """The repository's own `feature_store.yaml`, with this system's Redis and registry in their places."""
     import yaml
@@ -34,7 +39,7 @@ def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
     configuration = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())
     if configuration["online_store"]["type"] == "redis":
         configuration["online_store"]["connection_string"] = addresses.feast_redis(redis_url)
-    configuration["registry"] = str(settings.state_dir.resolve() / "registry.db")
+    configuration["registry"] = str(registry(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(configuration))

@@ -63,6 +63,11 @@ def noted(state_dir: Path) -> list[Submitted]:
     return [msgspec.json.decode(file.read_bytes(), type=Submitted) for file in files]
 
 
+def noted_job(state_dir: Path, job: str) -> Submitted | None:
+    """Return the note of one job, None if it needn't run."""
+    return next((submitted for submitted in noted(state_dir) if submitted.job == job), None)
+
+
 def forget(state_dir: Path, *jobs: str) -> None:
     """These jobs, or all, needn't run any more."""
     for job in jobs or [each.job for each in noted(state_dir)]:

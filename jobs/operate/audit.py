@@ -19,15 +19,15 @@ from typing import Any
 
 import msgspec
 
-from jobs.errors import DataError, LiveshelfError
+from jobs.errors import DataError, was_interrupted
 
 FILE, HEAD = "audit.jsonl", "audit.head"
 NOTHING = "0" * 64  # what the first line names as the one before
-DONE = "done"
+DONE, INTERRUPTED = "done", "interrupted"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One action. `result` is "done", or the kind of the error that ended it; `outcome` is what came of it."""
+    """One action. `result` is "done", "interrupted", or the kind of the error that ended it; `outcome` is what it did."""
 
     number: int
     at_ms: int
@@ -41,15 +41,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def recorded(state_dir: Path, action: str, **arguments: Any) -> Iterator[dict[str, Any]]:
-    """Record an action when it ends, however it ends; what it fills into the dictionary is its outcome."""
+    """Record an action when it ends, however it ends; the dictionary takes its outcome.
+
+    The command line turns the signals that end a process into KeyboardInterrupt, so they leave a line as Ctrl-C does.
+    """
     outcome: dict[str, Any] = {}
     try:
         yield outcome
-    except LiveshelfError as error:
-        record(state_dir, action, arguments, type(error).__name__, outcome)
-        raise
-    except BaseException as error:  # Ctrl-C too: a half-done action is one that must be seen
-        record(state_dir, action, arguments, f"ended by {type(error).__name__}", outcome)
+    except BaseException as error:  # an interruption too: an action that was half done must be seen
+        result = INTERRUPTED if was_interrupted(error) else type(error).__name__
+        record(state_dir, action, arguments, result, outcome)
         raise
     record(state_dir, action, arguments, DONE, outcome)
 

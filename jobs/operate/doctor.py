@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import psutil
 import requests
-import yaml
 
 from jobs.cluster import kafka, processes, redis, runtime
 from jobs.connect import flink_rest, kafka_admin, users
 from jobs.errors import ServiceError
+from jobs.features.definitions import registry
 from jobs.jvm import jars, java
+from jobs.operate import workers
+from jobs.operate.served import served
 from jobs.settings import Settings
-from models.serving.registry import state_of
 
 GIB = 1024**3
 MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
@@ -46,9 +47,10 @@ def checks(settings: Settings) -> list[Check]:
         _broker(running),
         _redis(running),
         _flink(running),
+        *_workers(settings, running),
         *_unread(settings, running),
         _registry(settings),
-        _model(settings),
+        _model(settings, running),
     ]
 
 
@@ -146,6 +148,23 @@ def _flink(running: runtime.Runtime) -> Check:
     return Check(name, ok, found, wanted, "" if ok else "add a TaskManager; an embedded one returns within seconds")
 
 
+def _workers(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    """Run a small job that looks at the workers' Python, where that isn't this very one."""
+    if not workers.needs_probe(settings) or not flink_rest.answers(running.flink_rest_url, slots=0):
+        return
+    name, wanted = "workers' Python", "has what liveshelf's operators import"
+    overview = flink_rest.ask(running.flink_rest_url, "/overview")
+    if overview["slots-total"] and not overview["slots-available"]:
+        yield Check(name, True, "not looked at: jobs hold all slots", wanted, "")
+        return
+    try:
+        worker = workers.check(settings, running.flink_rest_url)
+    except ServiceError as error:
+        yield Check(name, False, error.what, wanted, error.fix)
+        return
+    yield Check(name, True, f"{worker.executable} ({worker.python}) on {worker.machine} has all of it", wanted, "")
+
+
 def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
     if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
         return
@@ -161,21 +180,20 @@ def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
 
 
 def _registry(settings: Settings) -> Check:
-    """The registry that the running system uses, or the feature repository's own before the first `up`."""
+    """Look for the registry that `apply` writes into the state folder, before the first `up` as after it."""
     name, wanted = "Feast registry", "a registry file"
-    ours = settings.state_dir / "feature_store.yaml"
-    config = ours if ours.is_file() else settings.feature_repo / "feature_store.yaml"
-    if not config.is_file():
-        return Check(name, False, f"no {config}", wanted, "set LIVESHELF_FEATURE_REPO to the folder with Feast's files")
-    named = yaml.safe_load(config.read_text())["registry"]
-    place = str(named["path"] if isinstance(named, dict) else named)
-    if "://" in place:
-        return Check(name, True, f"{runtime.without_password(place)} (not looked at)", wanted, "")
-    file = config.parent / place
-    return Check(name, file.is_file(), str(file) if file.is_file() else f"no {file}", wanted, "liveshelf apply")
+    definitions_yaml = settings.feature_repo / "feature_store.yaml"
+    if not definitions_yaml.is_file():
+        fix = "set LIVESHELF_FEATURE_REPO to the folder with Feast's files"
+        return Check(name, False, f"no {definitions_yaml}", wanted, fix)
+    file = registry(settings)
+    return Check(name, file.is_file(), str(file) if file.is_file() else f"no {file} yet", wanted, UP)
 
 
-def _model(settings: Settings) -> Check:
-    model = state_of(settings.model_dir)
-    found = f"{model.version or settings.model_dir} is {model.state}" + (f": {model.reason}" if model.reason else "")
-    return Check("model bundle", model.state == "active", found, "a version that running jobs take", model.fix)
+def _model(settings: Settings, running: runtime.Runtime) -> Check:
+    """Look at the model that the running rankings job serves, or else at the one that the settings name."""
+    model = served(settings, runtime.jobs(running))
+    found = f"{model.version or model.folder} in {model.folder} is {model.state}" if model.folder else model.state
+    found += f": {model.reason}" if model.reason else ""
+    wanted = "a version that running jobs take"
+    return Check("model bundle", model.state in ("active", "unknown"), found, wanted, model.fix)

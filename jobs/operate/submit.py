@@ -6,14 +6,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
+import requests
 
 from jobs.cluster import flink, redis
 from jobs.cluster.runtime import Runtime, without_password
@@ -25,6 +26,7 @@ from jobs.flow import submissions
 from jobs.flow.job_config import JobConfig
 from jobs.flow.source import MAX_LETTER_BYTES
 from jobs.jvm.build import contract_jar
+from jobs.operate import served, workers
 from jobs.settings import REPOSITORY, Settings
 from models.serving.bundle import Bundle, load_bundle
 from models.serving.registry import serving_folder
@@ -36,6 +38,8 @@ JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
 # Feast's own script may lie in another folder than Python. -P: the current folder's modules don't replace Feast's.
 FEAST = (sys.executable, "-P", "-c", "from feast.cli.cli import cli; cli()")
+RUNNING_LIMIT_S = 120.0  # a job that isn't up by then is cancelled; two idle cores take 6 s
+SAVEPOINT_FOLDERS = ("execution.checkpointing.savepoint-dir", "state.savepoints.dir")  # the second is Flink 1's name
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
@@ -267,13 +271,17 @@ def running_job(runtime: Runtime, job: Job) -> str | None:
     return None
 
 
-def wait_running(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
+def _runs(job: dict[str, Any]) -> bool:
+    tasks = {vertex["status"] for vertex in job["vertices"]}
+    return (job["state"] == "RUNNING" and tasks <= {"RUNNING", "FINISHED"}) or job["state"] == "FINISHED"
+
+
+def wait_running(runtime: Runtime, job_id: str, limit_s: float = RUNNING_LIMIT_S) -> None:
     """Wait till all tasks of a job run; raises `ServiceError` with the job's own exception when it fails."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         job = flink_rest.ask(runtime.flink_rest_url, f"/jobs/{job_id}")
-        tasks = {vertex["status"] for vertex in job["vertices"]}
-        if (job["state"] == "RUNNING" and tasks <= {"RUNNING", "FINISHED"}) or job["state"] == "FINISHED":
+        if _runs(job):
             return
         if job["state"] in ("FAILED", "CANCELED"):
             break
@@ -285,26 +293,100 @@ def wait_running(runtime: Runtime, job_id: str, limit_s: float = 60) -> None:
     )
 
 
+def start(
+    settings: Settings,
+    runtime: Runtime,
+    jobs: Sequence[Job],
+    job_ids: dict[str, str],
+    from_savepoint: str | None = None,
+    accept_gap: bool = False,
+) -> None:
+    """Submit jobs and wait until they run; `job_ids` is filled as it goes.
+
+    A job that doesn't come up is cancelled, so that it keeps no task slot; so is one whose submission is interrupted.
+    Raises `DefinitionError`, `SettingsError` or `ServiceError`.
+    """
+    refuse_second(settings, runtime, jobs)
+    if workers.needs_probe(settings):
+        workers.check(settings, runtime.flink_rest_url)
+    try:
+        for job in jobs:
+            job_ids[job] = submit(settings, runtime, job, from_savepoint, accept_gap)
+        for job in jobs:
+            wait_running(runtime, job_ids[job], RUNNING_LIMIT_S)
+    except BaseException:  # Ctrl-C too
+        with suppress(requests.RequestException, ServiceError):  # a cluster that is gone: the first error says it
+            for job in jobs:
+                if _is_coming_up(runtime, job):
+                    _cancel(settings, runtime, job)
+                    job_ids.pop(job, None)
+        raise
+
+
+def refuse_second(settings: Settings, runtime: Runtime, jobs: Sequence[Job]) -> None:
+    """Raise `SettingsError` if one of the jobs runs: two of a kind would both write everything."""
+    job_ids = {job: job_id for job in jobs if (job_id := running_job(runtime, job))}
+    if not job_ids:
+        return
+    what = " and ".join(f"a {job} job is running already: {job_id}" for job, job_id in job_ids.items())
+    ways = [f"for the job that doesn't run: liveshelf submit {job}" for job in jobs if job not in job_ids]
+    if "rankings" in job_ids and served.takes_versions_of(settings):
+        ways.append("the rankings job serves each version that is activated, by itself: liveshelf status says which")
+    ways += [
+        f'to submit the {job} job anew, with other settings: liveshelf submit {job} --from-savepoint "$(liveshelf stop {job})"'
+        for job in job_ids
+    ]
+    raise SettingsError(what, "\n       ".join(ways))
+
+
+def _is_coming_up(runtime: Runtime, job: Job) -> bool:
+    """Return True if a job was taken and doesn't run yet. One that runs already may go on."""
+    job_id = running_job(runtime, job)
+    return job_id is not None and not _runs(flink_rest.ask(runtime.flink_rest_url, f"/jobs/{job_id}"))
+
+
+def _cancel(settings: Settings, runtime: Runtime, job: Job) -> None:
+    job_id = running_job(runtime, job)
+    submissions.forget(settings.state_dir, job)  # or the keeper would start it again
+    if job_id:
+        flink_rest.cancel(runtime.flink_rest_url, job_id)
+        flink_rest.wait_gone(runtime.flink_rest_url, job_id)
+
+
 def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True) -> str:
     """Stop a job, with a savepoint (whose path is returned) or without ("")."""
     job_id = running_job(runtime, job)
     if job_id is None:
         raise ServiceError(f"no {job} job is running", "liveshelf status")
-    submissions.forget(settings.state_dir, job)
     if not savepoint:
-        flink_rest.cancel(runtime.flink_rest_url, job_id)
-        flink_rest.wait_gone(runtime.flink_rest_url, job_id)
+        _cancel(settings, runtime, job)
         return ""
-    command = flink.command(settings, "stop")
-    target = settings.state_dir.resolve() / "flink" / "savepoints"
-    done = subprocess.run(
-        [*command.argv, "--savepointPath", str(target), job_id],
-        capture_output=True,
-        text=True,
-        env=os.environ | command.environment,
-    )
-    found = re.search(r"Savepoint completed\. Path: (\S+)", done.stdout)
-    if done.returncode or not found:
+    folder = savepoint_folder(settings, job)
+    note = submissions.noted_job(settings.state_dir, job)
+    submissions.forget(settings.state_dir, job)
+    done = flink.command(settings, "stop").run("--savepointPath", folder, job_id)
+    savepoint_path = re.search(r"Savepoint completed\. Path: (\S+)", done.stdout)
+    if done.returncode or not savepoint_path:
+        if note:
+            submissions.note(settings.state_dir, note)  # it runs on, and must be started again if it is lost
         raise ServiceError(f"the {job} job wasn't stopped:\n{_cause(done.stdout + done.stderr)}", "liveshelf status")
     flink_rest.wait_gone(runtime.flink_rest_url, job_id)
-    return found[1]
+    return savepoint_path[1]
+
+
+def savepoint_folder(settings: Settings, job: Job) -> str:
+    """Return where the cluster keeps savepoints; raise `SettingsError` if a cluster of the user's own says nothing."""
+    if not settings.flink_rest_url:
+        return str(flink.folder(settings.state_dir) / "savepoints")
+    return own_savepoint_folder(flink.cluster_config(settings), settings.flink_rest_url, job)
+
+
+def own_savepoint_folder(configuration: Mapping[str, str], rest_url: str, job: Job) -> str:
+    """Return the folder that a cluster's configuration names; raise `SettingsError` if it names none."""
+    folder = next((configuration[name] for name in SAVEPOINT_FOLDERS if configuration.get(name)), "")
+    if not folder:
+        raise SettingsError(
+            f"the Flink cluster at {rest_url} has no folder for savepoints",
+            f"set {SAVEPOINT_FOLDERS[0]} in the cluster's config.yaml, or: liveshelf stop {job} --no-savepoint",
+        )
+    return folder

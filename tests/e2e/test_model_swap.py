@@ -138,7 +138,8 @@ def test_no_list_is_lost_or_of_half_a_model_while_ten_versions_are_activated_one
     report = verify(scenario.settings, scenario.runtime, wait_s=60)
     assert report.ok, report.to_json()
     assert (report.counts["counted"], report.counts["late"]) == (shop.sent.events, 0)
-    assert command("status")["model"] == {"state": "active", "version": served[-1].version, "reason": "", "fix": ""}
+    shown = command("status")["model"]
+    assert {"state": "active", "version": served[-1].version, "reason": "", "fix": ""}.items() <= shown.items()
     assert [counter(scenario, name) for name in ("models_taken", "models_refused")] == [12, 1]
     assert scenario.failures() == []
     check_log(scenario, registry, served, shop.sent.events)

@@ -2,16 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
+from jobs.operate import audit
 from jobs.settings import REPOSITORY
+from tests.support.waiting import eventually
 
 COMMANDS = [
     "up", "down", "status", "doctor", "init", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show", "verify",
@@ -58,7 +62,7 @@ def test_feast_says_nothing_on_stderr_that_nobody_can_act_on() -> None:
         argv, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
     )
     assert done.stdout.startswith("visitor_session")
-    assert done.stderr == ""
+    assert done.stderr == "reading the definitions with Feast, which takes 10 s of processor time to import\n"
 
 
 def test_a_wrong_setting_is_named_with_its_value_and_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,12 +99,69 @@ def test_without_a_running_system_a_command_says_how_to_start_one(command: str) 
     assert "liveshelf up" in result.stderr
 
 
-def test_status_as_json_names_each_service() -> None:
+def test_status_as_json_names_each_service(tmp_path: Path) -> None:
     result = call("status", "--json")
     assert result.exit_code == 0
-    assert {name: each["state"] for name, each in json.loads(result.stdout).items()} == {
-        "kafka": "stopped", "redis": "stopped", "flink": "stopped", "model": "active",
+    seen = json.loads(result.stdout)
+    assert {name: seen[name]["state"] for name in ("kafka", "redis", "flink", "model", "model_of_settings")} == {
+        "kafka": "stopped", "redis": "stopped", "flink": "stopped", "model": "active", "model_of_settings": "active",
     }  # fmt: skip
+    assert seen["state_dir"] == str(tmp_path / "state")
+
+
+def test_status_where_nothing_runs_names_the_folder_and_how_to_choose_another(tmp_path: Path) -> None:
+    result = call("status")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0] == f"state  {tmp_path / 'state'}"
+    assert "LIVESHELF_STATE_DIR=FOLDER liveshelf status" in result.stderr
+
+
+def test_a_mistyped_variable_is_told_once_and_the_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVESHELF_KAFKA_PRT", "1")
+    result = call("models", "list", "--help")
+    assert result.exit_code == 0
+    result = call("schema")
+    assert result.exit_code == 0
+    assert result.stderr.count("is LIVESHELF_KAFKA_PORT meant?") == 1
+
+
+def test_doctor_names_the_registry_that_up_will_write(tmp_path: Path) -> None:
+    found = json.loads(call("doctor", "--json").stdout)
+    registry = next(check for check in found if check["name"] == "Feast registry")
+    assert (registry["ok"], registry["fix"]) == (False, "liveshelf up")
+    assert registry["found"] == f"no {tmp_path / 'state' / 'registry.db'} yet"
+
+
+def test_models_list_names_the_folder_that_it_looks_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(tmp_path / "versions"))
+    assert f"0 versions in {tmp_path / 'versions'}" in call("models", "list").stderr
+    assert json.loads(call("models", "list", "--json").stdout)["folder"] == str(tmp_path / "versions")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_a_signal_ends_is_recorded_as_interrupted(number: signal.Signals, tmp_path: Path) -> None:
+    """`feast apply` takes seconds; the signal comes while it runs."""
+    environment = os.environ | {"LIVESHELF_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONPATH": str(REPOSITORY)}
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from jobs.cli import app; app()"
+    process = subprocess.Popen([sys.executable, "-c", program, "apply"], env=environment, stderr=subprocess.PIPE)
+    eventually(lambda: psutil.Process(process.pid).children())
+
+    process.send_signal(number)
+
+    assert process.wait(timeout=30) == 130
+    assert process.stderr is not None
+    assert process.stderr.read().endswith(b"interrupted\n")
+    assert [(each.action, each.result) for each in audit.entries(tmp_path / "state")] == [("apply", "interrupted")]
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert call("schema").exit_code == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_down_with_nothing_running_is_fine() -> None:

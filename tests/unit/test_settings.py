@@ -1,5 +1,6 @@
 """Settings are read from variables and from liveshelf.toml."""
 
+import ast
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +8,10 @@ import pytest
 from msgspec import Meta
 from pydantic import ValidationError, create_model
 
+from jobs.commands.shared import OTHER_VARIABLES, PREFIX, unknown_variables
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import SettingsError
-from jobs.settings import Settings, fields_of
+from jobs.settings import REPOSITORY, Settings, fields_of
 
 DERIVED = ("model_dir", "model_public_key")  # settings name a folder and a file
 # Of each setting of the ranker a value that is none, or "" where every text is one.
@@ -50,3 +52,37 @@ def test_a_renamed_setting_is_refused_with_its_new_name(
         monkeypatch.setenv(place, "basket")
     with pytest.raises(SettingsError, match="now called shelf\n  fix: set shelf or LIVESHELF_SHELF instead"):
         Settings()
+
+
+def test_a_mistyped_variable_is_named_with_the_setting_that_was_meant() -> None:
+    assert unknown_variables(["LIVESHELF_KAFKA_PRT", "HOME"]) == [
+        "LIVESHELF_KAFKA_PRT is no setting, and is ignored: is LIVESHELF_KAFKA_PORT meant?"
+    ]
+    assert unknown_variables(["liveshelf_state_dri"]) == [
+        "liveshelf_state_dri is no setting, and is ignored: is LIVESHELF_STATE_DIR meant?"
+    ]
+
+
+def test_a_variable_like_no_setting_is_named_without_a_guess() -> None:
+    assert unknown_variables(["LIVESHELF_XYZ"]) == ["LIVESHELF_XYZ is no setting, and is ignored"]
+
+
+def test_every_setting_and_every_variable_that_the_code_reads_is_known() -> None:
+    """The oracle is the code: each string in it that is the whole name of a variable."""
+    texts = [file.read_text() for room in ("jobs", "models") for file in (REPOSITORY / room).rglob("*.py")]
+    strings = {node.value for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+    read = {name for name in strings if isinstance(name, str) and name.removeprefix(PREFIX).isidentifier()}
+    read = {name for name in read if name.startswith(PREFIX)}
+    assert read >= OTHER_VARIABLES
+    assert unknown_variables([*read, *(PREFIX + name.upper() for name in Settings.model_fields)]) == []
+
+
+def test_a_mistyped_name_in_the_file_is_named_with_the_setting_that_was_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from jobs.commands.shared import load_settings
+
+    monkeypatch.chdir(tmp_path)
+    Path("liveshelf.toml").write_text("kafka_prt = 1")
+    with pytest.raises(SettingsError, match=r"kafka_prt in liveshelf.toml is no setting: is kafka_port meant\?"):
+        load_settings()

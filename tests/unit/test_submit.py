@@ -40,3 +40,14 @@ def test_a_job_that_is_started_again_has_what_it_was_submitted_with_whatever_a_d
         *("flink", "run", "-d", "-py", "job.py", "--config", kept[0], "--plan", kept[1]),
     ]
     assert not {str(config), str(wanted)} & set(kept)
+
+
+def test_a_savepoint_goes_where_the_cluster_keeps_them():
+    both = {"execution.checkpointing.savepoint-dir": "s3://new", "state.savepoints.dir": "s3://old"}
+    assert submit.own_savepoint_folder(both, "http://flink", "features") == "s3://new"
+    assert submit.own_savepoint_folder({"state.savepoints.dir": "s3://old"}, "http://flink", "features") == "s3://old"
+
+
+def test_a_cluster_without_a_folder_for_savepoints_is_told_which_option():
+    with pytest.raises(SettingsError, match=r"http://flink has no folder.*\n.*execution.checkpointing.savepoint-dir"):
+        submit.own_savepoint_folder({"rest.port": "8081"}, "http://flink", "features")

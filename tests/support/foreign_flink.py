@@ -1,0 +1,110 @@
+"""A Flink cluster that liveshelf didn't start: a copy of Flink, its own scripts, a folder of its own."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jobs.cluster import processes
+from jobs.connect import flink_rest
+from jobs.jvm import jars, java
+from jobs.settings import REPOSITORY
+from tests.support.waiting import eventually
+
+TASK_MANAGERS, SLOTS_EACH = 2, 1
+
+
+@dataclass(frozen=True)
+class ForeignFlink:
+    """The cluster's folder, and the address of its REST interface."""
+
+    home: Path
+    rest_url: str
+
+    @property
+    def savepoints(self) -> Path:
+        """Where the cluster's own configuration puts savepoints."""
+        return self.home / "savepoints"
+
+    def slots(self) -> tuple[int, int]:
+        """Free slots, and all."""
+        overview = flink_rest.ask(self.rest_url, "/overview")
+        return overview["slots-available"], overview["slots-total"]
+
+    def living_jobs(self) -> list[str]:
+        """Names of the jobs that haven't ended."""
+        jobs = flink_rest.ask(self.rest_url, "/jobs/overview")["jobs"]
+        return sorted(job["name"] for job in jobs if job["state"] not in flink_rest.ENDED)
+
+
+def java_home() -> Path:
+    """Java as the machine has it, else the one that liveshelf installs."""
+    installed = shutil.which("java")
+    return Path(installed).resolve().parents[1] if installed else java.JAVA_HOME
+
+
+@contextmanager
+def foreign_flink(home: Path, **options: Any) -> Iterator[ForeignFlink]:
+    """Start a JobManager and two TaskManagers by `bin/start-cluster.sh`; stop them by `bin/stop-cluster.sh`.
+
+    `options` are added to the cluster's `config.yaml`, with `__` for the dots of their names.
+    """
+    cluster = _install(home, {name.replace("__", "."): value for name, value in options.items()})
+    # Nothing of the test's own environment: a cluster elsewhere knows no liveshelf.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LIVESHELF_", "FLINK_"))}
+    # As if this checkout were installed there: workers import `jobs` from it.
+    environment |= {"JAVA_HOME": str(java_home()), "PYTHONPATH": str(REPOSITORY)}
+    try:
+        _script(home, "start-cluster.sh", environment)
+        eventually(lambda: flink_rest.answers(cluster.rest_url, TASK_MANAGERS * SLOTS_EACH), within_s=120)
+        yield cluster
+    finally:
+        _script(home, "stop-cluster.sh", environment)
+        eventually(lambda: not processes.listens(cluster.rest_url.removeprefix("http://")), within_s=60)
+
+
+def _install(home: Path, options: dict[str, Any]) -> ForeignFlink:
+    rest_port, rpc_port = processes.free_ports(2)
+    for folder in ("bin", "conf", "plugins"):
+        shutil.copytree(jars.SHIPPED / folder, home / folder)
+    for folder in ("lib", "opt"):
+        (home / folder).mkdir()
+        for jar in (jars.SHIPPED / folder).glob("*.jar"):
+            (home / folder / jar.name).symlink_to(jar)
+    for folder in ("log", "pids", "savepoints", "checkpoints"):
+        (home / folder).mkdir()
+    cluster = ForeignFlink(home, f"http://127.0.0.1:{rest_port}")
+    config = _flat(yaml.safe_load((home / "conf" / "config.yaml").read_text())) | {
+        "env.pid.dir": str(home / "pids"),
+        "env.log.dir": str(home / "log"),
+        "jobmanager.rpc.port": rpc_port,
+        "rest.port": rest_port,
+        "rest.bind-port": rest_port,
+        "taskmanager.numberOfTaskSlots": SLOTS_EACH,
+        "execution.checkpointing.dir": (home / "checkpoints").as_uri(),
+        "execution.checkpointing.savepoint-dir": cluster.savepoints.as_uri(),
+        **options,
+    }
+    (home / "conf" / "config.yaml").write_text(yaml.safe_dump(config, width=10_000))
+    (home / "conf" / "workers").write_text("localhost\n" * TASK_MANAGERS)
+    return cluster
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _script(home: Path, name: str, environment: dict[str, str]) -> None:
+    with (home / "log" / f"{name}.log").open("ab") as log:
+        subprocess.run(
+            [str(home / "bin" / name)], env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=home, check=True
+        )
