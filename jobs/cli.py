@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.commands import (
+    apply,
     audit,
     chaos,
     checks,
@@ -20,14 +21,15 @@ from jobs.commands import (
     dead,
     events,
     init,
-    jobs,
     keys,
     late,
     models,
     person,
-    repair,
-    services,
-    signing,
+    rebuild,
+    status,
+    submit,
+    train,
+    up,
 )
 from jobs.commands.shared import end_on_signals, note, unknown_variables, without_feasts_warnings
 from jobs.errors import LiveshelfError, was_interrupted
@@ -69,12 +71,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (services, init, jobs, events, collect, models, checks, repair, chaos):
+for module in (up, init, apply, submit, status, events, collect, train, checks, rebuild, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
 app.add_typer(late.app, name="late")
-signing.register(models.app)
 app.add_typer(models.app, name="models")
 app.add_typer(person.app, name="person")
 app.add_typer(person.consents, name="consent")

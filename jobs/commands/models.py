@@ -1,6 +1,5 @@
-"""train, evaluate, models: from clicks to a bundle, what it is worth, and which version serves."""
+"""models list, publish, activate, rollback, diff, key, sign: the versions of the model, and who vouches for them."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.shared import AsJson, load_settings, note, print_json, warn_of_another_shop
-from jobs.errors import ModelError, SettingsError
+from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
-    from jobs.learn.loop import Outcome
     from jobs.settings import Settings
     from models.serving.bundle import Bundle
     from models.serving.registry import Active, Registry, Version
@@ -25,214 +23,7 @@ app = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
-    for command in (train, evaluate, learn):
-        app.command()(command)
-
-
-Key = Annotated[
-    Path | None, typer.Option(help="Private key to sign a new version with, where LIVESHELF_MODEL_PUBLIC_KEY is set.")
-]
-Sessions = Annotated[
-    Path,
-    typer.Option(
-        help="Clicks: text (a session a line, oldest item first, sessions in time order), .tsv with SessionId ItemId "
-        "Time, or events of the contract as .jsonl or .parquet; .gz of each. Parquet may hold the features' values at "
-        "each event (view:feature or view__feature), as Feast's get_historical_features gives them."
-    ),
-]
-
-
-def train(
-    sessions: Sessions,
-    out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
-    name: Annotated[str, typer.Option(help="Name of the bundle; the folder's if empty.")] = "",
-    trials: Annotated[int, typer.Option(min=0, help="Recipes to try first (Optuna), in half of the time at most.")] = 0,
-    minutes: Annotated[
-        float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")
-    ] = 40.0,
-    seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
-    product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
-    base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
-    publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
-    loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",
-    min_session: Annotated[int, typer.Option(min=1, help="Clicks of a session at least, to be learned from.")] = 1,
-    min_item_support: Annotated[
-        int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")
-    ] = 1,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
-
-    Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The table
-    shows the model on both beside every baseline. What ships has then learned from all of them. The run, its pictures and
-    the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`.
-
-    With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
-    and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
-
-    \b
-    Examples:
-      liveshelf train --sessions clicks.tsv.gz --out models/artifacts/mine
-      liveshelf train --from mine-0123456789ab --sessions today.tsv --out next --publish
-      LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
-    """
-    from jobs.operate import extras
-
-    extras.require("liveshelf train", *extras.TRAINING)
-    from models.clicks.dataset import fingerprint
-    from models.clicks.sessions import read_sessions
-    from models.quality.measure import table
-    from models.runs.tracking import train_recorded
-    from models.session.losses import NAMES
-    from models.session.recipe import Recipe
-
-    if loss not in NAMES:
-        raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
-    clicks, name = read_sessions(sessions), name or out.resolve().name
-    source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
-    if base:
-        found = _train_on(base, clicks, out, source, seed, publish, key)
-        return print_json(found) if as_json else print(table(found))
-    recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
-    how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
-    found, _ = train_recorded(load_settings().tracking_dir, clicks, out, name, source, tell=note, **how)
-    print_json(found) if as_json else print(table(found))
-
-
-def _train_on(
-    base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
-) -> dict[str, dict]:
-    """`train --from`; raises ModelError where what should be published is worse than what serves."""
-    from models.runs.tracking import learn_recorded
-    from models.serving.registry import is_registry, serving_folder
-
-    settings = load_settings()
-    folder = settings.model_dir
-    start = Path(base) if (Path(base) / "manifest.json").is_file() else _registry().place(base)
-    against = serving_folder(folder) if publish or is_registry(folder) else start
-    judged = learn_recorded(settings.tracking_dir, start, clicks, out, source, against=against, seed=seed, tell=note)
-    if publish and judged.worse:
-        fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
-        raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
-    if publish:
-        version = _publish(_registry(key), out)
-        _change("activate", lambda registry: registry.activate(version), version=version)
-        note(f"{version} serves")
-    return judged._asdict()
-
-
-def learn(
-    sessions: Annotated[int, typer.Option(min=0, help="Learn after so many new sessions (0: not by number).")] = 5_000,
-    minutes: Annotated[float, typer.Option(min=0, help="Learn after so many minutes (0: not by time).")] = 60.0,
-    recall: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Learn when the last hour's recall@20 is below this share of the published."),
-    ] = 0.8,
-    psi: Annotated[float, typer.Option(min=0, help="Learn when the items' PSI is above this (0: never).")] = 0.25,
-    once: Annotated[bool, typer.Option("--once", help="Learn once from what the topic holds, and end.")] = False,
-    key: Key = None,
-) -> None:
-    """Learn on from the events topic, and activate each new version that isn't worse than the one that serves.
-
-    A session counts when it is over. What was learned is noted in the version, so this can be ended and started again at
-    any time. Prints a line of JSON for each try.
-
-    \b
-    Examples:
-      LIVESHELF_MODEL_DIR=versions liveshelf learn
-      LIVESHELF_MODEL_DIR=versions liveshelf learn --sessions 20000 --minutes 0 --psi 0
-      LIVESHELF_MODEL_DIR=versions liveshelf learn --once
-    """
-    import msgspec
-
-    from jobs.operate import extras
-
-    extras.require("liveshelf learn", *extras.TRAINING)
-    from jobs.cluster import runtime
-    from jobs.connect import consent_topic
-    from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
-    from jobs.learn.triggers import Triggers
-    from jobs.learn.visits import Tail, Visits
-
-    settings, registry = load_settings(), _registry(key)
-    until_s = learned_until_s(registry)
-    since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
-    bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
-    asked = bootstrap, settings.consent_topic, settings.consent
-    tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent_topic.read(*asked))
-    visits, bounds = Visits(settings.ranker.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
-    loop = Loop(registry, tail, visits, bounds, note, settings.tracking_dir)
-    try:
-        loop.catch_up()
-        while True:
-            outcome = loop.learn("asked to") if once else loop.step()
-            if outcome:
-                _note_activation(settings, outcome)
-                print(msgspec.json.encode(outcome).decode(), flush=True)
-            if once:
-                return
-    finally:
-        tail.close()
-
-
-def _note_activation(settings: "Settings", outcome: "Outcome") -> None:
-    from jobs.operate import audit
-
-    if outcome.version:
-        told = {"reason": outcome.reason, "sessions": outcome.sessions}
-        came = {"version": outcome.version, "before": outcome.began_from}
-        audit.record(settings.state_dir, "learn", told, audit.DONE, came)
-
-
-def evaluate(
-    prefixes: Annotated[Path, typer.Option(help="Questions: `item item …<TAB>target` a line.")],
-    model: Annotated[Path | None, typer.Option(help="Folder of a bundle.")] = None,
-    lists: Annotated[Path | None, typer.Option(help="Ranked lists made elsewhere, `item item …` a line.")] = None,
-    baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also what learns from --sessions by counting.")
-    ] = False,
-    sessions: Annotated[Path | None, typer.Option(help="What the baselines learn from; formats as for train.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """recall, MRR and nDCG at 5, 10 and 20 of a bundle, of baselines, or of lists made elsewhere.
-
-    Every item of the catalogue is a candidate, seen items aren't filtered, unknown targets are misses, and a target
-    ranks behind all items with its score.
-
-    \b
-    Examples:
-      liveshelf evaluate --model models/artifacts/mine --prefixes test.tsv --json
-      liveshelf evaluate --model DIR --prefixes test.tsv --baselines --sessions train.txt.gz
-      liveshelf evaluate --lists lists.tsv --prefixes test.tsv
-    """
-    from jobs.operate import extras
-    from models.quality.measure import measure
-
-    if baselines != (sessions is not None):
-        raise SettingsError("--baselines and --sessions belong together", "give both, or neither")
-    if not (model or lists or baselines):
-        raise SettingsError("nothing to evaluate", "give --model, --lists or --baselines with --sessions")
-    if baselines:
-        extras.require("evaluate --baselines", "scipy")
-    found = measure(prefixes, model, lists, sessions, note if sys.stderr.isatty() else lambda _: None)
-    if not as_json:
-        from models.quality.measure import table
-
-        return print(table(found))
-    print_json(_document(found))
-
-
-def _document(found: dict[str, dict]) -> dict:
-    """The model's or else the lists' numbers at the top, the baselines' under their names."""
-    measured = {name: found[name] for name in ("model", "lists") if name in found}
-    counted = {name: values for name, values in found.items() if name not in measured}
-    (first, *others) = measured.items() or [("", {})]
-    return first[1] | dict(others) | ({"baselines": counted} if counted else {})
-
-
-def _registry(signing_key: Path | None = None) -> "Registry":
+def registry_of_settings(signing_key: Path | None = None) -> "Registry":
     from models.serving.registry import Registry
     from models.serving.signature import read_public_key
 
@@ -257,7 +48,7 @@ def _check_context(settings: "Settings", bundle: "Bundle") -> None:
         submit.check_context(settings, bundle)
 
 
-def _publish(registry: "Registry", bundle: Path) -> str:
+def publish_recorded(registry: "Registry", bundle: Path) -> str:
     from jobs.operate import audit
 
     with audit.recorded(load_settings().state_dir, "models publish", bundle=bundle) as outcome:
@@ -265,12 +56,12 @@ def _publish(registry: "Registry", bundle: Path) -> str:
     return outcome["version"]
 
 
-def _change(action: str, change: "Callable[[Registry], Active]", **arguments: str) -> str:
+def change_recorded(action: str, change: "Callable[[Registry], Active]", **arguments: str) -> str:
     """The version that serves from now on; which one did before is kept in the audit log, too."""
     from jobs.operate import audit
     from models.serving.registry import is_registry
 
-    registry = _registry()
+    registry = registry_of_settings()
     with audit.recorded(load_settings().state_dir, f"models {action}", **arguments) as outcome:
         before = registry.active().version if is_registry(registry.folder) else ""
         active = change(registry)
@@ -286,7 +77,7 @@ def list_versions(as_json: AsJson = False) -> None:
     Example:
       liveshelf models list
     """
-    registry = _registry()
+    registry = registry_of_settings()
     versions = registry.versions()
     refused = registry.refused() if any(each.active for each in versions) else None
     if as_json:
@@ -313,25 +104,49 @@ def publish(
     and_activate: Annotated[bool, typer.Option("--activate", help="Also make it the one that serves.")] = False,
 ) -> None:
     """Check a bundle and copy it in; prints its version."""
-    version = _publish(_registry(), bundle)
+    version = publish_recorded(registry_of_settings(), bundle)
     if and_activate:
-        _change("activate", lambda registry: registry.activate(version), version=version)
+        change_recorded("activate", lambda registry: registry.activate(version), version=version)
     print(version)
 
 
 @app.command()
 def activate(version: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
     """Check a version, and that the feature service gives what it reads; running jobs serve it within seconds."""
-    print(_change("activate", lambda registry: registry.activate(version), version=version))
+    print(change_recorded("activate", lambda registry: registry.activate(version), version=version))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that served before."""
-    print(_change("rollback", lambda registry: registry.rollback()))
+    print(change_recorded("rollback", lambda registry: registry.rollback()))
 
 
 @app.command()
 def diff(one: str, other: str) -> None:
     """What differs between two versions: metrics, training, and the number of items that come and go (JSON)."""
-    print_json(_registry().diff(one, other))
+    print_json(registry_of_settings().diff(one, other))
+
+
+@app.command()
+def key(
+    file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")],
+) -> None:
+    """Make a key to sign bundles with; prints the file that LIVESHELF_MODEL_PUBLIC_KEY is to name."""
+    from models.serving.signature import new_key
+
+    print(new_key(file))
+
+
+@app.command()
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
+    key: Annotated[Path, typer.Option(help="Private key (Ed25519, PEM), as `liveshelf models key` makes it.")],
+) -> None:
+    """Check a bundle and sign it, so that it is served where LIVESHELF_MODEL_PUBLIC_KEY is set."""
+    from models.serving import signature
+    from models.serving.bundle import load_bundle
+
+    load_bundle(bundle)
+    signature.sign(bundle, key)
+    print(bundle / signature.SIGNATURE)

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from jobs.commands.jobs import savepoint_path
+from jobs.commands.submit import savepoint_path
 from jobs.connect.addresses import Address
 from jobs.flow.job_config import JobConfig
 from jobs.settings import Settings

@@ -1,4 +1,4 @@
-"""resume, rebuild, keep: bring back what Flink or Redis has lost."""
+"""rebuild, resume, keep: bring back what Redis or Flink has lost."""
 
 from typing import Annotated
 
@@ -9,27 +9,8 @@ from jobs.errors import ServiceError
 
 
 def register(app: typer.Typer) -> None:
-    for command in (resume, rebuild, keep):
+    for command in (rebuild, resume, keep):
         app.command()(command)
-
-
-def resume() -> None:
-    """Start the jobs that the JobManager has forgotten, each from its newest checkpoint.
-
-    The embedded cluster does it by itself.
-
-    \b
-    Example, after a JobManager without high availability came back:
-      liveshelf resume
-    """
-    from jobs.cluster import runtime
-    from jobs.flow import submissions
-    from jobs.operate.keep import Keeper
-
-    settings = load_settings()
-    running = runtime.attach(settings, ("flink",))
-    count = Keeper(settings.state_dir, running.flink_rest_url).resume(submissions.noted(settings.state_dir))
-    note(f"{count} jobs started again")
 
 
 def rebuild(
@@ -64,6 +45,25 @@ def rebuild(
             )
         again = rebuilding.features(settings.state_dir, running.flink_rest_url, each)
         note(f"features job {again.job_id} reads the events from the beginning; liveshelf verify says when it is done")
+
+
+def resume() -> None:
+    """Start the jobs that the JobManager has forgotten, each from its newest checkpoint.
+
+    The embedded cluster does it by itself.
+
+    \b
+    Example, after a JobManager without high availability came back:
+      liveshelf resume
+    """
+    from jobs.cluster import runtime
+    from jobs.flow import submissions
+    from jobs.operate.keep import Keeper
+
+    settings = load_settings()
+    running = runtime.attach(settings, ("flink",))
+    count = Keeper(settings.state_dir, running.flink_rest_url).resume(submissions.noted(settings.state_dir))
+    note(f"{count} jobs started again")
 
 
 def keep() -> None:
