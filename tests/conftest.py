@@ -1,13 +1,15 @@
-"""What tests of several kinds share: a real Redis on a free port, emptied for each test."""
+"""Fixtures that tests of several levels share: the shipped data, and a real Redis on a free port."""
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
+from jobs.settings import REPOSITORY
 from tests.support.waiting import eventually
 
 # Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
@@ -30,3 +32,15 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def eshop_file() -> Path:
+    """Return the shipped clicks of eshop2008."""
+    return REPOSITORY / "jobs" / "lab" / "replay" / "datasets" / "eshop2008.csv.gz"
+
+
+@pytest.fixture(scope="session")
+def eshop_bundle_folder() -> Path:
+    """Return the folder of the committed bundle."""
+    return REPOSITORY / "models" / "artifacts" / "eshop"

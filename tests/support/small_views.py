@@ -1,4 +1,4 @@
-"""Small Feast views and plans, right as they are; a test changes the one thing that it is about."""
+"""Small Feast views, right as they are. A test changes the one thing that it is about."""
 
 from datetime import timedelta
 
@@ -6,8 +6,6 @@ from feast import Entity, Field, FileSource, KafkaSource, StreamFeatureView, Val
 from feast.aggregation import Aggregation
 from feast.data_format import JsonFormat
 from feast.types import Int64, String
-
-from jobs.features.plan import FeaturePlan, Output, ViewPlan
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 VISITOR = Entity(name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING)
@@ -52,18 +50,3 @@ def session_view(*aggregations: Aggregation, gap: str = "30m", **changes: object
     """`clicks` of the current session."""
     chosen = list(aggregations) or [views_sum(time_window=None)]
     return view(**({"tags": {"window": "session", "gap": gap}, "aggregations": chosen} | changes))
-
-
-def output(
-    name: str, function: str = "sum", column: str = "is_view", dtype: str = "Int64", window_ms: int = 3_600_000
-) -> Output:
-    return Output(name, function, column, dtype, window_ms=window_ms)
-
-
-def plan(*views: ViewPlan, topic: str = "events") -> FeaturePlan:
-    return FeaturePlan("shop", topic, 1000, list(views))
-
-
-def view_plan(*outputs: Output, name: str = "clicks", ttl_ms: int = 86_400_000, **changes: object) -> ViewPlan:
-    right = {"name": name, "entity": "visitor_id", "frame": "range", "outputs": list(outputs), "ttl_ms": ttl_ms}
-    return ViewPlan(**(right | changes))

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.features.changes import ANEW, RENAME, Change, Chosen, of_plan, of_settings
 from jobs.settings import REPOSITORY, Settings
-from tests.support.small_views import output, plan, view_plan
+from tests.support.small_plans import output, plan, view_plan
 
 VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
 RUNNING = plan(view_plan(VIEWS, CARTS))

@@ -3,7 +3,7 @@
 import msgspec
 
 from jobs.features.plan import evolve, load, save
-from tests.support.small_views import output, plan, view_plan
+from tests.support.small_plans import output, plan, view_plan
 
 VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
 

@@ -16,7 +16,7 @@ from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String, fro
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobs.features.online_store import ENCODERS, Row, RowEncoder, entity_key, feature_field, timestamp, version
-from tests.support.small_views import output, plan, view_plan
+from tests.support.small_plans import output, plan, view_plan
 
 FEAST_TYPES = {
     str(each): each

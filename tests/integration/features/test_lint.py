@@ -14,19 +14,8 @@ from jobs.features.definitions import from_files
 from jobs.flow.job_config import JobConfig
 from jobs.flow.submissions import config_path
 from jobs.settings import Settings
-from tests.support.small_views import (
-    HOUR,
-    ITEM,
-    MINUTE,
-    VISITOR,
-    history,
-    kafka,
-    output,
-    session_view,
-    view,
-    view_plan,
-    views_sum,
-)
+from tests.support.small_plans import output, view_plan
+from tests.support.small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, session_view, view, views_sum
 
 ENTITIES = [VISITOR, ITEM]
 VISITOR_ID = Field(name="visitor_id", dtype=String)

@@ -16,7 +16,8 @@ from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import Output
 from jobs.features.redis_writer import RedisWriter, WriteCounts
-from tests.support.small_views import ITEM, VISITOR, kafka, plan, session_view, view, view_plan
+from tests.support.small_plans import plan, view_plan
+from tests.support.small_views import ITEM, VISITOR, kafka, session_view, view
 
 NOW_MS = time.time_ns() // 1_000_000
 TYPES = {

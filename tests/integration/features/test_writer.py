@@ -8,7 +8,7 @@ import pytest
 from jobs.features.online_store import Row, entity_key, feature_field
 from jobs.features.operator import newest_rows
 from jobs.features.redis_writer import RedisWriter, WriteCounts
-from tests.support.small_views import output, plan, view_plan
+from tests.support.small_plans import output, plan, view_plan
 
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_MS = 3_600_000

@@ -10,9 +10,9 @@ from jobs.contract.ranker_settings import RankerSettings
 from jobs.features import changes
 from jobs.flow import submissions
 from jobs.flow.job_config import JobConfig
-from jobs.settings import Settings
+from jobs.settings import REPOSITORY, Settings
 
-OLD = Path(__file__).parents[1] / "fixtures" / "rankings.config.0.1.0.json"
+OLD = REPOSITORY / "tests" / "fixtures" / "rankings.config.0.1.0.json"
 
 
 @pytest.fixture
