@@ -21,13 +21,6 @@ def test_a_report_names_what_is_missing_and_which_python_looked() -> None:
     assert report["versions"] == {"msgspec": version("msgspec"), "no-such-package": ""}
 
 
-def test_the_expression_that_travels_gives_the_same_report() -> None:
-    """`eval` alone runs it, as a TaskManager's Python does that has nothing of liveshelf."""
-    worker = msgspec.json.decode(eval(workers._expression()), type=Worker)
-    assert worker.executable == sys.executable
-    assert worker.problems() == []
-
-
 def test_a_worker_with_everything_has_no_problem() -> None:
     assert WHOLE.problems() == []
 
