@@ -17,7 +17,7 @@ import msgspec
 
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError
-from jobs.flow import saved_config
+from jobs.flow import began, saved_config
 
 BEGUN = "liveshelf:begun:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
@@ -144,6 +144,8 @@ def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:
     if done.returncode or not found:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
         raise ServiceError(f"Flink didn't take the {each.job} job again:\n{said}", "liveshelf status")
+    if each.job == "features" and not start:
+        began.forget(state_dir)
     again = msgspec.structs.replace(each, job_id=found[1], restored_from=start, at_s=time.time())
     note(state_dir, again)
     return again

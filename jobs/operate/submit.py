@@ -22,7 +22,7 @@ from jobs.connect import addresses, consent_topic, flink_rest, kafka_admin, user
 from jobs.errors import DefinitionError, ServiceError, SettingsError
 from jobs.features import changes, definitions, lint, plan
 from jobs.features.explain import service_inputs
-from jobs.flow import submissions
+from jobs.flow import began, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.flow.source import MAX_LETTER_BYTES
 from jobs.jvm.build import contract_jar
@@ -175,12 +175,27 @@ def submit(
             f"Flink didn't take the {job} job:\n{_cause(done.stdout + done.stderr)}", f"try by hand: {wanted.line}"
         )
     if job == "features":
+        began.save(settings.state_dir, _began(settings, from_savepoint))
         plan.keep_submitted(settings.state_dir)
     _keep_config(settings, job)
     argv = again(settings, job, wanted.argv, from_savepoint)
     note = submissions.Submitted(job, found[1], argv, wanted.environment, from_savepoint or "", at_s)
     submissions.note(settings.state_dir, note)
     return found[1]
+
+
+def _began(settings: Settings, from_savepoint: str | None) -> began.Began:
+    """Return from which events on each feature of the wanted plan counts that was added to a running job."""
+    running = plan.submitted(settings.state_dir)
+    if not from_savepoint or running is None:
+        return {}
+    wanted = plan.load(plan.wanted_path(settings.state_dir))
+    return began.after(
+        began.read(settings.state_dir),
+        [f"{view.name}:{output.name}" for view in running.views for output in view.outputs],
+        [f"{view.name}:{output.name}" for view in wanted.views if view.part for output in view.outputs],
+        began.offsets_in(from_savepoint, settings.events_topic),
+    )
 
 
 def side_by_side(do: Callable[[Job], T], jobs: Sequence[Job] = JOBS) -> dict[Job, T]:
