@@ -49,18 +49,29 @@ def verify(
     topic: Annotated[str, typer.Option(help="Topic to recompute; the events topic if empty.")] = "",
     sample: Annotated[int, typer.Option(min=1, metavar="N", help="Compare one entity in N.")] = 1,
     since: Annotated[
-        list[str] | None, typer.Option(metavar="PARTITION:OFFSET", help="First offset of a partition; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="PARTITION:OFFSET",
+            help="Compare only what events from this offset of a partition on have changed; may be repeated.",
+        ),
     ] = None,
-    wait: Annotated[str, typer.Option(help="Look again for so long while something differs, such as 60s.")] = "0s",
+    wait: Annotated[str, typer.Option(help="Compare again for so long while something differs, such as 60s.")] = "0s",
     as_json: AsJson = False,
 ) -> None:
-    """Recompute features and lists in plain Python and compare them with what stands in Redis; 7 if something differs.
+    """Recompute features and lists in plain Python and compare them with Redis; exit with 7 if something differs.
+
+    The whole topic is always read, because features and lists hold all of it. With --since, only letters from there on
+    are compared, and features and lists of the entities that have an event from there on.
+
+    Rows and lists whose time to live is over must be absent. A feature that was added to a running job is compared with
+    the events from its savepoint on.
 
     \b
     Examples:
       liveshelf verify --wait 60s
-      liveshelf verify --json | jq '{compared, equal, mismatched}'
+      liveshelf verify --json | jq '{compared, equal, mismatched, fixes}'
       liveshelf verify --sample 50              # of a large topic: all events, one entity in 50
+      liveshelf verify --since 0:1200 --since 1:1150
     """
     from rich.console import Console
 
@@ -79,19 +90,20 @@ def verify(
         Console(highlight=False).print(render(report))
     if not report.ok:
         differs = f"{report.mismatched:,} of {report.compared:,} values differ"
-        raise MismatchError(differs if report.compared else "nothing to compare", "if jobs still work: --wait 60s")
+        raise MismatchError(differs if report.compared else "nothing to compare", "\n  fix: ".join(report.fixes()))
 
 
 def _offsets(since: list[str]) -> dict[int, int] | None:
+    """Read PARTITION:OFFSET texts. Raises SettingsError for any other text."""
     from jobs.errors import SettingsError
 
-    found = {}
-    for each in since:
-        partition, _, offset = each.partition(":")
+    offsets = {}
+    for text in since:
+        partition, _, offset = text.partition(":")
         if not (partition.isdecimal() and offset.isdecimal()):
-            raise SettingsError(f"since is {each!r}", "PARTITION:OFFSET, such as 0:1200")
-        found[int(partition)] = int(offset)
-    return found or None
+            raise SettingsError(f"since is {text!r}", "PARTITION:OFFSET, such as 0:1200")
+        offsets[int(partition)] = int(offset)
+    return offsets or None
 
 
 def bench(

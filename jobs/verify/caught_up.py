@@ -1,4 +1,4 @@
-"""Waiting until the jobs have read what is verified: a look at everything costs the cores that they work with."""
+"""Wait until the jobs have read the topic: a comparison takes processor time that they need."""
 
 import time
 
@@ -6,23 +6,31 @@ from jobs.connect import kafka_admin
 from jobs.connect.users import GROUPS
 
 PAUSE_S = 0.5
-# Longer than the time between two checkpoints: a job that moves none in it stands still, or reads a topic whose last
-# offsets are a transaction's marks, which nobody ever commits.
+# Longer than the time between two checkpoints. A job that commits nothing for so long stands still, or it has read a
+# topic whose last offsets are the marks of a transaction, which nobody ever commits.
 PATIENCE_S = 15.0
 
 
-def wait_caught_up(bootstrap: str, topic: str, deadline_s: float) -> None:
-    """Return when every job that has committed something of `topic` has committed its present end, or commits no more.
+def wait_caught_up(bootstrap: str, topic: str, deadline_s: float) -> dict[str, int | None]:
+    """Wait until every job that has committed something of `topic` has read it to its present end.
 
-    At `deadline_s` (monotonic clock) at the latest. Raises ServiceError.
+    Return by job how many records were left when the wait ended; None for a job that has never committed anything. It
+    ends at `deadline_s` (monotonic clock) at the latest, and when no job commits anything more. Raises ServiceError.
     """
     ends = kafka_admin.end_offsets(bootstrap, topic)
     before, moved_s = None, time.monotonic()
-    while time.monotonic() < deadline_s:
-        committed = [kafka_admin.committed(bootstrap, group, topic) for group in GROUPS.values()]
-        behind = [each for each in committed if each and not kafka_admin.reaches(each, ends)]
+    while True:
+        committed = {job: kafka_admin.committed(bootstrap, group, topic) for job, group in GROUPS.items()}
+        left = {job: _left(offsets, ends) for job, offsets in committed.items()}
         if committed != before:
             before, moved_s = committed, time.monotonic()
-        if not behind or time.monotonic() - moved_s > PATIENCE_S:
-            return
+        now_s = time.monotonic()
+        if not any(left.values()) or now_s - moved_s > PATIENCE_S or now_s >= deadline_s:
+            return left
         time.sleep(PAUSE_S)
+
+
+def _left(committed: dict[int, int], ends: dict[int, int]) -> int | None:
+    if not committed and any(ends.values()):
+        return None
+    return sum(max(0, end - committed.get(partition, 0)) for partition, end in ends.items())

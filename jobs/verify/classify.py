@@ -1,7 +1,7 @@
-"""What becomes of each record: refused, heartbeat, suppressed, late, duplicate or counted (pure)."""
+"""Say of each record what becomes of it: refused, heartbeat, suppressed, late, duplicate or counted (pure)."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,10 +15,10 @@ FUTURE = Refusal("future_event_time", "event_time_ms")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record and what becomes of it; `event` is None when it is refused, `refusal` when it isn't.
+    """One record and what becomes of it. A refused one has a `refusal` and no `event`, any other an `event` only.
 
-    Of a record that isn't compared (neither refused nor late) key and value aren't kept.
-    A `forgotten` one counts for items and categories, and no more for its visitor, who withdrew or was erased since.
+    Key and value are kept of refused and late records only, whose bytes are compared.
+    A `forgotten` one counts for items and categories. It no longer counts for its visitor, who withdrew or was erased.
     """
 
     record: Record
@@ -29,13 +29,13 @@ class Entry:
 
     @property
     def arrival(self) -> tuple[int, int, int]:
-        """Event time, then arrival: the order in which a visitor's events stand."""
+        """Return event time, partition and offset: the order in which a visitor's events stand."""
         return self.event["event_time_ms"], *self.record.position
 
 
 @dataclass(frozen=True)
 class Classified:
-    """All records by (partition, offset), and how far event time has come on every partition.
+    """All records by (partition, offset), and the event time that every partition has reached.
 
     `watermark_ms` is None while no record is accepted.
     """
@@ -47,8 +47,13 @@ class Classified:
         return [entry for entry in self.entries if entry.kind in kinds]
 
     def remembered(self, *kinds: Kind) -> list[Entry]:
-        """Those that count for their visitors."""
+        """Return the entries of these kinds that count for their visitors."""
         return [entry for entry in self.of_kind(*kinds) if not entry.forgotten]
+
+    def since(self, offsets: Mapping[int, int]) -> "Classified":
+        """Return the same without the entries before these offsets; event time has come as far."""
+        entries = [entry for entry in self.entries if entry.record.offset >= offsets.get(entry.record.partition, 0)]
+        return Classified(entries, self.watermark_ms)
 
     def refused_by_reason(self) -> dict[str, int]:
         return dict(Counter(entry.refusal.reason for entry in self.of_kind("refused")).most_common())
@@ -65,14 +70,16 @@ def classify(
     consents: Consents | None = None,
     reduced: Callable[[Event], Event] = lambda event: event,
 ) -> Classified:
-    """Walks each partition in offset order; `records` come sorted by (partition, offset).
+    """Walk each partition in offset order; `records` come sorted by (partition, offset).
 
-    An accepted record is late when its event time is at most the highest so far (its own included) minus `delay_ms`.
-    Of the on-time ones the first with an event_id counts, and again one that is `horizon_ms` newer than it. Heartbeats
-    move event time and are never late.
-    An event too far in the future for the job's clock may not be so any more now: `refused_as_future` holds the places
-    where the job said so. `consents` as they stand now; nobody has withdrawn if there are none.
-    `reduced` says what is kept of an event that counts.
+    An accepted record is late if its event time is at most the highest so far (its own included) minus `delay_ms`. Of
+    those on time the first with an event_id counts, and later one that is `horizon_ms` newer. Heartbeats move event
+    time and are never late.
+
+    Args:
+        refused_as_future: the places of events that lay too far in the future by the job's clock; now they may not.
+        consents: as they stand now. If absent, nobody has withdrawn.
+        reduced: returns what to keep of an event that counts.
     """
     consents = consents or Consents("assumed")
     entries: list[Entry] = []

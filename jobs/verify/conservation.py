@@ -1,4 +1,4 @@
-"""Nothing is lost: what the oracle refuses or calls late is what lies in the side topics, with its original bytes."""
+"""Compare the side topics with the oracle: each refused and each late event lies there, with its bytes."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,20 +8,20 @@ from jobs.connect.kafka_read import Position, Slice
 from jobs.contract.letters import Letter
 from jobs.errors import DataError
 from jobs.verify.classify import FUTURE, Classified, Entry
-from jobs.verify.report import Report
+from jobs.verify.report import Kind, Report
 
 LATE = ("late", "event_time_ms")
-
 
 Letters = dict[Position, list[Letter]]
 
 
 def letters_for(events: Slice, side: Slice) -> Letters:
-    """The letters about records of `events`, by their place; delivery is at-least-once, so there may be several.
+    """Return the letters about records of `events`, by the record's place.
 
+    Delivery is at-least-once, so a record may have several letters.
     Raises DataError for a record of `side` that isn't a letter.
     """
-    found: Letters = {}
+    letters: Letters = {}
     for record in side.records:
         try:
             letter = msgspec.json.decode(record.value or b"", type=Letter)
@@ -30,19 +30,19 @@ def letters_for(events: Slice, side: Slice) -> Letters:
             what = f"{side.topic} holds at {place} what isn't a dead letter: {error}"
             raise DataError(what, "check the topic's name") from error
         if events.covers(letter.topic, letter.position):
-            found.setdefault(letter.position, []).append(letter)
-    return found
+            letters.setdefault(letter.position, []).append(letter)
+    return letters
 
 
 def refused_as_future(dead: Letters) -> set[Position]:
-    """Where the job's clock said that an event lies in the future."""
+    """Return the places of the events that lay in the future by the job's clock."""
     return {place for place, letters in dead.items() if any(letter.verdict == FUTURE for letter in letters)}
 
 
 def compare_letters(report: Report, classified: Classified, dead: Letters, late: Letters) -> None:
-    """Both side topics hold exactly what the oracle expects, with the same reasons and the same bytes.
+    """Check that both side topics hold what the oracle expects and nothing else, with the same reasons and bytes.
 
-    Late events of visitors who were forgotten since may lie there until the topic's retention takes them, or not.
+    Late events of visitors who were forgotten since aren't compared: retention may have taken them or not.
     """
     refused = {entry.record.position: (entry, tuple(entry.refusal)) for entry in classified.of_kind("refused")}
     _compare(report, "dead", refused, dead)
@@ -52,7 +52,7 @@ def compare_letters(report: Report, classified: Classified, dead: Letters, late:
 
 
 def _without(letters: Mapping[Position, object], places: set[Position]) -> dict:
-    return {place: each for place, each in letters.items() if place not in places}
+    return {place: letter for place, letter in letters.items() if place not in places}
 
 
 def _compare(report: Report, name: str, expected: Mapping[Position, tuple[Entry, tuple]], found: Letters) -> None:
@@ -60,12 +60,13 @@ def _compare(report: Report, name: str, expected: Mapping[Position, tuple[Entry,
         entry, verdict = expected.get(place, (None, None))
         letters = found.get(place, [])
         label = f"partition {place[0]}, offset {place[1]}"
-        report.compare(f"{name}:reason", label, verdict, _one({letter.verdict for letter in letters}))
+        kind: Kind = "wrong_letter" if verdict and letters else "missing_letter" if verdict else "extra_letter"
+        report.compare(f"{name}:reason", label, verdict, _one({letter.verdict for letter in letters}), kind=kind)
         if entry and letters:
-            original = entry.record.value or b""
-            report.compare(f"{name}:original", label, original, _one({letter.bytes for letter in letters}))
+            original, bytes_ = entry.record.value or b"", _one({letter.bytes for letter in letters})
+            report.compare(f"{name}:original", label, original, bytes_, kind="wrong_letter")
 
 
 def _one(verdicts: Collection) -> object:
-    """What all letters about a place say; all that they say if they contradict each other."""
+    """Return what all letters about a place say, or a list of it all where they contradict each other."""
     return next(iter(verdicts), None) if len(verdicts) < 2 else sorted(verdicts)

@@ -1,7 +1,7 @@
 """The feature oracle: the row that the online store should hold for each entity of a view (pure).
 
-Written for clarity: each value is computed once, from the list of events in its frame, with Python's own sums and
-statistics. Only the newest row of an entity is wanted, so each entity costs one frame.
+It is written for clarity. Each value is computed once, from the list of events in its frame, with Python's own sums and
+statistics. Only the newest row of an entity is computed, so each entity costs one frame.
 """
 
 import math
@@ -19,7 +19,7 @@ from jobs.verify.sample import Sample
 from jobs.verify.views import Aggregate, View
 
 Value = str | int | float | list | None
-Key = tuple[str | int | float, ...]  # an entity's values, in the order of View.keys
+Key = tuple[str | int | float, ...]  # the values of an entity's join keys, in the order of View.keys
 Columns = dict[str, Value]
 PERSON = "visitor_id"
 EVERY = Sample()
@@ -34,7 +34,7 @@ class Row:
 
 
 def with_derived(event: Event) -> Columns:
-    """An event's columns: the contract's fields and what is derived from them; absent ones aren't in it."""
+    """Return an event's columns: the contract's fields and those derived from them. Absent ones aren't in it."""
     kind = event["event_type"]
     columns: Columns = dict(event)
     columns |= {f"is_{each}": int(kind == each) for each in EVENT_TYPES}
@@ -55,20 +55,26 @@ def with_derived(event: Event) -> Columns:
 
 
 def newest_rows(
-    view: View, counted: Iterable[Entry], watermark_ms: int, max_window_events: int = 10**9, sample: Sample = EVERY
+    view: View,
+    counted: Iterable[Entry],
+    watermark_ms: int,
+    max_window_events: int = 10**9,
+    sample: Sample = EVERY,
+    windows_ms: Iterable[int] = (),
 ) -> dict[Key, Row]:
-    """The newest row of each entity in the sample once event time has come to `watermark_ms`.
+    """Return the newest row of each entity in the sample, as of the moment at which event time is `watermark_ms`.
 
     `counted` are the entries that count, in any order. An event without one of the view's keys isn't in the view.
-    A window as of an event holds the newest `max_window_events` of its events at most, by event time and then arrival;
-    a session counts as many distinct values at most. Windows that slide hold all.
-    Raises DefinitionError for a function or a column that isn't known.
+    A window as of an event holds at most its newest `max_window_events` events, by event time and then arrival. A
+    session counts at most that many distinct values. Sliding windows hold all events.
+    `windows_ms` are further windows of the operator that writes a sliding view: a change in one makes a row too.
+    Raises DefinitionError for a function or a column that doesn't exist.
     """
     _check(view)
     rows = {}
     for key, events in events_by_key(view.keys, counted, sample).items():
         if view.slide_ms:
-            row = _sliding_row(view, events, watermark_ms)
+            row = _sliding_row(view, events, watermark_ms, windows_ms)
         else:
             row = _event_row(view, events, watermark_ms, max_window_events)
         if row:
@@ -77,7 +83,7 @@ def newest_rows(
 
 
 def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sample = EVERY) -> dict[Key, list[Event]]:
-    """Each entity's events, by event time and then arrival."""
+    """Return each entity's events, by event time and then arrival."""
     groups: dict[Key, list[Entry]] = defaultdict(list)
     for entry in counted:
         if not all(key in entry.event for key in keys) or (entry.forgotten and PERSON in keys):
@@ -91,12 +97,15 @@ def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sampl
 
 
 def session_starts(times_ms: list[int], gap_ms: int) -> list[int]:
-    """Where sessions start in ascending `times_ms`; an event exactly `gap_ms` after the one before it belongs to it."""
+    """Return the places in ascending `times_ms` at which sessions start.
+
+    An event exactly `gap_ms` after the one before it still belongs to its session.
+    """
     return [i for i, time_ms in enumerate(times_ms) if i == 0 or time_ms - times_ms[i - 1] > gap_ms]
 
 
 def _event_row(view: View, events: list[Event], watermark_ms: int, most: int) -> Row | None:
-    """The row of the last event that event time has passed: over its session, or over each window that ends with it."""
+    """Return the row of the last event that event time has passed: its session, or the windows that end with it."""
     seen = [event for event in events if event["event_time_ms"] <= watermark_ms]
     if not seen:
         return None
@@ -117,14 +126,14 @@ def _event_row(view: View, events: list[Event], watermark_ms: int, most: int) ->
     return Row(times_ms[-1], {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates})
 
 
-def _sliding_row(view: View, events: list[Event], watermark_ms: int) -> Row | None:
-    """The row of the last slide at which an event entered or left a window.
+def _sliding_row(view: View, events: list[Event], watermark_ms: int, also_ms: Iterable[int]) -> Row | None:
+    """Return the row of the last slide at which an event entered or left a window, the windows `also_ms` included.
 
-    An event enters at the end of its slide, in a row that is due when all before that instant has passed.
+    An event enters at the end of its slide. That row is due when event time has passed all that lies before the end.
     """
     slide_ms, windows_ms = view.slide_ms, {each.window_ms for each in view.aggregates}
     entering_ms = [(event["event_time_ms"] // slide_ms + 1) * slide_ms for event in events]
-    changes_ms = {entry_ms + stay for entry_ms in entering_ms for stay in (0, *windows_ms)}
+    changes_ms = {entry_ms + stay for entry_ms in entering_ms for stay in (0, *windows_ms, *also_ms)}
     due_ms = [change_ms for change_ms in changes_ms if change_ms - 1 <= watermark_ms]
     if not due_ms:
         return None
@@ -186,7 +195,7 @@ def _check(view: View) -> None:
 
 
 def _single_precision(value: Value) -> Value:
-    """The float32 that a Float32 field keeps of it."""
+    """Return the float32 that a Float32 field keeps of a value."""
     if isinstance(value, list):
         return [_single_precision(each) for each in value]
     return value if value is None else struct.unpack("<f", struct.pack("<f", value))[0]

@@ -1,4 +1,7 @@
-"""The list oracle: what each visitor should see after its last event (pure but for the model, which is an argument)."""
+"""The list oracle: the list that each visitor should have after the last event.
+
+Pure but for the model, which is an argument.
+"""
 
 import math
 from collections import defaultdict
@@ -36,9 +39,9 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """What may stand in a list, best first, by the oracle; longer than the list, so that near ties can be told.
+    """The items that may stand in a list, best first, more than the list holds, so that near ties can be told.
 
-    `items` to its score. `fallback` is "popular" where the session holds no item that the model knows.
+    `items` maps an item to its score. `fallback` is "popular" where the session holds no item that the model knows.
     """
 
     items: dict[str, float]
@@ -46,10 +49,10 @@ class Ranked:
 
 
 def current_sessions(entries: Iterable[Entry], gap_ms: int) -> dict[str, Session]:
-    """Each visitor's current session.
+    """Return each visitor's current session.
 
-    `entries` are all accepted ones but heartbeats (late and duplicates included) in offset order. Of the last 50
-    arrivals the first with an event_id counts; the session starts after the last pause longer than `gap_ms`.
+    `entries` are all accepted ones but heartbeats, late and duplicate ones included, in offset order. Of the last 50
+    arrivals the first with an event_id counts. The session starts after the last pause longer than `gap_ms`.
     """
     arrivals: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -57,20 +60,28 @@ def current_sessions(entries: Iterable[Entry], gap_ms: int) -> dict[str, Session
     return {visitor: _current_session(group, gap_ms) for visitor, group in arrivals.items()}
 
 
-def without_consent(entries: Iterable[Entry], consents: Consents, visitors: Iterable[str]) -> set[str]:
-    """Who gets the popularity list for want of consent: who withdrew last, and whose newest event came without consent.
+def without_consent(
+    entries: Iterable[Entry], consents: Consents, visitors: Iterable[str]
+) -> dict[str, tuple[int, int]]:
+    """Return the visitors who get the popularity list because consent is missing.
 
-    `entries` are those that count for their visitors and the suppressed ones, in offset order; `visitors` have said
-    something.
+    They have withdrawn, or their newest event came without consent. `entries` are those that count for their visitors
+    and the suppressed ones, in offset order; `visitors` are those who said something. With each visitor stand the
+    earliest and the latest time from which the list's expiry may be counted.
     """
-    found: dict[str, bool] = {}
+    times_ms: dict[str, list[int]] = defaultdict(list)
     for entry in entries:
         visitor, time_ms = entry.event["visitor_id"], entry.event["event_time_ms"]
         latest = consents.latest(visitor)
-        if entry.kind != "suppressed" or latest is None or time_ms >= latest.at_ms:
-            found[visitor] = entry.kind == "suppressed"
-    withdrawn = {visitor for visitor in visitors if consents.latest(visitor).state == "withdrawn"}
-    return withdrawn | {visitor for visitor, denied in found.items() if denied}
+        if entry.kind != "suppressed":
+            times_ms.pop(visitor, None)
+        elif latest is None or time_ms >= latest.at_ms:
+            times_ms[visitor].append(time_ms)
+    for visitor in visitors:
+        latest = consents.latest(visitor)
+        if latest and latest.state == "withdrawn":
+            times_ms[visitor].append(latest.at_ms)
+    return {visitor: (min(times), max(times)) for visitor, times in times_ms.items()}
 
 
 def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:
@@ -83,7 +94,7 @@ def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:
 
 
 def known_events(session: Session, bundle: "Bundle") -> list[Event]:
-    """The session's events that the model knows: their type and their item are in its vocabulary."""
+    """Return the session's events whose type and item are in the model's vocabulary."""
     return [
         event
         for event in session.events
@@ -94,9 +105,9 @@ def known_events(session: Session, bundle: "Bundle") -> list[Event]:
 def rank(
     sessions: Mapping[str, Session], contexts: Mapping[str, Sequence[float]], bundle: "Bundle"
 ) -> dict[str, Ranked]:
-    """The ranking of each visitor whose session the model knows and whose context is in `contexts`, or the fallback.
+    """Return the ranking of each visitor: by the model, or the fallback where the session holds no item that it knows.
 
-    Visitors with known items but no context get no ranking: nothing can be said about their scores.
+    A visitor with known items and no context in `contexts` gets no ranking: nothing can be said about the scores.
     """
     sequences = {visitor: known_events(session, bundle) for visitor, session in sessions.items()}
     popular = dict.fromkeys(bundle.popular, 0.0)
@@ -109,7 +120,9 @@ def rank(
     scorable.sort(key=lambda visitor: len(sequences[visitor]))  # a batch costs as much as its longest row
     for begin in range(0, len(scorable), BATCH):
         batch = scorable[begin : begin + BATCH]
-        inputs = model_inputs([sequences[each] for each in batch], [contexts[each] for each in batch], bundle)
+        inputs = model_inputs(
+            [sequences[visitor] for visitor in batch], [contexts[visitor] for visitor in batch], bundle
+        )
         scores, listed = bundle.score(*inputs)
         for visitor, row, places in zip(batch, scores.tolist(), listed.tolist(), strict=True):
             scored = {bundle.items[place]: score for place, score in zip(places, row, strict=True)}
@@ -120,7 +133,10 @@ def rank(
 def model_inputs(
     sequences: list[list[Event]], contexts: list[Sequence[float]], bundle: "Bundle"
 ) -> tuple[np.ndarray, ...]:
-    """items, types int64 [B, T]; gaps float32 [B, T]; lengths int64 [B]; context float32 [B, C]; padded with 0."""
+    """Return the model's inputs for B sessions of at most T events, padded with 0.
+
+    items, types int64 [B, T]; gaps float32 [B, T]; lengths int64 [B]; context float32 [B, C].
+    """
     shape = len(sequences), max(map(len, sequences))
     items, types, gaps = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
     for row, sequence in enumerate(sequences):
@@ -130,11 +146,11 @@ def model_inputs(
             before = sequence[column - 1] if column else event
             gaps[row, column] = math.log1p((event["event_time_ms"] - before["event_time_ms"]) / 1000)
     context = np.array(contexts, np.float32).reshape(len(sequences), len(bundle.context_features))
-    return items, types, gaps, np.array([len(each) for each in sequences], np.int64), context
+    return items, types, gaps, np.array([len(sequence) for sequence in sequences], np.int64), context
 
 
 def _allowed(scored: Mapping[str, float], session: Session, bundle: "Bundle") -> dict[str, float]:
-    """Without what was bought in this session and what the catalogue (if the bundle names one) doesn't hold."""
+    """Return the scores without items bought in this session and, if the bundle names a catalogue, items outside it."""
     bought = {event.get("item_id") for event in session.events if event["event_type"] == "purchase"}
     return {
         item: score

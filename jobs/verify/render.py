@@ -1,4 +1,4 @@
-"""A report for a person's eyes."""
+"""Show a report to a person."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ LONGEST = 400  # characters of a value; a list of 20 items and scores fits
 
 
 def render(report: Report) -> Group:
-    """Balance, counts by feature, the first differences in full and the verdict, for `rich.Console.print`."""
+    """Return balance, counts by feature, the first differences and the verdict, for `rich.Console.print`."""
     parts: list[RenderableType] = [_balance(report), _by_name(report)]
     if report.mismatches:
         parts.append(_differences(report))
@@ -42,9 +42,9 @@ def _by_name(report: Report) -> Table:
 
 def _differences(report: Report) -> Table:
     table = Table("feature", "entity", "expected", "found", title="The first differences", show_lines=True)
-    for each in report.mismatches[:SHOWN]:
-        # Text, because an id in brackets would be read as markup.
-        table.add_row(*(Text(_short(value)) for value in (each.name, each.entity, each.expected, each.found)))
+    for mismatch in report.mismatches[:SHOWN]:
+        values = (mismatch.name, mismatch.entity, mismatch.expected, mismatch.found)
+        table.add_row(*(Text(_short(value)) for value in values))  # Text: an id in brackets would be read as markup
     return table
 
 
@@ -57,7 +57,11 @@ def _verdict(report: Report) -> Iterator[Text]:
     counts = f"{report.compared:,} compared, {report.equal:,} equal, {report.mismatched:,} mismatched"
     yield Text(f"{counts}, in {report.seconds:.1f} s", style="green" if report.ok else "bold red")
     if not report.compared:
-        yield Text("Nothing was compared: is the topic empty?", style="bold red")
-    if not report.ok and report.counts.get("expired"):
-        expired = f"{report.counts['expired']:,} rows and lists have outlived their ttl"
-        yield Text(f"{expired}: replay with --shift-to-now, or raise ttl and list_ttl_s")
+        yield Text("Nothing was compared.", style="bold red")
+    for reason, values in report.not_compared.items():
+        yield Text(f"{values:,} values weren't compared: {reason}")
+    if report.counts.get("expired"):
+        yield Text(
+            f"{report.counts['expired']:,} rows and lists have outlived their time to live and must be absent. "
+            "To see values of an old file, replay it with --shift-to-now."
+        )

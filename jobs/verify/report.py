@@ -1,11 +1,32 @@
-"""What `verify` found: counts by feature, the first differences in full, and the slice's balance."""
+"""The result of `verify`: counts by feature and by kind, the first differences in full, and the slice's balance."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import msgspec
 
+from jobs.verify import fixes
+
 KEPT_PER_NAME = 5  # differences in full; one broken feature mustn't push out the others
+Kind = Literal[
+    "missing_row",
+    "extra_row",
+    "older_row",
+    "newer_row",
+    "wrong_value",
+    "outlived",
+    "missing_list",
+    "extra_list",
+    "older_list",
+    "newer_list",
+    "wrong_list",
+    "consent_list",
+    "wrong_log",
+    "missing_letter",
+    "extra_letter",
+    "wrong_letter",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +37,15 @@ class Mismatch:
     entity: str
     expected: object
     found: object
+    kind: Kind
 
 
 @dataclass(slots=True)
 class Count:
-    """How many values were compared under one name; of those that differ, how many weren't there or shouldn't be."""
+    """The number of values compared under one name.
+
+    Of those that differ, `missing` weren't found, and `extra` weren't expected.
+    """
 
     compared: int = 0
     equal: int = 0
@@ -34,25 +59,46 @@ class Count:
 
 @dataclass
 class Report:
-    """Filled by the comparisons; `counts` is the slice's balance, `watermark_ms` how far event time has come."""
+    """Filled by the comparisons. `counts` is the slice's balance, `watermark_ms` the event time that was reached.
+
+    `behind` says by job how many records it hadn't read, None if it never said how far it was. `not_compared` counts
+    values by the reason why nothing can be said about them. `lost` says by partition before which offset the topic's
+    retention has taken records.
+    """
 
     by_name: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
+    by_kind: Counter[Kind] = field(default_factory=Counter)
     mismatches: list[Mismatch] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     refused_by_reason: dict[str, int] = field(default_factory=dict)
+    not_compared: Counter[str] = field(default_factory=Counter)
+    behind: dict[str, int | None] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
     watermark_ms: int | None = None
     seconds: float = 0.0
 
-    def compare(self, name: str, entity: str, expected: object, found: object, equal: bool | None = None) -> None:
-        """Counts one comparison; `equal` where it is more than `==`."""
+    def compare(
+        self,
+        name: str,
+        entity: str,
+        expected: object,
+        found: object,
+        equal: bool | None = None,
+        *,
+        kind: Kind = "wrong_value",
+    ) -> None:
+        """Count one comparison. `equal` is given where it is more than `==`; a difference is of this `kind`."""
         equal = expected == found if equal is None else equal
         count = self.by_name[name]
         count.compared += 1
         count.equal += equal
-        count.missing += not equal and found in (None, "")
-        count.extra += not equal and expected is None
-        if not equal and count.mismatched <= KEPT_PER_NAME:
-            self.mismatches.append(Mismatch(name, entity, expected, found))
+        if equal:
+            return
+        count.missing += found in (None, "")
+        count.extra += expected is None
+        self.by_kind[kind] += 1
+        if count.mismatched <= KEPT_PER_NAME:
+            self.mismatches.append(Mismatch(name, entity, expected, found, kind))
 
     @property
     def compared(self) -> int:
@@ -68,11 +114,15 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Something was compared and nothing differs."""
+        """Return True if something was compared and nothing differs."""
         return self.compared > 0 and self.mismatched == 0
 
+    def fixes(self) -> list[str]:
+        """Return a way out for each kind of difference, the most frequent kind first; none if nothing differs."""
+        return [] if self.ok else fixes.of(self.by_kind, self.behind, self.lost, self.compared)
+
     def to_json(self) -> str:
-        """One JSON object; `refused`, `late` and the like are in `counts`."""
+        """Return one JSON object; `refused`, `late` and the like are in `counts`."""
         by_feature = {
             name: {"compared": count.compared, "equal": count.equal, "mismatched": count.mismatched}
             for name, count in sorted(self.by_name.items())
@@ -83,7 +133,11 @@ class Report:
             "equal": self.equal,
             "mismatched": self.mismatched,
             "by_feature": by_feature,
-            "mismatches": [asdict(each) for each in self.mismatches],
+            "by_kind": dict(self.by_kind.most_common()),
+            "mismatches": [asdict(mismatch) for mismatch in self.mismatches],
+            "fixes": self.fixes(),
+            "not_compared": dict(self.not_compared),
+            "behind": self.behind,
             "counts": self.counts,
             "refused_by_reason": self.refused_by_reason,
             "watermark_ms": self.watermark_ms,

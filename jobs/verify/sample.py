@@ -1,4 +1,4 @@
-"""Which entities `verify` compares, where a topic is too large to compare them all."""
+"""The entities that `verify` compares where a topic is too large to compare all."""
 
 import sys
 import zlib
@@ -8,12 +8,15 @@ from jobs.contract.events import Event
 from jobs.errors import SettingsError
 from jobs.verify.views import View
 
-KEPT = ("event_type", "event_time_ms", "visitor_id")  # of an event that concerns nobody in the sample
+KEPT = ("event_type", "event_time_ms", "visitor_id")  # fields of an event of which no entity is in the sample
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One entity in `one_in`, by the CRC-32 of its values; the same ones every time. Raises SettingsError below 1."""
+    """One entity in `one_in`, chosen by the CRC-32 of its values, so the same ones every time.
+
+    Raises SettingsError below 1.
+    """
 
     one_in: int = 1
 
@@ -22,11 +25,11 @@ class Sample:
             raise SettingsError(f"a sample of one entity in {self.one_in}", "a number from 1 (all)")
 
     def holds(self, *values: str | int | float) -> bool:
-        """Whether the entity of these values is compared."""
+        """Return True if the entity of these values is compared."""
         return self.one_in == 1 or zlib.crc32("\0".join(map(str, values)).encode()) % self.one_in == 0
 
     def reduced(self, event: Event, views: list[View]) -> Event:
-        """The event, or what the slice's balance needs of it if no entity of the views that it names is in the sample."""
+        """Return the event, or only the fields that the balance needs if none of its entities is in the sample."""
         if self.one_in == 1 or "visitor_id" not in event or self.holds(event["visitor_id"]):
             return event
         for view in views:

@@ -1,4 +1,4 @@
-"""The published lists in Redis and their log in Kafka, against the oracle's rankings."""
+"""Compare the lists in Redis and their log in Kafka with the oracle's rankings."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -8,8 +8,9 @@ import msgspec
 from jobs.connect.kafka_read import Position, Record
 from jobs.contract.shelf import read_logged
 from jobs.errors import DataError
+from jobs.verify.expiry import Fate
 from jobs.verify.lists import Ranked, Session, known_events
-from jobs.verify.report import Report
+from jobs.verify.report import Kind, Report
 from jobs.verify.sample import Sample
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from models.serving.bundle import Bundle
 
 CHUNK = 1000
-# float32 sums in another batch differ by up to 1e-5 (see GOLDEN_TOLERANCE in models/serving/bundle.py), rounding adds 5e-7.
+BY_TTL = "may have expired, and wasn't found"
+# Sums of float32 in another batch differ by up to 1e-5 (see GOLDEN_TOLERANCE in models/serving/bundle.py), and rounding
+# adds 5e-7.
 SCORE_TOLERANCE = 1e-4
 
 
 class LogRecord(msgspec.Struct):
-    """What the log says beside the list itself: the event that it answers, and what the model was fed."""
+    """The fields of the log beside the list itself: the event that it answers, and the model's input."""
 
     visitor_id: str
     shelf: str
@@ -35,10 +38,10 @@ class LogRecord(msgspec.Struct):
 
 
 def newest_logged(records: Iterable[Record], shelf: str, forgotten: Collection[Position] = ()) -> dict[str, LogRecord]:
-    """Each visitor's log record with the highest partition and offset of its event; of equal ones the last that was logged.
+    """Return each visitor's log record whose event has the highest partition and offset; of equal ones the last logged.
 
-    Records that answer events at the places in `forgotten` are left to the topic's retention and not looked at.
-    Raises DataError for a record that isn't one.
+    Records that answer events at the places in `forgotten` aren't read: the topic's retention takes them.
+    Raises DataError for a record that isn't one of this log.
     """
     newest: dict[str, LogRecord] = {}
     for record in records:
@@ -58,12 +61,12 @@ def newest_logged(records: Iterable[Record], shelf: str, forgotten: Collection[P
 
 
 def shelf_key(visitor: str, shelf: str) -> str:
-    """The Redis key of a visitor's list; the braces are Redis' hash tag."""
+    """Return the Redis key of a visitor's list. The braces are Redis' hash tag."""
     return f"shelf:{{{visitor}}}:{shelf}"
 
 
 def read_lists(client: "redis.Redis", visitors: Iterable[str], shelf: str) -> dict[str, bytes]:
-    """The stored values by visitor; who has none isn't in it."""
+    """Return the stored values by visitor. A visitor without a list isn't in it."""
     ordered, stored = list(visitors), {}
     for begin in range(0, len(ordered), CHUNK):
         chunk = ordered[begin : begin + CHUNK]
@@ -75,16 +78,18 @@ def read_lists(client: "redis.Redis", visitors: Iterable[str], shelf: str) -> di
 def compare_log(
     report: Report, sessions: Mapping[str, Session], logged: Mapping[str, LogRecord], bundle: "Bundle"
 ) -> None:
-    """The newest record of each visitor is that of its last event, and was made from the same items."""
+    """Check that each visitor's newest record answers the visitor's last event and was made from the same items."""
     for visitor, session in sessions.items():
         record = logged.get(visitor)
-        report.compare("log:position", visitor, session.position, (record.partition, record.offset) if record else None)
+        place = (record.partition, record.offset) if record else None
+        report.compare("log:position", visitor, session.position, place, kind="wrong_log")
         items = [event["item_id"] for event in known_events(session, bundle)]
-        report.compare("log:session_items", visitor, items, record.session_items if record else None)
+        report.compare("log:session_items", visitor, items, record.session_items if record else None, kind="wrong_log")
         features = record.context_features if record else None
-        report.compare("log:context_features", visitor, bundle.context_features, features)
+        report.compare("log:context_features", visitor, bundle.context_features, features, kind="wrong_log")
     for visitor in logged.keys() - sessions.keys():
-        report.compare("log:position", visitor, None, (logged[visitor].partition, logged[visitor].offset))
+        place = (logged[visitor].partition, logged[visitor].offset)
+        report.compare("log:position", visitor, None, place, kind="wrong_log")
 
 
 def compare_lists(
@@ -92,62 +97,84 @@ def compare_lists(
     sessions: Mapping[str, Session],
     rankings: Mapping[str, Ranked],
     stored: Mapping[str, bytes],
+    fates: Mapping[str, Fate],
     *,
     model: str,
     list_size: int,
 ) -> None:
-    """Each visitor's stored list with the oracle's; items and scores only where `rankings` has the visitor."""
+    """Compare each visitor's stored list with the oracle's; items and scores only where `rankings` has the visitor.
+
+    A list that has outlived its time to live must be absent; one whose time is nearly over is compared if it is there.
+    """
     for visitor, session in sessions.items():
         value = stored.get(visitor, b"")
+        if not _must_stand(report, visitor, value, fates.get(visitor, "stands")):
+            continue
         found = _decode(value)
-        _compare_header(report, visitor, session, value)
+        kind = _compare_header(report, visitor, session, value)
         expected = {
             "model": model,
             "event_time_ms": session.event_time_ms,
             "session_events": len(session.events),
             "list_id": f"{session.position[0]}-{session.position[1]}",
         }
-        for name, each in expected.items():
-            report.compare(f"list:{name}", visitor, each, found.get(name))
+        for name, wanted in expected.items():
+            report.compare(f"list:{name}", visitor, wanted, found.get(name), kind=kind)
         ranked = rankings.get(visitor)
         if ranked:
-            report.compare("list:fallback", visitor, ranked.fallback, found.get("fallback", "absent"))
-            _compare_ranking(report, visitor, ranked, found, list_size)
+            report.compare("list:fallback", visitor, ranked.fallback, found.get("fallback", "absent"), kind=kind)
+            _compare_ranking(report, visitor, ranked, found, list_size, kind)
+
+
+def _must_stand(report: Report, visitor: str, value: bytes, fate: Fate) -> bool:
+    """Return True if a list is to be compared: it must stand, or it may and does."""
+    if fate == "gone":
+        report.compare("list:ttl", visitor, None, value.decode(errors="replace") or None, kind="outlived")
+        return False
+    if fate == "either" and not value:
+        report.not_compared[BY_TTL] += 1
+        return False
+    return True
 
 
 def compare_without_consent(
-    report: Report, visitors: Iterable[str], stored: Mapping[str, bytes], bundle: "Bundle", list_size: int
+    report: Report, fates: Mapping[str, Fate], stored: Mapping[str, bytes], bundle: "Bundle", list_size: int
 ) -> None:
-    """Who didn't consent finds the popularity list, marked so, and nothing of a session in it."""
+    """Check that visitors without consent have the popularity list, marked so, with nothing of a session in it."""
     popular = [item for item in bundle.popular if not bundle.names or item in bundle.names][:list_size]
-    for visitor in visitors:
-        found = _decode(stored.get(visitor, b""))
-        report.compare("no_consent:fallback", visitor, "no_consent", found.get("fallback"))
-        report.compare("no_consent:items", visitor, popular, found.get("items"))
-        report.compare("no_consent:session_events", visitor, 0, found.get("session_events"))
+    for visitor, fate in fates.items():
+        value = stored.get(visitor, b"")
+        if not _must_stand(report, visitor, value, fate):
+            continue
+        found = _decode(value)
+        expected = {"fallback": "no_consent", "items": popular, "session_events": 0}
+        for name, wanted in expected.items():
+            report.compare(f"no_consent:{name}", visitor, wanted, found.get(name), kind="consent_list")
 
 
 def model_of(value: bytes) -> str:
-    """The version that a stored list names; "" for none."""
+    """Return the model's version that a stored list names, "" for none."""
     return str(_decode(value).get("model", ""))
 
 
 def compare_list_keys(
-    report: Report, client: "redis.Redis", visitors: Iterable[str], shelf: str, sample: Sample
+    report: Report, client: "redis.Redis", fates: Mapping[str, Fate], shelf: str, sample: Sample
 ) -> None:
-    """Every list of this shelf and of the sample that stands in Redis belongs to a visitor of the slice (SCAN)."""
-    expected = {shelf_key(visitor, shelf) for visitor in visitors}
+    """Check that every list in Redis, of this shelf and of the sample, belongs to a visitor who may have one (SCAN)."""
+    expected = {shelf_key(visitor, shelf): fate for visitor, fate in fates.items()}
     for raw in client.scan_iter(match=b"shelf:*", count=1000):
         key = raw.decode()
         visitor = key.removeprefix("shelf:{").removesuffix(f"}}:{shelf}")
         if key.endswith(f"}}:{shelf}") and sample.holds(visitor):
-            report.compare("keys:shelf", key, key if key in expected else None, key)
+            kind: Kind = "outlived" if expected.get(key) == "gone" else "extra_list"
+            may_stand = expected.get(key) in ("stands", "either")
+            report.compare("keys:shelf", key, key if may_stand else None, key, kind=kind)
 
 
 def same_items(ranked: Ranked, found: list[str], list_size: int) -> bool:
-    """The same items, where two that the oracle scores nearly the same may stand for each other.
+    """Return True if the items are the same; two that the oracle scores nearly alike may stand for each other.
 
-    That covers swaps within the list and at its end. A fallback has no scores, so its order is exact.
+    They may have changed places within the list or at its end. A fallback has no scores, so its order is exact.
     """
     expected = list(ranked.items)[:list_size]
     if found == expected or ranked.fallback:
@@ -159,31 +186,41 @@ def same_items(ranked: Ranked, found: list[str], list_size: int) -> bool:
 
 
 def same_scores(ranked: Ranked, items: list[str], scores: list[float]) -> bool:
-    """Each listed item's score is the oracle's; items that the oracle doesn't know are `same_items`' business."""
+    """Return True if each item has the oracle's score. Items that the oracle doesn't list aren't looked at here."""
     return len(items) == len(scores) and all(
         abs(score - ranked.items.get(item, score)) <= SCORE_TOLERANCE for item, score in zip(items, scores, strict=True)
     )
 
 
-def _compare_header(report: Report, visitor: str, session: Session, value: bytes) -> None:
-    """The value begins with its version, where the compare-and-set script looks for it."""
+def _compare_header(report: Report, visitor: str, session: Session, value: bytes) -> Kind:
+    """Check that the value begins with its version, where the compare-and-set script looks for it.
+
+    Return the kind of whatever else differs in this list.
+    """
     expected = f'{{"version":"{session.position[0]:04d}{session.position[1]:016d}",'
-    report.compare("list:version", visitor, expected, value[: len(expected)].decode(errors="replace"))
+    found = value[: len(expected)].decode(errors="replace")
+    kind: Kind = "wrong_list"
+    if not value:
+        kind = "missing_list"
+    elif found[:12] == expected[:12] and found[12:32] != expected[12:32]:  # 20 digits, so texts have their order
+        kind = "older_list" if found < expected else "newer_list"
+    report.compare("list:version", visitor, expected, found, kind=kind)
+    return kind
 
 
-def _compare_ranking(report: Report, visitor: str, ranked: Ranked, found: dict, list_size: int) -> None:
+def _compare_ranking(report: Report, visitor: str, ranked: Ranked, found: dict, list_size: int, kind: Kind) -> None:
     items, scores = found.get("items"), found.get("scores")
     expected = dict(list(ranked.items.items())[:list_size])
     equal = items is not None and same_items(ranked, items, list_size)
-    report.compare("list:items", visitor, list(expected), items, equal)
+    report.compare("list:items", visitor, list(expected), items, equal, kind=kind)
     equal = items is not None and scores is not None and same_scores(ranked, items, scores)
-    report.compare("list:scores", visitor, list(expected.values()), scores, equal)
+    report.compare("list:scores", visitor, list(expected.values()), scores, equal, kind=kind)
 
 
 def _decode(value: bytes) -> dict:
-    """The list's fields; none for a list that is absent or isn't a JSON object."""
+    """Return the list's fields; none for a list that is absent or isn't a JSON object."""
     try:
-        found = msgspec.json.decode(value)
+        document = msgspec.json.decode(value)
     except msgspec.DecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

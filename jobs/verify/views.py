@@ -1,4 +1,4 @@
-"""What a Feast stream feature view asks for, as plain values with units."""
+"""A Feast stream feature view as plain values with units."""
 
 import re
 from collections.abc import Iterable
@@ -35,12 +35,12 @@ class View:
 
 
 def plain_views(definitions: Iterable) -> list[View]:
-    """The online views among Feast's `StreamFeatureView`s that aggregate something.
+    """Return the online views among Feast's `StreamFeatureView`s that aggregate something.
 
-    Raises DefinitionError if one can't be read or their watermark delays differ: late is a property of an event.
+    Raises DefinitionError if one can't be read, or if their watermark delays differ: an event is late for all or none.
     """
-    wanted = [each for each in definitions if each.aggregations and getattr(each, "online", True)]
-    views = [plain_view(each) for each in wanted]
+    online = [view for view in definitions if view.aggregations and getattr(view, "online", True)]
+    views = [plain_view(view) for view in online]
     if len({view.delay_ms for view in views}) > 1:
         delays = ", ".join(f"{view.name} {view.delay_ms} ms" for view in views)
         raise DefinitionError(
@@ -51,7 +51,7 @@ def plain_views(definitions: Iterable) -> list[View]:
 
 
 def plain_view(definition) -> View:
-    """One `StreamFeatureView`, or anything with its attributes; raises DefinitionError with its name and the fault."""
+    """Read one `StreamFeatureView`, or anything with its attributes. Raises DefinitionError with name and fault."""
     tags = dict(definition.tags or {})
     session = tags.get("window") == "session"
     dtypes = {each.name: str(each.dtype) for each in definition.schema}
@@ -67,11 +67,11 @@ def plain_view(definition) -> View:
 
 
 def duration_ms(text: str, view: str) -> int:
-    """ "30m" as milliseconds; raises DefinitionError naming the view."""
-    found = re.fullmatch(r"(\d+)\s*(ms|s|m|h|d)", text.strip())
-    if not found:
+    """Read "30m" as milliseconds. Raises DefinitionError naming the view."""
+    parts = re.fullmatch(r"(\d+)\s*(ms|s|m|h|d)", text.strip())
+    if not parts:
         raise DefinitionError(f"{view}: {text!r} isn't a duration", "write a number and ms, s, m, h or d, as in 30m")
-    return int(found[1]) * UNIT_MS[found[2]]
+    return int(parts[1]) * UNIT_MS[parts[2]]
 
 
 def _aggregate(view: str, aggregation, session: bool, dtypes: dict[str, str]) -> Aggregate:
@@ -98,7 +98,7 @@ def _slide_ms(definition, tags: dict[str, str]) -> int | None:
 
 
 def _delay_ms(definition) -> int:
-    """A registered view has its KafkaSource as `stream_source`, and the delay under `kafka_options`."""
+    """Read the watermark delay. A registered view has a `stream_source` with the delay in its `kafka_options`."""
     source = getattr(definition, "stream_source", None) or definition.source
     delay = getattr(source, "kafka_options", source).watermark_delay_threshold
     return _ms(delay) if delay else 0

@@ -73,3 +73,11 @@ def test_of_millions_of_records_only_the_bytes_that_are_compared_are_kept():
     assert kinds(classified) == ["counted", "late", "refused"]
     assert slice_.records == []
     assert [entry.record for entry in classified.entries] == [(0, 0, 0, None, None), late, damaged]
+
+
+def test_from_an_offset_on_are_the_later_records_and_event_time_is_the_same():
+    classified = classify(records(b"", event("12:00:00", "a"), event("12:01:00", "b")), delay_ms=1000)
+    later = classified.since({0: 2})
+    assert [entry.record.offset for entry in later.entries] == [2]
+    assert later.watermark_ms == classified.watermark_ms
+    assert classified.since({1: 2}).entries == classified.entries

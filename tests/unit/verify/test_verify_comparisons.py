@@ -16,6 +16,7 @@ from jobs.verify.conservation import compare_letters, letters_for, refused_as_fu
 from jobs.verify.features import Row
 from jobs.verify.lists import Ranked, Session
 from jobs.verify.online import compare_view, same_value
+from jobs.verify.parts import Expected
 from jobs.verify.render import render
 from jobs.verify.report import Report
 from jobs.verify.shelf import LogRecord, compare_lists, compare_log, newest_logged
@@ -54,9 +55,11 @@ def test_values_are_equal_as_their_type_allows(expected, found, same):
 def test_a_missing_row_an_old_row_and_a_row_too_many_are_differences():
     now, before = Row(2000, {"bought": 0}), Row(1000, {"bought": 0})
     report = Report()
-    compare_view(report, BOUGHT, {("a",): now, ("b",): now, ("c",): now}, {("a",): now, ("b",): before, ("x",): now})
+    expected = Expected({("a",): now, ("b",): now, ("c",): now})
+    compare_view(report, BOUGHT, expected, {("a",): now, ("b",): before, ("x",): now}, {})
     assert differences(report) == {"activity:event_time_ms": 3, "activity:bought": 1}
     assert report.compared == 7
+    assert report.by_kind == {"older_row": 1, "missing_row": 2, "extra_row": 1}
 
 
 def letter(offset: int, reason: str = "empty", field: str = "", original: bytes = b"", **changed: object) -> bytes:
@@ -127,7 +130,7 @@ STORED = {
 def list_differences(stored: dict | None) -> dict[str, int]:
     report = Report()
     values = {} if stored is None else {"v": msgspec.json.encode(stored)}
-    compare_lists(report, {"v": SESSION}, {"v": RANKED}, values, model="m", list_size=2)
+    compare_lists(report, {"v": SESSION}, {"v": RANKED}, values, {}, model="m", list_size=2)
     return differences(report)
 
 
@@ -215,5 +218,5 @@ def test_the_table_shows_entities_as_they_are_and_says_what_expired():
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(render(report))
     shown = console.export_text()
-    for part in ("1,234", "empty", "a:x", "[red]visitor", "1 compared, 0 equal, 1 mismatched", "outlived their ttl"):
+    for part in ("1,234", "empty", "a:x", "[red]visitor", "1 compared, 0 equal, 1 mismatched", "outlived their time"):
         assert part in shown
