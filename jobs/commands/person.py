@@ -1,4 +1,4 @@
-"""person show, export, erase; consent grant, withdraw: what one person may ask for."""
+"""person show, export, erase; consent grant, withdraw: the commands for what one person may ask for."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,10 +34,10 @@ def show(visitor: Visitor, as_json: AsJson = False) -> None:
     from jobs.person import known
 
     with _recorded("person show", visitor):
-        found = known.find(*_place("kafka", "redis"), visitor)
+        person = known.find(*_place("kafka", "redis"), visitor)
     if as_json:
-        return print_json(asdict(found))
-    print(known.text(found))
+        return print_json(asdict(person))
+    print(known.text(person))
 
 
 @app.command()
@@ -84,17 +84,17 @@ def erase(
     from jobs.person import receipt
 
     with _recorded("person erase", *visitors):
-        made = erasing.erase(*_place("kafka", "redis", "flink"), visitors)
+        receipts = erasing.erase(*_place("kafka", "redis", "flink"), visitors)
     if as_json:
-        return print_json([receipt.told(*each) for each in made])
-    first, _ = made[0]
-    print(f"erased {len(made)} in {first.seconds} s:")
+        return print_json([receipt.as_document(*one) for one in receipts])
+    first, _ = receipts[0]
+    print(f"erased {len(receipts)} in {first.seconds} s:")
     for where, what in first.erased.items():
         print(f"  {where}: {what}")
     print("what remains:")
-    for each in first.remains:
-        print(f"  {each.where}: {each.what}; {receipt.until(each)}")
-    for _, path in made:
+    for remains in first.remains:
+        print(f"  {remains.where}: {remains.what}; {receipt.until(remains)}")
+    for _, path in receipts:
         note(f"receipt: {path}")
 
 
@@ -135,12 +135,14 @@ def _say(visitor: str, state: "State") -> None:
 
 @contextmanager
 def _recorded(action: str, *visitors: str) -> "Iterator[None]":
-    """In the audit log, under the names that receipts give people."""
+    """Record an action in the audit log, under the names that receipts give people."""
     from jobs.operate import audit
     from jobs.person import receipt
 
     settings = load_settings()
-    with audit.recorded(settings.state_dir, action, subjects=[receipt.subject(settings, each) for each in visitors]):
+    with audit.recorded(
+        settings.state_dir, action, subjects=[receipt.subject(settings, visitor) for visitor in visitors]
+    ):
         yield
 
 

@@ -1,1 +1,1 @@
-"""`liveshelf learn`: reads the topic, says when to learn, and puts what isn't worse to work."""
+"""`liveshelf learn`: read the topic, decide when to learn, and activate a version that isn't worse."""

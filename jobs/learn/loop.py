@@ -1,4 +1,4 @@
-"""`liveshelf learn`: the topic's sessions → a new version whenever there is a reason, active if it isn't worse."""
+"""`liveshelf learn`: train on the topic's sessions when there is a reason; activate a version that isn't worse."""
 
 import tempfile
 import time
@@ -18,12 +18,12 @@ from models.session.restore import restore
 
 HOUR_S = 3600.0
 LOOK_EVERY_S = 10.0
-# Sessions that were going on when a version was trained began up to so long before.
+# A session that went on while a version was trained may have begun so long before.
 LONGEST_SESSION_S = 86_400.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One try; `version` is "" where nothing was published, and `problem` says why."""
+    """The result of one training; `version` is "" where nothing was published, and `problem` says why."""
 
     reason: str
     sessions: int
@@ -36,7 +36,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def learned_until_s(registry: Registry) -> float:
-    """Event time of the newest session that the active version knows; 0 if it doesn't say."""
+    """Return the event time of the newest session that the active version was trained on; 0 if it doesn't say."""
     training = registry.bundle(registry.active().version).manifest["training"]
     return float(training.get("learned_until_ms", 0)) / 1000
 
@@ -44,11 +44,10 @@ def learned_until_s(registry: Registry) -> float:
 def learn_once(
     registry: Registry, sessions: list[Session], reason: str, tell: Callable[[str], None], store: Path
 ) -> Outcome:
-    """Learn on from the active version; publish and activate what isn't worse than it on the newest sessions.
+    """Train on from the active version; publish and activate the result unless it is worse on the newest sessions.
 
-    Each try is a run in MLflow's folder `store`.
-
-    Raises ModelError if the active version can't be learned on from.
+    Each training is a run in MLflow's folder `store`.
+    Raises ModelError if training can't go on from the active version.
     """
     began, active = time.monotonic(), registry.active().version
     source = {"file": "events topic", "learned_until_ms": round(sessions[-1][-1].time_s * 1000)} if sessions else {}
@@ -56,7 +55,7 @@ def learn_once(
     with tempfile.TemporaryDirectory() as out:
         try:
             judged = learn_recorded(store, registry.folder / active, sessions, Path(out), source, tell=tell)
-            before, after = ({name: each[name] for name in JUDGED_BY} for each in judged)
+            before, after = ({name: metrics[name] for name in JUDGED_BY} for metrics in judged)
             problem = f"worse on the newest sessions: {', '.join(judged.worse)}" if judged.worse else ""
             if not judged.worse:
                 version = registry.publish(Path(out))
@@ -68,7 +67,10 @@ def learn_once(
 
 
 class Loop:
-    """Reads, looks, learns. Where it stands is in the active version's manifest, so it can be ended at any time."""
+    """Read the topic, look for a reason to learn, and learn.
+
+    The active version's manifest says up to when it has learned, so the loop can be ended at any time.
+    """
 
     def __init__(
         self, registry: Registry, tail: Tail, visits: Visits, bounds: Triggers, tell: Callable[[str], None], store: Path
@@ -84,7 +86,7 @@ class Loop:
             self._visits.add(values)
 
     def step(self) -> Outcome | None:
-        """Read on for some seconds, and learn if there is a reason."""
+        """Read for some seconds, and learn if there is a reason."""
         look_at = time.monotonic() + LOOK_EVERY_S
         while time.monotonic() < look_at:
             self._visits.add(self._tail.read())
@@ -92,7 +94,7 @@ class Loop:
         return self.learn(reason) if reason else None
 
     def seen(self) -> Seen:
-        """What the triggers look at."""
+        """Return the numbers that the triggers look at."""
         if self._registry.active().version != self._bundle.version:  # somebody activated another one
             self._use_active()
         hour_ago_s = self._visits.newest_s - HOUR_S
@@ -105,7 +107,7 @@ class Loop:
         )
 
     def learn(self, reason: str) -> Outcome:
-        """One try with all that is new."""
+        """Train once on all new sessions."""
         sessions = self._visits.over()
         outcome = learn_once(self._registry, sessions, reason, self._tell, self._store)
         if outcome.version:

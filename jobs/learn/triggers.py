@@ -1,4 +1,4 @@
-"""When to learn: enough new sessions, enough time, or clicks that the model no longer expects (pure)."""
+"""Decide when to learn: after enough sessions, enough time, or when the model no longer fits the clicks (pure)."""
 
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ from models.clicks.sessions import Question
 from models.quality.evaluate import answers_of_model, metrics
 from models.serving.bundle import Bundle
 
-BINS = 20  # of items with as many clicks in training
-ASKED = 2_000  # questions by which recall is estimated: its standard error is 1 % then
-LEAST_CLICKS = 500  # below it, PSI and recall say more about chance than about drift
-LEAST_SESSIONS = 200  # since the last try, before drift is a reason: one that was refused isn't tried again at once
+BINS = 20  # groups of items, each with the same number of clicks in training
+ASKED = 2_000  # questions by which recall is estimated; its standard error is then 1 %
+LEAST_CLICKS = 500  # with fewer, PSI and recall say more about chance than about drift
+LEAST_SESSIONS = 200  # since the last training, before drift is a reason: a refused version isn't tried again at once
 LEAST_SHARE = 0.001  # an empty bin would make PSI infinite
 
 
 class Triggers(NamedTuple):
-    """Bounds; 0 switches one off."""
+    """The bounds; 0 switches one off."""
 
     sessions: int = 5_000  # that are over and new
     minutes: float = 60.0  # since the last time
@@ -27,16 +27,16 @@ class Triggers(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the triggers look at; `recall` and `psi` are None where there are too few clicks to tell."""
+    """The numbers that the triggers look at; `recall` and `psi` are None where there are too few clicks to tell."""
 
-    sessions: int  # over, and new since the last try
-    minutes: float  # since the last try
+    sessions: int  # that are over, and new since the last training
+    minutes: float  # since the last training
     recall: float | None
     psi: float | None
 
 
 def due(bounds: Triggers, seen: Seen, published_recall: float | None) -> str:
-    """Why to learn now; "" if there is no reason."""
+    """Return the reason to learn now, "" if there is none."""
     if bounds.sessions and seen.sessions >= bounds.sessions:
         return f"{seen.sessions:,} new sessions"
     if bounds.minutes and seen.sessions and seen.minutes >= bounds.minutes:
@@ -51,13 +51,16 @@ def due(bounds: Triggers, seen: Seen, published_recall: float | None) -> str:
 
 
 def population_stability(expected: np.ndarray, found: np.ndarray) -> float:
-    """PSI of two vectors of counts over the same bins."""
+    """Return the population stability index (PSI) of two vectors of counts over the same bins."""
     one, other = (np.maximum(counts / counts.sum(), LEAST_SHARE) for counts in (expected, found))
     return float(rel_entr(one, other).sum() + rel_entr(other, one).sum())
 
 
 def item_drift(clicks: dict[str, int], sessions: list[Session]) -> float | None:
-    """PSI of the sessions' items against training's, in `BINS` bins of as many clicks each and one for unknown items."""
+    """Return the PSI of the sessions' items against those of training, None for too few clicks.
+
+    There are `BINS` bins with the same number of training clicks each, and one for items that training didn't have.
+    """
     items = [event.item for session in sessions for event in session]
     if len(items) < LEAST_CLICKS or not clicks:
         return None
@@ -69,7 +72,7 @@ def item_drift(clicks: dict[str, int], sessions: list[Session]) -> float | None:
 
 
 def recall_of(bundle: Bundle, sessions: list[Session], since_s: float) -> float | None:
-    """recall@20 on the clicks after `since_s`; of the latest 2,000 where there are more."""
+    """Return recall@20 on the latest 2,000 clicks after `since_s`, None for too few."""
     asked = [
         Question(session[:end], session[end].item)
         for session in sessions

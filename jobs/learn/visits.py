@@ -1,8 +1,9 @@
-"""The topic's events as the sessions that a model learns from."""
+"""Turn the topic's events into the sessions that a model learns from."""
 
 from collections.abc import Callable, Iterable
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
 from jobs.connect import addresses
@@ -13,11 +14,17 @@ from models.clicks.dataset import Event, Session
 from models.clicks.sessions import cut
 
 POLL_MS = 1000
-KEPT_SESSIONS = 500_000  # a refused version leaves its sessions to the next try; the oldest give way, about 1 GB
+# A refused version leaves its sessions to the next training. This many take about 1 GB; the oldest are dropped.
+KEPT_SESSIONS = 500_000
+
+
+def _counts(consents: Consents, record: ConsumerRecord) -> bool:
+    visitor = record.key.decode(errors="replace")
+    return consents.verdict(visitor, record.partition, record.offset, record.timestamp) == "counts"
 
 
 class Visits:
-    """Sessions in event time, cut as the rankings job cuts them; holds what hasn't been learned from yet."""
+    """Hold the sessions that no version has learned from, in event time, cut as the rankings job cuts them."""
 
     def __init__(self, gap_s: float, learned_until_s: float = 0.0) -> None:
         self._gap_s, self._learned_until_s = gap_s, learned_until_s
@@ -26,7 +33,7 @@ class Visits:
         self.newest_s = 0.0
 
     def add(self, values: Iterable[bytes | None]) -> None:
-        """Records of the events topic; refused ones, heartbeats and events without an item teach nothing."""
+        """Add records of the events topic. Refused events, heartbeats and events without an item are left out."""
         for value in values:
             event = parse(value)
             if isinstance(event, Refusal):
@@ -34,21 +41,21 @@ class Visits:
             time_s = event["event_time_ms"] / 1000
             self.newest_s = max(self.newest_s, time_s)
             if event["event_type"] != HEARTBEAT and "item_id" in event:
-                made = Event(event["item_id"], event["event_type"], time_s)
-                self._open.setdefault(event["visitor_id"], {})[event["event_id"]] = made
+                click = Event(event["item_id"], event["event_type"], time_s)
+                self._open.setdefault(event["visitor_id"], {})[event["event_id"]] = click
         self._close()
 
     def over(self) -> list[Session]:
-        """The sessions that are over and not yet learned from, oldest first."""
+        """Return the sessions that are over and not yet learned from, oldest first."""
         return sorted(self._over, key=lambda session: session[-1].time_s)
 
     def since(self, time_s: float) -> list[Session]:
-        """Sessions with an event after `time_s`, those that go on among them."""
+        """Return the sessions with an event after `time_s`, also those that are going on."""
         held = [*self._over, *(part for events in self._open.values() for part in cut(events.values(), self._gap_s))]
         return [session for session in held if session[-1].time_s > time_s]
 
     def learned(self, until_s: float) -> None:
-        """Forget the sessions that ended up to then."""
+        """Forget the sessions that ended at `until_s` or before."""
         self._learned_until_s = until_s
         self._over = [session for session in self._over if session[-1].time_s > until_s]
 
@@ -59,19 +66,20 @@ class Visits:
                 ended.append(last)
                 del self._open[visitor]
             elif ended:
-                self._open[visitor] = {each: event for each, event in events.items() if event.time_s >= last[0].time_s}
+                self._open[visitor] = {name: event for name, event in events.items() if event.time_s >= last[0].time_s}
             self._over += [session for session in ended if session[-1].time_s > self._learned_until_s]
         self._over = self._over[-KEPT_SESSIONS:]
 
 
 class Tail:
-    """What comes into a topic, from a moment on. No group: where it stands is told by what was learned."""
+    """Read a topic from a moment on. It commits no offsets: the active version says up to when it has learned."""
 
     def __init__(
         self, bootstrap: str, topic: str, since_ms: int, consents: Callable[[], Consents] = lambda: Consents("assumed")
     ) -> None:
-        """`consents` says what visitors agreed to, as it stands when it is called; nothing is learned from others.
+        """Open the topic at `since_ms`.
 
+        `consents` returns consent as it stands when it is called; events of visitors without consent aren't read.
         Raises ServiceError if the broker doesn't answer or there is no such topic.
         """
         self._consents = consents
@@ -82,26 +90,23 @@ class Tail:
                 enable_auto_commit=False,
                 allow_auto_create_topics=False,
             )
-            partitions = [TopicPartition(topic, each) for each in self._consumer.partitions_for_topic(topic) or ()]
+            partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
             if not partitions:
                 raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
             self._consumer.assign(partitions)
-            for partition, found in self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)).items():
-                self._consumer.seek(partition, found.offset) if found else self._consumer.seek_to_end(partition)
+            for partition, first in self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)).items():
+                self._consumer.seek(partition, first.offset) if first else self._consumer.seek_to_end(partition)
         except (KafkaError, ValueError) as error:
             raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
 
     def read(self) -> list[bytes | None]:
-        """The values of up to 10,000 new records that count; empty after a second without one."""
+        """Return the values of up to 10,000 new records that count; none after a second without a record."""
         batches = self._consumer.poll(timeout_ms=POLL_MS, max_records=10_000)
         if not batches:
             return []
         consents = self._consents()
-        return [
-            each.value for batch in batches.values() for each in batch
-            if each.key is None
-            or consents.verdict(each.key.decode(errors="replace"), each.partition, each.offset, each.timestamp) == "counts"
-        ]  # fmt: skip
+        records = [record for batch in batches.values() for record in batch]
+        return [record.value for record in records if record.key is None or _counts(consents, record)]
 
     def close(self) -> None:
         self._consumer.close()

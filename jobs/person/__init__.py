@@ -1,1 +1,1 @@
-"""One person: what is known (`known`), taking it away (`erase`), and the proof of it (`receipt`)."""
+"""One person's data: collect it (`known`), erase it (`erase`), and prove the erasure (`receipt`)."""

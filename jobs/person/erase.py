@@ -1,4 +1,4 @@
-"""Erasing people: one control record each; the jobs do the rest, and this waits until it is done, and says so."""
+"""Erase people: send one control record for each, wait until the jobs have obeyed it, and write receipts."""
 
 import time
 from collections.abc import Sequence
@@ -17,55 +17,63 @@ from jobs.settings import Settings
 
 LIMIT_S = 60.0
 PAUSE_S = 0.5
-NOWHERE = "erased, looked for and not found"
-UNSEEN = "erased by the jobs that run; their checkpoints aren't on this machine, so nothing was looked for in them"
+NOT_FOUND = "erased, looked for and not found"
+UNSEEN = "erased by the running jobs; their checkpoints aren't on this machine, so nothing was looked for in them"
 
 
 def erase(
     settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], limit_s: float = LIMIT_S
 ) -> list[tuple[receipt.Receipt, Path]]:
-    """Erase visitors from state, Redis and offline files; a stored receipt for each, in their order.
+    """Erase visitors from state, Redis and offline files; return each one's receipt and its file, in their order.
 
-    What a visitor does from now on counts again, unless consent was withdrawn; where it is required, after a new grant.
-    Raises ServiceError if something is still there after `limit_s`; the control record holds then, and whatever runs later
-    obeys it.
+    What a visitor does from now on counts again, unless consent was withdrawn. Where consent is required, it counts
+    after a new grant.
+    Raises ServiceError if something is still there after `limit_s`. The control record stays, and jobs that run later
+    obey it.
     """
     started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
     ends = kafka_admin.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
     before = {str(partition): offset for partition, offset in ends.items()}
-    known = consent_topic.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
-    withdrawn = {each for each in visitor_ids if (latest := known.latest(each)) and latest.after == "withdrawn"}
-    records = {each: consent.Record("erased", at_ms, before, each in withdrawn) for each in visitor_ids}
+    consents = consent_topic.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
+    withdrawn = {visitor for visitor in visitor_ids if _is_withdrawn(consents.latest(visitor))}
+    records = {visitor: consent.Record("erased", at_ms, before, visitor in withdrawn) for visitor in visitor_ids}
     consent_topic.send(runtime.kafka_bootstrap, settings.consent_topic, records)
     files = traces.offline_files(settings)
     rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
     checkpoints = _wait(settings, runtime, visitor_ids, at_ms, started_s + limit_s)
     erased = {
-        "redis": NOWHERE,
+        "redis": NOT_FOUND,
         "redis' files": _rewritten(runtime.redis_url),
-        "state": f"{NOWHERE} in the newest checkpoints of {len(checkpoints)} jobs" if checkpoints else UNSEEN,
+        "state": f"{NOT_FOUND} in the newest checkpoints of {len(checkpoints)} jobs" if checkpoints else UNSEEN,
         **{str(path): f"{count} rows of {len(visitor_ids)} visitors" for path, count in rows.items()},
     }
     remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
     seconds = round(time.monotonic() - started_s, 1)
-    made = [
+    receipts = [
         receipt.Receipt(receipt.subject(settings, visitor_id), at_ms, seconds, erased, remains)
         for visitor_id in visitor_ids
     ]
-    return [(each, receipt.store(settings, each)) for each in made]
+    return [(one, receipt.store(settings, one)) for one in receipts]
+
+
+def _is_withdrawn(latest: consent.Record | None) -> bool:
+    return latest is not None and latest.after == "withdrawn"
 
 
 def _wait(
     settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_ms: int, deadline_s: float
 ) -> list[Path]:
-    """Until Redis and the newest checkpoints, made since and returned, hold nobody of them any more."""
+    """Wait until neither Redis nor the newest checkpoints hold anything of them, and return these checkpoints.
+
+    Each of them was made after `at_ms`. Raises ServiceError at `deadline_s` (monotonic clock).
+    """
     with addresses.redis_client(runtime.redis_url) as client:
         while True:
             checkpoints = traces.newest_checkpoints(settings, _job_ids(runtime))
             in_redis = traces.in_redis(settings, client, visitor_ids)
-            made_before = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
-            in_state = set(visitor_ids) if made_before else set()
-            if not in_redis and not made_before:
+            too_old = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
+            in_state = set(visitor_ids) if too_old else set()
+            if not in_redis and not too_old:
                 in_state = traces.in_files(checkpoints, visitor_ids)
             if not in_redis and not in_state:
                 return checkpoints
@@ -79,7 +87,7 @@ def _wait(
 
 
 def _rewritten(redis_url: str) -> str:
-    """Redis' append-only file holds old values until it is rewritten; a server may not let us ask for it."""
+    """Ask Redis to rewrite its append-only file, which holds old values until then; return the server's answer."""
     with addresses.redis_client(redis_url) as client:
         try:
             if not client.info("persistence").get("aof_enabled"):
@@ -95,7 +103,7 @@ def _job_ids(runtime: Runtime) -> list[str]:
 
 
 def _longest_ms(settings: Settings) -> int:
-    """The longest window of a view that isn't a visitor's."""
+    """Return the longest window of the views over anything but visitors."""
     running = plan.submitted(settings.state_dir)
     others = [view for view in running.views if view.entity != traces.PERSON] if running else []
     return max((window_ms for view in others for window_ms in view.windows_ms()), default=0)

@@ -1,4 +1,4 @@
-"""Everything that is known about one person, and as a folder of JSON Lines that the person can be given."""
+"""Collect all data about one person, and write it as a folder of JSON Lines that the person can be given."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +34,10 @@ retention takes them, and nothing reads them for the visitor any more: {hidden} 
 
 @dataclass(frozen=True)
 class Known:
-    """One person: `hidden_events` were forgotten or never allowed, and lie in Kafka until its retention takes them."""
+    """All data about one person.
+
+    `hidden_events` counts events that were forgotten or never allowed. They lie in Kafka until retention takes them.
+    """
 
     visitor_id: str
     consent: list[consent.Record]
@@ -74,7 +77,7 @@ def find(settings: Settings, runtime: Runtime, visitor_id: str) -> Known:
 def _events(
     settings: Settings, bootstrap: str, consents: consent.Consents, visitor_id: str
 ) -> tuple[list[Event], set[Position]]:
-    """The visitor's events that count for the visitor, and the places of the others."""
+    """Return the visitor's events that count for the visitor, and the places of the others."""
     events, hidden = [], set()
     for record in read_slice(bootstrap, settings.events_topic).records:
         if visitor_id.encode() not in (record.value or b""):
@@ -101,31 +104,35 @@ def _features(settings: Settings, visitor_id: str) -> list[dict[str, Any]]:
     rows = online.read_rows(store, views, [(visitor_id,)]) if views else {}
     return [
         {"view": view, "feature": feature, "value": value, "event_time_ms": row.event_time_ms}
-        for view, found in rows.items()
-        for row in found.values()
+        for view, row_by_entity in rows.items()
+        for row in row_by_entity.values()
         for feature, value in row.values.items()
     ]
 
 
 def _lists(settings: Settings, bootstrap: str, visitor_id: str, hidden: set[Position]) -> list[dict[str, Any]]:
     records = read_slice(bootstrap, settings.rankings_topic, must_exist=False).records
-    logged = [read_logged(each.value, dict) for each in records if each.key == visitor_id.encode() and each.value]
-    return [each for each in logged if (each["partition"], each["offset"]) not in hidden]
+    own = [record for record in records if record.key == visitor_id.encode() and record.value]
+    logged = [read_logged(record.value, dict) for record in own]
+    return [entry for entry in logged if (entry["partition"], entry["offset"]) not in hidden]
 
 
 def _letters(settings: Settings, bootstrap: str, visitor_id: str, hidden: set[Position]) -> list[dict[str, Any]]:
-    """Letters about records that name the visitor; what can't be read as text can't be found."""
-    found, name = [], msgspec.json.encode(visitor_id).decode()
+    """Return the letters about events that name the visitor; events that aren't text can't be found."""
+    letters, name = [], msgspec.json.encode(visitor_id).decode()
     for topic in (settings.dead_topic, settings.late_topic):
         for record in read_slice(bootstrap, topic, must_exist=False).records:
             letter = msgspec.json.decode(record.value or b"{}")
             if name in (letter.get("original") or "") and (letter["partition"], letter["offset"]) not in hidden:
-                found.append(letter)
-    return found
+                letters.append(letter)
+    return letters
 
 
 def export(known: Known, folder: Path) -> dict[str, int]:
-    """Write the folder; lines of each file. Only its owner can read it. Raises FileExistsError for one that is there."""
+    """Write the folder, which only its owner can read; return the number of lines by file.
+
+    Raises FileExistsError if the folder exists.
+    """
     folder.mkdir(mode=0o700, parents=True)
     parts: dict[str, list] = {
         "consent": known.consent,
@@ -145,7 +152,7 @@ def export(known: Known, folder: Path) -> dict[str, int]:
 
 
 def text(known: Known) -> str:
-    """For a person at a terminal."""
+    """Return the data as text for a terminal."""
     latest = known.consent[-1] if known.consent else None
     shelf, times = known.shelf, [event["event_time_ms"] for event in known.events]
     lines = [
@@ -158,8 +165,8 @@ def text(known: Known) -> str:
         f"offline   {len(known.offline)} rows",
     ]
     lines += [
-        f"{each['view']}:{each['feature']} = {each['value']} ({_moment(each['event_time_ms'])})"
-        for each in known.features
+        f"{value['view']}:{value['feature']} = {value['value']} ({_moment(value['event_time_ms'])})"
+        for value in known.features
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,7 @@
-"""The proof of an erasure: what was erased where, and what remains until when; whose, only who has the key can tell."""
+"""The proof of an erasure: what was erased where, and what remains until when.
+
+It names the person by a keyed hash, so only the owner of the key can tell whose it is.
+"""
 
 import hashlib
 import hmac
@@ -20,7 +23,7 @@ from jobs.settings import Settings
 
 
 class Remains(msgspec.Struct, frozen=True):
-    """What is still there, and until when (ms since 1970; None: until someone deletes it)."""
+    """Data that is still there, and until when (ms since 1970; None: until someone deletes it)."""
 
     where: str
     what: str
@@ -28,7 +31,7 @@ class Remains(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """`subject` is HMAC-SHA-256 of the visitor's id with the key beside the receipts."""
+    """The proof. `subject` is the HMAC-SHA-256 of the visitor's id with the key beside the receipts."""
 
     subject: str
     at_ms: int
@@ -42,7 +45,7 @@ def folder(settings: Settings) -> Path:
 
 
 def subject(settings: Settings, visitor_id: str) -> str:
-    """The name of a visitor in receipts; the key is made once, 32 random bytes that only the owner can read."""
+    """Return a visitor's name in receipts. The key is made once: 32 random bytes that only the owner can read."""
     key = folder(settings) / "key"
     if not key.is_file():
         key.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,10 @@ def store(settings: Settings, receipt: Receipt) -> Path:
 def remaining(
     settings: Settings, bootstrap: str, at_ms: int, checkpoints: Iterable[Path], longest_ms: int
 ) -> list[Remains]:
-    """What no command can take away at once; `longest_ms` is the longest window of an item's or a category's view."""
+    """Return the data that no command can erase at once.
+
+    `longest_ms` is the longest window of an item's or a category's view.
+    """
     return [
         *_topics(settings, bootstrap, at_ms),
         Remains(
@@ -85,44 +91,47 @@ def _topics(settings: Settings, bootstrap: str, at_ms: int) -> list[Remains]:
 
 
 def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
-    """How long each topic keeps a record, -1 for ever; a broker may take a segment (`segment.ms`) longer."""
+    """Return how long each topic keeps a record, -1 for ever. A broker may keep it a segment (`segment.ms`) longer.
+
+    Raises ServiceError if the broker doesn't answer.
+    """
     try:
         admin = KafkaAdminClient(**addresses.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
         try:
-            asked = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
-            found = admin.describe_configs(asked, config_filter="all")["topic"]
+            resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+            configs = admin.describe_configs(resources, config_filter="all")["topic"]
         finally:
             admin.close()
     except (KafkaError, ValueError) as error:
         raise ServiceError(
             f"Kafka at {bootstrap} doesn't tell its topics' retention: {error}", "liveshelf up"
         ) from error
-    return {topic: int(found[topic]["retention.ms"]["value"]) for topic in topics}
+    return {topic: int(configs[topic]["retention.ms"]["value"]) for topic in topics}
 
 
 def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list[Remains]:
-    """Those of running jobs go with the next ones; others, and savepoints, when someone deletes them."""
+    """Return checkpoints and savepoints from before. Running jobs replace theirs; others stay until deleted."""
     flink, running = settings.state_dir.resolve() / "flink", {path.parent.name for path in newest}
     soon_ms = at_ms + (RETAINED_CHECKPOINTS + 1) * settings.checkpoint_interval_ms
     remains = [Remains("checkpoints of running jobs", "those from before the erasure", soon_ms)]
     for folder_name, pattern in (("checkpoints", "*/chk-*"), ("savepoints", "savepoint-*")):
         for path in sorted((flink / folder_name).glob(pattern)):
-            made_ms = int(path.stat().st_mtime * 1000)
-            if made_ms < at_ms and path.parent.name not in running:
-                age_h = (time.time() * 1000 - made_ms) / 3_600_000
+            written_ms = int(path.stat().st_mtime * 1000)
+            if written_ms < at_ms and path.parent.name not in running:
+                age_h = (time.time() * 1000 - written_ms) / 3_600_000
                 remains.append(
                     Remains(str(path), f"all state of {age_h:.1f} h ago; delete it, or go on from a newer one", None)
                 )
     return remains
 
 
-def told(receipt: Receipt, path: Path | None = None) -> Mapping[str, object]:
-    """For `--json`: the receipt and where it lies."""
+def as_document(receipt: Receipt, path: Path | None = None) -> Mapping[str, object]:
+    """Return the receipt and its file for `--json`."""
     return msgspec.to_builtins(receipt) | {"receipt": str(path) if path else ""}
 
 
 def until(remains: Remains) -> str:
-    """For a person."""
+    """Return for a person how long something remains."""
     if remains.until_ms is None:
         return "until it is deleted"
     return f"until {datetime.fromtimestamp(remains.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}"

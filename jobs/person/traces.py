@@ -1,4 +1,4 @@
-"""Where a visitor's id still stands: in Redis, in the newest checkpoints, in offline files."""
+"""Look for a visitor's id in Redis, in the newest checkpoints and in offline files."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,50 +18,50 @@ PERSON = "visitor_id"
 
 
 def redis_keys(settings: Settings, visitor_id: str) -> list[bytes]:
-    """The keys that may hold something of a visitor: the list and the online features."""
+    """Return the Redis keys of a visitor's list and online features."""
     project = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["project"]
     return [shelf_key(visitor_id, settings.ranker.shelf).encode(), entity_key(project, {PERSON: visitor_id})]
 
 
 def in_redis(settings: Settings, client: redis.Redis, visitor_ids: Sequence[str]) -> set[str]:
-    """Visitors of whom a key is there, be it a mark that goes by itself."""
+    """Return the visitors who have a key in Redis; a mark that expires by itself counts too."""
     keys = [(visitor_id, key) for visitor_id in visitor_ids for key in redis_keys(settings, visitor_id)]
     pipeline = client.pipeline(transaction=False)
     for _, key in keys:
         pipeline.exists(key)
-    return {visitor_id for (visitor_id, _), found in zip(keys, pipeline.execute(), strict=True) if found}
+    return {visitor_id for (visitor_id, _), exists in zip(keys, pipeline.execute(), strict=True) if exists}
 
 
 def newest_checkpoints(settings: Settings, job_ids: Iterable[str]) -> list[Path]:
-    """The newest completed checkpoint of each job, where they lie on this machine."""
+    """Return the newest completed checkpoint of each job, as far as checkpoints are on this machine."""
     folder = settings.state_dir.resolve() / "flink" / "checkpoints"
-    found = []
+    newest = []
     for job_id in job_ids:
         complete = [path.parent for path in (folder / job_id).glob("chk-*/_metadata")]
-        found += sorted(complete, key=lambda path: int(path.name.removeprefix("chk-")))[-1:]
-    return found
+        newest += sorted(complete, key=lambda path: int(path.name.removeprefix("chk-")))[-1:]
+    return newest
 
 
 def in_files(paths: Iterable[Path], visitor_ids: Iterable[str]) -> set[str]:
-    """Visitors whose id stands somewhere in the bytes of files or folders; a file that goes meanwhile holds nobody."""
-    wanted = {visitor_id: visitor_id.encode() for visitor_id in visitor_ids}
-    found: set[str] = set()
+    """Return the visitors whose id is somewhere in the bytes of files or folders. A file that vanishes holds nobody."""
+    encoded = {visitor_id: visitor_id.encode() for visitor_id in visitor_ids}
+    present: set[str] = set()
     for path in _files(paths):
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             continue
-        found |= {visitor_id for visitor_id, sought in wanted.items() if sought in content}
-    return found
+        present |= {visitor_id for visitor_id, sought in encoded.items() if sought in content}
+    return present
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        yield from (each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        yield from (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def offline_files(settings: Settings) -> list[Path]:
-    """The Parquet files of views over visitors, which Feast knows as their `batch_source`, as far as they are there."""
+    """Return the Parquet files of views over visitors, the `batch_source` of each in Feast, as far as they exist."""
     from jobs.features import definitions
 
     applied = definitions.store_yaml(settings).is_file()
@@ -75,7 +75,7 @@ def offline_rows(path: Path, visitor_ids: Sequence[str]) -> list[dict]:
 
 
 def erase_offline(path: Path, visitor_ids: Sequence[str]) -> int:
-    """Write the file again without these visitors, in one step; how many rows went."""
+    """Write the file again without these visitors, in one step; return how many rows were erased."""
     table = pq.read_table(path)
     kept = table.filter(pc.invert(pc.is_in(table[PERSON], value_set=pa.array(visitor_ids, pa.string()))))
     if kept.num_rows < table.num_rows:
