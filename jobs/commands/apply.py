@@ -85,7 +85,7 @@ def explain(
 
 
 def history(
-    source: Annotated[Path, typer.Argument(help="Contract events: JSONL or Parquet.")],
+    source: Annotated[Path, typer.Argument(help="Contract events: JSONL (also .gz) or Parquet.")],
     as_json: AsJson = False,
 ) -> None:
     """Compute every view over past events and write them where Feast looks for training sets (`batch_source`).
@@ -97,17 +97,21 @@ def history(
     Example:
       liveshelf history events.jsonl
     """
+    from itertools import chain
+
     from jobs.features import definitions
     from jobs.features import lint as linting
     from jobs.features.backfill import read_events, write_history
 
     settings = load_settings()
     definitions.refuse_shipped(settings)
+    events = read_events(source)
+    first = next(events)  # a file that can't be read is refused before the definitions are compiled
     note_feast()
     known = definitions.from_files(settings)
     plan = linting.checked(known.project, settings.events_topic, known.views, known.entities)
     targets = {view.name: settings.feature_repo / view.batch_source.path for view in known.views}
-    rows = write_history(plan, read_events(source), targets, settings.max_window_events)
+    rows = write_history(plan, chain([first], events), targets, settings.max_window_events)
     if as_json:
         return print_json(rows)
     for name, count in rows.items():

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from jobs.commands.files import output_file
 from jobs.commands.shared import load_settings, note, print_json
 from jobs.errors import MismatchError
 
@@ -49,6 +50,7 @@ def chaos(
     plan = [] if profile == "soak" else acts(profile, names, range(seed, seed + seeds))
     if plan:
         extras.require(f"liveshelf chaos --profile {profile}", "hypothesis")  # it makes D5's damaged records
+    output_file(json_file, "--json")
     folder = settings.state_dir / "chaos"
     shutil.rmtree(folder, ignore_errors=True)
     how = (

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.files import output_file
 from jobs.commands.shared import AsJson, load_settings, note, print_json, seconds
 from jobs.errors import MismatchError, was_interrupted
 
@@ -123,6 +124,7 @@ def bench(
     from jobs.operate import extras
 
     extras.require("liveshelf bench", "confluent_kafka")  # kafka-python would be measured instead of the jobs
+    output_file(json_file, "--json")
     settings = load_settings()
     result = measure(settings, quick)
     print_json(result)

@@ -25,9 +25,11 @@ app = typer.Typer(
 
 def registry_of_settings(signing_key: Path | None = None) -> "Registry":
     from models.serving.registry import Registry
-    from models.serving.signature import read_public_key
+    from models.serving.signature import read_private_key, read_public_key
 
     settings = load_settings()
+    if signing_key:
+        read_private_key(signing_key)  # now, and not only when a new version is learned
     folder, public_key = settings.model_dir, read_public_key(settings.model_public_key)
     if (folder / "manifest.json").is_file():
         raise SettingsError(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.commands.files import output_folder
 from jobs.commands.shared import AsJson, load_settings, note, print_json
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def export(
     target = folder or Path(f"{visitor}-export")
     if target.exists():
         raise SettingsError(f"{target} is there already", "name another folder: --to FOLDER")
+    output_folder(target, "--to")
     with _recorded("person export", visitor):
         counts = known.export(known.find(*_place("kafka", "redis"), visitor), target)
     if as_json:

@@ -1,5 +1,6 @@
 """What commands share: settings, durations as people write them, and JSON on stdout."""
 
+import os
 import re
 import signal
 import sys
@@ -41,8 +42,12 @@ def load_settings() -> "Settings":
         settings = Settings()
     except ValidationError as error:
         raise SettingsError("\n".join(map(_wrong, error.errors())), "correct it, or take it away") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"liveshelf.toml isn't TOML: {error}", "correct that line") from error
+    for name in ("state_dir", "feature_repo", "model_dir", "tracking_dir"):
+        path = getattr(settings, name)
+        if os.path.lexists(path) and not path.is_dir():
+            raise SettingsError(f"{name} {path} is no folder", f"name a folder: {PREFIX}{name.upper()}")
     return settings
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands import models as versions
+from jobs.commands.files import output_folder
 from jobs.commands.shared import AsJson, load_settings, note, print_json
 from jobs.errors import ModelError, SettingsError
 
@@ -76,20 +77,23 @@ def train(
     from models.clicks.dataset import fingerprint
     from models.clicks.sessions import read_sessions
     from models.quality.measure import table
+
+    output_folder(out, "--out")
+    settings = load_settings()
+    clicks, name = read_sessions(sessions), name or out.absolute().name  # before torch, whose import takes seconds
+    source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
+    if base:
+        found = _train_on(base, clicks, out, source, seed, publish, key)
+        return print_json(found) if as_json else print(table(found))
     from models.runs.tracking import train_recorded
     from models.session.losses import NAMES
     from models.session.recipe import Recipe
 
     if loss not in NAMES:
         raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
-    clicks, name = read_sessions(sessions), name or out.resolve().name
-    source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
-    if base:
-        found = _train_on(base, clicks, out, source, seed, publish, key)
-        return print_json(found) if as_json else print(table(found))
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
     how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
-    found, _ = train_recorded(load_settings().tracking_dir, clicks, out, name, source, tell=note, **how)
+    found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else print(table(found))
 
 
@@ -97,19 +101,20 @@ def _train_on(
     base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
 ) -> dict[str, dict]:
     """`train --from`; raises ModelError where what should be published is worse than what serves."""
-    from models.runs.tracking import learn_recorded
     from models.serving.registry import is_registry, serving_folder
 
     settings = load_settings()
-    folder = settings.model_dir
+    folder, registry = settings.model_dir, versions.registry_of_settings(key) if publish else None
     start = Path(base) if (Path(base) / "manifest.json").is_file() else versions.registry_of_settings().place(base)
     against = serving_folder(folder) if publish or is_registry(folder) else start
+    from models.runs.tracking import learn_recorded
+
     judged = learn_recorded(settings.tracking_dir, start, clicks, out, source, against=against, seed=seed, tell=note)
     if publish and judged.worse:
         fell = ", ".join(f"{name} {judged.before[name]:.4f} → {judged.after[name]:.4f}" for name in judged.worse)
         raise ModelError(f"{out} is worse than {against.name} on the newest sessions: {fell}", "give more sessions")
-    if publish:
-        version = versions.publish_recorded(versions.registry_of_settings(key), out)
+    if registry:
+        version = versions.publish_recorded(registry, out)
         versions.change_recorded("activate", lambda registry: registry.activate(version), version=version)
         note(f"{version} serves")
     return judged._asdict()
@@ -142,13 +147,13 @@ def learn(
     from jobs.operate import extras
 
     extras.require("liveshelf learn", *extras.TRAINING)
+    settings, registry = load_settings(), versions.registry_of_settings(key)
     from jobs.cluster import runtime
     from jobs.connect import consent_topic
     from jobs.learn.loop import LONGEST_SESSION_S, Loop, learned_until_s
     from jobs.learn.triggers import Triggers
     from jobs.learn.visits import Tail, Visits
 
-    settings, registry = load_settings(), versions.registry_of_settings(key)
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap

@@ -6,13 +6,16 @@ A training set that `get_historical_features` makes from these files holds what 
 the rows are the ones the features job would have written, one for each change.
 """
 
+import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -61,21 +64,38 @@ def write_history(
 
 
 def read_events(path: Path) -> Iterator[events.Event]:
-    """Contract events of a JSONL or Parquet file; raises `DataError` with the line of the first that is refused."""
-    if path.suffix == ".parquet":
-        rows = (
-            json.dumps({k: v for k, v in row.items() if v is not None}).encode()
-            for row in pq.read_table(path).to_pylist()
-        )
-    else:
-        rows = (line for line in path.read_bytes().splitlines() if line.strip())
-    for number, row in enumerate(rows, 1):
+    """Yield the contract events of a JSONL (also gzipped) or Parquet file.
+
+    Raises `DataError` for a file that can't be read or holds no event, and with the row of the first that is refused.
+    """
+    number = 0
+    for number, row in enumerate(_rows_of_file(path), 1):
         event = events.parse(row)
         if isinstance(event, events.Refusal):
             raise DataError(
                 f"{path}, row {number}: {event.reason} {event.field}: {row[:80]!r}", "correct or remove the row"
             )
         yield event
+    if not number:
+        raise DataError(f"{path} holds no event", "give contract events: JSON, one a line, or a Parquet table")
+
+
+def _rows_of_file(path: Path) -> Iterator[bytes]:
+    """Yield each event's JSON."""
+    try:
+        if path.suffix == ".parquet":
+            with path.open("rb") as file:  # a folder is no file, though pyarrow would read all that lies in it
+                table = pq.read_table(file)
+            for row in table.to_pylist():
+                yield msgspec.json.encode({name: value for name, value in row.items() if value is not None})
+            return
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            yield from (line.strip() for line in lines if line.strip())
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{path} can't be read: {reason}", "give a file of contract events: JSONL or Parquet"
+        ) from error
 
 
 def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) -> None:

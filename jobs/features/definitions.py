@@ -36,7 +36,7 @@ def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
     """The repository's own `feature_store.yaml`, with this system's Redis and registry in their places."""
     import yaml
 
-    configuration = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())
+    configuration = _own_store_yaml(settings.feature_repo)
     if configuration["online_store"]["type"] == "redis":
         configuration["online_store"]["connection_string"] = addresses.feast_redis(redis_url)
     configuration["registry"] = str(registry(settings))
@@ -47,9 +47,28 @@ def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
 
 def online_store_type(settings: Settings) -> str:
     """Feast's name of the online store that the repository asks for."""
+    return str(_own_store_yaml(settings.feature_repo)["online_store"]["type"])
+
+
+def _own_store_yaml(folder: Path) -> dict[str, Any]:
+    """Return the repository's `feature_store.yaml`; raise DefinitionError for a file that isn't one."""
     import yaml
 
-    return str(yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["online_store"]["type"])
+    file = folder / "feature_store.yaml"
+    try:
+        configuration = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())  # YAML's errors have several lines
+        raise DefinitionError(
+            f"{file} can't be read: {reason}", "correct it, or liveshelf init for a new one"
+        ) from error
+    try:
+        complete = bool(configuration["project"] and configuration["online_store"]["type"])
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise DefinitionError(f"{file} names no project or no type of online_store", "compare feature_repo's own")
+    return configuration
 
 
 def copy_shipped(target: Path) -> None:
@@ -75,7 +94,7 @@ def refuse_shipped(settings: Settings) -> None:
 def from_files(settings: Settings) -> Definitions:
     """What the definition files say now; raises `DefinitionError` when they can't be imported."""
     with _inside(settings.feature_repo):
-        import yaml
+        project = str(_own_store_yaml(settings.feature_repo)["project"])
         from feast.repo_operations import parse_repo
 
         try:
@@ -85,7 +104,6 @@ def from_files(settings: Settings) -> Definitions:
                 f"{settings.feature_repo} can't be imported: {type(error).__name__}: {error}",
                 "correct the definitions file",
             ) from error
-        project = yaml.safe_load(Path("feature_store.yaml").read_text())["project"]
     return Definitions(project, contents.stream_feature_views, contents.entities, contents.feature_services)
 
 

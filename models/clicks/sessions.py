@@ -14,6 +14,7 @@ Each may be gzipped (`.gz`). Ids are kept as text, whatever they look like.
 
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -109,7 +110,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line {number}: {error.reason} at byte {error.start}", "save it as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} can't be read after line {number} ({reason})", "give a file that is there") from error
 

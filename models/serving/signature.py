@@ -5,8 +5,12 @@ Keys are PEM files, as `openssl genpkey -algorithm ed25519` writes them, or `liv
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.errors import ModelError, SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNATURE = "manifest.sig"  # 64 bytes
 HOW = "liveshelf models sign BUNDLE --key FILE, by somebody with the private key"
@@ -32,6 +36,9 @@ def new_key(file: Path) -> Path:
                 opened.write(contents[path])
         except FileExistsError as error:
             raise SettingsError(f"{path} is there already", "name another file") from error
+        except OSError as error:
+            fix = "name a file in a folder that is there"
+            raise SettingsError(f"{path} can't be written: {error.strerror}", fix) from error
     return public
 
 
@@ -49,6 +56,12 @@ def read_public_key(file: Path | None) -> str:
 
 def sign(folder: Path, key_file: Path) -> None:
     """Write the signature of the bundle in `folder`. Raises SettingsError for a file that is no private key."""
+    key = read_private_key(key_file)
+    (folder / SIGNATURE).write_bytes(key.sign((folder / "manifest.json").read_bytes()))
+
+
+def read_private_key(key_file: Path) -> "Ed25519PrivateKey":
+    """Return the key of a PEM file. Raises SettingsError for a file that is no Ed25519 private key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -60,7 +73,7 @@ def sign(folder: Path, key_file: Path) -> None:
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SettingsError(f"{key_file} isn't an Ed25519 key", "liveshelf models key FILE makes one")
-    (folder / SIGNATURE).write_bytes(key.sign((folder / "manifest.json").read_bytes()))
+    return key
 
 
 def check(file: Path, manifest: bytes, signature: bytes, public_key: str) -> None:

@@ -1,5 +1,6 @@
 """Contract events in event-time order, from a set or a user's own file."""
 
+import csv
 import os
 import zlib
 from collections import Counter
@@ -13,6 +14,9 @@ from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import DataError, SettingsError
 from jobs.lab.replay import own_files
 from jobs.lab.replay.shops import DATASETS, SHOPS, Row, Shop
+
+# What a reader raises for a file that is damaged, or is another one than its name says.
+UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, msgspec.DecodeError, KeyError, ValueError, ArithmeticError)
 
 
 def read(
@@ -47,7 +51,7 @@ def read(
         rows, in_time_order = own_files.rows(Path(name), own_files.load(mapping), skipped), False
     else:
         raise DataError(f"{name!r} is neither a set nor a file", f"one of {', '.join(SHOPS)}, or a path")
-    events = _checked(name, _within(rows, from_ms, to_ms))
+    events = _checked(name, _within(_counted(name, rows, skipped), from_ms, to_ms))
     return events if in_time_order else _sorted(events)
 
 
@@ -72,6 +76,15 @@ def _files(name: str, shop: Shop, data_dir: Path | None) -> list[Path]:
     return paths
 
 
+def _counted(name: str, rows: Iterable[Row], skipped: Counter[str]) -> Iterator[Row]:
+    """Pass all rows on; raise DataError if there was none at all."""
+    row = None
+    for row in rows:
+        yield row
+    if row is None and not skipped:
+        raise DataError(f"{name} holds no event", "give a file with at least one row")
+
+
 def _within(rows: Iterable[Row], from_ms: int, to_ms: int | None) -> Iterator[Row]:
     for row in rows:
         time_ms = row.event["event_time_ms"]
@@ -87,8 +100,9 @@ def _checked(name: str, rows: Iterable[Row]) -> Iterator[Event]:
             if isinstance(event, Refusal):
                 raise _refused(row, event)
             yield event
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"a file of {name} can't be read: {error}", "get it again") from error
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"a file of {name} can't be read: {reason}", "get it again") from error
 
 
 def _refused(row: Row, refusal: Refusal) -> DataError:
