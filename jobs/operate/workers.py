@@ -20,9 +20,9 @@ from jobs.errors import ServiceError
 from jobs.operate import worker_report
 from jobs.settings import Settings
 
-# The operators bring in everything that a worker needs. The packages before them are named one by one, because an
-# import ends at the first one that is missing.
-PACKAGES = ("pyflink", "msgspec", "numpy", "pandas", "pyarrow", "onnxruntime", "redis", "feast", "mmh3")
+# What `pip install 'liveshelf[run]'` brings and a worker imports, and then the operators themselves. The packages are
+# named one by one, because an import ends at the first one that is missing.
+PACKAGES = ("jobs", "models", "pyflink", "msgspec", "numpy", "pandas", "pyarrow", "onnxruntime", "redis", "feast")
 OPERATORS = ("jobs.features.operator", "jobs.rankings.operator")
 PYFLINK = "apache-flink"  # Flink's own two halves must be of one version
 PROBE = "liveshelf probe"
@@ -46,11 +46,11 @@ class Worker(msgspec.Struct, frozen=True):
 
     def problems(self) -> list[str]:
         """Return what keeps liveshelf's operators from running there, one sentence each."""
-        found = [f"{module} can't be imported ({reason})" for module, reason in self.missing.items()]
+        problems = [f"{module} can't be imported ({reason})" for module, reason in self.missing.items()]
         theirs, ours = self.versions.get(PYFLINK, ""), version(PYFLINK)
         if theirs != ours and "pyflink" not in self.missing:
-            found.append(f"{PYFLINK} is {theirs or 'unknown'}, and {ours} submits")
-        return found
+            problems.append(f"{PYFLINK} is {theirs or 'unknown'}, and {ours} submits")
+        return problems
 
 
 def needs_probe(settings: Settings) -> bool:
@@ -109,7 +109,7 @@ def cause(output: str) -> str:
 def _expression() -> str:
     """Return Python that defines `report` and calls it, as one expression: that is all that `eval` takes."""
     source = Path(worker_report.__file__).read_text()
-    call = f"names['report']({[*PACKAGES, *OPERATORS]!r}, {[PYFLINK]!r})"
+    call = f"names['report']({list(PACKAGES)}, {list(OPERATORS)}, {[PYFLINK]})"
     return f"(lambda names: (exec({source!r}, names), {call})[1])({{}})"
 
 

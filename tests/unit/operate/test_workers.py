@@ -15,10 +15,16 @@ WHOLE = Worker("/venv/bin/python", "3.11.9", "tm-1", {}, {"apache-flink": versio
 
 
 def test_a_report_names_what_is_missing_and_which_python_looked() -> None:
-    report = json.loads(worker_report.report(["json", "no_such_module"], ["msgspec", "no-such-package"]))
+    packages, modules = ["json", "no_such_package"], ["no_such_module"]
+    report = json.loads(worker_report.report(packages, modules, ["msgspec", "no-such-package"]))
     assert report["executable"] == sys.executable
-    assert report["missing"] == {"no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"}
+    assert report["missing"] == {"no_such_package": "not installed"}
     assert report["versions"] == {"msgspec": version("msgspec"), "no-such-package": ""}
+
+
+def test_a_report_says_why_a_module_cant_be_imported() -> None:
+    report = json.loads(worker_report.report(["json"], ["no_such_module", "json"], []))
+    assert report["missing"] == {"no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"}
 
 
 def test_a_worker_with_everything_has_no_problem() -> None:
