@@ -1,1 +1,1 @@
-"""The session model: data → GRU → ONNX bundle. Only `bundle` is imported where lists are served; it needs no torch."""
+"""Train a session model on clicks, and serve it as an ONNX bundle. Workers import `serving` alone, without torch."""

@@ -1,1 +1,1 @@
-"""Clicks as training sees them: files of sessions, and the arrays that are made of them."""
+"""Read files of sessions, and make the arrays that training reads."""

@@ -1,4 +1,4 @@
-"""The committed click sets as sessions, and sessions as the arrays that the model reads."""
+"""Read the packaged click sets as sessions, and make the arrays that the model reads from sessions."""
 
 import hashlib
 from collections import Counter
@@ -40,7 +40,7 @@ ESHOP_GAP_S = 1200.0
 
 
 class Event(NamedTuple):
-    """One thing a visitor did; `time_s` is event time in seconds since 1970.
+    """Hold one thing that a visitor did; `time_s` is event time in seconds since 1970.
 
     `context` holds the values of CONTEXT_FEATURES at that time, or nothing where they aren't known.
     """
@@ -56,7 +56,7 @@ Encoded = Sequence[Sequence[int]]  # sessions of items 1..N, oldest first (see `
 
 
 class Parts(NamedTuple):
-    """A set, cut by time: choose on `fit` and `validate`, ship what `ship` taught, look at `test` once.
+    """Hold a set cut by time: choose on `fit` and `validate`, ship what learned from `ship`, look at `test` once.
 
     `fingerprint` is the sha256 of the file that `ship` came from.
     """
@@ -70,7 +70,7 @@ class Parts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Model inputs of B sessions, left-aligned and padded with 0 at the right to T events."""
+    """Hold the model's inputs for B sessions, left-aligned and padded with 0 at the right to T events."""
 
     items: np.ndarray  # int64 [B, T], 1..n_items
     types: np.ndarray  # int64 [B, T], index into the event types + 1
@@ -79,16 +79,16 @@ class Batch(NamedTuple):
 
 
 def pad(sessions: list[Session], item_index: dict[str, int], type_index: dict[str, int]) -> Batch:
-    """Sessions as padded arrays: unknown items are dropped, then the last `MAX_EVENTS` events are kept.
+    """Return sessions as padded arrays, of the last `MAX_EVENTS` events with an item of the catalogue.
 
-    A gap is measured to the event before it that was kept, so an unknown item changes nothing. A session without a
-    known item gets length 1 and item 0: its scores mean nothing and the caller must not use them.
+    A gap is measured from the event before among those, so an unknown item changes nothing. A session without an item
+    of the catalogue gets length 1 and item 0. Its scores mean nothing, and the caller must not use them.
     """
-    kept = [[event for event in session if event.item in item_index][-MAX_EVENTS:] for session in sessions]
-    lengths = np.array([max(1, len(events)) for events in kept], dtype=np.int64)
-    shape = (len(kept), int(lengths.max(initial=1)))
+    rows = [[event for event in session if event.item in item_index][-MAX_EVENTS:] for session in sessions]
+    lengths = np.array([max(1, len(events)) for events in rows], dtype=np.int64)
+    shape = (len(rows), int(lengths.max(initial=1)))
     items, types, gaps = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    for row, events in enumerate(kept):
+    for row, events in enumerate(rows):
         if events:
             items[row, : len(events)] = [item_index[event.item] for event in events]
             types[row, : len(events)] = [type_index.get(event.type, 0) for event in events]
@@ -113,7 +113,7 @@ def pad_context(sessions: list[Session], item_index: dict[str, int], events: int
 
 
 def read(dataset: str, path: Path) -> Parts:
-    """`eshop` from its one csv.gz, or `serenade` from the folder with train, valid and test.
+    """Read `eshop` from its one csv.gz, or `serenade` from the folder with train, valid and test.
 
     Raises DataError if a file is missing or isn't this set.
     """
@@ -124,7 +124,7 @@ def read(dataset: str, path: Path) -> Parts:
 
 
 def read_eshop(path: Path) -> Parts:
-    """April to June to fit, July to validate, April to July to ship, August to test (UCI e-shop clothing 2008)."""
+    """Read UCI's e-shop clothing 2008: April to June fit, July validates, April to July ship, August tests."""
     table = _read_table(path, ",", ["month", "session_id", "page2_clothing_model", "order"])
     table = table.sort_values(["session_id", "order"], kind="stable")
     day_s = pd.to_datetime(table[["year", "month", "day"]]).astype("datetime64[s]").astype("int64")
@@ -135,7 +135,7 @@ def read_eshop(path: Path) -> Parts:
 
 
 def read_serenade(folder: Path) -> Parts:
-    """The three files as bol.com published them; the shipped model learns from `train` alone, as VMIS-kNN did."""
+    """Read the three files that bol.com published; the shipped model learns from `train` alone, as VMIS-kNN did."""
     parts = []
     for name in ("train", "valid", "test"):
         table = _read_table(folder / f"{name}.tsv.gz", "\t", ["SessionId", "ItemId", "Time"])
@@ -148,22 +148,22 @@ def read_serenade(folder: Path) -> Parts:
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 of the file's bytes, in hex."""
+    """Return the sha256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def clicks_by_item(sessions: Iterable[Session], before: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Clicks of each item, with those of `before`, most first; equally frequent items by id: a fixed order."""
+    """Return each item's clicks, with those of `before`, most first; equally frequent items stand in order of id."""
     counts = Counter(before or {})
     counts.update(event.item for session in sessions for event in session)
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def kept(sessions: list[Session], min_session: int, min_item_support: int) -> list[Session]:
-    """Without the clicks on items that have fewer than `min_item_support`, then without sessions of fewer clicks.
+def with_support(sessions: list[Session], min_session: int, min_item_support: int) -> list[Session]:
+    """Drop clicks on items with fewer than `min_item_support` clicks, then sessions with fewer than `min_session`.
 
-    In that order and once, so that an item may end below its support. Raises DataError if nothing is left to teach with.
+    Each is done once, so an item may end below its support. Raises DataError if nothing is left to teach with.
     """
     if min_session <= 1 and min_item_support <= 1:
         return sessions
@@ -194,16 +194,16 @@ class Encoder:
 
 def _read_table(path: Path, separator: str, columns: list[str]) -> pd.DataFrame:
     if not path.is_file():
-        raise DataError(f"{path} is missing", "pass --data with the place of the set (see models/README.md)")
+        raise DataError(f"{path} is missing", "give the place of the set (see models/README.md, Train)")
     table = pd.read_csv(path, sep=separator)
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise DataError(f"{path} has no column {missing[0]!r}; it has {list(table.columns)}", "check --dataset")
+        raise DataError(f"{path} has no column {missing[0]!r}; it has {list(table.columns)}", "give a file of that set")
     return table
 
 
 def _sessions(table: pd.DataFrame, key: str) -> list[Session]:
-    """Every event is a `view`: both sets record product pages only."""
+    """Return sessions by their first event. Every event is a `view`: both sets record product pages only."""
     sessions: dict[object, Session] = {}
     for session_id, item, time_s in zip(table[key], table["item"], table["time_s"], strict=True):
         sessions.setdefault(session_id, []).append(Event(item, "view", float(time_s)))
@@ -211,7 +211,7 @@ def _sessions(table: pd.DataFrame, key: str) -> list[Session]:
 
 
 def _eshop_names(table: pd.DataFrame) -> dict[str, str]:
-    """`blouse A13, navy blue, $28`, from each item's most frequent category, colour and price."""
+    """Return names like `blouse A13, navy blue, $28`, from each item's most frequent category, colour and price."""
     columns = ["page1_main_category", "colour", "price"]
     usual = table.groupby("item")[columns].agg(lambda values: values.mode().iloc[0])
     return {

@@ -1,13 +1,13 @@
-"""Files of clicks → sessions in time order, and files of questions; a bad line is named by its number.
+"""Read files of clicks as sessions in time order, and files of questions; an error names the line.
 
-| file                          | what a line is                                                                        |
-|-------------------------------|---------------------------------------------------------------------------------------|
-| text (any other name)         | a session: item ids with blanks between, oldest first; sessions in time order         |
-| `.tsv`                        | a click: `SessionId ItemId Time` under a header, in any order, Time in seconds        |
-| `.jsonl`, `.parquet`          | an event of the contract; a visitor's pause of over 30 minutes starts a session.      |
-|                               | Parquet may also hold the features' values at the event, as Feast's training sets do  |
-| prefixes (`read_prefixes`)    | a question: items seen, oldest first, a tab, the item that came next                  |
-| lists (`read_lists`)          | a ranked list made elsewhere: item ids, best first                                    |
+| file                          | what a line is                                                                       |
+|-------------------------------|--------------------------------------------------------------------------------------|
+| text (any other name)         | a session: item ids with blanks between, oldest first; sessions in time order        |
+| `.tsv`                        | a click: `SessionId ItemId Time` under a header, in any order, Time in seconds       |
+| `.jsonl`, `.parquet`          | an event of the contract; a visitor's pause of over 30 minutes starts a session.     |
+|                               | Parquet may also hold the features' values at the event, as Feast's training sets do |
+| prefixes (`read_prefixes`)    | a question: items seen, oldest first, a tab, the item that came next                 |
+| lists (`read_lists`)          | a ranked list made elsewhere: item ids, best first                                   |
 
 Each may be gzipped (`.gz`). Ids are kept as text, whatever they look like.
 """
@@ -34,14 +34,14 @@ EVENT_COLUMNS = ("visitor_id", "event_type", "event_time_ms", "item_id")
 
 
 class Question(NamedTuple):
-    """The events up to now, and the item that came next."""
+    """Hold the events up to now, and the item that came next."""
 
     prefix: Session
     target: str
 
 
 class ClickEvent(msgspec.Struct):
-    """What training needs of an event of the contract."""
+    """Hold the fields of an event of the contract that training needs."""
 
     visitor_id: str
     event_type: str
@@ -50,7 +50,7 @@ class ClickEvent(msgspec.Struct):
 
 
 def read_sessions(path: Path) -> list[Session]:
-    """The sessions in `path`, oldest first, single clicks included.
+    """Return the sessions in `path`, oldest first, single clicks included.
 
     Raises DataError with the line for what can't be read, and for a file without a session.
     """
@@ -67,7 +67,7 @@ def read_sessions(path: Path) -> list[Session]:
 
 
 def read_prefixes(path: Path) -> list[Question]:
-    """The questions in `path`: `item item item<TAB>target` a line."""
+    """Return the questions in `path`: `item item item<TAB>target` a line."""
     questions = []
     for number, line in _lines(path):
         prefix, tab, target = line.rstrip("\r\n").partition("\t")
@@ -80,29 +80,29 @@ def read_prefixes(path: Path) -> list[Question]:
 
 
 def read_lists(path: Path) -> list[list[str]]:
-    """The ranked lists in `path`; an empty line is an empty list."""
+    """Return the ranked lists in `path`; an empty line is an empty list."""
     lists = []
     for number, line in _lines(path):
         ids = line.split()
         if len(set(ids)) != len(ids):
-            twice = next(each for each in ids if ids.count(each) > 1)
+            twice = next(item for item in ids if ids.count(item) > 1)
             raise DataError(f"{path}, line {number} lists {twice!r} twice", "list each item once")
         lists.append(ids)
     return lists
 
 
 def questions_of(sessions: Iterable[Session]) -> list[Question]:
-    """n - 1 questions of a session with n events."""
+    """Return n - 1 questions for each session of n events."""
     return [Question(session[:end], session[end].item) for session in sessions for end in range(1, len(session))]
 
 
 def _clicks(ids: Iterable[str]) -> Session:
-    """Events of which only the order is known: no time passes between them."""
+    """Return events of which only the order is known: no time passes between them."""
     return [Event(item, DEFAULT_TYPE, 0.0) for item in ids]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Each line with its number from 1; DataError for what isn't there, isn't gzip or isn't UTF-8."""
+    """Yield each line with its number from 1. Raises DataError for a file that can't be read as UTF-8, or as gzip."""
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
@@ -112,7 +112,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}, line {number}: {error.reason} at byte {error.start}", "save it as UTF-8") from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} can't be read after line {number} ({reason})", "give a file that is there") from error
+        raise DataError(
+            f"{path} can't be read after line {number} ({reason})", "give the path of a readable file"
+        ) from error
 
 
 def _short(line: str) -> str:
@@ -188,13 +190,13 @@ def _from_parquet(path: Path) -> list[Session]:
         ) from error
     events = table[list(EVENT_COLUMNS)]
     rows = events.astype(object).where(events.notna(), None).itertuples(index=False, name=None)
-    made = []
+    pairs = []
     for number, (row, context) in enumerate(zip(rows, _contexts(path, table, features), strict=True), start=1):
         try:
-            made.append((msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent), context))
+            pairs.append((msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent), context))
         except msgspec.ValidationError as error:
             raise DataError(f"{path}, row {number}: {error}", "give one event of the contract a row") from error
-    return _sessionize(made)
+    return _sessionize(pairs)
 
 
 def _column(feature: str, there: list[str]) -> str | None:
@@ -217,17 +219,20 @@ def _contexts(path: Path, table: pd.DataFrame, features: list[str | None]) -> li
 
 
 def _sessionize(events: Iterable[tuple[ClickEvent, tuple[float, ...]]]) -> list[Session]:
-    """As the rankings job cuts them: by visitor, in event time, at pauses of more than 30 minutes; events with items."""
+    """Return sessions as the rankings job cuts them: by visitor, in event time, at pauses of over 30 minutes.
+
+    Events without an item are left out.
+    """
     by_visitor: dict[str, Session] = {}
     for event, context in events:
         if event.item_id:
-            made = Event(event.item_id, event.event_type, event.event_time_ms / 1000, context)
-            by_visitor.setdefault(event.visitor_id, []).append(made)
+            click = Event(event.item_id, event.event_type, event.event_time_ms / 1000, context)
+            by_visitor.setdefault(event.visitor_id, []).append(click)
     return _in_time_order(part for clicks in by_visitor.values() for part in cut(clicks, SESSION_GAP_S))
 
 
 def cut(events: Iterable[Event], gap_s: float) -> Iterator[Session]:
-    """One visitor's events, in any order, as sessions: a pause of more than `gap_s` ends one."""
+    """Yield one visitor's events, given in any order, as sessions: a pause of more than `gap_s` ends one."""
     ordered = sorted(events, key=lambda event: event.time_s)
     begin = 0
     for place in range(1, len(ordered)):
@@ -238,6 +243,6 @@ def cut(events: Iterable[Event], gap_s: float) -> Iterator[Session]:
 
 
 def _in_time_order(sessions: Iterable[Session]) -> list[Session]:
-    """Each by its times, equal ones as they came; sessions by their last event, which is when they were known."""
+    """Return sessions in order of their last event, each with its events in order of time, equal ones as they came."""
     ordered = [sorted(session, key=lambda event: event.time_s) for session in sessions]
     return sorted(ordered, key=lambda session: session[-1].time_s)

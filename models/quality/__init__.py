@@ -1,1 +1,1 @@
-"""How good a list is: metrics, baselines, and the report of `liveshelf evaluate`."""
+"""Measure how good lists are: metrics, baselines, and the report of `liveshelf evaluate`."""

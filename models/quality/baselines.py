@@ -1,8 +1,8 @@
-"""What the model has to beat, and what serves when there is none: counts and nearest neighbours, on the same footing.
+"""List items by counts and nearest neighbours: the baselines that a model has to beat.
 
 Each learns from encoded sessions (item numbers 1..N, oldest first, sessions in time order) and lists numbered items
-with scores, as `Bundle.score` does. Where counts are equal the more popular item goes first; otherwise the conservative
-tie rule of `evaluate` would rank all of them behind each other, and the baseline would be weaker than it is.
+with scores, as `Bundle.score` does. Of equal counts the more popular item goes first. `evaluate` ranks a target behind
+all items with its score, so a baseline that left ties would look weaker than it is.
 
 Shapes: N items, L listed items.
 """
@@ -18,18 +18,21 @@ from models.clicks.dataset import Encoded
 
 
 class Recommender(Protocol):
-    """Lists items for one session."""
+    """List items for one session."""
 
     def list(self, session: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Scores [L] and items [L] in 1..N, in any order, of a session of at least one item; others score nothing."""
+        """Return scores [L] and items [L] in 1..N, in any order, for a session of one item or more.
+
+        An item that isn't listed has no score.
+        """
 
 
 class Popular:
-    """The items seen most often, whatever the session."""
+    """List the items that were seen most often, for any session."""
 
     def __init__(self, sessions: Encoded, n_items: int) -> None:
         counts = np.bincount(np.concatenate([[0], *sessions]).astype(np.int64), minlength=n_items + 1)[1:]
-        self.share = counts / (counts.sum() + 1)  # below 1: breaks ties, and never more than that
+        self.share = counts / (counts.sum() + 1)  # below 1, so that it breaks ties and does nothing else
         self._items = np.arange(1, n_items + 1)
 
     def list(self, session: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +40,7 @@ class Popular:
 
 
 class PopularInSession:
-    """The session's own items, the most frequent first, then the popular ones."""
+    """List the session's own items, the most frequent first, then the popular ones."""
 
     def __init__(self, sessions: Encoded, n_items: int) -> None:
         self._popular = Popular(sessions, n_items)
@@ -50,7 +53,7 @@ class PopularInSession:
 
 
 class Markov:
-    """How often each item came right after the last one."""
+    """List items by how often they came right after the session's last item."""
 
     def __init__(self, sessions: Encoded, n_items: int) -> None:
         self._popular = Popular(sessions, n_items)
@@ -63,7 +66,7 @@ class Markov:
 
 
 class CoVisitation:
-    """How many sessions held each item together with the session's items, by cosine."""
+    """List items by how many sessions held them together with the session's items, as a cosine."""
 
     def __init__(self, sessions: Encoded, n_items: int) -> None:
         self._popular = Popular(sessions, n_items)
@@ -84,11 +87,11 @@ class CoVisitation:
 
 
 class VmisKnn:
-    """Vector-multiplication-indexed session kNN (Kersbergen, Sprangers, Schelter: Serenade, SIGMOD 2022).
+    """List items by the votes of like sessions: VMIS-kNN (Kersbergen, Sprangers, Schelter: Serenade, SIGMOD 2022).
 
-    Of the `recent` latest sessions with an item of the session's last `last` ones, the `neighbours` most alike vote for
-    their items: by likeness, how late in the session the first shared item came, and 1 + `idf` * inverse frequency. The
-    last item itself is never listed.
+    Candidates are the `recent` latest sessions with one of the session's last `last` items. The `neighbours` most alike
+    of them vote for their items. A vote weighs by likeness, by how late in the session the first shared item came, and
+    by 1 + `idf` * the logarithm of the item's inverse frequency. The session's last item is never listed.
     """
 
     def __init__(
@@ -117,22 +120,22 @@ class VmisKnn:
 
     def list(self, session: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         recent = list(session)[-self._last :]
-        found, likeness, places = [], [], []
+        owners, likeness, places = [], [], []
         latest_first = list(dict.fromkeys(reversed(recent)))
         for item in latest_first:
             place = recent[::-1].index(item)  # 0: the last event
             sessions = self._sessions_of[item]
-            found.append(sessions)
+            owners.append(sessions)
             likeness.append(np.full(len(sessions), (len(recent) - place) / len(latest_first)))
             places.append(np.full(len(sessions), place))
-        neighbours, slots = np.unique(np.concatenate(found), return_inverse=True)
+        neighbours, slots = np.unique(np.concatenate(owners), return_inverse=True)
         if not len(neighbours):
             return np.zeros(0), np.zeros(0, np.int64)
         alike = np.bincount(slots, np.concatenate(likeness))
         first = np.full(len(neighbours), len(recent))
         np.minimum.at(first, slots, np.concatenate(places))
-        neighbours, alike, first = (each[-self._recent :] for each in (neighbours, alike, first))
-        if len(neighbours) > self._neighbours:  # the most alike, the later one where they are equally so
+        neighbours, alike, first = (array[-self._recent :] for array in (neighbours, alike, first))
+        if len(neighbours) > self._neighbours:  # the most alike; of equally like ones the later
             best = np.lexsort((neighbours, alike))[-self._neighbours :]
             neighbours, alike, first = neighbours[best], alike[best], first[best]
         votes = alike * (1 - 0.1 * (first + 1))
@@ -145,7 +148,7 @@ class VmisKnn:
 
 
 def _raised(scores: np.ndarray, matrix: sparse.csr_array, row: int) -> np.ndarray:
-    """A copy of `scores` [N] with a sparse row added."""
+    """Return a copy of `scores` [N] with a sparse row added."""
     begin, end = matrix.indptr[row], matrix.indptr[row + 1]
     raised = scores.copy()
     raised[matrix.indices[begin:end]] += matrix.data[begin:end]

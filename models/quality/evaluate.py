@@ -1,8 +1,8 @@
-"""Quality of ranked lists: recall, MRR and nDCG with intervals, coverage, popularity, and the same by slices.
+"""Measure ranked lists: recall, MRR and nDCG with intervals, coverage, popularity, and the same by slices.
 
-The protocol of GRU4Rec's evaluation: every prefix of every session is a question, every item of the catalogue a
-candidate, items seen in the session aren't filtered, an item that training never saw counts as a miss, and ties are
-conservative: a target stands behind every item with the same score.
+The protocol is that of GRU4Rec's evaluation. Every prefix of every session is a question, and every item of the
+catalogue a candidate. Items that the session has seen aren't filtered. An item that training never saw counts as a
+miss. Ties are conservative: a target ranks behind every item with the same score.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,9 +29,9 @@ FREQUENCIES = (("head 10 %", 0.0, 0.1), ("middle 40 %", 0.1, 0.5), ("tail 50 %",
 
 
 class Answers(NamedTuple):
-    """What was listed for Q questions: the target's rank (inf: not listed), float [Q], and the first 20, int64 [Q, 20].
+    """Hold the lists for Q questions: the target's rank, float [Q], inf if it isn't listed, and the first 20 items.
 
-    Lists are padded with 0.
+    `listed` is int64 [Q, 20], padded with 0.
     """
 
     ranks: np.ndarray
@@ -39,10 +39,10 @@ class Answers(NamedTuple):
 
 
 def target_ranks(scores: np.ndarray, listed: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Rank of each target from 1, [B]; inf where it isn't listed. Ties are conservative.
+    """Return each target's rank from 1, [B], inf where it isn't listed. Ties are conservative.
 
-    `scores` and `listed` are [B, K] in any order. K has to exceed the cutoff or be the whole catalogue: a tie that
-    runs over the end of the list is counted only as far as the list goes.
+    `scores` and `listed` are [B, K] in any order. K has to exceed the cutoff or be the whole catalogue, because a tie
+    is counted only as far as the list goes.
     """
     at_target = listed == targets[:, None]  # [B, K]
     target_scores = np.where(at_target, scores, -np.inf).max(axis=1)  # [B]
@@ -51,43 +51,46 @@ def target_ranks(scores: np.ndarray, listed: np.ndarray, targets: np.ndarray) ->
 
 
 def metrics(ranks: np.ndarray, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
-    """recall, MRR and nDCG at each cutoff as fractions; one target a question, so nDCG is the mean of 1/log2(1 + rank)."""
-    found: dict[str, float] = {}
+    """Return recall, MRR and nDCG at each cutoff as fractions.
+
+    A question has one target, so nDCG is the mean of 1 / log2(1 + rank).
+    """
+    value_of: dict[str, float] = {}
     for cutoff in cutoffs:
         hit = ranks <= cutoff
-        found[f"recall@{cutoff}"] = float(hit.mean()) if len(ranks) else 0.0
-        found[f"mrr@{cutoff}"] = float(np.where(hit, 1 / ranks, 0).mean()) if len(ranks) else 0.0
-        found[f"ndcg@{cutoff}"] = float(np.where(hit, 1 / np.log2(1 + ranks), 0).mean()) if len(ranks) else 0.0
-    return found
+        value_of[f"recall@{cutoff}"] = float(hit.mean()) if len(ranks) else 0.0
+        value_of[f"mrr@{cutoff}"] = float(np.where(hit, 1 / ranks, 0).mean()) if len(ranks) else 0.0
+        value_of[f"ndcg@{cutoff}"] = float(np.where(hit, 1 / np.log2(1 + ranks), 0).mean()) if len(ranks) else 0.0
+    return value_of
 
 
 def intervals(ranks: np.ndarray, cutoff: int = 20) -> dict[str, list[float]]:
-    """95 % intervals of recall and MRR, from their standard errors; questions of one session are taken as independent."""
+    """Return 95 % intervals of recall and MRR from their standard errors, as if all questions were independent."""
     if len(ranks) < 2:
         return {}
     values = {
         f"recall@{cutoff}": (ranks <= cutoff).astype(float),
         f"mrr@{cutoff}": np.where(ranks <= cutoff, 1 / ranks, 0),
     }
-    found = {}
-    for name, each in values.items():
-        half = NORMAL_95 * each.std(ddof=1) / len(each) ** 0.5
-        found[name] = [float(each.mean() - half), float(each.mean() + half)]
-    return found
+    interval_of = {}
+    for name, sample in values.items():
+        half = NORMAL_95 * sample.std(ddof=1) / len(sample) ** 0.5
+        interval_of[name] = [float(sample.mean() - half), float(sample.mean() + half)]
+    return interval_of
 
 
 def answers_of_model(score: Score, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
-    """Ask a model; a prefix without a known item has no answer, and counts as a miss for everyone alike."""
+    """Ask a model. A prefix without an item that it knows has no answer, and counts as a miss for every scorer."""
     order = sorted(range(len(questions)), key=lambda row: len(questions[row].prefix))  # batches pad little
     ranks, listed = answers = _misses(len(questions))
     for start in range(0, len(order), BATCH_ROWS):
         rows = np.array(order[start : start + BATCH_ROWS])
         batch = pad([questions[row].prefix for row in rows], item_index, TYPE_INDEX)
         context = context_at([questions[row].prefix[-1] for row in rows])
-        known = batch.items[:, 0] > 0
-        if not known.any():
+        real = batch.items[:, 0] > 0
+        if not real.any():
             continue
-        batch, rows, context = type(batch)(*(part[known] for part in batch)), rows[known], context[known]
+        batch, rows, context = type(batch)(*(part[real] for part in batch)), rows[real], context[real]
         scores, items = score(*batch, context, k=LISTED)
         ranks[rows] = target_ranks(scores, items, _targets(questions, rows, item_index))
         first = items[:, : listed.shape[1]]
@@ -113,7 +116,7 @@ def answers_of_baseline(baseline: "Recommender", questions: Sequence[Question], 
 def answers_of_lists(
     lists: Sequence[Sequence[str]], questions: Sequence[Question], item_index: dict[str, int]
 ) -> Answers:
-    """Ranks in lists made elsewhere, which have no ties; `lists` and `questions` are parallel."""
+    """Rank targets in lists that another program made, which have no ties; `lists` and `questions` are parallel."""
     ranks, listed = answers = _misses(len(questions))
     for row, (ids, question) in enumerate(zip(lists, questions, strict=True)):
         if question.target in ids:
@@ -124,7 +127,7 @@ def answers_of_lists(
 
 
 def report(answers: Answers, questions: Sequence[Question], item_index: dict[str, int]) -> dict:
-    """Everything that is told of one scorer. `item_index` numbers the items from 1 in order of popularity."""
+    """Return the whole report of one scorer. `item_index` numbers the items from 1 in order of popularity."""
     targets = _targets(questions, range(len(questions)), item_index)
     lengths = np.array([len(question.prefix) for question in questions])
     share = targets / max(len(item_index), 1)
@@ -134,7 +137,7 @@ def report(answers: Answers, questions: Sequence[Question], item_index: dict[str
         "pairs": len(questions),
         "intervals": intervals(answers.ranks),
         "coverage@20": len(np.unique(shown)) / max(len(item_index), 1),
-        # 0: the most popular item of training, 1: the rarest. Lists far below the targets favour what is popular.
+        # 0 is the most popular item of training, 1 the rarest. A value far below the targets' means popular lists.
         "mean_popularity_rank": {
             "listed": float(shown.mean() / len(item_index)) if len(shown) else None,
             "targets": float(share[targets > 0].mean()) if (targets > 0).any() else None,
@@ -153,7 +156,7 @@ def _slice(ranks: np.ndarray) -> dict[str, float]:
 
 
 def _misses(count: int) -> Answers:
-    """Nothing listed for any question: to be filled in."""
+    """Return answers without a listed item, to be filled in."""
     return Answers(np.full(count, np.inf), np.zeros((count, max(CUTOFFS)), np.int64))
 
 

@@ -1,4 +1,4 @@
-"""`liveshelf evaluate`: a bundle, baselines, or lists made elsewhere, on a file of questions."""
+"""Measure a bundle, baselines, or lists of another program on a file of questions: `liveshelf evaluate`."""
 
 import time
 from collections.abc import Callable
@@ -14,35 +14,36 @@ from models.serving.bundle import load_bundle
 def measure(
     prefixes: Path, model: Path | None, lists: Path | None, sessions: Path | None, tell: Callable[[str], None]
 ) -> dict[str, dict]:
-    """The report of each by name: `model`, `lists`, and each baseline where `sessions` are given.
+    """Return the reports by name: `model`, `lists`, and each baseline where `sessions` are given.
 
     Raises DataError for a file that can't be read or doesn't fit, ModelError for a bundle that is refused.
     """
     questions = read_prefixes(prefixes)
-    found: dict[str, dict] = {}
+    reports: dict[str, dict] = {}
     if model is not None:
         bundle = load_bundle(model)
-        found["model"] = measure_model(bundle.score, questions, bundle.item_index)
+        reports["model"] = measure_model(bundle.score, questions, bundle.item_index)
     if lists is not None:
         started = time.perf_counter()
-        made = read_lists(lists)
-        if len(made) != len(questions):
+        rows = read_lists(lists)
+        if len(rows) != len(questions):
             raise DataError(
-                f"{lists} has {len(made):,} lists, {prefixes} has {len(questions):,} questions",
+                f"{lists} has {len(rows):,} lists, {prefixes} has {len(questions):,} questions",
                 "write one list a line, in the order of the questions",
             )
         ids = Encoder([question.prefix for question in questions]).items
         index = {
-            item: number for number, item in enumerate(dict.fromkeys([*ids, *(i for row in made for i in row)]), 1)
+            item: number
+            for number, item in enumerate(dict.fromkeys([*ids, *(item for row in rows for item in row)]), 1)
         }
-        found["lists"] = report(answers_of_lists(made, questions, index), questions, index) | _seconds(started)
+        reports["lists"] = report(answers_of_lists(rows, questions, index), questions, index) | _seconds(started)
     if sessions is not None:
-        found |= measure_baselines(read_sessions(sessions), questions, tell)
-    return found
+        reports |= measure_baselines(read_sessions(sessions), questions, tell)
+    return reports
 
 
 def measure_model(score: Score, questions: list[Question], index: dict[str, int]) -> dict:
-    """The report of a model."""
+    """Return the report of a model."""
     started = time.perf_counter()
     return report(answers_of_model(score, questions, index), questions, index) | _seconds(started)
 
@@ -50,30 +51,30 @@ def measure_model(score: Score, questions: list[Question], index: dict[str, int]
 def measure_baselines(
     sessions: list[Session], questions: list[Question], tell: Callable[[str], None]
 ) -> dict[str, dict]:
-    """The report of each baseline after learning from `sessions`."""
+    """Return the report of each baseline after learning from `sessions`."""
     from models.quality.baselines import BASELINES  # needs scipy; lists and models are measured without it
 
     encoder = Encoder(sessions)
     encoded, index = encoder.numbers(sessions), encoder.index
-    found = {}
+    reports = {}
     for name, make in BASELINES.items():
         started = time.perf_counter()
         tell(f"{name} …")
         answers = answers_of_baseline(make(encoded, len(index)), questions, index)
-        found[name] = report(answers, questions, index) | _seconds(started)
-    return found
+        reports[name] = report(answers, questions, index) | _seconds(started)
+    return reports
 
 
 def _seconds(started: float) -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - started, 2)}
 
 
-def table(found: dict[str, dict]) -> str:
-    """A line for each scorer."""
+def table(reports: dict[str, dict]) -> str:
+    """Return the reports as text, a line for each scorer."""
     columns = [f"{metric}@{cutoff}" for metric in ("recall", "mrr", "ndcg") for cutoff in (5, 10, 20)]
-    width = max(map(len, found))
+    width = max(map(len, reports))
     lines = [" ".join([" " * width, *(f"{column:>9}" for column in columns), "    pairs  seconds"])]
-    for name, values in found.items():
+    for name, values in reports.items():
         numbers = [f"{values[column]:9.4f}" for column in columns]
         lines.append(" ".join([f"{name:{width}}", *numbers, f"{values['pairs']:9,}", f"{values['seconds']:8.1f}"]))
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Recorded trainings, their pictures, and how the packaged bundles were made."""
+"""Record trainings, draw their pictures, and make the packaged bundles."""

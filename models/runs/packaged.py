@@ -1,4 +1,4 @@
-"""The bundles that come with the repository, trained and tested on the parts that their sets name.
+"""Train the bundles that come with the repository, and test them on the parts that their sets name.
 
 python -m models.runs.packaged eshop jobs/lab/replay/datasets/eshop2008.csv.gz models/artifacts/eshop
 python -m models.runs.packaged serenade FOLDER_WITH_train_valid_test models/artifacts/serenade
@@ -15,7 +15,7 @@ from models.runs.tracking import train_recorded
 
 
 def main() -> None:
-    """Train, write the bundle, print the table of the set's own test part."""
+    """Train, write the bundle and its pictures, and print the table of the set's own test part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", choices=["eshop", "serenade"])
     parser.add_argument("data", type=Path, help="eshop: the csv.gz; serenade: the folder")
@@ -31,7 +31,7 @@ def main() -> None:
     choose = None if parts.fit is not parts.ship else parts.validate
     source = {"dataset": given.dataset, "data_sha256": parts.fingerprint}
 
-    found, curve = train_recorded(
+    reports, curve = train_recorded(
         given.tracking,
         parts.ship,
         given.out,
@@ -44,8 +44,8 @@ def main() -> None:
         names=parts.names,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    draw(given.pictures, given.dataset, curve, found)
-    print(table(found))
+    draw(given.pictures, given.dataset, curve, reports)
+    print(table(reports))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two pictures of a training: its curves, and the model beside the baselines with 95 % intervals."""
+"""Draw two pictures of a training: its curves, and the model beside the baselines with 95 % intervals."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,24 +12,24 @@ SIZE_INCHES, DPI = (8, 3.2), 110  # about 30 kB
 
 
 class Epoch(NamedTuple):
-    """The values of an epoch of one part of a training: `loss`, and where questions were asked recall@20 and mrr@20."""
+    """Hold an epoch's values in one part of a training: `loss`, and recall@20 and mrr@20 where questions were asked."""
 
     part: str
     number: int
     values: dict[str, float]
 
 
-def draw(folder: Path, name: str, curve: list[Epoch], found: dict[str, dict]) -> list[Path]:
-    """Writes `NAME-curves.png` and `NAME-comparison.png`; `found` are the reports of train_bundle."""
+def draw(folder: Path, name: str, curve: list[Epoch], reports: dict[str, dict]) -> list[Path]:
+    """Write `NAME-curves.png` and `NAME-comparison.png`, and return their paths; `reports` are train_bundle's."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}-curves.png", folder / f"{name}-comparison.png"]
-    for file, figure in zip(files, (curves(name, curve), comparison(name, found)), strict=True):
+    for file, figure in zip(files, (curves(name, curve), comparison(name, reports)), strict=True):
         figure.savefig(file, dpi=DPI)
     return files
 
 
 def curves(name: str, curve: list[Epoch]) -> Figure:
-    """The loss of each part, and MRR@20 on the choosing part, by epoch."""
+    """Draw the loss of each part, and MRR@20 on the choosing part, by epoch."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     left, right = figure.subplots(1, 2)
     for part in dict.fromkeys(epoch.part for epoch in curve):
@@ -48,17 +48,17 @@ def curves(name: str, curve: list[Epoch]) -> Figure:
     return figure
 
 
-def comparison(name: str, found: dict[str, dict]) -> Figure:
-    """A dot for each scorer with its 95 % interval, the first at the top."""
+def comparison(name: str, reports: dict[str, dict]) -> Figure:
+    """Draw a dot for each scorer with its 95 % interval, the first at the top."""
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     for axes, (metric, title) in zip(figure.subplots(1, 2, sharey=True), METRICS, strict=True):
-        for place, (scorer, report) in enumerate(reversed(found.items())):
+        for place, (scorer, report) in enumerate(reversed(reports.items())):
             _dot(axes, place, report[metric], report["intervals"].get(metric), scorer in ("model", "gru_alone"))
-        axes.set_yticks(range(len(found)), [scorer.replace("_", " ") for scorer in reversed(found)], fontsize=9)
-        questions = next(iter(found.values()))["pairs"]
+        axes.set_yticks(range(len(reports)), [scorer.replace("_", " ") for scorer in reversed(reports)], fontsize=9)
+        questions = next(iter(reports.values()))["pairs"]
         axes.set_title(f"{name}: {title}, {questions:,} questions", fontsize=10)
-        axes.set_xlim(0, 1.12 * max(report[metric] for report in found.values()))
-        axes.set_ylim(-0.5, len(found) - 0.3)
+        axes.set_xlim(0, 1.12 * max(report[metric] for report in reports.values()))
+        axes.set_ylim(-0.5, len(reports) - 0.3)
         axes.grid(alpha=0.3, axis="x")
     return figure
 

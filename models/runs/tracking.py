@@ -1,8 +1,8 @@
-"""Each training as a run in MLflow, and its bundle as a version in MLflow's registry of models.
+"""Record each training as a run in MLflow, and its bundle as a version in MLflow's registry of models.
 
-Everything lies in one folder: `mlflow.db`, `artifacts/`, and `trials.db`, the recipes that Optuna tried. MLflow's
-versions are the record of what was trained; which one serves is said by models/serving/registry.py alone, and a version goes
-there by `liveshelf models publish`. Needs MLflow, which no worker has.
+Everything lies in one folder: `mlflow.db`, `artifacts/`, and `trials.db` with the recipes that Optuna tried. MLflow's
+versions record what was trained. Which version serves is decided in models/serving/registry.py alone; `liveshelf models
+publish` brings one there. This module needs MLflow, which no worker has.
 """
 
 import os
@@ -34,37 +34,38 @@ SILENT = {
 
 
 class Run:
-    """One training: its recipe, its epochs, and at the end what it is worth, its pictures and its bundle."""
+    """Record one training: its recipe, its epochs, and at the end its quality, its pictures and its bundle."""
 
     def __init__(self, client: "MlflowClient", run_id: str) -> None:
         self._client, self.run_id = client, run_id
         self.curve: list[Epoch] = []
 
     def recipe(self, values: dict[str, str | int | float]) -> None:
+        """Record settings by name."""
         for name, value in values.items():
             self._client.log_param(self.run_id, name, value)
 
     def epoch(self, part: str, number: int, values: dict[str, float]) -> None:
-        """Kept for the curves too."""
+        """Record the values of an epoch, and keep them for the curves."""
         self.curve.append(Epoch(part, number, values))
         for name, value in values.items():
             self._client.log_metric(self.run_id, _key(f"{part}/{name}"), value, step=number)
 
-    def finish(self, found: dict[str, dict], bundle: Path, name: str) -> str:
-        """Record what was `found` (see train_bundle) and register the bundle under `name`; its version there.
+    def finish(self, reports: dict[str, dict], bundle: Path, name: str) -> str:
+        """Record the reports (see train_bundle), register the bundle under `name`, and return its version there.
 
-        What shipped may have learned for fewer epochs than the recipe says, and has a memory: `shipped/…` tells that.
+        `shipped/…` holds the settings of the bundle: it may have learned for fewer epochs than the recipe says.
 
         Raises ModelError for a bundle that a worker would refuse.
         """
         checked = load_bundle(bundle)
         self.recipe({f"shipped/{setting}": value for setting, value in checked.manifest["training"].items()})
-        for scorer, values in found.items():
+        for scorer, values in reports.items():
             for metric in ("recall@20", "mrr@20", "ndcg@20"):
                 self._client.log_metric(self.run_id, _key(f"test/{scorer}/{metric}"), values[metric])
-        self._client.log_dict(self.run_id, found, "report.json")
+        self._client.log_dict(self.run_id, reports, "report.json")
         with tempfile.TemporaryDirectory() as folder:
-            for picture in draw(Path(folder), name, self.curve, found):
+            for picture in draw(Path(folder), name, self.curve, reports):
                 self._client.log_artifact(self.run_id, str(picture), "pictures")
         for part in PARTS:
             self._client.log_artifact(self.run_id, str(bundle / part), "bundle")
@@ -80,15 +81,15 @@ class Run:
 
 @contextmanager
 def recorded(folder: Path, name: str) -> Iterator[Run]:
-    """A run in the store in `folder`, which is made if it isn't there; one that raises is kept as failed or killed.
+    """Open a run in the store in `folder`, which is made if need be. A run that raises stays, as failed or killed.
 
-    Raises SettingsError where the folder can't be written.
+    Raises SettingsError if the folder can't be written.
     """
     client = _client(folder)
-    known = client.get_experiment_by_name(EXPERIMENT)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     artifacts = (folder / "artifacts").resolve().as_uri()
-    experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT, artifact_location=artifacts)
-    run = Run(client, client.create_run(experiment, run_name=name).info.run_id)
+    place = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
+    run = Run(client, client.create_run(place, run_name=name).info.run_id)
     status = "FAILED"
     try:
         yield run
@@ -110,15 +111,18 @@ def train_recorded(
     tell: Callable[[str], None],
     **how: Any,
 ) -> tuple[dict[str, dict], list[Epoch]]:
-    """`train_bundle` with a bar, as a run in the folder `store`: its reports, and its curve; `how` goes to it."""
+    """Run `train_bundle` with a bar, as a run in the folder `store`, and return its reports and its curve.
+
+    `how` holds the other arguments of `train_bundle`.
+    """
     from models.session.train import train_bundle  # torch
 
     with recorded(store, name) as run, bar() as step:
         watch = Watch(step, run.recipe, run.epoch)
-        found = train_bundle(sessions, out, name, source, tell=tell, watch=watch, store=store, **how)
-        version = run.finish(found, out, name)
+        reports = train_bundle(sessions, out, name, source, tell=tell, watch=watch, store=store, **how)
+        version = run.finish(reports, out, name)
     tell(f"{store} holds the run, and the bundle as version {version} of {name}")
-    return found, run.curve
+    return reports, run.curve
 
 
 def learn_recorded(
@@ -131,17 +135,17 @@ def learn_recorded(
     tell: Callable[[str], None],
     **how: Any,
 ) -> "Judgement":
-    """`learn.train_on` as a run in the folder `store`; `how` goes to it."""
+    """Run `learn.train_on` as a run in the folder `store`; `how` holds its other arguments."""
     from models.session.learn import train_on  # torch
 
-    known = load_bundle(folder)
-    name = known.manifest["name"]
+    base = load_bundle(folder)
+    name = base.manifest["name"]
     with recorded(store, name) as run:
-        run.recipe({"from": known.version, "new sessions": len(sessions)})
-        judged = train_on(folder, sessions, out, source, tell=tell, epoch=run.epoch, **how)
-        version = run.finish(judged._asdict(), out, name)
+        run.recipe({"from": base.version, "new sessions": len(sessions)})
+        judgement = train_on(folder, sessions, out, source, tell=tell, epoch=run.epoch, **how)
+        version = run.finish(judgement._asdict(), out, name)
     tell(f"{store} holds the run, and the bundle as version {version} of {name}")
-    return judged
+    return judgement
 
 
 def _client(folder: Path) -> "MlflowClient":
@@ -163,5 +167,5 @@ def _client(folder: Path) -> "MlflowClient":
 
 
 def _key(name: str) -> str:
-    """MLflow's names have no @ and some more signs: `test/model/recall_20`."""
+    """Return a name without signs that MLflow refuses, such as @: `test/model/recall_20`."""
     return re.sub(r"[^\w./ -]", "_", name)

@@ -1,1 +1,1 @@
-"""What a worker needs to serve a model: the bundle, its graph, its signature, and the registry of versions."""
+"""Serve a model in a worker: its bundle, the check of its graph, its signature, and the registry of versions."""

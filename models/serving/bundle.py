@@ -206,10 +206,10 @@ def _decode(file: Path, data: bytes, kind: type) -> dict:
 
 
 def _check_hash(file: Path, data: bytes, expected: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
         raise ModelError(
-            f"{file} ({len(data):,} bytes) has sha256 {found}, its manifest says {expected}",
+            f"{file} ({len(data):,} bytes) has sha256 {digest}, its manifest says {expected}",
             "copy the whole bundle folder again, or export it again; never edit one of its files",
         )
 
@@ -257,9 +257,9 @@ def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manife
         expected = [(name, kind, [sizes.get(d, d) for d in shape]) for name, (kind, shape) in contract.items()]
         in_graph = [(tensor.name, tensor.type, tensor.shape) for tensor in tensors]
         in_manifest = [(tensor["name"], tensor["type"], tensor["shape"]) for tensor in manifest[side]]
-        for place, found in ((file, in_graph), (file.with_name("manifest.json"), in_manifest)):
-            if found != expected:
-                raise ModelError(f"{place} has {side} {found}, the worker feeds {expected}", REBUILD)
+        for place, named in ((file, in_graph), (file.with_name("manifest.json"), in_manifest)):
+            if named != expected:
+                raise ModelError(f"{place} has {side} {named}, the worker feeds {expected}", REBUILD)
 
 
 def _check_golden(file: Path, bundle: Bundle) -> None:

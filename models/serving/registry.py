@@ -1,7 +1,7 @@
-"""Versions of a model: a folder of bundles and one small file that names the active one.
+"""Keep versions of a model: a folder of bundles, and one small file that names the active one.
 
-`LIVESHELF_MODEL_DIR` may be a bundle, or such a folder; then a running rankings job follows what is activated. Every
-change is one rename, so that a reader sees the old state or the new one, and a version's files never change.
+`LIVESHELF_MODEL_DIR` is a bundle or such a folder. With a folder a running rankings job takes each version that is
+activated. Every change is one rename, so a reader sees the old state or the new one. A version's files never change.
 """
 
 import shutil
@@ -21,7 +21,7 @@ PARTS = ("model.onnx", "vocabulary.json", "manifest.json")
 
 
 class Active(msgspec.Struct, frozen=True):
-    """Which version serves, since when, and what served before it, newest last."""
+    """Name the version that serves, the time of its activation, and the versions before it, newest last."""
 
     version: str
     activated_at_ms: int
@@ -29,7 +29,7 @@ class Active(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """A version that a running job was told to take by the activation of that time, and did not."""
+    """A version that a running job refused to take, by the time of its activation."""
 
     version: str
     activated_at_ms: int
@@ -50,10 +50,10 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What a folder of a bundle or of versions is to those who look at the running system.
+    """Tell which version a folder serves, and what is wrong with it.
 
-    `state`: "active"; "refused" by a running job, which goes on with the version before; "broken" where the version
-    can't be read.
+    `state` is "active", or "refused" if a running job goes on with the version before, or "broken" if the version can't
+    be read.
     """
 
     state: Literal["active", "refused", "broken"]
@@ -63,17 +63,17 @@ class State(msgspec.Struct, frozen=True):
 
 
 def is_registry(folder: Path) -> bool:
-    """A folder without a manifest of its own; a bundle has one."""
+    """Return True for a folder of versions: it has an active one, and no manifest of its own as a bundle has."""
     return not (folder / "manifest.json").is_file() and (folder / ACTIVE).is_file()
 
 
 def serving_folder(folder: Path) -> Path:
-    """The bundle that `folder` means: itself, or its active version."""
+    """Return the folder of the bundle that serves: `folder` itself, or its active version."""
     return folder / Registry(folder).active().version if is_registry(folder) else folder
 
 
 def state_of(folder: Path) -> State:
-    """Raises nothing: what can't be read is said."""
+    """Return the state of a folder. Raises nothing: a folder that can't be read is "broken"."""
     version = ""
     try:
         if not is_registry(folder):
@@ -99,15 +99,16 @@ class Registry:
         public_key: str = "",
         signing_key: Path | None = None,
     ) -> None:
-        """`check` raises what speaks against a good bundle's being activated.
+        """Open a folder of versions.
 
-        With a `public_key` (PEM) only signed versions are taken; with a `signing_key` what is published is signed.
+        `check` raises an error if a bundle must not be activated. With a `public_key` (PEM) only signed versions are
+        taken. With a `signing_key` a bundle is signed when it is published.
         """
         self.folder, self._check = folder, check
         self._public_key, self._signing_key = public_key, signing_key
 
     def active(self) -> Active:
-        """Raises ModelError while nothing is activated."""
+        """Return the active version. Raises ModelError while there is none."""
         try:
             return msgspec.json.decode((self.folder / ACTIVE).read_bytes(), type=Active)
         except OSError as error:
@@ -120,9 +121,9 @@ class Registry:
             ) from error
 
     def serving(self, refuse: Callable[[str, ModelError], object] = lambda *_: None) -> Bundle:
-        """The active version or, while that is broken, the newest good one of those before, as a restarted job has it.
+        """Return the active version's bundle, or the newest good one before it if the active one is broken.
 
-        `refuse` is told each broken one. Raises ModelError if all are.
+        `refuse` is called with each broken version. Raises ModelError if all are broken.
         """
         active, reasons = self.active(), []
         for version in (active.version, *reversed(active.before)):
@@ -136,12 +137,15 @@ class Registry:
         )
 
     def versions(self) -> list[Version]:
-        """What is published, oldest first."""
+        """Return the published versions, oldest first."""
         serving = self.active().version if (self.folder / ACTIVE).is_file() else ""
         return [_version(file, serving) for file in self._manifests()]
 
     def publish(self, source: Path) -> str:
-        """Copy a bundle in under its version; publishing it again changes nothing. Raises ModelError if it is broken."""
+        """Copy a bundle into the folder and return its version; a second time changes nothing.
+
+        Raises ModelError if the bundle is broken.
+        """
         if self._signing_key:
             signature.sign(source, self._signing_key)
         bundle = load_bundle(source, self._public_key)
@@ -157,7 +161,7 @@ class Registry:
     def activate(self, version: str) -> Active:
         """Make a version the one that serves. Raises ModelError, and changes nothing, if it is unknown or broken.
 
-        A version that a running job has refused is offered again, as its files may have been mended.
+        A version that a running job has refused is offered again, since its files may be mended.
         """
         self._check(self.bundle(version))
         if not (self.folder / ACTIVE).is_file():
@@ -168,7 +172,7 @@ class Registry:
         return self._write(version, now.before) if self.refused() else now
 
     def rollback(self) -> Active:
-        """Go back to what served before. Raises ModelError if there is nothing or it is broken."""
+        """Go back to the version before. Raises ModelError if there is none or it is broken."""
         now = self.active()
         if not now.before:
             raise ModelError(
@@ -179,7 +183,7 @@ class Registry:
         return self._write(version, before)
 
     def diff(self, one: str, other: str) -> dict[str, Any]:
-        """What differs: metrics, how they were trained, and the items that come and go."""
+        """Return what differs between two versions: metrics, training, and the numbers of items that come and go."""
         bundles = [self.bundle(version) for version in (one, other)]
         manifests = [bundle.manifest for bundle in bundles]
         items = [bundle.item_index.keys() for bundle in bundles]
@@ -202,11 +206,12 @@ class Registry:
         }
 
     def place(self, version: str) -> Path:
-        """The folder of a version. Raises ModelError if it is unknown, or a link to somewhere else."""
+        """Return the folder of a version. Raises ModelError if it is unknown, or a link to somewhere else."""
         # A version is a plain name: nothing outside the folder can be named.
         if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
-            known = ", ".join(file.parent.name for file in self._manifests())
-            raise ModelError(f"there is no version {version!r} in {self.folder}", f"choose one of {known or 'none'}")
+            names = ", ".join(file.parent.name for file in self._manifests())
+            way_out = f"choose one of {names}" if names else "liveshelf models publish BUNDLE"
+            raise ModelError(f"there is no version {version!r} in {self.folder}", way_out)
         if (self.folder / version).is_symlink():
             raise ModelError(
                 f"{self.folder / version} is a link", "liveshelf models publish BUNDLE copies a version in"
@@ -214,7 +219,7 @@ class Registry:
         return self.folder / version
 
     def bundle(self, version: str) -> Bundle:
-        """A version, checked as a worker checks it. Raises ModelError if it is unknown, broken or another one."""
+        """Return a version, checked as in a worker. Raises ModelError if it is unknown, broken or another one."""
         place = self.place(version)
         bundle = load_bundle(place, self._public_key)
         if bundle.version != version:
@@ -222,30 +227,31 @@ class Registry:
         return bundle
 
     def refused(self) -> Refused | None:
-        """What a running job has refused, if that is what is active, and wasn't activated again since."""
+        """Return the refusal of the active version by a running job; None if there is none since its activation."""
         try:
-            found = msgspec.json.decode((self.folder / REFUSED).read_bytes(), type=Refused)
+            refusal = msgspec.json.decode((self.folder / REFUSED).read_bytes(), type=Refused)
         except (OSError, msgspec.DecodeError):
             return None
         active = self.active()
-        same = (found.version, found.activated_at_ms) == (active.version, active.activated_at_ms)
-        return found if same else None
+        same = (refusal.version, refusal.activated_at_ms) == (active.version, active.activated_at_ms)
+        return refusal if same else None
 
     def note_refusal(self, version: str, reason: str) -> None:
-        """Told by a running job; where the folder can't be written the job's metric still says it.
+        """Write down that the calling job refuses the active version.
 
-        Of versions that aren't active nothing is kept: a restarted job may pass several on its way to a good one.
+        Where the folder can't be written, the job's metric still tells it. A refusal of another version isn't written:
+        a restarted job may pass several on its way to a good one.
         """
         try:
             active = self.active()
             if active.version == version:
-                noted = Refused(version, active.activated_at_ms, reason, time.time_ns() // 1_000_000)
-                _replace(self.folder / REFUSED, noted)
+                refusal = Refused(version, active.activated_at_ms, reason, time.time_ns() // 1_000_000)
+                _replace(self.folder / REFUSED, refusal)
         except (OSError, ModelError):
             return
 
     def _manifests(self) -> list[Path]:
-        """Of the published versions, oldest first."""
+        """Return the manifests of the published versions, oldest first."""
         return sorted(self.folder.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime_ns)
 
     def _write(self, version: str, before: list[str]) -> Active:
@@ -262,11 +268,11 @@ def _replace(file: Path, content: msgspec.Struct) -> None:
 
 def _version(file: Path, serving: str) -> Version:
     name = file.parent.name
-    known = Version(name, name == serving, file.stat().st_mtime_ns // 1_000_000)
+    version = Version(name, name == serving, file.stat().st_mtime_ns // 1_000_000)
     try:
         manifest = read_manifest(file.parent)
     except ModelError as error:
-        return msgspec.structs.replace(known, broken=error.what)
+        return msgspec.structs.replace(version, broken=error.what)
     measured = manifest["metrics"].get("model", {})
     quality = {"recall_20": measured.get("recall@20"), "mrr_20": measured.get("mrr@20")}
-    return msgspec.structs.replace(known, items=manifest["n_items"], **quality)
+    return msgspec.structs.replace(version, items=manifest["n_items"], **quality)

@@ -1,4 +1,4 @@
-"""Who made a bundle: an Ed25519 signature of its manifest, which holds the sha256 of the bundle's other files.
+"""Sign a bundle's manifest, which holds the sha256 of its other files, with Ed25519, and check the signature.
 
 Keys are PEM files, as `openssl genpkey -algorithm ed25519` writes them, or `liveshelf models key`.
 """
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNATURE = "manifest.sig"  # 64 bytes
-HOW = "liveshelf models sign BUNDLE --key FILE, by somebody with the private key"
+HOW = "ask somebody with the private key for liveshelf models sign BUNDLE --key FILE"
 
 
 def new_key(file: Path) -> Path:
-    """Write a private key, readable by its owner only, and beside it the public one, whose path is returned.
+    """Write a private key that only its owner can read, and the public key beside it; return the public key's path.
 
-    Raises SettingsError if one of the files is there: a key that is lost signs nothing any more.
+    Raises SettingsError if one of the files exists: a key that was overwritten can't be got back.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -43,7 +43,7 @@ def new_key(file: Path) -> Path:
 
 
 def read_public_key(file: Path | None) -> str:
-    """The PEM text of the setting `model_public_key`, "" for none. Raises SettingsError if it isn't such a key."""
+    """Return the PEM text of the setting `model_public_key`, "" for none. Raises SettingsError if it isn't a key."""
     if file is None:
         return ""
     try:
@@ -77,7 +77,7 @@ def read_private_key(key_file: Path) -> "Ed25519PrivateKey":
 
 
 def check(file: Path, manifest: bytes, signature: bytes, public_key: str) -> None:
-    """Raises ModelError unless `signature` is that of `manifest` by the key's owner."""
+    """Check that the key's owner has signed `manifest`. Raises ModelError if `signature` says otherwise."""
     from cryptography.exceptions import InvalidSignature
 
     try:

@@ -1,4 +1,4 @@
-"""What the memory adds is chosen on questions that come later than what it learned from."""
+"""Choose what the memory adds, on questions that come later than what the memory learned from."""
 
 import itertools
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ LAST, EARLIER, EARLIER_FADES = (-24.0, -2.0, -1.0, 0.0, 1.0), (-1.0, 0.0, 1.0, 2
 
 
 class Memory(NamedTuple):
-    """What the memory adds (see memory.py, gru.py); as it stands here, nothing.
+    """Settings of the memory (see memory.py, gru.py); the defaults add nothing.
 
-    `strength`, `fade`, `share`: of followers. `last`, `earlier`, `earlier_fade`: the bias of the session's last item, and
-    of those before it, each `earlier_fade` times that of the one after it.
+    `strength`, `fade` and `share` are those of followers. `last` is the bias of the session's last item, `earlier` the
+    bias of the item before it. Further back, an item's bias is `earlier_fade` times that of the item after it.
     """
 
     strength: float = 0.0
@@ -35,14 +35,14 @@ class Memory(NamedTuple):
 
     @property
     def repeats(self) -> np.ndarray:
-        """Bias by place from the end, float32 [L]."""
+        """Return the bias by place from the end, float32 [L]."""
         return np.array(
             [self.last, *(self.earlier * self.earlier_fade**back for back in range(LATEST - 1))], np.float32
         )
 
 
 def item_memory(numbers: Encoded, n_items: int, chosen: Memory, device: torch.device) -> ItemMemory | None:
-    """The memory of sessions of items 1..N; None where nothing is added."""
+    """Return the memory of sessions of items 1..N, or None where it would add nothing."""
     if not (chosen.strength or chosen.repeats.any()):
         return None
     followers = memory.learn(numbers, n_items, chosen.share, memory.KEPT if chosen.strength else 1)
@@ -52,20 +52,21 @@ def item_memory(numbers: Encoded, n_items: int, chosen: Memory, device: torch.de
 def choose_memory(
     model: SessionGRU, numbers: Encoded, questions: list[Question], index: dict[str, int], step: Step = nobody
 ) -> tuple[Memory, dict[Memory, dict[str, float]]]:
-    """The memory with the best MRR@20 on `questions`, none among them; and what each one gave. The model gets it.
+    """Give the model the memory with the best MRR@20 on `questions`, and return it and the metrics of each trial.
 
-    `numbers` are the sessions that the model has learned from. Followers are chosen first, then repeats, then followers
-    again: what is followed by an item often is an item that was seen before.
+    No memory is one of the choices. `numbers` are the sessions that the model has learned from. Followers are chosen
+    first, then repeats, then followers again: an item's follower is often one that the session already holds.
     """
-    found: dict[Memory, dict[str, float]] = {}
+    quality_of: dict[Memory, dict[str, float]] = {}
     asked = _Asked(model, numbers, questions, index)
     best = Memory()
     for round_, grid in enumerate((_followers, _repeats, _followers)):
         step("memory", round_, 3)
-        found |= asked.judged([each for each in {best: 0, **dict.fromkeys(grid(best))} if each not in found])
-        best = max(found, key=lambda each: found[each]["mrr@20"])
+        trials = [memory for memory in {best: 0, **dict.fromkeys(grid(best))} if memory not in quality_of]
+        quality_of |= asked.quality_of(trials)
+        best = max(quality_of, key=lambda memory: quality_of[memory]["mrr@20"])
     model.memory = item_memory(numbers, len(index), best, model.item.device)
-    return best, found
+    return best, quality_of
 
 
 def _followers(best: Memory) -> Iterable[Memory]:
@@ -80,26 +81,28 @@ def _repeats(best: Memory) -> Iterable[Memory]:
 
 
 class _Asked:
-    """Questions with what the network alone says, so that many memories are judged by one run of it."""
+    """Judge many memories by one run of the network alone."""
 
     def __init__(self, model: SessionGRU, numbers: Encoded, questions: list[Question], index: dict[str, int]) -> None:
         self._model, self._questions, self._index = model, questions, index
         model.memory = None
         self._followers = {share: memory.learn(numbers, len(index), share) for share in SHARES}
 
-    def judged(self, memories: list[Memory]) -> dict[Memory, dict[str, float]]:
+    def quality_of(self, memories: list[Memory]) -> dict[Memory, dict[str, float]]:
+        """Return the metrics of the model with each memory."""
         modules = {
-            each: ItemMemory(self._followers[each.share], each.strength, each.fade, each.repeats) for each in memories
+            settings: ItemMemory(self._followers[settings.share], settings.strength, settings.fade, settings.repeats)
+            for settings in memories
         }
-        ranks = {each: np.full(len(self._questions), np.inf) for each in memories}
+        ranks = {settings: np.full(len(self._questions), np.inf) for settings in memories}
         order = sorted(range(len(self._questions)), key=lambda row: len(self._questions[row].prefix))
         for start in range(0, len(order), BATCH_ROWS):
             self._rank(np.array(order[start : start + BATCH_ROWS]), modules, ranks)
-        return {each: metrics(ranks[each]) for each in memories}
+        return {settings: metrics(ranks[settings]) for settings in memories}
 
     @torch.no_grad()
     def _rank(self, rows: np.ndarray, modules: dict[Memory, ItemMemory], ranks: dict[Memory, np.ndarray]) -> None:
-        """Fill in the targets' ranks in these rows; a target ranks behind all items with its score."""
+        """Write the targets' ranks into these rows; a target ranks behind all items with its score."""
         prefixes = [self._questions[row].prefix for row in rows]
         batch = pad(prefixes, self._index, TYPE_INDEX)
         targets = np.array([self._index.get(self._questions[row].target, 0) for row in rows])
@@ -110,7 +113,7 @@ class _Asked:
         inputs = [torch.from_numpy(part[real]).to(self._model.item.device) for part in arrays]
         items, lengths = inputs[0], inputs[3]
         alone = self._model.eval()(*inputs)  # [B, N]
-        wanted = torch.from_numpy(targets[real]).to(items.device).unsqueeze(1) - 1  # [B, 1]
-        for each, module in modules.items():
+        columns = torch.from_numpy(targets[real]).to(items.device).unsqueeze(1) - 1  # [B, 1]
+        for settings, module in modules.items():
             scores = module(alone, items, lengths)
-            ranks[each][rows[real]] = (scores >= scores.gather(1, wanted)).sum(1).cpu().numpy()
+            ranks[settings][rows[real]] = (scores >= scores.gather(1, columns)).sum(1).cpu().numpy()

@@ -102,7 +102,7 @@ def write_manifest(
     training: dict,
     metrics: dict[str, dict[str, float]],
 ) -> None:
-    """Write the manifest of the files in `folder`; `batch` becomes the golden case, with torch's outputs, not ONNX's."""
+    """Write the manifest of the files in `folder`; `batch` becomes the golden case, with the outputs of torch."""
     golden_inputs = golden_case(batch)
     k = min(GOLDEN_PLACES, model.item.shape[0])
     scores, items = torch_list(model, *golden_inputs.values(), k=k)

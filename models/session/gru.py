@@ -1,10 +1,10 @@
-"""The session model in one file: item embedding → GRU, plus item memory → all items' scores (the best k: `head.py`).
+"""The session model in one file: item vectors, a GRU and a memory give every item a score. `head.py` takes the best k.
 
 Written from the papers: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016),
 Hidasi & Karatzoglou, "Recurrent Neural Networks with Top-k Gains" (CIKM 2018), and Gupta et al., "NISER: Normalized
 Item and Session Representations" (2019). From them: one GRU layer, one item matrix shared by input and output, sampled
-softmax with negatives by popularity^alpha and the logQ correction, vectors of length 1. Ours: event types, gaps, the
-visitor's features, and what followed each item in training, as sparse rows added to the scores.
+softmax with negatives by popularity^alpha and the logQ correction, vectors of length 1. Of our own: event types, gaps,
+the visitor's features, and the items that followed each item in training, as sparse rows added to the scores.
 
 Shapes: B sessions, T events, N items, H hidden units, C context features, L latest events, M followers of an item.
 """
@@ -22,15 +22,15 @@ from models.session.memory import Followers
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
 
-# Draws S negatives: their columns int64 [S], and what is taken from the score of each, float32 [S].
+# Draws S negatives: their columns int64 [S], and a correction float32 [S], which is subtracted from their scores.
 Sample = Callable[[], tuple[Tensor, Tensor]]
 
 
 class ItemMemory(nn.Module):
-    """Adds to a session's scores what its latest items are followed by, and a bias for these items themselves.
+    """Add to a session's scores the followers of its latest items, and a bias for these items themselves.
 
-    An event before counts `fade` times as much. `repeats` float32 [L]: the bias of the last item, the one before, …; an
-    item that occurs twice gets both.
+    Each event counts `fade` times as much as the event after it. `repeats` float32 [L] holds the bias of the last item,
+    of the item before it, and so on. An item that occurs twice gets both.
     """
 
     def __init__(self, followers: Followers, strength: float, fade: float, repeats: np.ndarray) -> None:
@@ -42,7 +42,7 @@ class ItemMemory(nn.Module):
         self.register_buffer("repeats", torch.from_numpy(repeats))  # [L]
 
     def forward(self, scores: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
-        """Scores [B, N] of sessions `items` int64 [B, T] with `lengths` [B] → the same with memory."""
+        """Return scores [B, N] with memory added, for sessions `items` int64 [B, T] with `lengths` [B]."""
         place = lengths.unsqueeze(1) - 1 - self.back  # [B, L]
         latest = items.gather(1, place.clamp(min=0))  # [B, L]
         there = ((place >= 0) & (latest > 0)).to(scores.dtype)  # [B, L]
@@ -54,14 +54,14 @@ class ItemMemory(nn.Module):
 
 
 class SessionGRU(nn.Module):
-    """Every item's score for B sessions; item 0 is padding and has none."""
+    """Score every item for B sessions; item 0 is padding and has no score."""
 
     def __init__(self, n_items: int, n_types: int, n_context: int, hidden: int, dropout: float) -> None:
         super().__init__()
         # Row i - 1 is item i. One matrix for input and output: half the file, and better on most sets (GRU4Rec).
         self.item = nn.Parameter(torch.empty(n_items, hidden).normal_(std=hidden**-0.5))  # [N, H]
         self.bias = nn.Parameter(torch.zeros(n_items))  # [N]
-        # These three start at zero, so what training never shows (a type, a feature) has no effect at all.
+        # These three start at zero, so a type or a feature that training never shows has no effect at all.
         self.type_effect = nn.Embedding(n_types + 1, hidden, padding_idx=0)
         nn.init.zeros_(self.type_effect.weight)
         self.gap_effect = nn.Parameter(torch.zeros(hidden))  # [H]
@@ -73,31 +73,34 @@ class SessionGRU(nn.Module):
         self.frozen = False
 
     def vectors(self) -> Tensor:
-        """The items' vectors of length 1, [N, H]."""
+        """Return the items' vectors of length 1, [N, H]."""
         return self.item if self.frozen else functional.normalize(self.item, dim=1)
 
     def freeze(self) -> "SessionGRU":
-        """Make the item matrix what `vectors` gives, so that the exported graph needn't; for a model that is trained."""
+        """Store the vectors of length 1 as the item matrix, and return self. A frozen model isn't trained any more.
+
+        The exported graph then needn't compute them.
+        """
         with torch.no_grad():
             self.item.copy_(self.vectors())
         self.frozen = True
         return self.eval()
 
     def states(self, vectors: Tensor, items: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
-        """Hidden state after every event, [T, B, H]: padding is at the right, so no real state has seen it."""
+        """Return the hidden state after every event, [T, B, H]; padding is at the right, so no real state sees it."""
         items, types, gaps = items.T, types.T, gaps.T  # [T, B]: the GRU walks time first
         x = functional.embedding((items - 1).clamp(min=0), vectors)  # [T, B, H]
         x = self.dropout(x) + self.type_effect(types) + gaps.unsqueeze(-1) * self.gap_effect  # [T, B, H]
         return self.gru(x)[0]  # [T, B, H]
 
     def queries(self, states: Tensor, context: Tensor) -> Tensor:
-        """What is compared with the items, [..., H], from states [..., H] and context features [..., C]."""
+        """Return the vectors [..., H] that are compared with the items, from states [..., H] and context [..., C]."""
         # Features are counts, seconds and prices: log1p brings them to one scale, with the sign kept.
         scaled = torch.sign(context) * torch.log1p(torch.abs(context))  # [..., C]
         return functional.normalize(states + self.context_effect(scaled), dim=-1) * SCALE
 
     def forward(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor) -> Tensor:
-        """Inputs as `Bundle.score` → scores [B, N]; column i is item i + 1."""
+        """Return scores [B, N] for inputs as in `Bundle.score`; column i is item i + 1."""
         vectors = self.vectors()
         states = self.states(vectors, items, types, gaps)  # [T, B, H]
         rows = torch.arange(items.shape[0], device=items.device)  # [B]
@@ -115,22 +118,22 @@ class SessionGRU(nn.Module):
         sample: Sample | None = None,
         of: Loss = functional.cross_entropy,
     ) -> Tensor:
-        """Mean loss of the next item at every event but the last, over the catalogue or a sample of it.
+        """Return the mean loss of the next item at every event but the last, over the catalogue or a sample of it.
 
-        Inputs as `forward`, but context is [B, T, C]: what was known at each event. The memory has no part in it: it knows
-        the answers of its own training sessions.
+        Inputs are as in `forward`, but context is [B, T, C]: what was known at each event. The memory has no part in
+        it, because it knows the answers of its own training sessions.
         """
         vectors = self.vectors()
         states = self.states(vectors, items, types, gaps)[:-1]  # [T-1, B, H]
         targets = items.T[1:]  # [T-1, B]
         real = targets > 0  # [T-1, B]
         queries = self.queries(states[real], context.transpose(0, 1)[:-1][real])  # [M, H]
-        wanted = targets[real] - 1  # [M]
+        target = targets[real] - 1  # [M]
         if sample is None:
-            return of(functional.linear(queries, vectors, self.bias), wanted)
-        drawn, taken = (each.to(queries.device) for each in sample())
-        negative = functional.linear(queries, vectors[drawn], self.bias[drawn] - taken)  # [M, S]
-        negative = negative.masked_fill(drawn == wanted.unsqueeze(1), -torch.inf)
-        positive = (queries * vectors[wanted]).sum(1, keepdim=True) + self.bias[wanted].unsqueeze(1)  # [M, 1]
+            return of(functional.linear(queries, vectors, self.bias), target)
+        columns, correction = (tensor.to(queries.device) for tensor in sample())
+        negative = functional.linear(queries, vectors[columns], self.bias[columns] - correction)  # [M, S]
+        negative = negative.masked_fill(columns == target.unsqueeze(1), -torch.inf)
+        positive = (queries * vectors[target]).sum(1, keepdim=True) + self.bias[target].unsqueeze(1)  # [M, 1]
         scores = torch.cat([positive, negative], dim=1)
-        return of(scores, torch.zeros(len(wanted), dtype=torch.int64, device=scores.device))
+        return of(scores, torch.zeros(len(target), dtype=torch.int64, device=scores.device))

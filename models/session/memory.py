@@ -1,7 +1,7 @@
-"""What went with each item in training, as sparse rows that the graph adds to the scores.
+"""Count the items that followed each item in training, as sparse rows that the graph adds to the scores.
 
-A network is good at what sessions have in common, a count at the pairs that are a shop's own. Shapes: N items,
-M kept followers of an item.
+A network learns what sessions have in common; counts know the pairs that are one shop's own. Shapes: N items,
+M followers of an item.
 """
 
 from typing import NamedTuple
@@ -13,27 +13,27 @@ from models.clicks.dataset import Encoded
 
 REACH = 8  # clicks apart at most
 FADE = 0.5  # each click apart counts half as much
-BACKWARD = 0.5  # what came before an item says half as much about what comes after it
+BACKWARD = 0.5  # an item that came before counts half as much as one that came after
 KEPT = 60  # followers of an item
 
 
 class Followers(NamedTuple):
-    """The strongest followers of each item, best first; row i is item i, row 0 is empty."""
+    """Hold the strongest followers of each item, best first; row i is item i, row 0 is empty."""
 
     columns: np.ndarray  # int64 [N + 1, M], item - 1
     weights: np.ndarray  # float32 [N + 1, M], 0 where an item has fewer
 
 
 def learn(sessions: Encoded, n_items: int, share: float, kept: int = KEPT) -> Followers:
-    """The strongest followers in sessions of items 1..N, oldest first (see `weigh`)."""
+    """Return the strongest followers in sessions of items 1..N, oldest first (see `weigh`)."""
     return strongest(weigh(sessions, n_items, share), kept)
 
 
 def weigh(sessions: Encoded, n_items: int, share: float) -> sparse.csr_array:
-    """[N, N]: how strongly the column's item follows the row's; two views of the same counts, added.
+    """Return [N, N]: how strongly the column's item follows the row's, as the sum of two views of the same counts.
 
-    `share` times the share of an item's clicks that led to another one, nearer ones counting more; and counts in both
-    directions, divided by the root of both items' clicks, which favours rare companions.
+    The first view is `share` times the share of an item's clicks that led to the other one, where nearer ones count
+    more. The second is the counts in both directions, divided by the root of both items' clicks: it favours rare pairs.
     """
     clicks = np.maximum(np.bincount(_flat(sessions), minlength=n_items + 1)[1:], 1).astype(np.float32)
     forward = _counts(sessions, n_items)
@@ -48,7 +48,7 @@ def _flat(sessions: Encoded) -> np.ndarray:
 
 
 def _counts(sessions: Encoded, n_items: int) -> sparse.csr_array:
-    """[N, N]: how often the column's item came up to REACH clicks after the row's, each by FADE ** (distance - 1)."""
+    """Return [N, N]: how often the column's item came up to REACH clicks after the row's, by FADE ** (distance - 1)."""
     flat = _flat(sessions) - 1
     ends = np.cumsum([len(session) for session in sessions])
     left = np.repeat(ends, [len(session) for session in sessions]) - np.arange(len(flat))  # clicks left, itself too
@@ -62,7 +62,7 @@ def _counts(sessions: Encoded, n_items: int) -> sparse.csr_array:
 
 
 def strongest(scores: sparse.csr_array, kept: int = KEPT) -> Followers:
-    """The `kept` best columns of each row."""
+    """Return the `kept` best columns of each row."""
     n_items = scores.shape[0]
     kept = min(kept, n_items)
     columns = np.zeros((n_items + 1, kept), np.int64)

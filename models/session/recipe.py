@@ -22,7 +22,7 @@ class Recipe(NamedTuple):
     alpha: float = 0.5  # negatives are drawn by popularity ** alpha
     loss: str = "cross_entropy"  # or bpr_max, with `penalty` on the scores of the negatives (losses.py)
     penalty: float = 0.01
-    min_session: int = 1  # clicks; a shorter session teaches nothing (see dataset.kept)
+    min_session: int = 1  # clicks; a shorter session teaches nothing (see dataset.with_support)
     min_item_support: int = 1  # clicks; a rarer item isn't in the catalogue
 
     @classmethod

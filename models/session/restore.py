@@ -1,6 +1,6 @@
-"""A bundle back as a torch model, so that learning goes on from the one file that serves. Needs onnx and torch.
+"""Read a bundle back as a torch model, so that learning goes on from the file that serves. Needs onnx and torch.
 
-Gates lie in another order in ONNX (update, reset, new) than in torch (reset, update, new).
+The order of a GRU's gates is update, reset, new in ONNX, and reset, update, new in torch.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from models.session.memory import Followers
 
 
 class Restored(NamedTuple):
-    """What a bundle knows. `clicks` of each item in the model's order."""
+    """Hold a bundle as a torch model; `clicks` has each item's clicks in training, in the model's order."""
 
     version: str
     model: SessionGRU
@@ -31,21 +31,23 @@ class Restored(NamedTuple):
 
 
 def restore(folder: Path) -> Restored:
-    """The model in a bundle's graph; its scores are the bundle's.
+    """Return the model in a bundle's graph; it gives the same scores as the bundle.
 
     Raises ModelError if the bundle is refused, or is one that can't be learned on from.
     """
     bundle = load_bundle(folder)
     vocabulary = msgspec.json.decode((folder / "vocabulary.json").read_bytes(), type=Vocabulary)
     if "clicks" not in vocabulary:
-        raise ModelError(f"{folder / 'vocabulary.json'} has no clicks: it is older than learning on", REBUILD)
+        raise ModelError(
+            f"{folder / 'vocabulary.json'} has no clicks: the bundle is older than `train --from`", REBUILD
+        )
     model = _model(folder / "model.onnx", len(bundle.context_features))
     clicks = dict(zip(vocabulary["items"], vocabulary["clicks"], strict=True))
     return Restored(bundle.version, model, clicks, bundle.names, bundle.manifest)
 
 
 def follower_scores(memory: ItemMemory) -> sparse.csr_array:
-    """[N, N]: the memory's rows as `memory.weigh` gives them, times its strength."""
+    """Return [N, N]: the memory's rows as `memory.weigh` gives them, times its strength."""
     columns, weights = memory.columns.numpy(), memory.weights.numpy()
     rows = np.repeat(np.arange(len(columns) - 1), columns.shape[1])
     shape = (len(columns) - 1, len(columns) - 1)
@@ -85,6 +87,6 @@ def _model(file: Path, n_context: int) -> SessionGRU:
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:
-    """[3 * H, ...] of update, reset, new → reset, update, new."""
+    """Return gates [3 * H, ...] in the order reset, update, new, from update, reset, new."""
     update, reset, new = np.split(gates, 3)
     return np.concatenate([reset, update, new])

@@ -1,4 +1,4 @@
-"""Recipes tried with Optuna: the one whose training ends with the best value on the choosing part."""
+"""Search for a recipe with Optuna: the one whose training ends with the best value on the choosing part."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,32 +25,32 @@ def best_recipe(
     seed: int,
     tell: Callable[[str], None],
 ) -> "Recipe":
-    """The best of `trials` recipes, `recipe` itself among them.
+    """Return the best of `trials` recipes, `recipe` itself among them.
 
-    Trials that fall behind the median are ended early. They are kept in `folder`/trials.db under the name `study`: a
-    search that was interrupted goes on there.
+    A trial that falls behind the median ends early. Trials are stored in `folder`/trials.db under the name `study`, and
+    a search that was interrupted goes on there.
 
     Args:
-        values_of: trains with a recipe and gives what it is worth after each epoch.
+        values_of: trains with a recipe and yields its value after each epoch.
     """
     from optuna import TrialPruned  # a second to import, and only a search needs it
 
-    found = _study(study, folder, seed)
-    if not found.trials:
-        found.enqueue_trial({name: getattr(recipe, name) for name in SEARCHED} | {"penalty": recipe.penalty})
+    search = _study(study, folder, seed)
+    if not search.trials:
+        search.enqueue_trial({name: getattr(recipe, name) for name in SEARCHED} | {"penalty": recipe.penalty})
 
-    def tried(trial: "optuna.Trial") -> float:
+    def value_of(trial: "optuna.Trial") -> float:
         value = 0.0
-        for epoch, value in enumerate(values_of(_suggested(recipe, trial))):
+        for epoch, value in enumerate(values_of(_suggestion(recipe, trial))):
             trial.report(value, epoch)
             if trial.should_prune():
                 raise TrialPruned
         tell(f"trial {trial.number}: MRR@20 {value:.4f} with {trial.params}")
         return value
 
-    found.optimize(tried, n_trials=trials, timeout=minutes * 60)
-    finished = [trial for trial in found.trials if trial.value is not None]
-    return recipe._replace(**found.best_params) if finished else recipe
+    search.optimize(value_of, n_trials=trials, timeout=minutes * 60)
+    finished = [trial for trial in search.trials if trial.value is not None]
+    return recipe._replace(**search.best_params) if finished else recipe
 
 
 def _study(name: str, folder: Path, seed: int) -> "optuna.Study":
@@ -68,7 +68,7 @@ def _study(name: str, folder: Path, seed: int) -> "optuna.Study":
     )
 
 
-def _suggested(recipe: "Recipe", trial: "optuna.Trial") -> "Recipe":
+def _suggestion(recipe: "Recipe", trial: "optuna.Trial") -> "Recipe":
     own = recipe._replace(
         learning_rate=trial.suggest_float("learning_rate", 1e-3, 1e-2, log=True),
         dropout=trial.suggest_float("dropout", 0.0, 0.6),

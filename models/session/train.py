@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.clicks.dataset import Encoder, Session, kept
+from models.clicks.dataset import Encoder, Session, with_support
 from models.clicks.sessions import Question
 from models.quality.evaluate import answers_of_model, metrics
 from models.quality.measure import measure_baselines, measure_model
@@ -76,8 +76,8 @@ def train_bundle(
     parts = split_by_time(sessions, choose, test)
     once = parts.teach is sessions
     recipe = recipe or Recipe.for_sessions(sessions)
-    parts = parts._replace(teach=kept(parts.teach, recipe.min_session, recipe.min_item_support))
-    sessions = parts.teach if once else kept(sessions, recipe.min_session, recipe.min_item_support)
+    parts = parts._replace(teach=with_support(parts.teach, recipe.min_session, recipe.min_item_support))
+    sessions = parts.teach if once else with_support(sessions, recipe.min_session, recipe.min_item_support)
     facts = source | _facts(sessions) | {"seed": seed}
     tell("{sessions:,} sessions, {sessions_with_context:,} of them with context, {events:,} clicks".format_map(facts))
     tell(f"{len(parts.choose):,} questions to choose by")
@@ -91,7 +91,7 @@ def train_bundle(
     model, recipe = _fit(parts, encoder, recipe, seed, tell, watch)
     memory = _choose(model, parts, encoder, seed, tell, watch)
     shipped, all_items = (model, encoder) if once else _ship(sessions, recipe, memory, seed, tell, watch)
-    reports = _tested(*((shipped, all_items) if test else (model, encoder)), parts.test)
+    reports = _reports(*((shipped, all_items) if test else (model, encoder)), parts.test)
     reports |= measure_baselines(sessions if test else parts.teach, parts.test, tell)
     facts |= recipe._asdict() | memory._asdict() | {"torch": str(torch.__version__)}
     facts["train_s"] = round(time.monotonic() - started)
@@ -128,7 +128,7 @@ def search(
         model = new_model(encoder, trial, seed)
         step = functools.partial(watch.step, f"recipe {next(number)} of {trials}")
         for _ in epochs_of(model, parts.teach, encoder, trial, seed, step):
-            yield _judged(model, questions, encoder.index)["mrr@20"]
+            yield _quality(model, questions, encoder.index)["mrr@20"]
 
     return best_recipe(recipe, values_of, study, folder, trials=trials, minutes=minutes, seed=seed, tell=tell)
 
@@ -160,7 +160,7 @@ def _fit(
     best, best_epoch = -1.0, 0
     step = functools.partial(watch.step, "teaching part")
     for epoch, loss in enumerate(epochs_of(model, parts.teach, encoder, recipe, seed, step), start=1):
-        quality = _judged(model, questions, encoder.index)
+        quality = _quality(model, questions, encoder.index)
         recall, mrr = quality["recall@20"], quality["mrr@20"]
         tell(f"epoch {epoch} of {recipe.epochs}: loss {loss:.4f}  recall@20 {recall:.4f}  MRR@20 {mrr:.4f}")
         watch.epoch("teaching part", epoch, {"loss": loss, "recall@20": recall, "mrr@20": mrr})
@@ -196,7 +196,7 @@ def _ship(
     return model.eval(), encoder
 
 
-def _tested(model: SessionGRU, encoder: Encoder, questions: list[Question]) -> dict[str, dict]:
+def _reports(model: SessionGRU, encoder: Encoder, questions: list[Question]) -> dict[str, dict]:
     """Return the reports of the model, and of its network without the memory."""
     reports = {"model": measure_model(score_with(model), questions, encoder.index)}
     memory, model.memory = model.memory, None
@@ -205,7 +205,7 @@ def _tested(model: SessionGRU, encoder: Encoder, questions: list[Question]) -> d
     return reports
 
 
-def _judged(model: SessionGRU, questions: list[Question], index: dict[str, int]) -> dict[str, float]:
+def _quality(model: SessionGRU, questions: list[Question], index: dict[str, int]) -> dict[str, float]:
     """Return the metrics that an epoch is judged by."""
     return metrics(answers_of_model(score_with(model.eval()), questions, index).ranks)
 

@@ -1,4 +1,4 @@
-"""Who follows a training while it runs: a bar with the time left on a terminal, and what records its epochs."""
+"""Follow a training while it runs: show a bar with the time left on a terminal, and record its epochs."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,14 +9,15 @@ Step = Callable[[str, int, int], None]  # the part of the work, its steps done, 
 
 
 def nobody(*_: object) -> None:
-    """What nobody wants to know."""
+    """Ignore the call."""
 
 
 class Watch(NamedTuple):
-    """What is told of a training as it goes; the lines for a person go by `tell`.
+    """Functions that a training calls as it goes; lines for a person go through `tell` instead.
 
-    recipe: once, before the first epoch, its settings by name.
-    epoch: after each, the part of the work, its number from 1, and its values by name.
+    step: often, with the part of the work, its steps done and its steps in all.
+    recipe: once, before the first epoch, with the settings by name.
+    epoch: after each epoch, with the part of the work, the epoch's number from 1, and its values by name.
     """
 
     step: Step = nobody
@@ -29,9 +30,9 @@ NOBODY = Watch()
 
 @contextmanager
 def bar() -> Iterator[Step]:
-    """A bar on stderr for the part at work, with the time that it needs still; nothing where stderr is no terminal.
+    """Show a bar on stderr for the current part of the work, with the time left; nothing where stderr is no terminal.
 
-    Lines that are written to stderr meanwhile appear above it.
+    Lines that are written to stderr meanwhile appear above the bar.
     """
     if not sys.stderr.isatty():
         yield nobody

@@ -73,7 +73,7 @@ def test_a_new_item_starts_between_the_known_items_of_its_sessions(shop):
     known = restore(shop)
     sessions = [[Event(item, "view", 0.0) for item in ("sku-1", "new", "sku-2")], [Event("alone", "view", 0.0)]]
     encoder = Encoder(sessions, known.clicks)
-    grown = learn._grown(known, encoder, sessions, Recipe(), seed=1)
+    grown = learn._with_new_items(known, encoder, sessions, Recipe(), seed=1)
     before = dict(zip(known.clicks, known.model.item.detach(), strict=True))
     after = dict(zip(encoder.items, grown.item.detach(), strict=True))
     assert torch.equal(after["sku-7"], before["sku-7"])
@@ -108,7 +108,7 @@ def test_the_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
     ]  # as often as before
     encoder = Encoder(sessions, known.clicks)
     before = row_of(known.model.memory, known.clicks, "sku-1")
-    after = row_of(learn._joined(known, encoder, sessions, chosen), encoder.clicks, "sku-1")
+    after = row_of(learn._joint_memory(known, encoder, sessions, chosen), encoder.clicks, "sku-1")
     assert after["sku-2"] == pytest.approx(before["sku-2"] / 2, rel=1e-5)
     # All of sku-1's new clicks led to sku-9 (1), and as companions they have n / sqrt(n * n) = 1: half of 6 * (1 + 1).
     assert after["sku-9"] == pytest.approx(before.get("sku-9", 0) / 2 + 6)

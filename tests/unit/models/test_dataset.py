@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import DataError
-from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, kept, pad, read
+from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, pad, read, with_support
 
 ITEMS = {"a": 1, "b": 2}
 TYPES = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -61,7 +61,7 @@ def test_eshop_has_the_published_rows_months_and_names(eshop_file):
 def test_a_missing_file_is_named_with_the_way_out(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.csv.gz is missing") as error:
         read("eshop", tmp_path / "nowhere.csv.gz")
-    assert "--data" in str(error.value)
+    assert "models/README.md, Train" in str(error.value)
 
 
 def test_a_file_of_another_set_is_refused(tmp_path):
@@ -75,20 +75,20 @@ def clicks(*lines: str) -> list[list[Event]]:
 
 
 def test_rare_items_go_first_and_then_the_sessions_that_became_short():
-    # b has one click; without it the second session has one left. c keeps its place, though only one click of it is left.
+    # b has one click; without it the second session has one left. c stays, though only one click of it is left.
     sessions = clicks("a c a", "b c", "a")
-    assert kept(sessions, 2, 2) == clicks("a c a")
-    assert kept(sessions, 1, 2) == clicks("a c a", "c", "a")
-    assert kept(sessions, 3, 1) == clicks("a c a")
+    assert with_support(sessions, 2, 2) == clicks("a c a")
+    assert with_support(sessions, 1, 2) == clicks("a c a", "c", "a")
+    assert with_support(sessions, 3, 1) == clicks("a c a")
 
 
 def test_nothing_is_taken_away_by_default():
     sessions = clicks("a", "b b")
-    assert kept(sessions, 1, 1) is sessions
+    assert with_support(sessions, 1, 1) is sessions
 
 
 def test_a_filter_that_leaves_nothing_says_so():
     with pytest.raises(DataError, match=r"of 2 sessions none has 3 clicks on items that were clicked 1 times"):
-        kept(clicks("a", "b b"), 3, 1)
+        with_support(clicks("a", "b b"), 3, 1)
     with pytest.raises(DataError, match=r"of 2 sessions none has 2 clicks on items that were clicked 2 times"):
-        kept(clicks("a b", "a c"), 1, 2)
+        with_support(clicks("a b", "a c"), 1, 2)

@@ -1,4 +1,4 @@
-"""Graphs that hold more than arithmetic are refused before a runtime opens them; onnx is the oracle, and writes them."""
+"""A graph that holds more than arithmetic is refused before a runtime opens it; onnx writes the graphs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where a public key is set, only what its owner signed is served, and only files that are the bundle's own are read."""
+"""With a public key only bundles that its owner signed are served, and only a bundle's own files are read."""
 
 import json
 import os
