@@ -85,7 +85,7 @@ def test_the_image_gets_its_jars_from_the_code_that_knows_them(tmp_path, monkeyp
 
 
 def test_the_connector_is_one_for_this_flink():
-    """A connector's version ends with the Flink that it was built for; 2.2's was tried on 2.3 (shared/DESIGN.md)."""
+    """A connector's version ends with the Flink that it was built for; 2.2's was tried on 2.3."""
     assert jars.FLINK_KAFKA_CONNECTOR.split(":")[1] == "flink-sql-connector-kafka"
     assert jars.FLINK_KAFKA_CONNECTOR.rpartition("-")[2] in ("2.2", "2.3")
     assert PINS["apache-flink"].startswith("2.3.")
@@ -127,7 +127,7 @@ def test_flink_is_told_what_the_embedded_one_is_told(name: str):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_python_workers_take_no_managed_memory(name: str):
-    """With true, cancelling a job with a Python operator killed the TaskManager (shared/DESIGN.md)."""
+    """With true, cancelling a job with a Python operator killed the TaskManager."""
     assert CONFIGURATIONS[name]["python.fn-execution.memory.managed"] == "false"
 
 

@@ -67,7 +67,7 @@ def test_an_entity_key_is_feasts(keys: dict[str, str]):
 
 
 def test_an_entity_key_has_the_bytes_that_were_noted_from_feast_once():
-    """Golden: shared/reference/feast-and-peers.md, 1.4."""
+    """Golden: the bytes that Feast 0.67 itself wrote for these keys."""
     noted = "01000000020000000a00000073657373696f6e5f69640200000003000000732d3173686f70"
     assert entity_key("shop", {"session_id": "s-1"}).hex() == noted
 
