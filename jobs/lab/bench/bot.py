@@ -1,7 +1,7 @@
 """What an event of a bot costs the features operator, by how many events the bot has in its longest window.
 
-    python -m tests.bench.bot --events 1000 10000 100000
-    python -m tests.bench.bot --events 1000 10000 100000 --cap 1000000      # as if there were no cap: minutes
+    python -m jobs.lab.bench.bot --events 1000 10000 100000
+    python -m jobs.lab.bench.bot --events 1000 10000 100000 --cap 1000000      # as if there were no cap: minutes
 
 CPU time of the state alone (`jobs/jvm/src/liveshelf/TrailingState.java`), without Flink, so that other work on the machine matters little.
 `shipped` are the visitor's features of feature_repo; `hard` those that can't be taken away exactly.

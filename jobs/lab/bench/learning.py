@@ -1,6 +1,6 @@
 """Does learning on pay? yoochoose64 day by day: the model of the first two days, frozen, beside one that learns on.
 
-    python -m tests.bench.learning ../shared/data/yoochoose64 OUT [--picture models/pictures/learning.png]
+    python -m jobs.lab.bench.learning DATA/yoochoose64 OUT [--picture models/pictures/learning.png]
 
 Each day's sessions go through `learn_once`, as in `liveshelf learn`: a new version is made, judged by the newest 15 %, and
 activated if it isn't worse. Then both models answer the next day. Days are UTC; the last one is the published test part.

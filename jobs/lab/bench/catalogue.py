@@ -1,8 +1,8 @@
 """What a list costs by size of the catalogue: the exact graph and the fast one, in turn in one run.
 
-    python -m tests.bench.catalogue --items 10000 18009 100000 1000000
-    python -m tests.bench.catalogue --vectors gaussian --items 1000000
-    python -m tests.bench.catalogue --questions test.tsv            # recall of both at the bundle's own size
+    python -m jobs.lab.bench.catalogue --items 10000 18009 100000 1000000
+    python -m jobs.lab.bench.catalogue --vectors gaussian --items 1000000
+    python -m jobs.lab.bench.catalogue --questions test.tsv            # recall of both at the bundle's own size
 
 The graph is the whole one: the GRU and the memory's strengths of a real bundle. Catalogues larger than its own get
 `families`: each further item has a real item for a parent, its bias and its memory's strengths, and a vector at a
@@ -25,12 +25,13 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from jobs.settings import REPOSITORY
 from models.clicks.sessions import read_prefixes
 from models.quality.measure import measure_model, table
 from models.serving.bundle import load_bundle
 from models.session.head import ALL_SCORES, ITEM_MATRIX, with_list
 
-BUNDLE = Path("models/artifacts/serenade")
+BUNDLE = REPOSITORY / "models" / "artifacts" / "serenade"
 COSINE = 0.85  # of a made item and its parent
 BATCHES = (1, 19, 64)  # a quiet job, a group of a busy one, a group of a job that catches up
 EVENTS = 8  # of each session; sessions of the packaged sets have 5 to 7 on average
