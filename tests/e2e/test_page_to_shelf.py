@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-
-from jobs.settings import Settings
 from liveshelf.reader import Shelf, ShelfReader
+
+from jobs.lab.bench.collector_system import KEY, RunningCollector
+from jobs.settings import Settings
 from tests.support import chromium
 from tests.support.chromium import Chromium, served
-from tests.support.collector import KEY, RunningCollector
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(chromium.program() is None, reason="no Chromium here: apt-get install chromium")

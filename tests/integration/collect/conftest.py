@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.collector import Broker, RunningCollector
+from jobs.lab.bench.collector_system import Broker, RunningCollector
 
 
 @pytest.fixture(scope="session")

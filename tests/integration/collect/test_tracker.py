@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from jobs.contract.events import parse
+from jobs.lab.bench.collector_system import KEY, Broker, RunningCollector
 from tests.support import chromium
 from tests.support.chromium import Chromium, served
-from tests.support.collector import KEY, Broker, RunningCollector
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(

@@ -1,6 +1,6 @@
 """A collector under twice its limit, with slow clients and broken bodies beside good ones: what holds, and what it costs.
 
-    python -m tests.bench.collector --minutes 10 --limit 1000 | jq .
+    python -m jobs.lab.bench.collector --minutes 10 --limit 1000 | jq .
 
 Starts a broker and a collector of its own. Exit code 1 if an acknowledged event isn't in Kafka, or if anything but 200,
 a refusal, or 503 was answered.
@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from tests.support.collector import KEY, Broker, RunningCollector
-from tests.support.event_corpus import mutations
+from jobs.contract.events import Event
+from jobs.lab.bench.collector_system import KEY, Broker, RunningCollector
+from jobs.lab.replay.chaos import DAMAGES, TOO_LARGE
 
 GOOD_KEY = f"another-{KEY}"  # a limit of its own, as another shop has
 GOOD_CLIENTS, GOOD_PAUSE_S = 10, 0.1
@@ -143,6 +144,23 @@ async def slow(load: Load, number: int) -> None:
         load.slow_closed += 1
 
 
+def damaged_events(count: int, seed: int = 7) -> list[bytes]:
+    """Return events with a damage of `replay.chaos`, or with some bytes changed, cut or doubled."""
+    chooser, kinds = random.Random(seed), [kind for kind in DAMAGES if kind != TOO_LARGE]
+    damaged = []
+    for number in range(count):
+        event: Event = {
+            "schema_version": 1, "event_id": f"broken-{number}", "event_type": "view", "item_id": "i1",
+            "visitor_id": f"visitor-{number % 5000}", "event_time_ms": time.time_ns() // 1_000_000,
+        }  # fmt: skip
+        value = bytearray(DAMAGES[chooser.choice(kinds)](event) if number % 2 else json.dumps(event).encode())
+        start = chooser.randrange(len(value) + 1)
+        end = min(len(value), start + chooser.choice((0, 1, 3, 20)))
+        value[start:end] = chooser.choice((chooser.randbytes(1), b"", bytes(value[start:end]) * 2, b'"', b"\\ud83d"))
+        damaged.append(bytes(value))
+    return damaged
+
+
 async def fuzz(load: Load, corpus: list[bytes]) -> None:
     """Damaged events, alone, in arrays, packed, cut, under wrong names."""
     connection, chooser = Connection(load.place), random.Random(7)
@@ -163,7 +181,7 @@ async def run(load: Load, minutes: float, process: psutil.Process) -> tuple[list
     load.until_s = time.monotonic() + CALM_S
     await asyncio.gather(*(good(load, load.calm_s) for _ in range(GOOD_CLIENTS)))
     load.until_s = time.monotonic() + minutes * 60
-    corpus, rss = mutations(3000), []
+    corpus, rss = damaged_events(3000), []
     cpu_before_s = sum(process.cpu_times()[:2])
 
     async def watch() -> None:
