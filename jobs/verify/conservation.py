@@ -1,5 +1,6 @@
 """Compare the side topics with the oracle: each refused and each late event lies there, with its bytes."""
 
+import math
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -39,16 +40,24 @@ def refused_as_future(dead: Letters) -> set[Position]:
     return {place for place, letters in dead.items() if any(letter.verdict == FUTURE for letter in letters)}
 
 
-def compare_letters(report: Report, classified: Classified, dead: Letters, late: Letters) -> None:
+def compare_letters(
+    report: Report, classified: Classified, dead: Letters, late: Letters, certain_ms: float = -math.inf
+) -> None:
     """Check that both side topics hold what the oracle expects and nothing else, with the same reasons and bytes.
 
-    Late events of visitors who were forgotten since aren't compared: retention may have taken them or not.
+    Late events of visitors who were forgotten since aren't compared: retention may have taken them or not. Nor are
+    those from before `certain_ms`: lost events may have made them late.
     """
     refused = {entry.record.position: (entry, tuple(entry.refusal)) for entry in classified.of_kind("refused")}
     _compare(report, "dead", refused, dead)
-    unsure = {entry.record.position for entry in classified.entries if entry.forgotten or entry.kind == "suppressed"}
+    unsure = {entry.record.position for entry in classified.entries if _is_unsure(entry, certain_ms)}
     kept = {entry.record.position: (entry, LATE) for entry in classified.of_kind("late")}
     _compare(report, "late", _without(kept, unsure), _without(late, unsure))
+
+
+def _is_unsure(entry: Entry, certain_ms: float) -> bool:
+    too_old = entry.event is not None and entry.event["event_time_ms"] < certain_ms
+    return entry.forgotten or entry.kind == "suppressed" or too_old
 
 
 def _without(letters: Mapping[Position, object], places: set[Position]) -> dict:

@@ -10,7 +10,7 @@ import statistics
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.contract.events import EVENT_TYPES, FIELD, Event
 from jobs.errors import DefinitionError
@@ -27,10 +27,11 @@ EVERY = Sample()
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An entity's feature values as of `event_time_ms`."""
+    """An entity's feature values as of `event_time_ms`; an event from before `reach_ms` could change none of them."""
 
     event_time_ms: int
     values: dict[str, Value]
+    reach_ms: int = field(default=0, compare=False)
 
 
 def with_derived(event: Event) -> Columns:
@@ -111,19 +112,20 @@ def _event_row(view: View, events: list[Event], watermark_ms: int, most: int) ->
         return None
     times_ms = [event["event_time_ms"] for event in seen]
     if view.gap_ms is not None:
-        session = [with_derived(event) for event in seen[session_starts(times_ms, view.gap_ms)[-1] :]]
+        start = session_starts(times_ms, view.gap_ms)[-1]
+        session = [with_derived(event) for event in seen[start:]]
         values = {each.feature: _value(each, session) for each in view.aggregates}
         counts = {each.feature for each in view.aggregates if each.function == "count_distinct"}
-        return Row(
-            times_ms[-1], {name: min(value, most) if name in counts else value for name, value in values.items()}
-        )
+        capped = {name: min(value, most) if name in counts else value for name, value in values.items()}
+        return Row(times_ms[-1], capped, times_ms[start] - view.gap_ms)
     windows_ms = {each.window_ms for each in view.aggregates}
     longest = [with_derived(event) for event in seen if event["event_time_ms"] >= times_ms[-1] - max(windows_ms)]
     frames = {
         window_ms: [event for event in longest if event["event_time_ms"] >= times_ms[-1] - window_ms][-most:]
         for window_ms in windows_ms
     }
-    return Row(times_ms[-1], {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates})
+    values = {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates}
+    return Row(times_ms[-1], values, times_ms[-1] - max(windows_ms))
 
 
 def _sliding_row(view: View, events: list[Event], watermark_ms: int, also_ms: Iterable[int]) -> Row | None:
@@ -146,7 +148,8 @@ def _sliding_row(view: View, events: list[Event], watermark_ms: int, also_ms: It
         ]
         for window_ms in windows_ms
     }
-    return Row(as_of_ms, {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates})
+    values = {each.feature: _value(each, frames[each.window_ms]) for each in view.aggregates}
+    return Row(as_of_ms, values, as_of_ms - max([*windows_ms, *also_ms]) - slide_ms)
 
 
 def _value(aggregate: Aggregate, frame: list[Columns]) -> Value:

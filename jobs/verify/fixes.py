@@ -72,19 +72,19 @@ BY_KIND = {
 NOTHING = "the topic is empty, or has no event after --since: liveshelf replay eshop2008 --shift-to-now"
 
 
+TAKEN = (
+    "all that the topic holds may depend on events that its retention has taken, so nothing was compared: "
+    "raise its retention.ms above a day and the longest window"
+)
+
+
 def of(
     by_kind: Mapping[str, int], behind: Mapping[str, int | None], lost: Mapping[int, int], compared: int
 ) -> list[str]:
-    """Return the fix lines for differences by kind: first what explains many of them, then the most frequent kind."""
+    """Return the fix lines for differences by kind: jobs that are behind first, then the most frequent kind."""
     if not compared:
-        return [NOTHING]
+        return [TAKEN if lost else NOTHING]
     lines = [_behind(job, records) for job, records in sorted(behind.items()) if records != 0]
-    if lost:
-        places = ", ".join(f"partition {partition} begins at {offset:,}" for partition, offset in sorted(lost.items()))
-        lines.append(
-            f"the topic's retention has taken events ({places}) whose counts are still in features and lists: "
-            "compare a topic that is whole, or raise its retention.ms"
-        )
     ordered = sorted(by_kind.items(), key=lambda item: (-item[1], item[0]))
     return [*lines, *(f"{count:,} {kind}: {BY_KIND[kind]}" for kind, count in ordered)]
 

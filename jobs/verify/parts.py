@@ -103,8 +103,8 @@ def _together(parts: list[Part], rows_by_part: list[dict[Key, Row]]) -> Expected
     together = Expected(unknown=unknown)
     for rows in rows_by_part:
         for key, row in rows.items():
-            before = together.rows.get(key, Row(row.event_time_ms, nulls))
-            newest_ms = max(before.event_time_ms, row.event_time_ms)
-            together.rows[key] = Row(newest_ms, before.values | row.values)
+            before = together.rows.get(key, Row(row.event_time_ms, nulls, row.reach_ms))
+            newest_ms, reach_ms = max(before.event_time_ms, row.event_time_ms), min(before.reach_ms, row.reach_ms)
+            together.rows[key] = Row(newest_ms, before.values | row.values, reach_ms)
             together.times_ms.setdefault(key, set()).add(row.event_time_ms)
     return together
