@@ -23,13 +23,13 @@ def apply() -> None:
       liveshelf submit features --from-savepoint "$(liveshelf stop features)"
     """
     from jobs.cluster import runtime
+    from jobs.operate import apply as applying
     from jobs.operate import audit
-    from jobs.operate import submit as submitting
 
     settings = load_settings()
     note_feast()
     with audit.recorded(settings.state_dir, "apply", feature_repo=settings.feature_repo):
-        submitting.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
+        applying.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
     note(f"applied {settings.feature_repo}")
 
 

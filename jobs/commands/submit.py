@@ -80,12 +80,11 @@ def stop(
       liveshelf stop rankings --no-savepoint
     """
     from jobs.cluster import runtime
-    from jobs.operate import audit
-    from jobs.operate import submit as submitting
+    from jobs.operate import audit, running_jobs
 
     settings = load_settings()
     with audit.recorded(settings.state_dir, "stop", job=job, savepoint=savepoint) as outcome:
-        path = submitting.stop(settings, runtime.attach(settings, ("flink",)), job, savepoint)
+        path = running_jobs.stop(settings, runtime.attach(settings, ("flink",)), job, savepoint)
         outcome["savepoint"] = path
     note(f"{job} stopped")
     if path:

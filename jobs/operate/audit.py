@@ -1,10 +1,10 @@
-"""What operators did: a file of one JSON line an action, each with the SHA-256 of the line before.
+"""The audit log: one JSON line for each action of an operator, with the SHA-256 of the line before it.
 
-A line that was changed, dropped or moved breaks the chain at the next one, and `audit.head` beside it tells when the
-last lines are gone. Whoever may write both files can write another history: compare the head that `liveshelf audit
-verify` prints with one that was kept elsewhere.
+A line that was changed, dropped or moved breaks the chain at the next line. The file `audit.head` shows if the last
+lines are gone. Whoever may write both files can write another history. So keep the head that `liveshelf audit verify`
+prints in another place, and compare.
 
-Arguments hold no secrets and no personal ids; what was done for one person is told by a keyed hash of their id.
+Arguments hold no secrets and no personal ids. An action for one person names them by a keyed hash of their id.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ DONE, INTERRUPTED = "done", "interrupted"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One action. `result` is "done", "interrupted", or the kind of the error that ended it; `outcome` is what it did."""
+    """One action. `result` is "done", "interrupted", or the kind of error that ended it; `outcome` is what it did."""
 
     number: int
     at_ms: int
@@ -56,7 +56,7 @@ def recorded(state_dir: Path, action: str, **arguments: Any) -> Iterator[dict[st
 
 
 def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str, outcome: dict[str, Any]) -> None:
-    """Append one line; actions of several processes come one after the other."""
+    """Append one line. Several processes may do so at once: a lock orders them."""
     state_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(state_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with open(descriptor, "r+b", buffering=0) as file:
@@ -81,7 +81,7 @@ def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str,
 
 
 def _user() -> str:
-    """Not what the environment says; a container's user may have a number only."""
+    """Return the user's name as the system knows it, or its number: a container's user may have no name."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -104,7 +104,7 @@ def _hash(line: bytes) -> str:
 
 
 def entries(state_dir: Path) -> list[Entry]:
-    """All entries, oldest first; raises DataError for a line that is none."""
+    """Return all entries, oldest first; raise `DataError` for a line that is none."""
     return [_entry(state_dir / FILE, number, line) for number, line in enumerate(_lines(state_dir), 1)]
 
 
@@ -121,7 +121,7 @@ def _entry(file: Path, number: int, line: bytes) -> Entry:
 
 
 def verify(state_dir: Path) -> tuple[int, str]:
-    """How many lines there are and the hash of the last; raises DataError that names the first line that is wrong."""
+    """Return the number of lines and the hash of the last; raise `DataError` that names the first wrong line."""
     file, lines = state_dir / FILE, _lines(state_dir)
     count, head = _read_head(state_dir)
     prev = NOTHING
@@ -144,7 +144,7 @@ def verify(state_dir: Path) -> tuple[int, str]:
 
 
 def _read_head(state_dir: Path) -> tuple[int, str]:
-    """The number of lines and the last one's hash, as noted when it was written."""
+    """Return the number of lines and the hash of the last, as they were noted when it was written."""
     file = state_dir / HEAD
     if not file.is_file():
         return 0, NOTHING

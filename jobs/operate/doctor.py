@@ -1,4 +1,4 @@
-"""What `liveshelf doctor` looks at: each check says what was found, what is wanted, and how to get there."""
+"""The checks of `liveshelf doctor`. Each says what it found, what it expects, and how to get there."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ UP = "liveshelf up"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must be right: what was `found`, what is `wanted`, and the `fix` if it isn't `ok`."""
+    """One thing that must be right: what was `found`, what is `wanted`, and the `fix` unless it is `ok`."""
 
     name: str
     ok: bool
@@ -35,7 +35,7 @@ class Check:
 
 
 def checks(settings: Settings) -> list[Check]:
-    """All checks, the machine's first, then the services', then the project's files."""
+    """Run all checks: the machine's first, then the services', then the project's files."""
     running = runtime.current(settings)
     return [
         _python(),
@@ -95,7 +95,7 @@ def _ports(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
 
 
 def _memory(settings: Settings) -> Check:
-    """What the embedded services hold already counts as available: they would give it back."""
+    """Compare the free memory with the need. Memory that our own services hold counts as free."""
     ours = sum(runtime.rss_mb(process) for process in processes.owned(settings.state_dir)) / 1024
     found = psutil.virtual_memory().available / GIB + ours
     fix = "close other programs, or point LIVESHELF_FLINK_REST_URL at a cluster elsewhere"
@@ -133,7 +133,7 @@ def _redis(running: runtime.Runtime) -> Check:
 
 
 def _flink(running: runtime.Runtime) -> Check:
-    """A cluster whose slots are all taken by jobs is as it should be."""
+    """Ask Flink for slots and jobs. A cluster whose slots are all taken by jobs is in order."""
     name, wanted = "Flink", "a cluster answers and has free slots, or jobs in them"
     if not running.flink_rest_url:
         return Check(name, False, "not running", wanted, UP)

@@ -1,4 +1,4 @@
-"""Packages that the command line needs beyond the reader, or a few commands beyond those: one check, before the start."""
+"""Check for packages that the command line needs beyond the reader, or a few commands need beyond those."""
 
 from importlib.util import find_spec
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How much of what visitors look at a model knows: a model of another shop serves without an error, and to nobody's use."""
+"""Compare a model's items with those that visitors look at: a model of another shop serves without an error."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -27,7 +27,7 @@ class Familiarity(msgspec.Struct, frozen=True):
     topic: str
 
     def warning(self) -> str:
-        """Return a sentence if the model knows few or none of the items, "" if it knows enough or there is no telling."""
+        """Return a sentence if the model knows few of the items, "" if it knows enough or too few events were seen."""
         if self.events < FEWEST_EVENTS or self.known_events >= FEW * self.events:
             return ""
         share = self.known_events / self.events

@@ -1,7 +1,7 @@
-"""Jobs that wait for a Python worker which is dead, or was stopped.
+"""Mend jobs that wait for a Python worker which is dead or stopped.
 
-When a worker dies at the wrong moment, its task isn't told and waits for the rest of a batch for ever: Flink says RUNNING, and
-no checkpoint comes to its end. It was seen once in some 70 kills.
+A worker may die at a moment when its task isn't told. The task then waits for the rest of a batch for ever: Flink says
+RUNNING, and no checkpoint completes. One of about 70 kills did this.
 """
 
 import time
@@ -19,7 +19,7 @@ HUNG_S = 15.0  # a death that Flink notices ends the task within a second
 
 
 class Hung:
-    """Counts this machine's workers, so it finds nothing where the TaskManagers run elsewhere."""
+    """Count the Python workers on this machine. It sees nothing of TaskManagers that run elsewhere."""
 
     def __init__(self, state_dir: Path, rest_url: str) -> None:
         self._state_dir, self._rest_url = state_dir, rest_url
@@ -29,10 +29,11 @@ class Hung:
         )
 
     def mend(self, running: list[Submitted]) -> str:
-        """Kill what keeps the jobs waiting, so that Flink starts them again; says what it was, "" if they don't wait.
+        """Kill the process that the jobs wait for, so that Flink starts them again; return a sentence about it, or "".
 
-        A stopped worker, or else the TaskManagers: a task that waits for a dead worker may not be told to end otherwise
-        (Flink itself ends the TaskManager 180 s after a job was cancelled in vain). Raises `requests.RequestException`.
+        It kills the workers that are stopped. If there are none, it kills the TaskManagers, because nothing else ends a
+        task that waits for a dead worker. (Flink itself ends the TaskManager 180 s after a cancellation that failed.)
+        Raise `requests.RequestException` if Flink doesn't answer.
         """
         now_s = time.monotonic()
         if now_s < self._next_s:

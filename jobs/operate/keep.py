@@ -1,11 +1,12 @@
 """Bring back what Flink and Redis can't bring back by themselves: `python -m jobs.operate.keep STATE_DIR REST_URL`.
 
-Flink 2.3's JobManager remembers its jobs only with ZooKeeper or Kubernetes: one that comes back without them gets its jobs
-from here, from their newest checkpoints. A job that waits for a dead Python worker is helped on (`hung.py`). And Redis may lose
-writes that a checkpoint counts as done (a second by its append-only file, more by a failover, all by FLUSHALL): Flink won't
-send them again. So a mark in Redis, written again at each look, says "complete: this run of the server, at this time". A
-server that restarted has another run id, and the mark that survived says up to when its data did; one that was emptied has
-no mark.
+Flink's JobManager remembers its jobs only with ZooKeeper or Kubernetes. One that restarts without them gets its jobs
+from here, each from its newest checkpoint. A job that waits for a dead Python worker is started again (`hung.py`).
+
+Redis may lose writes that a checkpoint counts as done: a second of them by its append-only file, more by a failover,
+all by FLUSHALL. Flink doesn't send them again. So the keeper writes a mark into Redis at each look: "complete: this run
+of the server, at this time". A server that restarted has another run id, and the mark tells up to when its data
+survived. A server that was emptied has no mark.
 """
 
 import sys
@@ -45,7 +46,7 @@ REPAIR_PATIENCE_S = 60.0
 
 
 class Keeper:
-    """Looks again and again; what it finds lost it starts or writes again."""
+    """Look at the jobs and at Redis, again and again, and bring back what is lost."""
 
     def __init__(self, state_dir: Path, rest_url: str) -> None:
         self._state_dir, self._rest_url = state_dir, rest_url
@@ -53,7 +54,7 @@ class Keeper:
         self._archives = Archives(state_dir)
 
     def look(self) -> None:
-        """One look at the jobs and at Redis; raises nothing: what doesn't answer now may the next time."""
+        """Look once. A service that doesn't answer raises nothing: it may answer the next time."""
         wanted = submissions.noted(self._state_dir)
         try:
             if wanted and self.resume(wanted) == 0:
@@ -66,7 +67,7 @@ class Keeper:
             time.sleep(2)
 
     def resume(self, wanted: list[Submitted]) -> int:
-        """Start the jobs that the JobManager doesn't know, from their newest checkpoints; how many there were."""
+        """Start the jobs that the JobManager doesn't know, from their newest checkpoints; return their number."""
         states = {job["jid"]: job["state"] for job in flink_rest.ask(self._rest_url, "/jobs/overview")["jobs"]}
         for each in wanted:
             if states.get(each.job_id) in flink_rest.ENDED:  # by someone's will: not ours to start
@@ -77,12 +78,12 @@ class Keeper:
         return len(lost)
 
     def repair(self, wanted: list[Submitted]) -> bool:
-        """Bring back what Redis has lost since it was complete; whether there was reason to."""
+        """Bring back what Redis has lost since it was complete; return True if it had lost anything."""
         look = self._redis(wanted[0], patience_s=0.1)
         try:
             (found,) = look.exchange([("EVAL", LOOK, 1, MARK, _now())])
         except ServiceError:
-            return False  # it is away: the jobs wait, and so do we
+            return False  # Redis is away: the jobs wait for it, and so does the keeper
         finally:
             look.close()
         if isinstance(found, Exception):
@@ -118,13 +119,13 @@ class Keeper:
         _say(f"repaired in {time.monotonic() - started_s:.1f} s")
 
     def _redis(self, each: Submitted, patience_s: float) -> Connection:
-        """As admin where there are users: a job may neither ask for the server's run nor set the mark."""
+        """Connect as admin where Redis has users: a job's user may not read the run id and not set the mark."""
         return Connection(
             addresses.as_user(submissions.config(self._state_dir, each.job).redis_url, users.ADMIN), patience_s
         )
 
     def _start(self, each: Submitted) -> None:
-        """From its newest checkpoint that can be read; raises the last `ServiceError` if it can't be started at all."""
+        """Start a job from its newest checkpoint that can be read; raise the last `ServiceError` if none can."""
         started_s, failed = time.monotonic(), ServiceError(f"{each.job} has nowhere to start from")
         for start in submissions.starts(self._state_dir, each):
             try:
@@ -142,14 +143,13 @@ class Keeper:
         raise failed
 
     def _tell_gap(self, each: Submitted) -> None:
-        """A shop without lists is worse than one with a gap, so the job runs; but nobody shall have to find out."""
+        """Log events that were lost before the job read them. The job runs all the same: lists matter more."""
         config = submissions.config(self._state_dir, each.job)
         kafka = addresses.as_user(config.kafka_bootstrap, users.CLI)
         gaps = kafka_admin.deleted_unread(kafka, users.GROUPS[each.job], config.events_topic)
         if gaps:
-            _say(
-                f"EVENTS LOST: {config.events_topic} had deleted them before {each.job} read them: {kafka_admin.told(gaps)}"
-            )
+            lost = f"EVENTS LOST: {config.events_topic} had deleted them before {each.job} read them"
+            _say(f"{lost}: {kafka_admin.told(gaps)}")
 
 
 def _now() -> str:
@@ -161,7 +161,7 @@ def _say(what: str) -> None:
 
 
 def keep(state_dir: Path, rest_url: str) -> None:
-    """Look until the process is ended."""
+    """Look at the jobs and at Redis until the process is ended."""
     keeper = Keeper(state_dir, rest_url)
     while True:
         keeper.look()

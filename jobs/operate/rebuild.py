@@ -1,6 +1,6 @@
-"""Redis is a view: its lists come back from the topic `rankings`, its features from a replay of the events.
+"""Rebuild Redis: lists from the topic `rankings`, features by reading the events again.
 
-A list or a row is written unless the same or a newer one is there, so a rebuild may run beside the jobs, and twice.
+A list or a row is written unless the same or a newer one is there. So a rebuild may run beside the jobs, and twice.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ BATCH = 500
 
 
 class Logged(ShelfValue):
-    """A list in the log: its visitor and shelf, the place of the event that it answers, and the value in Redis."""
+    """A list in the log: its visitor and shelf, the place of the event that it answers, and its value in Redis."""
 
     visitor_id: str
     shelf: str
@@ -39,7 +39,7 @@ class Logged(ShelfValue):
 
 
 def lists(config: Config, connection: Connection, since_ms: int = 0) -> int:
-    """Write the lists that were logged since `since_ms` (append time); how many were missing or old in Redis."""
+    """Write the lists that were logged since `since_ms` (append time); return how many Redis lacked or had older."""
     restored, calls = 0, _calls(config, since_ms)
     while batch := list(islice(calls, BATCH)):
         restored += sum(1 for reply in connection.run(SCRIPT, batch) if reply == 1)
@@ -67,7 +67,7 @@ def _calls(config: Config, since_ms: int) -> Iterator[Command]:
 
 
 def _log(config: Config, since_ms: int) -> Iterator[bytes]:
-    """The log's values from `since_ms` to its present end; one without a value was erased."""
+    """Yield the log's values from `since_ms` to its present end. A record without a value is an erased list."""
     reader = addresses.kafka_python(addresses.as_user(config.kafka_bootstrap, users.CLI))
     consumer = KafkaConsumer(**reader, enable_auto_commit=False, group_id=None)
     try:
@@ -89,9 +89,9 @@ def _log(config: Config, since_ms: int) -> Iterator[bytes]:
 
 
 def features(state_dir: Path, rest_url: str, each: Submitted, before_s: float = 0) -> Submitted:
-    """Restart the features job so that it writes again what it has written since `before_s` (epoch), or all.
+    """Restart the features job so that it writes again everything that it wrote after `before_s` (epoch seconds).
 
-    It goes back to the newest retained checkpoint of that age, or to the topic's beginning. Raises `ServiceError`.
+    It goes back to the newest retained checkpoint that is older, or to the topic's beginning. Raise `ServiceError`.
     """
     start = submissions.start_before(state_dir, each, before_s)
     with suppress(requests.HTTPError):  # it has ended, or nobody knows it

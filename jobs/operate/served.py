@@ -12,7 +12,7 @@ from models.serving.registry import State, is_registry, state_of
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a model (see `State`), the folder that it is read from, and the rankings job that reads it, if any."""
+    """The state of a model (see `State`), the folder it is read from, and the rankings job that reads it, if any."""
 
     state: str
     version: str

@@ -33,7 +33,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Shown:
-    """A list, and the session's events that it came from (empty where Kafka doesn't run or has them no more)."""
+    """A list, and the session's events that it came from: none where Kafka doesn't run or has deleted them."""
 
     visitor_id: str
     state: str

@@ -1,4 +1,4 @@
-"""Look at a Python from inside. The text of this file travels to a TaskManager, so it needs the standard library only."""
+"""Look at a Python from inside. This file's text travels to a TaskManager, so it imports the standard library only."""
 
 import importlib
 import importlib.metadata

@@ -11,7 +11,7 @@ from jobs.connect import addresses, consent_topic, kafka_admin
 from jobs.contract import consent
 from jobs.errors import ServiceError
 from jobs.features import plan
-from jobs.operate import submit
+from jobs.operate import running_jobs, submit
 from jobs.person import receipt, traces
 from jobs.settings import Settings
 
@@ -99,7 +99,7 @@ def _rewritten(redis_url: str) -> str:
 
 
 def _job_ids(runtime: Runtime) -> list[str]:
-    return [job_id for job_id in (submit.running_job(runtime, kind) for kind in submit.JOBS) if job_id]
+    return [job_id for job_id in (running_jobs.running_job(runtime, kind) for kind in submit.JOBS) if job_id]
 
 
 def _longest_ms(settings: Settings) -> int:

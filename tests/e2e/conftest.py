@@ -19,7 +19,8 @@ from jobs.cluster.runtime import Runtime, down, up
 from jobs.connect import addresses, flink_rest
 from jobs.features import plan
 from jobs.flow import submissions
-from jobs.operate import submit
+from jobs.operate import apply as applying
+from jobs.operate import running_jobs, submit
 from jobs.settings import REPOSITORY, Settings
 from tests.support.waiting import eventually
 
@@ -42,19 +43,19 @@ class Scenario:
         self.definitions.write_text(text.replace(old, new, 1))
 
     def start(self, *kinds: str, from_savepoint: str | None = None) -> None:
-        submit.apply(self.settings, self.runtime.redis_url)
-        submit.create_topics(self.settings, self.runtime)
+        applying.apply(self.settings, self.runtime.redis_url)
+        applying.create_topics(self.settings, self.runtime)
 
         def one(kind: submit.Job) -> str:
             return submit.submit(self.settings, self.runtime, kind, from_savepoint)
 
         for job_id in submit.side_by_side(one, kinds or submit.JOBS).values():
-            submit.wait_running(self.runtime, job_id, limit_s=180)
+            running_jobs.wait_running(self.runtime, job_id, limit_s=180)
 
     def failures(self) -> list[str]:
         """Why the running jobs' tasks failed, each time."""
         jobs = flink_rest.ask(self.runtime.flink_rest_url, "/jobs/overview")["jobs"]
-        running = [job["jid"] for job in jobs if job["state"] in submit.RUNNING]
+        running = [job["jid"] for job in jobs if job["state"] in running_jobs.RUNNING]
         assert running
         histories = [flink_rest.ask(self.runtime.flink_rest_url, f"/jobs/{job_id}/exceptions") for job_id in running]
         return [entry["stacktrace"][:1000] for history in histories for entry in history["exceptionHistory"]["entries"]]
@@ -105,8 +106,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
     yield made
-    running = [kind for kind in submit.JOBS if submit.running_job(runtime, kind)]
-    submit.side_by_side(lambda kind: submit.stop(own, runtime, kind, savepoint=False), running)
+    running = [kind for kind in submit.JOBS if running_jobs.running_job(runtime, kind)]
+    submit.side_by_side(lambda kind: running_jobs.stop(own, runtime, kind, savepoint=False), running)
     eventually(made.slots_are_free, within_s=120)  # on a busy machine some time after the job has ended
     assert 0 < made.metaspace_mb() < METASPACE_MB, "stopped jobs left their classes behind"
 

@@ -12,7 +12,8 @@ from jobs.contract.events import Event
 from jobs.features.definitions import feature_store
 from jobs.flow import began, submissions
 from jobs.lab.replay.produce import beat
-from jobs.operate import rebuild, submit
+from jobs.operate import apply as applying
+from jobs.operate import rebuild, running_jobs, submit
 from jobs.verify.lost import NOT_WHOLE
 from jobs.verify.run import verify
 from tests.support.waiting import eventually
@@ -92,13 +93,13 @@ def test_what_is_added_counts_from_the_savepoint_and_the_old_from_the_beginning(
     scenario.start()
     send(scenario, before, at(3))
     ends = wait_read(scenario)
-    savepoint = submit.stop(scenario.settings, scenario.runtime, "features")
+    savepoint = running_jobs.stop(scenario.settings, scenario.runtime, "features")
 
     for line, added in ADDED.items():
         scenario.change_definitions(line, line + added)
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    applying.apply(scenario.settings, scenario.runtime.redis_url)
     job_id = submit.submit(scenario.settings, scenario.runtime, "features", savepoint)
-    submit.wait_running(scenario.runtime, job_id, limit_s=180)
+    running_jobs.wait_running(scenario.runtime, job_id, limit_s=180)
     send(scenario, after, at(75))
     wait_read(scenario)
 
@@ -135,7 +136,7 @@ def test_what_is_added_counts_from_the_savepoint_and_the_old_from_the_beginning(
 
     (submitted,) = (one for one in submissions.noted(scenario.settings.state_dir) if one.job == "features")
     again = rebuild.features(scenario.settings.state_dir, scenario.runtime.flink_rest_url, submitted)
-    submit.wait_running(scenario.runtime, again.job_id, limit_s=180)
+    running_jobs.wait_running(scenario.runtime, again.job_id, limit_s=180)
     assert began.read(scenario.settings.state_dir) == {}
     whole = verify(scenario.settings, scenario.runtime, wait_s=120)
     assert whole.ok, whole.to_json()[:4000]

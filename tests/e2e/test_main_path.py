@@ -18,7 +18,7 @@ from jobs.connect.kafka_read import read_slice
 from jobs.features.definitions import feature_store
 from jobs.lab.replay.produce import ReplayReport, replay
 from jobs.lab.replay.sources import read
-from jobs.operate import submit
+from jobs.operate import running_jobs
 from jobs.verify.report import Report
 from jobs.verify.run import verify
 from tests.support.waiting import eventually
@@ -228,7 +228,7 @@ def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_the
     send_views(scenario, "A1", "A2", "A3")
     old = ("visitor_session:view_count", "visitor_session:distinct_items")
     wait_online(scenario, {"visitor_id": "v1", "view_count": 3, "distinct_items": 3}, *old)
-    savepoint = submit.stop(scenario.settings, scenario.runtime, "features")
+    savepoint = running_jobs.stop(scenario.settings, scenario.runtime, "features")
     scenario.change_definitions(
         'Aggregation(column="event_id", function="is_single", name="bounce"),',
         'Aggregation(column="event_id", function="is_single", name="bounce"),\n'

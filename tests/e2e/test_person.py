@@ -10,15 +10,15 @@ import pytest
 import redis
 import requests
 from kafka import KafkaProducer
+from liveshelf.reader import ShelfReader
 
 from jobs.connect import consent_topic
 from jobs.contract import consent
-from jobs.operate import submit
+from jobs.operate import running_jobs, submit
 from jobs.person import erase as erasing
 from jobs.person import known, traces
 from jobs.settings import Settings
 from jobs.verify.run import verify
-from liveshelf.reader import ShelfReader
 from tests.support.waiting import eventually
 
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"]
@@ -152,7 +152,7 @@ def test_a_replay_from_0_brings_none_of_100_erased_visitors_back(scenario, tmp_p
     before = stored(client)
 
     for kind in submit.JOBS:
-        submit.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
+        running_jobs.stop(scenario.settings, scenario.runtime, kind, savepoint=False)
     client.flushall()
     scenario.start()
     counts = assert_verified(scenario)
@@ -222,7 +222,7 @@ def assert_no_trace(scenario, client: redis.Redis) -> None:
     text = b" ".join([*content, *(msgspec.json.encode(str(each)) for each in content.values())])
     assert [each for each in ERASED if each.encode() in text] == []
     assert VISITORS[1].encode() in text
-    jobs = [submit.running_job(scenario.runtime, kind) for kind in submit.JOBS]
+    jobs = [running_jobs.running_job(scenario.runtime, kind) for kind in submit.JOBS]
     checkpoints = checkpoints_from_now(scenario, jobs)
     assert len(checkpoints) == 2
     assert traces.in_files(checkpoints, VISITORS) == set(VISITORS) - set(ERASED)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import requests
+from liveshelf.reader import ShelfReader
 
 from jobs.cluster import processes, runtime
 from jobs.cluster.runtime import Runtime
@@ -16,11 +17,10 @@ from jobs.connect import addresses, flink_rest
 from jobs.features.definitions import feature_store
 from jobs.lab.replay.produce import replay
 from jobs.lab.replay.sources import read
-from jobs.operate import submit
+from jobs.operate import running_jobs, submit
 from jobs.operate.bring_up import bring_up
 from jobs.settings import Settings
 from jobs.verify.run import verify
-from liveshelf.reader import ShelfReader
 
 # They hold a password each, and nobody but their owner may read them.
 SECRET_FILES = {"feature_store.yaml", "apply/feature_store.yaml", "flink/conf/config.yaml"}
@@ -40,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def running(settings: Settings) -> Runtime:
     running = bring_up(settings)
     for each in submit.side_by_side(lambda job: submit.submit(settings, running, job)).values():
-        submit.wait_running(running, each, limit_s=180)
+        running_jobs.wait_running(running, each, limit_s=180)
     return running
 
 
@@ -140,7 +140,7 @@ def files(settings: Settings) -> Iterator[tuple[str, bytes]]:
 
 
 def test_no_secret_is_in_rest_logs_jobs_command_lines_or_checkpoints(settings: Settings, running: Runtime) -> None:
-    submit.stop(settings, running, "rankings")  # a savepoint, to look into
+    running_jobs.stop(settings, running, "rankings")  # a savepoint, to look into
     subprocess.run(["sync"], check=True)
     secrets = secrets_of(settings)
     looked = dict(rest_pages(running)) | dict(command_lines(settings)) | dict(files(settings))
@@ -155,7 +155,7 @@ def test_no_secret_is_in_rest_logs_jobs_command_lines_or_checkpoints(settings: S
     assert any("/chk-" in place for place in looked)
     assert any("savepoint-" in place for place in looked)
     assert b"redis://job@" in b"".join(looked.values()) or b"rediss://job@" in b"".join(looked.values())
-    submit.stop(settings, running, "features", savepoint=False)
-    assert submit.running_job(running, "features") is None
+    running_jobs.stop(settings, running, "features", savepoint=False)
+    assert running_jobs.running_job(running, "features") is None
     modes = {name: (settings.state_dir / name).stat().st_mode & 0o777 for name in SECRET_FILES}
     assert modes == dict.fromkeys(SECRET_FILES, 0o600)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from liveshelf.reader import ShelfReader
 
 from jobs.connect import addresses, flink_rest, kafka_admin, kafka_send
 from jobs.connect.users import GROUPS
@@ -16,10 +17,10 @@ from jobs.features import plan
 from jobs.features.definitions import feature_store
 from jobs.lab.replay.produce import beat, shifted
 from jobs.lab.replay.sources import read
-from jobs.operate import submit
+from jobs.operate import apply as applying
+from jobs.operate import running_jobs, submit
 from jobs.operate.keep import MARK
 from jobs.verify.run import verify
-from liveshelf.reader import ShelfReader
 from tests.support.saved_events import Expected, Outcome
 from tests.support.saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 from tests.support.waiting import eventually
@@ -32,7 +33,7 @@ def go_on(scenario, job: submit.Job, savepoint: str | None, parallelism: int = 1
     """Submit the job and see that it runs with this parallelism, and from the savepoint."""
     settings = scenario.settings.model_copy(update={"parallelism": parallelism})
     job_id = submit.submit(settings, scenario.runtime, job, savepoint, **config)
-    submit.wait_running(scenario.runtime, job_id, limit_s=180)
+    running_jobs.wait_running(scenario.runtime, job_id, limit_s=180)
     rest_url = scenario.runtime.flink_rest_url
     assert max(task["parallelism"] for task in flink_rest.ask(rest_url, f"/jobs/{job_id}")["vertices"]) == parallelism
     restored = flink_rest.ask(rest_url, f"/jobs/{job_id}/checkpoints")["latest"]["restored"]
@@ -60,7 +61,7 @@ def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
 
 
 def stop(scenario, job: submit.Job) -> str:
-    return submit.stop(scenario.settings, scenario.runtime, job)
+    return running_jobs.stop(scenario.settings, scenario.runtime, job)
 
 
 @pytest.mark.bench
@@ -70,8 +71,8 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
     assert len({(event["visitor_id"], event["event_time_ms"]) for event in events}) == len(events)
     first, second, third = (events[begin : begin + PHASE] for begin in range(0, 3 * PHASE, PHASE))
 
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
-    submit.create_topics(scenario.settings, scenario.runtime)
+    applying.apply(scenario.settings, scenario.runtime.redis_url)
+    applying.create_topics(scenario.settings, scenario.runtime)
     produce(scenario, first)
     submit.side_by_side(lambda job: go_on(scenario, job, None))
     wait_read(scenario, *submit.JOBS)
@@ -111,11 +112,11 @@ def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     scenario.settings = settings_of(moved, scenario.settings, moved / "feature_repo")
     plan.save(plan.load(moved / "plan.json"), plan.submitted_path(scenario.settings.state_dir))
-    submit.create_topics(scenario.settings, scenario.runtime)
+    applying.create_topics(scenario.settings, scenario.runtime)
     topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
     send(bootstrap, topic, moved / "before.jsonl")
     say_that_redis_is_complete(scenario)
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    applying.apply(scenario.settings, scenario.runtime.redis_url)
     submit.side_by_side(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
     send(bootstrap, topic, moved / "after.jsonl")
     report = verify(scenario.settings, scenario.runtime, wait_s=180)

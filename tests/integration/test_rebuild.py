@@ -19,7 +19,7 @@ from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError
 from jobs.flow import submissions
 from jobs.flow.submissions import BEGUN, Config, Submitted, begun_mark
-from jobs.operate import rebuild, submit
+from jobs.operate import rebuild, refuse
 from jobs.operate.keep import MARK, NO_RUN, Keeper
 from jobs.settings import Settings
 
@@ -166,10 +166,10 @@ def test_a_job_isnt_started_again_while_redis_has_all_since_it_began(
 
 def test_a_redis_that_evicts_is_refused_before_anything_is_submitted(redis_url: str, client: redis.Redis) -> None:
     running = Runtime(redis_url=redis_url)
-    submit.refuse_evicting(running)
+    refuse.refuse_evicting(running)
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(ServiceError, match=r"evicts keys \(allkeys-lru\)"):
-            submit.refuse_evicting(running)
+            refuse.refuse_evicting(running)
     finally:
         client.config_set("maxmemory-policy", "noeviction")

@@ -22,7 +22,8 @@ from jobs.connect.redis_pipeline import Connection
 from jobs.connect.users import Right
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key
-from jobs.operate import doctor, submit
+from jobs.operate import apply as applying
+from jobs.operate import doctor
 from jobs.settings import Settings
 
 LIST, FEATURES = b"shelf:{v1}:home", entity_key("liveshelf", {"visitor_id": "v1"})
@@ -38,7 +39,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def running(settings: Settings) -> Runtime:
     running = runtime.up(settings, ("kafka", "redis"))
-    submit.create_topics(settings, running)
+    applying.create_topics(settings, running)
     for topic in READERS:
         assert write(as_user(running.kafka_bootstrap, "admin"), topic)
     return running

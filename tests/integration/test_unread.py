@@ -11,7 +11,7 @@ from jobs.cluster import runtime
 from jobs.connect import kafka_admin
 from jobs.connect.users import GROUPS
 from jobs.errors import ServiceError
-from jobs.operate import doctor, submit
+from jobs.operate import doctor, refuse
 from jobs.settings import Settings
 
 TOPIC = "events"
@@ -64,7 +64,7 @@ def test_a_broker_that_keeps_no_offsets_yet_is_asked_again_until_it_does(new_bro
 def test_events_that_were_read_may_be_deleted(settings: Settings, bootstrap: str) -> None:
     delete(bootstrap, {0: 3, 1: 4})
     assert kafka_admin.deleted_unread(bootstrap, GROUPS["features"], TOPIC) == {}
-    submit.refuse_gap(settings, runtime.current(settings), "features")
+    refuse.refuse_gap(settings, runtime.current(settings), "features")
     assert unread_check(settings).ok
 
 
@@ -76,7 +76,7 @@ def test_events_deleted_unread_are_named_and_a_savepoint_from_before_is_refused(
     with pytest.raises(
         ServiceError, match=r"before the features job read them: partition 0: offsets 3 to 5[\s\S]*--accept-gap"
     ):
-        submit.refuse_gap(settings, runtime.current(settings), "features")
+        refuse.refuse_gap(settings, runtime.current(settings), "features")
     assert (unread_check(settings).ok, unread_check(settings).found) == (
         False,
         "lost before they were read: partition 0: offsets 3 to 5",
@@ -85,4 +85,4 @@ def test_events_deleted_unread_are_named_and_a_savepoint_from_before_is_refused(
 
 def test_a_job_that_never_read_the_topic_has_lost_nothing(settings: Settings, bootstrap: str) -> None:
     assert kafka_admin.deleted_unread(bootstrap, GROUPS["rankings"], TOPIC) == {}
-    submit.refuse_gap(settings, runtime.current(settings), "rankings")
+    refuse.refuse_gap(settings, runtime.current(settings), "rankings")

@@ -11,7 +11,8 @@ from jobs.lab.bench.clicks import Clicks
 from jobs.lab.bench.figures import Rates
 from jobs.lab.bench.memory import machine
 from jobs.lab.bench.workplace import Workplace, workplace
-from jobs.operate.submit import JOBS, apply
+from jobs.operate.apply import apply
+from jobs.operate.running_jobs import JOBS
 from jobs.settings import Settings
 
 Progress = Callable[[str], None]

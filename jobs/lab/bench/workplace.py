@@ -13,7 +13,9 @@ from pydantic import SecretStr
 from jobs.cluster import flink, runtime
 from jobs.connect import kafka_admin
 from jobs.lab.bench import flink_jobs
-from jobs.operate.submit import Job, create_topics, submission
+from jobs.operate.apply import create_topics
+from jobs.operate.running_jobs import Job
+from jobs.operate.submit import submission
 from jobs.settings import REPOSITORY, Settings
 
 MODEL = REPOSITORY / "models" / "artifacts" / "serenade"  # 18,009 items

@@ -8,7 +8,7 @@ from pathlib import Path
 from jobs.flow import failpoints, submissions
 from jobs.lab.chaos.stage import Scenario, Stage
 from jobs.operate.hung import HUNG_S
-from jobs.operate.submit import JOBS
+from jobs.operate.running_jobs import JOBS
 
 TASK_MANAGER_LIMIT_S = 60
 JOB_MANAGER_LIMIT_S = 60

@@ -21,7 +21,7 @@ from jobs.errors import ServiceError
 from jobs.flow import failpoints
 from jobs.lab.chaos.proxy import FaultProxy
 from jobs.lab.chaos.traffic import DELAY_S
-from jobs.operate import submit
+from jobs.operate import running_jobs, submit
 from jobs.operate.bring_up import bring_up
 from jobs.operate.keep import MARK
 from jobs.settings import REPOSITORY, Settings
@@ -77,7 +77,7 @@ class System:
         registry.activate(registry.publish(ESHOP))
         self.start_services(bring_up)
         for job_id in submit.side_by_side(lambda job: submit.submit(self.settings, self.running, job)).values():
-            submit.wait_running(self.running, job_id, limit_s=180)
+            running_jobs.wait_running(self.running, job_id, limit_s=180)
 
     def start_services(self, up: Callable[[Settings], runtime.Runtime] = runtime.up) -> None:
         """Broker, Redis and Flink, on their first start or after `kill_everything`; `up` is what starts Flink."""
@@ -148,7 +148,7 @@ class System:
 
     def job_ids(self) -> list[str]:
         jobs = flink_rest.ask(self.running.flink_rest_url, "/jobs/overview")["jobs"]
-        return [job["jid"] for job in jobs if job["state"] in submit.RUNNING]
+        return [job["jid"] for job in jobs if job["state"] in running_jobs.RUNNING]
 
     def works(self) -> bool:
         """Both jobs run, with all their tasks."""

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from jobs.cluster import runtime
 from jobs.cluster.runtime import Runtime
 from jobs.operate.bring_up import bring_up
-from jobs.operate.submit import submit, wait_running
+from jobs.operate.running_jobs import wait_running
+from jobs.operate.submit import submit
 from jobs.settings import Settings
 
 RUNNING_LIMIT_S = 120.0

@@ -7,7 +7,7 @@ from jobs.errors import SettingsError
 from jobs.features import plan
 from jobs.flow import submissions
 from jobs.flow.job_config import JobConfig
-from jobs.operate import submit
+from jobs.operate import running_jobs, submit
 from jobs.settings import Settings
 
 
@@ -44,10 +44,13 @@ def test_a_job_that_is_started_again_has_what_it_was_submitted_with_whatever_a_d
 
 def test_a_savepoint_goes_where_the_cluster_keeps_them():
     both = {"execution.checkpointing.savepoint-dir": "s3://new", "state.savepoints.dir": "s3://old"}
-    assert submit.own_savepoint_folder(both, "http://flink", "features") == "s3://new"
-    assert submit.own_savepoint_folder({"state.savepoints.dir": "s3://old"}, "http://flink", "features") == "s3://old"
+    assert running_jobs.own_savepoint_folder(both, "http://flink", "features") == "s3://new"
+    assert (
+        running_jobs.own_savepoint_folder({"state.savepoints.dir": "s3://old"}, "http://flink", "features")
+        == "s3://old"
+    )
 
 
 def test_a_cluster_without_a_folder_for_savepoints_is_told_which_option():
     with pytest.raises(SettingsError, match=r"http://flink has no folder.*\n.*execution.checkpointing.savepoint-dir"):
-        submit.own_savepoint_folder({"rest.port": "8081"}, "http://flink", "features")
+        running_jobs.own_savepoint_folder({"rest.port": "8081"}, "http://flink", "features")
