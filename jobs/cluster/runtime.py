@@ -37,15 +37,15 @@ class Runtime:
     metrics_urls: list[str] = field(default_factory=list)
 
     def address(self, service: str) -> str:
-        """The address of one of `SERVICES`, empty if it isn't known."""
+        """Return the address of one of `SERVICES`, "" if it isn't known."""
         return {"kafka": self.kafka_bootstrap, "redis": self.redis_url, "flink": self.flink_rest_url}[service]
 
 
 def up(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
-    """Start those services of `what` that don't run yet, and wait until they answer.
+    """Start the services of `what` that don't run yet, and wait until they answer.
 
-    Raises `ServiceError` (a port is taken, a service ended or didn't answer). If it fails or is interrupted, what it
-    had started is stopped again.
+    Raise `ServiceError` if a port is taken, or a service ends or doesn't answer. After an error or an interruption, the
+    services that it started are stopped again.
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with _locked(settings.state_dir):
@@ -67,7 +67,7 @@ def up(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
 
 
 def attach(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
-    """The services that run; raises `ServiceError` if one of `what` doesn't."""
+    """Return the services that run; raise `ServiceError` if one of `what` doesn't."""
     runtime = current(settings)
     missing = [service for service in what if not runtime.address(service)]
     if missing:
@@ -77,12 +77,12 @@ def attach(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
 
 
 def current(settings: Settings) -> Runtime:
-    """What runs now, be it nothing: an address is empty where there is no service."""
+    """Return the services that run now. The address of a service that doesn't run is empty."""
     return _with_users_own(settings, _without_dead(_read(settings.state_dir), settings.state_dir))
 
 
 def down(settings: Settings) -> int:
-    """Stop all that this state folder started and check that nothing is left; how many processes there were."""
+    """Stop all processes that this state folder started, check that none is left, and return their number."""
     if not settings.state_dir.is_dir():
         return 0
     with _locked(settings.state_dir):
@@ -98,7 +98,7 @@ def down(settings: Settings) -> int:
 
 
 def status(settings: Settings) -> dict[str, dict[str, Any]]:
-    """For each service: state, address, pid and memory; for Flink also its jobs, slots and TaskManagers."""
+    """Return each service's state, address, pid and memory; for Flink also its jobs, slots and TaskManagers."""
     runtime = current(settings)
     return {service: _status(settings, runtime, service) for service in SERVICES}
 
@@ -143,7 +143,7 @@ def _jobs(rest_url: str) -> list[dict[str, str]]:
 
 
 def rss_mb(process: psutil.Process) -> int:
-    """Resident memory in MiB, 0 if the process has ended since it was listed."""
+    """Return a process' resident memory in MiB, 0 if it has ended since it was listed."""
     try:
         return process.memory_info().rss >> 20
     except psutil.NoSuchProcess:
@@ -151,7 +151,7 @@ def rss_mb(process: psutil.Process) -> int:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be printed."""
+    """Return a URL as it may be printed."""
     password = urlsplit(url).password if "://" in url else None
     return url.replace(f":{password}@", ":***@", 1) if password else url
 
@@ -201,14 +201,14 @@ def _answers(service: str, address: str, slots: int) -> bool:
 
 
 def _stop(state_dir: Path, service: str) -> None:
-    """Stop one service; Flink's supervisor before its children, which it would start again."""
+    """Stop one service. Flink's supervisor goes first, because it would start its children again."""
     own = processes.owned(state_dir, service)
     processes.stop([process for process in own if process.ppid() not in {other.pid for other in own}])
     processes.stop(processes.owned(state_dir, service))
 
 
 def users_own(settings: Settings, service: str) -> bool:
-    """Whether settings name a service of the user's own."""
+    """Return True if settings name a service of the user's own."""
     return bool(_users_addresses(settings)[service])
 
 
@@ -231,7 +231,7 @@ def _with_users_own(settings: Settings, runtime: Runtime) -> Runtime:
 
 
 def _without_dead(runtime: Runtime, state_dir: Path) -> Runtime:
-    """The runtime without services whose process is gone."""
+    """Return the runtime without the services whose process is gone."""
     pids = {service: pid for service, pid in runtime.pids.items() if processes.is_owned(pid, state_dir)}
     return Runtime(
         kafka_bootstrap=runtime.kafka_bootstrap if "kafka" in pids else "",
@@ -259,7 +259,7 @@ def _write(state_dir: Path, runtime: Runtime) -> None:
 
 @contextmanager
 def _locked(state_dir: Path) -> Iterator[None]:
-    """One `up` or `down` at a time for a state folder."""
+    """Hold the state folder's lock, so that one `up` or `down` runs at a time."""
     with (state_dir / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""What the `secure` profile needs on disk: certificates, passwords, and files that servers read.
+"""Make the files of the `secure` profile: certificates, passwords, and files that servers read.
 
-Made once, in `STATE_DIR/secure`, readable by its owner only. No openssl binary is needed. Passwords and certificates
-live as long as the state folder: Kafka keeps its users in its own metadata, which is formatted with them.
+They are made once, in `STATE_DIR/secure`, and only their owner can read them. No openssl binary is needed. Passwords
+and certificates live as long as the state folder, because Kafka's storage is formatted with its users.
 """
 
 import datetime
@@ -33,14 +33,14 @@ def folder(settings: Settings) -> Path:
 
 
 def secrets(settings: Settings) -> Path | None:
-    """The folder of secrets, in the profile `secure`."""
+    """Return the folder of secrets in the profile `secure`, else None."""
     return folder(settings) if settings.profile == "secure" else None
 
 
 def prepare(settings: Settings) -> None:
     """Make the folder's files if the profile is `secure` and they aren't there.
 
-    Raises SettingsError if the state folder belongs to a system of the other profile.
+    Raise `SettingsError` if the state folder belongs to a system of the other profile.
     """
     place, secure = folder(settings), settings.profile == "secure"
     other = (settings.state_dir / "kafka" / "data").is_dir() and not place.is_dir() if secure else place.is_dir()
@@ -70,10 +70,10 @@ def _fill(place: Path, project: str) -> None:
 
 
 def _certificates(place: Path) -> None:
-    """A server's certificate for Kafka and one for Redis, from an authority whose key is thrown away at once.
+    """Make a certificate for Kafka and one for Redis, from an authority whose key is thrown away at once.
 
-    Flink's processes, and Flink's REST interface and its clients, each trust one certificate only, which all of them
-    show: nobody else's, not even from the same authority, is taken.
+    Flink's processes share one certificate and trust no other, not even one from the same authority. Its REST interface
+    and its clients share another one in the same way.
     """
     authority, authority_key = _certificate("liveshelf", None)
     _write(place / "ca.pem", _pem(authority))
@@ -95,7 +95,7 @@ def _certificates(place: Path) -> None:
 
 
 def _certificate(name: str, authority: tuple[x509.Certificate, Key] | None) -> tuple[x509.Certificate, Key]:
-    """A certificate for the loopback address, signed by `authority` or else by itself."""
+    """Return a certificate for the loopback address and its key, signed by `authority` or else by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)

@@ -18,12 +18,12 @@ LOOK_EVERY_S = 0.2
 LIVED_S = 10.0  # a child that lived this long gets the shortest pause again
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
-# A TaskManager with a Python operator takes 5 s to end and saves nothing by it: checkpoints are already on disk.
+# A TaskManager with a Python operator takes 5 s to end and gains nothing by it: checkpoints are already on disk.
 GRACE_S = 2.0
 
 
 class Child(msgspec.Struct, frozen=True):
-    """One process to keep alive: its name, command line, additional environment and the file for its output."""
+    """A process to keep alive: its name, command line, additional environment and the file for its output."""
 
     name: str
     argv: list[str]
@@ -42,7 +42,7 @@ class Kept:
         self.process: subprocess.Popen[bytes] | None = None
 
     def look(self, now_s: float) -> None:
-        """Start the child if it is due; notice its end and decide when it is due again."""
+        """Start the child if it is due. If it has ended, decide when it is due again."""
         if self.process is None:
             if now_s >= self.start_at_s:
                 self._start(now_s)
@@ -74,7 +74,7 @@ class Kept:
     def kill_group(self) -> None:
         """Kill the child and everything it started; the group outlives its leader."""
         if self.process is not None:
-            with suppress(ProcessLookupError):  # nothing is left of it
+            with suppress(ProcessLookupError):  # nothing of it is left
                 os.killpg(self.process.pid, signal.SIGKILL)
 
 

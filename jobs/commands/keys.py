@@ -23,8 +23,9 @@ def keys() -> None:
 def new() -> None:
     """Make a key file, or a new current key in it; the key before stays valid for look-ups until `keys retire`.
 
-    Producers and the collector read the file when they start: restart them after a rotation. The file is pseudonym_keys
-    of the settings, else STATE_DIR/pseudonym.keys. Keep a copy in a safe place: without it nobody finds a visitor again.
+    Producers and the collector read the file when they start: restart them after a rotation. The file is
+    pseudonym_keys of the settings, else STATE_DIR/pseudonym.keys. Keep a copy in a safe place: without it nobody
+    finds a visitor again.
 
     \b
     Example:

@@ -58,9 +58,9 @@ def train(
 ) -> None:
     """Train the session model on clicks and write its bundle: a model.onnx, its vocabulary, its manifest.
 
-    Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The table
-    shows the model on both beside every baseline. What ships has then learned from all of them. The run, its pictures and
-    the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`.
+    Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The
+    table shows the model on both beside every baseline. What ships has then learned from all of them. The run, its
+    pictures and the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`.
 
     With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
     and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
@@ -133,8 +133,8 @@ def learn(
 ) -> None:
     """Learn on from the events topic, and activate each new version that isn't worse than the one that serves.
 
-    A session counts when it is over. What was learned is noted in the version, so this can be ended and started again at
-    any time. Prints a line of JSON for each try.
+    A session counts when it is over. What was learned is noted in the version, so this can be ended and started again
+    at any time. Prints a line of JSON for each try.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""How clients connect. An address says where, as whom, and which folder holds the secrets; it never holds one.
+"""Read addresses and make clients. An address names the place, the user and the folder of secrets, never a secret.
 
     127.0.0.1:19092                                     Kafka, plain
     kafkas://cli@127.0.0.1:19092?secrets=/run/secrets   Kafka over TLS, SCRAM-SHA-512 as `cli`
@@ -6,10 +6,10 @@
     rediss://job@127.0.0.1:16379/0?secrets=/run/secrets Redis over TLS as `job` (redis://job@… without TLS)
     https://127.0.0.1:18081?secrets=/run/secrets        Flink's REST interface, where both sides show a certificate
 
-So an address may stand in job arguments, in what travels to workers, and in logs; passwords are read where a client is
-made. The folder holds a password a file, without a newline at its end (`kafka-cli`, `redis-job`, …), `ca.pem`, which
-signed the servers' certificates, and for Flink `rest.pem`: key and certificate of both sides. That is how Docker and
-Kubernetes mount secrets, too.
+So an address may stand in job arguments, in what travels to workers, and in logs. A client reads the password when it
+is made. The folder holds one password a file, without a newline at its end (`kafka-cli`, `redis-job`, …), and
+`ca.pem`, which signed the servers' certificates. For Flink it holds `rest.pem`: key and certificate of both sides.
+Docker and Kubernetes mount secrets in the same form.
 """
 
 from pathlib import Path
@@ -49,11 +49,11 @@ class Address(NamedTuple):
         return f"{self.scheme}://{user}{self.servers}{self.path}{secrets}" if self.scheme else self.servers
 
     def password(self, service: str) -> str:
-        """Raises SettingsError if the folder has no such secret."""
+        """Return the user's password for a service; raise `SettingsError` if the folder has none."""
         return _secret(Path(self.secrets) / f"{service}-{self.user}").read_text()
 
     def file(self, name: str) -> str:
-        """The path of one of the folder's files; raises SettingsError if it isn't there."""
+        """Return the path of one of the folder's files; raise `SettingsError` if it isn't there."""
         return str(_secret(Path(self.secrets) / name))
 
 
@@ -66,18 +66,18 @@ def _secret(file: Path) -> Path:
 
 
 def as_user(address: str, user: str) -> str:
-    """The same place as another user; an address without secrets knows no users and stays as it is."""
+    """Return the same address for another user. An address without secrets has no user and stays as it is."""
     parts = Address.of(address)
     return str(parts._replace(user=user)) if parts.secrets else address
 
 
 def servers(address: str) -> list[str]:
-    """host:port of each server."""
+    """Return host:port of each server."""
     return Address.of(address).servers.split(",")
 
 
 def kafka_python(address: str) -> dict[str, Any]:
-    """What kafka-python's clients take."""
+    """Return the arguments of kafka-python's clients."""
     to = Address.of(address)
     where: dict[str, Any] = {"bootstrap_servers": servers(address)}
     if to.scheme != SECURE_KAFKA:
@@ -92,7 +92,7 @@ def kafka_python(address: str) -> dict[str, Any]:
 
 
 def librdkafka(address: str) -> dict[str, str]:
-    """What confluent-kafka's clients take."""
+    """Return the arguments of confluent-kafka's clients."""
     to = Address.of(address)
     where = {"bootstrap.servers": to.servers}
     if to.scheme != SECURE_KAFKA:
@@ -107,7 +107,7 @@ def librdkafka(address: str) -> dict[str, str]:
 
 
 def flink_table(address: str) -> dict[str, str]:
-    """What a Kafka table of Flink SQL takes. The job graph names the secret's file; the client in the worker reads it."""
+    """Return the options of a Kafka table of Flink SQL. They name the secret's file, and the client there reads it."""
     to = Address.of(address)
     where = {"properties.bootstrap.servers": to.servers}
     if to.scheme != SECURE_KAFKA:
@@ -126,18 +126,18 @@ def flink_table(address: str) -> dict[str, str]:
 
 
 class _Login(redis.CredentialProvider):
-    """Name and password of a Redis user, read for each connection: after a change of passwords nobody needs a restart."""
+    """Name and password of a Redis user. They are read for each connection, so a new password needs no restart."""
 
     def __init__(self, to: Address) -> None:
         self._to = to
-        self.get_credentials()  # a folder without the secret is told at once
+        self.get_credentials()  # raises at once if the folder has no such secret
 
     def get_credentials(self) -> tuple[str, str]:
         return self._to.user, self._to.password("redis")
 
 
 def redis_client(address: str, **options: Any) -> redis.Redis:
-    """A client of redis-py. Raises `SettingsError` where the address names a folder that hasn't the user's password."""
+    """Return a client of redis-py; raise `SettingsError` if the address' folder has no password of the user."""
     to = Address.of(address)
     if not to.secrets:
         return redis.Redis.from_url(address, **options)
@@ -145,7 +145,7 @@ def redis_client(address: str, **options: Any) -> redis.Redis:
 
 
 def feast_redis(address: str) -> str:
-    """The `connection_string` of Feast's Redis store. It holds the password, so the file that it goes to is a secret."""
+    """Return the `connection_string` of Feast's Redis store. It holds the password, so its file is a secret too."""
     to = Address.of(address)
     known = redis.connection.parse_url(str(to._replace(secrets="")) if to.secrets else address)
     told = ["db", "username", "password", *sorted(name for name in known if name.startswith("ssl_"))]
@@ -159,13 +159,13 @@ def feast_redis(address: str) -> str:
 
 
 def _redis_options(to: Address) -> dict[str, Any]:
-    # redis-py introduces itself by CLIENT SETINFO, which the users here may not: their refusals would fill ACL LOG.
+    # redis-py introduces itself with CLIENT SETINFO. The users here may not send it, and refusals would fill ACL LOG.
     options = {"credential_provider": _Login(to), "lib_name": None, "lib_version": None}
     return options | ({"ssl_ca_certs": to.file("ca.pem")} if to.scheme == "rediss" else {})
 
 
 def rest(address: str) -> tuple[str, dict[str, Any]]:
-    """The base URL of Flink's REST interface, and what `requests` takes beside it."""
+    """Return the base URL of Flink's REST interface, and the arguments that `requests` takes beside it."""
     to = Address.of(address)
     base = str(to._replace(secrets="", path="")) if to.secrets else address.rstrip("/")
     return base, {"verify": to.file("rest.pem"), "cert": to.file("rest.pem")} if to.secrets else {}

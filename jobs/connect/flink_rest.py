@@ -11,12 +11,12 @@ from jobs.connect import addresses
 from jobs.errors import ServiceError
 
 ENDED = ("CANCELED", "FINISHED", "FAILED")
-GONE_LIMIT_S = 240.0  # after 180 Flink ends a TaskManager whose task doesn't end
-CONNECTION_S = 10.0  # at a load of 39 on two cores a JobManager took more than 2
+GONE_LIMIT_S = 240.0  # after 180 s Flink ends a TaskManager whose task doesn't end
+CONNECTION_S = 10.0  # a JobManager took more than 2 s at a load of 39 on two cores
 
 
 def answers(rest_url: str, slots: int) -> bool:
-    """Whether the cluster answers and at least `slots` task slots have registered."""
+    """Return True if the cluster answers and at least `slots` task slots have registered."""
     try:
         return bool(ask(rest_url, "/overview")["slots-total"] >= slots)
     except requests.RequestException:
@@ -24,7 +24,7 @@ def answers(rest_url: str, slots: int) -> bool:
 
 
 def ask(rest_url: str, path: str) -> Any:
-    """What Flink's REST interface says; raises `requests.RequestException`."""
+    """Return the answer of Flink's REST interface; raise `requests.RequestException`."""
     base, certificates = addresses.rest(rest_url)
     answer = requests.get(base + path, timeout=CONNECTION_S, **certificates)
     answer.raise_for_status()
@@ -37,24 +37,24 @@ def cluster_config(rest_url: str) -> dict[str, str]:
 
 
 def operator_counter(metrics_urls: Iterable[str], name: str) -> int:
-    """One of our operators' counters, over all tasks that run; raises `requests.RequestException`."""
+    """Return one of our operators' counters, over all tasks that run; raise `requests.RequestException`."""
     return round(sum(sum(counted(requests.get(url, timeout=10).text, name)) for url in metrics_urls))
 
 
 def counted(page: str, name: str) -> list[float]:
-    """The values of an operator's counter on a page of Flink's Prometheus reporter, one for each task."""
+    """Return an operator's counter from a page of Flink's Prometheus reporter: one value a task."""
     line = rf"^flink_taskmanager_job_task_operator_{name}\{{[^}}]*\}} ([0-9.eE+]+)$"
     return [float(found) for found in re.findall(line, page, re.MULTILINE)]
 
 
 def cancel(rest_url: str, job_id: str) -> None:
-    """Ask for a job's end, without a savepoint; raises `requests.RequestException`."""
+    """Ask for a job's end, without a savepoint; raise `requests.RequestException`."""
     base, certificates = addresses.rest(rest_url)
     requests.patch(f"{base}/jobs/{job_id}", params={"mode": "cancel"}, timeout=30, **certificates).raise_for_status()
 
 
 def wait_gone(rest_url: str, job_id: str) -> None:
-    """Wait until the job has ended; raises `ServiceError` if it doesn't, `requests.RequestException`."""
+    """Wait until the job has ended; raise `ServiceError` if it doesn't end, `requests.RequestException`."""
     deadline_s = time.monotonic() + GONE_LIMIT_S
     while ask(rest_url, f"/jobs/{job_id}")["state"] not in ENDED:
         if time.monotonic() > deadline_s:

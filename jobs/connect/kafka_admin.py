@@ -1,4 +1,4 @@
-"""Topics: make them, say who may use them, and ask where they end."""
+"""Make topics, give rights to use them, and ask where they end and how far a group has read."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -16,9 +16,9 @@ NEW_BROKER_S = 20.0
 
 
 def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
-    """Make the topics that don't exist yet and wait until each partition has a leader; an existing one stays as it is.
+    """Make the topics that don't exist yet, and wait until each partition has a leader. An existing one stays.
 
-    `partitions` maps a topic's name to its number of partitions; `configs` are topic settings for all of them.
+    `partitions` maps a topic's name to its number of partitions. `configs` are topic settings for all of them.
     """
     admin = _admin(bootstrap)
     try:
@@ -27,7 +27,7 @@ def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mappin
         if wanted:
             admin.create_topics(wanted, wait_for_metadata=True)
     except TopicAlreadyExistsError:
-        pass  # someone else made it between the two requests
+        pass  # another process made it between the two requests
     except KafkaError as error:
         raise ServiceError(f"the topics {sorted(partitions)} can't be made on {bootstrap}: {error}") from error
     finally:
@@ -35,7 +35,7 @@ def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mappin
 
 
 def grant(bootstrap: str, rights: Iterable[Right]) -> None:
-    """Give the rights; those that were given before stay. Raises `ServiceError` if the broker refuses."""
+    """Give the rights. Rights that were given before stay. Raise `ServiceError` if the broker refuses."""
     wanted = [
         ACL(
             f"User:{right.user}",
@@ -60,7 +60,7 @@ def grant(bootstrap: str, rights: Iterable[Right]) -> None:
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
-    """The offset after the last record, for each partition; raises `ServiceError` if there is no such topic."""
+    """Return the offset after the last record by partition; raise `ServiceError` if there is no such topic."""
     admin = _admin(bootstrap)
     try:
         described = admin.describe_topics([topic])[0]
@@ -76,7 +76,7 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
 
 
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
-    """How far a consumer group has read a topic, as its checkpoints say: the next offset by partition."""
+    """Return the offsets that a consumer group has committed with its checkpoints: the next one by partition."""
     with closing(_admin(bootstrap)) as admin:
         try:
             found = _group_offsets(admin, group)
@@ -86,16 +86,16 @@ def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
 
 
 def has_read(bootstrap: str, group: str, topic: str, ends: Mapping[int, int]) -> bool:
-    """Whether a consumer group has committed these ends."""
+    """Return True if a consumer group has committed these ends."""
     return reaches(committed(bootstrap, group, topic), ends)
 
 
 def reaches(read: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-    """Whether what was `committed` goes up to these ends; what is empty needn't be read."""
+    """Return True if committed offsets reach these ends. A partition that is empty needn't be read."""
     return all(read.get(partition, 0) >= end for partition, end in ends.items())
 
 
-# A broker that nobody has asked before first makes the topic in which it keeps offsets, and says so until it has.
+# A new broker answers with a retriable error until it has made the topic in which it keeps offsets.
 @retry(
     retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retriable),
     wait=wait_fixed(0.2),
@@ -107,10 +107,10 @@ def _group_offsets(admin: KafkaAdminClient, group: str) -> Mapping[TopicPartitio
 
 
 def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, int]]:
-    """Where the topic's retention has taken what a consumer group hadn't read: by partition, how far it was, and where the
-    topic begins now.
+    """Return where the topic's retention deleted records that a consumer group hadn't read.
 
-    Flink's source goes on at that beginning and says so only in its log.
+    The answer is by partition: the group's next offset, and the offset at which the topic begins now. Flink's source
+    goes on at that beginning and says so only in its log.
     """
     read = committed(bootstrap, group, topic)
     admin = _admin(bootstrap)
@@ -126,7 +126,7 @@ def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[in
 
 
 def told(gaps: Mapping[int, tuple[int, int]]) -> str:
-    """Those gaps for a person."""
+    """Return such gaps as text for a person."""
     return "; ".join(f"partition {number}: offsets {read:,} to {begin - 1:,}" for number, (read, begin) in gaps.items())
 
 

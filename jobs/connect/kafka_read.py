@@ -1,4 +1,4 @@
-"""A topic's records, from the beginning or from given offsets to the end that it has now."""
+"""Read a topic's records, from the beginning or from given offsets, up to the end that it has now."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
@@ -42,12 +42,12 @@ class Slice:
     end: dict[int, int]
 
     def covers(self, topic: str, position: Position) -> bool:
-        """Whether a record of that place is one of the slice's."""
+        """Return True if a record of that place is one of the slice's."""
         partition, offset = position
         return topic == self.topic and self.start.get(partition, 0) <= offset < self.end.get(partition, 0)
 
     def taken(self) -> Iterator[Record]:
-        """The records, once: each is let go of when the next one is asked for, as millions of them fill the memory."""
+        """Yield the records once. Each is released when the next is asked for, as millions of them fill the memory."""
         self.records.reverse()
         while self.records:
             yield self.records.pop()
@@ -61,13 +61,13 @@ def read_slice(
     must_exist: bool = True,
     wanted: Wanted = lambda key: True,
 ) -> Slice:
-    """All committed records of `topic` from `since` (offset by partition; from the beginning where it says nothing).
+    """Return the committed records of `topic` whose keys are `wanted`.
 
-    Of them only those whose keys are `wanted`.
+    `since` is the first offset by partition. A partition that it doesn't name is read from the beginning. The reader is
+    `confluent_kafka` if it is installed (ten times as fast), else `kafka-python`.
 
-    Raises ServiceError if the broker doesn't answer or the topic doesn't exist; with `must_exist=False` a missing
-    topic is an empty slice (side topics appear with their first record). Reads through `confluent_kafka` where it is
-    installed (ten times as fast), else through `kafka-python`.
+    Raise `ServiceError` if the broker doesn't answer or the topic doesn't exist. With `must_exist=False` a missing
+    topic is an empty slice, because side topics appear with their first record.
     """
     fast = importlib.util.find_spec("confluent_kafka") is not None
     found = (_read_fast if fast else _read_plain)(bootstrap, topic, dict(since or {}), wanted)

@@ -1,7 +1,7 @@
-"""Records into one Kafka topic: with kafka-python, or with confluent-kafka where it is installed and speed counts.
+"""Send records into a Kafka topic, with kafka-python, or with confluent-kafka if it is installed and speed counts.
 
 Both keep each partition's order, wait for all replicas, place keys as Java's producer does (murmur2) and set the
-record's timestamp. Whatever goes wrong is a `ServiceError`, at the latest in `flush`.
+record's timestamp. A failure raises `ServiceError`, at the latest in `flush`.
 """
 
 from contextlib import suppress
@@ -20,7 +20,7 @@ DELIVERY_LIMIT_MS = 30_000
 
 
 class Sender(Protocol):
-    """Where a replay sends to; `partitions` is the topic's number of partitions."""
+    """A producer for one topic. `partitions` is the topic's number of partitions."""
 
     partitions: int
 
@@ -32,9 +32,9 @@ class Sender(Protocol):
 
 
 def connect(bootstrap: str, topic: str, fast: bool) -> Sender:
-    """A sender to a topic that exists; raises ServiceError if the broker or the topic doesn't answer.
+    """Return a sender to a topic that exists; raise `ServiceError` if the broker or the topic doesn't answer.
 
-    `fast` asks for confluent-kafka, which is a development dependency: without it kafka-python does the same, slower.
+    `fast` asks for confluent-kafka, which is a development dependency. Without it kafka-python does the same, slower.
     """
     if fast:
         try:
@@ -52,7 +52,7 @@ def _lost(bootstrap: str, topic: str, error: object) -> ServiceError:
 
 
 class KafkaPythonSender:
-    """kafka-python's producer; it buffers without a limit, so every so many records it is waited for."""
+    """kafka-python's producer. It buffers without a limit, so it is flushed every `_FLUSH_EVERY` records."""
 
     _FLUSH_EVERY = 10_000
 
@@ -103,7 +103,7 @@ class KafkaPythonSender:
             raise _lost(self._bootstrap, self._topic, self._error) from self._error
 
     def close(self) -> None:
-        with suppress(KafkaTimeoutError):  # what wasn't sent is given up: someone pressed Ctrl-C
+        with suppress(KafkaTimeoutError):  # records that weren't sent are given up, as after Ctrl-C
             self._producer.close(timeout=0)
 
     def _failed(self, error: Exception) -> None:

@@ -1,6 +1,6 @@
-"""Whole pipelines of idempotent commands to Redis, waiting out an outage.
+"""Send pipelines of idempotent commands to Redis, and wait out an outage.
 
-A batch that waits holds its job back, and Kafka keeps what comes: the job neither restarts nor skips anything.
+A batch that waits holds its job back, and Kafka keeps the events. So the job neither restarts nor skips anything.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ from jobs.connect import addresses
 from jobs.errors import ServiceError
 
 SOCKET_TIMEOUT_S = 5.0  # a batch takes milliseconds; a server that hangs this long is treated as one that is gone
-# Where this ends Flink's restarts begin, each of which costs a Python worker's start: ten minutes of outage need none. A
-# checkpoint that waits with the batch is given up after ten minutes, and three of those are tolerated.
+# After this time Flink restarts the job, which costs the start of a Python worker each time. Ten minutes of outage need
+# no restart. A checkpoint that waits with the batch is given up after ten minutes, and 100 of those are tolerated.
 PATIENCE_S = 900.0
 # Refusals that pass: memory is full, a replica was asked, a disk can't be written, a script runs, a cluster votes.
 # A refusal inside a script is quoted in the script's own, behind a dash.
 PASSING = re.compile(r"(^|-)(OOM|READONLY|MISCONF|BUSY|MASTERDOWN|NOREPLICAS|CLUSTERDOWN|TRYAGAIN)\b")
 PASSING_KINDS = (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError)  # redis-py takes their word off
 LONGEST_PAUSE_S = 1.0
-TOLD_AFTER = 5  # tries; fewer are a blink
+TOLD_AFTER = 5  # tries; fewer aren't worth a line in the log
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ Reply = bytes | int | list[bytes | None] | None
 
 
 class Script:
-    """A Lua script of one key, and the name by which a server remembers it."""
+    """A Lua script of one key, and the hash by which a server remembers it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -41,10 +41,10 @@ class Script:
 
 
 class Connection:
-    """Exchanges pipelines; when the connection breaks, the whole batch is sent again.
+    """Exchange pipelines. When the connection breaks, the whole batch is sent again.
 
-    redis-py's pipeline, on purpose: commands packed by hand took 10 µs a list instead of 14 (200 lists a batch, AOF on,
-    2.9 µs of client CPU instead of 6.9), which isn't worth a second protocol encoder. The server's script is the rest.
+    It uses redis-py's pipeline. Commands packed by hand took 10 µs a list instead of 14 (200 lists a batch, AOF on), of
+    which the client's CPU is 2.9 instead of 6.9. That isn't worth a second protocol encoder.
     """
 
     def __init__(self, redis_url: str, patience_s: float = PATIENCE_S) -> None:
@@ -58,10 +58,10 @@ class Connection:
         self._patience_s = patience_s
 
     def exchange(self, commands: Sequence[Command]) -> list[Reply | redis.ResponseError]:
-        """The replies in order; an error reply is returned in its place.
+        """Send commands and return the replies in order. An error reply is returned in its place.
 
-        A connection that breaks or times out is opened again, and a refusal that passes (`PASSING`) is waited out: each
-        time everything is sent again, for `patience_s` at most; then ServiceError.
+        After a broken connection, a timeout or a refusal that passes (`PASSING`), everything is sent again, for
+        `patience_s` at most. Then raise `ServiceError`.
         """
         deadline = time.monotonic() + self._patience_s
         backoff = ExponentialBackoff(cap=LONGEST_PAUSE_S, base=0.02)
@@ -84,12 +84,12 @@ class Connection:
             time.sleep(pause_s)
 
     def run(self, script: Script, calls: Sequence[Command]) -> list[Reply | redis.ResponseError]:
-        """The replies of `script` to each call (one key, then arguments); a call must do no harm when it comes twice."""
+        """Return the script's reply to each call: one key, then arguments. A call that comes twice must do no harm."""
         replies = self.exchange([("EVALSHA", script.sha, 1, *call) for call in calls])
         forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if forgotten:
-            # A new server, a failover or SCRIPT FLUSH, which may come between two commands of one pipeline: EVAL needs
-            # no memory of the server's, and makes it remember.
+            # A new server, a failover or SCRIPT FLUSH may come between two commands of one pipeline. EVAL brings the
+            # script's text, and the server remembers it from then on.
             again = self.exchange([("EVAL", script.text, 1, *calls[place]) for place in forgotten])
             for place, reply in zip(forgotten, again, strict=True):
                 replies[place] = reply

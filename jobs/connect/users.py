@@ -1,4 +1,4 @@
-"""Who may do what in the `secure` profile: one table for Redis, one for Kafka (README prints both).
+"""The users of the `secure` profile and their rights: one table for Redis, one for Kafka.
 
 `admin` may do everything, in both: it is what `liveshelf up`, `apply` and `verify` work with.
 """
@@ -11,15 +11,19 @@ from jobs.settings import Settings
 ADMIN, CLI, COLLECTOR, JOB, APP = "admin", "cli", "collector", "job", "app"
 KAFKA_USERS = (ADMIN, CLI, COLLECTOR, "features", "rankings")
 
-# Lists, and the hashes of Feast, whose names end with the project's. The commands are those that the scripts, the ranker
-# and a reader send (SELECT for another database than 0). Redis 6 has no rights by key for reading alone: commands do it.
+# The keys are lists, and Feast's hashes, whose names end with the project's. The commands are those that the scripts,
+# the ranker and a reader send (SELECT for another database than 0). Redis 6 can't limit a key to reading, so the
+# commands do it.
 READ = "+get +mget +hget +hmget +hgetall +exists +type +ttl +pttl +ping +select"
 WRITE = "+evalsha +eval +getrange +set +hset +hdel +hkeys +pexpire +pexpireat +time"
 REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"{{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}
 
 
 def redis_acl(hashed: Mapping[str, str], project: str) -> str:
-    """Redis' ACL file: `hashed` maps users to the SHA-256 of their passwords; nobody else gets in. `project` is Feast's."""
+    """Return Redis' ACL file. `hashed` maps users to the SHA-256 of their passwords. `project` is Feast's.
+
+    Nobody but these users gets in.
+    """
     keys = f"~shelf:* ~*{project}"
     lines = [
         f"user {user} on resetchannels #{hashed[user]} {rule.format(keys=keys)}" for user, rule in REDIS_USERS.items()
@@ -40,7 +44,7 @@ class Right(NamedTuple):
 
 
 def kafka_rights(settings: Settings) -> list[Right]:
-    """What `admin` grants; who isn't named here may do nothing."""
+    """Return the rights that `admin` grants. A user who isn't named here may do nothing."""
     events, rankings, letters = (
         settings.events_topic,
         settings.rankings_topic,

@@ -47,7 +47,7 @@ class Shown:
 
 
 def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
-    """The visitor's list in Redis with what is known about it."""
+    """Return the visitor's list from Redis, with names, ages and the events that it came from."""
     reader = ShelfReader(addresses.redis_client(running.redis_url), settings.ranker.shelf, settings.list_stale_s)
     try:
         shelf = reader.get(visitor)
@@ -100,7 +100,7 @@ def text(shown: Shown, others: Sequence[str] = ()) -> str:
 
 
 def _names(settings: Settings) -> dict[str, str]:
-    """Names from the bundle's vocabulary, without loading the model."""
+    """Return the items' names from the bundle's vocabulary, without loading the model."""
     file = serving_folder(settings.model_dir) / "vocabulary.json"
     try:
         return msgspec.json.decode(file.read_bytes())["names"]
@@ -109,7 +109,7 @@ def _names(settings: Settings) -> dict[str, str]:
 
 
 def _events(settings: Settings, bootstrap: str, shelf: Shelf) -> list[Event]:
-    """The session's events up to the one that the list answers, by event time."""
+    """Return the session's events up to the one that the list answers, by event time."""
     partition, offset = map(int, shelf.list_id.split("-"))
     ends = end_offsets(bootstrap, settings.events_topic)
     since = ends | {partition: min(max(0, offset - LOOK_BACK), ends.get(partition, 0))}
