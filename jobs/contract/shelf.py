@@ -1,4 +1,4 @@
-"""The records of the topic `rankings`, the log of all lists that were published. Pure."""
+"""A list as Redis holds it, and the records of the topic `rankings`, the log of all lists that were published. Pure."""
 
 from typing import Any, TypeVar
 
@@ -7,6 +7,20 @@ import msgspec
 Kind = TypeVar("Kind")
 
 OLD_NAME = "channel"  # what release 0.1.0 called the field `shelf`, in the log and in saved configurations
+
+
+class ShelfValue(msgspec.Struct):
+    """The value in Redis. `version` comes first: the scripts that write it read it by its place."""
+
+    version: str
+    items: list[str]
+    scores: list[float]
+    model: str
+    event_time_ms: int
+    computed_at_ms: int
+    session_events: int
+    fallback: str | None
+    list_id: str
 
 
 def with_shelf(fields: dict[str, Any]) -> dict[str, Any]:

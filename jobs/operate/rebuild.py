@@ -14,11 +14,10 @@ from kafka import KafkaConsumer, TopicPartition
 
 from jobs.connect import addresses, consent_topic, flink_rest, users
 from jobs.connect.redis_pipeline import Command, Connection, Script
-from jobs.contract.shelf import read_logged
+from jobs.contract.shelf import ShelfValue, read_logged
 from jobs.errors import DataError
 from jobs.flow import submissions
 from jobs.flow.submissions import Config, Submitted
-from jobs.rankings.publish import ShelfValue
 
 # As in `publish.py`, but an equal version stays: the job may have published it again and not yet logged it.
 SCRIPT = Script("""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jobs.rankings.publish import PublishCounts
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 
 if TYPE_CHECKING:  # so that the tests of this module need no Flink
     from pyflink.metrics import MetricGroup

@@ -1,4 +1,7 @@
-"""The rankings job's one Python operator: a batch of histories in, lists in Redis and their log records out."""
+"""The rankings job's one Python operator: a batch of histories in, lists in Redis and their log records out.
+
+`eval` reads as the way of a list: session → context → candidates, rules and selection (`ranker.py`) → publish.
+"""
 
 import gc
 import sys
@@ -17,50 +20,44 @@ from jobs.rankings.context import ContextReader
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
-from jobs.rankings.score import RankedList, Scorer
+from jobs.rankings.ranker import Ranker
 from jobs.rankings.session import Session, current_session, newest_rows
 from models.serving.bundle import Bundle
 
 # The worker's gRPC threads hand over each bundle; Python's default of 5 ms is as long as a whole bundle takes.
 SWITCH_INTERVAL_S = 0.0005
+WITHDRAWN, ERASED = "withdrawn", "erased"  # in the column `consent`: the row is no event (Histories.java)
 
 
 @dataclass(frozen=True)
 class RankConfig:
-    """What the operator is told at submit; it travels pickled, so it holds names and addresses only."""
+    """What the operator is told at submit. It travels pickled, so it holds names and addresses only."""
 
     ranker: RankerSettings
     redis_url: str
     feast_project: str
 
     def __repr__(self) -> str:
-        """Without the address, which may hold a password."""
-        return (
-            f"RankConfig({Path(self.ranker.model_dir).name}, {self.ranker.shelf!r}, list_size={self.ranker.list_size})"
-        )
-
-
-CONTROLS = ("withdrawn", "erased")
+        """Leave the address out, which may hold a password."""
+        model = Path(self.ranker.model_dir).name
+        return f"RankConfig({model}, {self.ranker.shelf!r}, list_size={self.ranker.list_size})"
 
 
 class Row(NamedTuple):
-    """A visitor's newest row in a batch: what the JVM says, and its place."""
+    """A visitor's newest row in a batch."""
 
-    place: int
+    place: int  # in the batch
     visitor_id: str
     partition: int
     offset: int
-    history: str
-    event_time_ms: int
-    consent: str | None
+    history: str  # packed as `session.current_session` reads it
+    event_time_ms: int  # of the Kafka record
+    consent: str | None  # None: the visitor may be personalized
 
-
-class Ranked(NamedTuple):
-    """A list, and what it was made of."""
-
-    ranked: RankedList
-    session: Session
-    context: list[float]
+    @property
+    def is_control(self) -> bool:
+        """Return True for a withdrawal or an erasure, which answers no event."""
+        return self.consent in (WITHDRAWN, ERASED)
 
 
 class RankSessions(ScalarFunction):
@@ -70,10 +67,11 @@ class RankSessions(ScalarFunction):
         self._config = config
 
     def is_deterministic(self) -> bool:
-        """It writes: the planner may neither drop nor repeat it."""
+        """Return False: it writes, so the planner may neither drop nor repeat it."""
         return False
 
     def open(self, function_context: FunctionContext) -> None:
+        """Load the model and connect to Redis."""
         ranker = self._config.ranker
         self._models = ModelSource(Path(ranker.model_dir), public_key=ranker.model_public_key)
         self._publisher = Publisher(self._config.redis_url, ranker.shelf, ranker.list_ttl_s)
@@ -85,19 +83,9 @@ class RankSessions(ScalarFunction):
         gc.collect()
         gc.freeze()
 
-    def _serve(self, bundle: Bundle) -> None:
-        """From now on with this model: everything that depends on it is made anew, and the old closed."""
-        config = self._config
-        old = [getattr(self, name, None) for name in ("_scorer", "_context")]
-        self._scorer = Scorer(bundle, config.ranker.list_size, config.ranker.model_threads)
-        self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
-        self._encoder = Encoder(config.ranker.shelf, bundle.version, bundle.context_features)
-        for each in old:
-            if each is not None:
-                each.close()
-
     def close(self) -> None:
-        for name in ("_context", "_publisher", "_scorer"):
+        """Close what was opened."""
+        for name in ("_context", "_publisher", "_ranker"):
             if (opened := getattr(self, name, None)) is not None:  # open may have failed before it was made
                 opened.close()
 
@@ -107,33 +95,44 @@ class RankSessions(ScalarFunction):
         partition: pd.Series,
         offset: pd.Series,
         history: pd.Series,
-        appended_at_ms: pd.Series,
+        event_time_ms: pd.Series,
         consent: pd.Series,
     ) -> pd.Series:
-        """The log record of each visitor's newest row that was ranked; None for all others.
+        """Return the log record of each visitor's newest row that was ranked, None for all other rows.
 
-        `history` is packed as `history.current_session` reads it, `appended_at_ms` is the
-        Kafka record's timestamp: the latency counters mean something where producers set it to the present.
-        `consent` says what else a row may be (`jobs/jvm/src/liveshelf/Histories.java`).
+        The columns are fields of `Row`. `event_time_ms` is the Kafka record's timestamp, so the latency counters mean
+        something where producers set it to the present.
         """
         if self._models.poll():
             self._serve(self._models.bundle)
             self._metrics.model_taken()
-        rows = newest_rows(visitor_id)
-        columns = (visitor_id, partition, offset, history, appended_at_ms, consent)
-        batch = list(map(Row, rows, *(column.take(rows).tolist() for column in columns)))
-        ranked = self._rank([row for row in batch if row.consent != "erased"])
-        self._forget([row for row in batch if row.consent in CONTROLS], ranked)
-        published = [row for row in batch if row.consent not in CONTROLS]
+        rows = _newest(visitor_id, partition, offset, history, event_time_ms, consent)
+        publications = self._rank([row for row in rows if row.consent != ERASED])
+        self._forget([row for row in rows if row.is_control], publications)
+        answered = [row for row in rows if not row.is_control]
         records = np.full(len(visitor_id), None, dtype=object)
-        for place, record in self._publish(published, ranked).items():
+        for place, record in self._publish(answered, publications).items():
             records[place] = record
         self._metrics.models_refused(self._models.refusals)
         self._metrics.rows(len(visitor_id), len(visitor_id) - len(rows))
         return pd.Series(records)
 
-    def _rank(self, rows: list[Row]) -> dict[int, Ranked]:
-        """By place in the batch; whoever didn't consent gets the popularity list, and nothing of theirs is read."""
+    def _serve(self, bundle: Bundle) -> None:
+        """Serve with this model from now on: make anew what depends on it, and close the old."""
+        config = self._config
+        old = [getattr(self, name, None) for name in ("_ranker", "_context")]
+        self._ranker = Ranker(bundle, config.ranker.list_size, config.ranker.model_threads)
+        self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
+        self._encoder = Encoder(config.ranker.shelf, bundle.version, bundle.context_features)
+        for opened in old:
+            if opened is not None:
+                opened.close()
+
+    def _rank(self, rows: list[Row]) -> dict[int, Publication]:
+        """Return the list of each row by its place in the batch.
+
+        A visitor without consent gets the popularity list, and nothing of theirs is read.
+        """
         if not rows:
             return {}
         started = time.perf_counter_ns()
@@ -141,42 +140,92 @@ class RankSessions(ScalarFunction):
             Session.nothing(row.event_time_ms) if row.consent else current_session(row.history, self._gap_ms)
             for row in rows
         ]
-        agreed = [number for number, row in enumerate(rows) if not row.consent]
-        contexts = np.zeros((len(rows), self._context.width), np.float32)
-        contexts[agreed] = self._context.read([rows[number].visitor_id for number in agreed])
+        contexts = self._contexts(rows)
         read = time.perf_counter_ns()
-        lists = self._scorer.rank(sessions, contexts)
+        lists = self._ranker.rank(sessions, contexts)
         self._metrics.spent(model_ns=time.perf_counter_ns() - read, redis_ns=read - started)
+        computed_at_ms = time.time_ns() // 1_000_000
         return {
-            row.place: Ranked(one._replace(fallback="no_consent") if row.consent else one, session, context)
-            for row, one, session, context in zip(rows, lists, sessions, contexts.tolist(), strict=True)
+            row.place: Publication(
+                visitor_id=row.visitor_id,
+                partition=row.partition,
+                offset=row.offset,
+                ranked=ranked._replace(fallback="no_consent") if row.consent else ranked,
+                session=session,
+                context=context,
+                computed_at_ms=computed_at_ms,
+            )
+            for row, ranked, session, context in zip(rows, lists, sessions, contexts.tolist(), strict=True)
         }
 
-    def _publish(self, rows: list[Row], ranked: dict[int, Ranked]) -> dict[int, str]:
-        """Lists into Redis; the log records of those that were personal or could have been, by place in the batch."""
+    def _contexts(self, rows: list[Row]) -> np.ndarray:
+        """Return float32 [B, C]: the features of the visitors who consented, 0 for all others."""
+        consenting = [number for number, row in enumerate(rows) if not row.consent]
+        contexts = np.zeros((len(rows), self._context.width), np.float32)
+        contexts[consenting] = self._context.read([rows[number].visitor_id for number in consenting])
+        return contexts
+
+    def _publish(self, rows: list[Row], lists: dict[int, Publication]) -> dict[int, str]:
+        """Write the rows' lists to Redis. Return the log records by place, none for visitors without consent."""
         if not rows:
             return {}
-        started, now_ms = time.perf_counter_ns(), time.time_ns() // 1_000_000
-        publications = [Publication(*row[1:4], *ranked[row.place], now_ms) for row in rows]
+        started = time.perf_counter_ns()
+        publications = [lists[row.place] for row in rows]
         values = [self._encoder.value(publication) for publication in publications]
         failpoints.reached("rankings.before_write")
         counts = self._publisher.publish(publications, values)
         failpoints.reached("rankings.after_write")
         self._metrics.spent(model_ns=0, redis_ns=time.perf_counter_ns() - started)
         self._metrics.lists([publication.ranked for publication in publications], counts)
-        appended_at_ms = np.fromiter((row.event_time_ms for row in rows), np.int64, len(rows))
-        self._metrics.visible(appended_at_ms, time.time_ns() // 1_000_000)
-        logged = zip(rows, publications, values, strict=True)
-        return {row.place: self._encoder.log_record(one, value) for row, one, value in logged if not row.consent}
+        event_times_ms = np.fromiter((row.event_time_ms for row in rows), np.int64, len(rows))
+        self._metrics.visible(event_times_ms, time.time_ns() // 1_000_000)
+        return {
+            row.place: self._encoder.log_record(publication, value)
+            for row, publication, value in zip(rows, publications, values, strict=True)
+            if not row.consent
+        }
 
-    def _forget(self, rows: list[Row], ranked: dict[int, Ranked]) -> None:
-        now_ms, version = time.time_ns() // 1_000_000, self._models.bundle.version
-        popular = {row.place: ranked[row.place].ranked for row in rows if row.place in ranked}
-        lists = [
+    def _forget(self, rows: list[Row], lists: dict[int, Publication]) -> None:
+        """Replace the lists of visitors who withdrew or were erased."""
+        if not rows:
+            return
+        now_ms = time.time_ns() // 1_000_000
+        forgotten = [
             Forgotten(
-                row.visitor_id, (row.partition, row.offset), row.event_time_ms, popular.get(row.place), now_ms, version
+                visitor_id=row.visitor_id,
+                newest=(row.partition, row.offset),
+                event_time_ms=row.event_time_ms,
+                ranked=lists[row.place].ranked if row.place in lists else None,
+                computed_at_ms=now_ms,
+                model=self._models.bundle.version,
             )
             for row in rows
         ]
-        if lists:
-            self._metrics.forgotten(self._publisher.forget(lists))
+        self._metrics.forgotten(self._publisher.forget(forgotten))
+
+
+def _newest(
+    visitor_id: pd.Series,
+    partition: pd.Series,
+    offset: pd.Series,
+    history: pd.Series,
+    event_time_ms: pd.Series,
+    consent: pd.Series,
+) -> list[Row]:
+    """Return each visitor's newest row of a batch, in order."""
+    places = newest_rows(visitor_id)
+    columns = (visitor_id, partition, offset, history, event_time_ms, consent)
+    return [
+        Row(
+            place=place,
+            visitor_id=visitor,
+            partition=row_partition,
+            offset=row_offset,
+            history=row_history,
+            event_time_ms=row_time_ms,
+            consent=row_consent,
+        )
+        for place, visitor, row_partition, row_offset, row_history, row_time_ms, row_consent in zip(
+            places, *(column.take(places).tolist() for column in columns), strict=True
+        )
+    ]

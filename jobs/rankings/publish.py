@@ -13,8 +13,9 @@ import msgspec
 import redis
 
 from jobs.connect.redis_pipeline import PATIENCE_S, Command, Connection, Script
+from jobs.contract.shelf import ShelfValue
 from jobs.errors import ServiceError
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 
 # Versions are digits that compare as strings: a Lua number is a double, exact to 2^53 only. GETRANGE reads the version
@@ -104,20 +105,6 @@ class PublishCounts(NamedTuple):
     stale: int
 
 
-class ShelfValue(msgspec.Struct):
-    """The value in Redis. `version` comes first: the script reads it by its place."""
-
-    version: str
-    items: list[str]
-    scores: list[float]
-    model: str
-    event_time_ms: int
-    computed_at_ms: int
-    session_events: int
-    fallback: str | None
-    list_id: str
-
-
 class Provenance(msgspec.Struct):
     """What the log holds beside the value."""
 
@@ -139,9 +126,9 @@ class Encoder:
 
     def value(self, publication: Publication) -> bytes:
         """The list as Redis holds it, beginning {"version":"<20 digits>"."""
-        partition, offset, ranked, session = publication[1:5]
+        ranked, session = publication.ranked, publication.session
         shelf = ShelfValue(
-            version=version(partition, offset),
+            version=version(publication.partition, publication.offset),
             items=ranked.items,
             scores=ranked.scores,
             model=self._model,
@@ -149,18 +136,21 @@ class Encoder:
             computed_at_ms=publication.computed_at_ms,
             session_events=session.session_events,
             fallback=ranked.fallback,
-            list_id=f"{partition}-{offset}",
+            list_id=f"{publication.partition}-{publication.offset}",
         )
         return self._json.encode(shelf)
 
     def log_record(self, publication: Publication, value: bytes) -> str:
         """The JSON for the topic `rankings`: visitor and shelf, then `value`'s fields, then where they come from."""
         head = self._json.encode({"visitor_id": publication.visitor_id, "shelf": self._shelf})
-        partition, offset, ranked = publication[1:4]
-        tail = self._json.encode(
-            Provenance(partition, offset, publication.context, self._context_features, ranked.session_items)
+        provenance = Provenance(
+            partition=publication.partition,
+            offset=publication.offset,
+            context=publication.context,
+            context_features=self._context_features,
+            session_items=publication.ranked.session_items,
         )
-        return b",".join((head[:-1], value[1:-1], tail[1:])).decode()
+        return b",".join((head[:-1], value[1:-1], self._json.encode(provenance)[1:])).decode()
 
 
 class Publisher:

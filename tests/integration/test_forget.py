@@ -12,7 +12,7 @@ from jobs.features.operator import newest_rows
 from jobs.features.plan import FeaturePlan, Output, ViewPlan
 from jobs.features.redis_writer import RedisWriter
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 from liveshelf.reader import Shelf, ShelfReader
 

@@ -18,7 +18,7 @@ from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.context import ContextReader
 from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 from tests.support.waiting import eventually
 

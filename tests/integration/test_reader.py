@@ -17,7 +17,7 @@ import liveshelf
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
 from jobs.rankings.publish import Encoder, Publication, Publisher
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 from liveshelf.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 

@@ -146,8 +146,8 @@ def test_an_import_is_found_wherever_it_stands(text: str, expected: set[str]) ->
     ("source", "target"),
     [
         ("jobs.verify.run", "jobs.features.plan"),
-        ("jobs.rankings.score", "jobs.features.plan"),
-        ("jobs.rankings.score", "models.session.gru"),
+        ("jobs.rankings.ranker", "jobs.features.plan"),
+        ("jobs.rankings.ranker", "models.session.gru"),
         ("jobs.contract.events", "jobs.settings"),
         ("liveshelf.reader", "jobs.contract.events"),
         ("liveshelf.key_file", "jobs.errors"),

@@ -3,7 +3,7 @@
 import json
 
 from jobs.rankings.publish import Encoder, Publication
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 
 SESSION = Session([1000, 2000, 3000], ["view", "search", "view"], ["a", "", "zzz"], frozenset())

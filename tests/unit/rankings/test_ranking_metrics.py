@@ -2,7 +2,7 @@ import numpy as np
 
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.publish import PublishCounts
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 
 
 class Counter:

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from jobs.rankings.score import RankedList, Scorer, encode, length_groups
+from jobs.rankings.candidates.session_model import encode, length_groups
+from jobs.rankings.ranked_list import RankedList
+from jobs.rankings.ranker import Ranker
 from jobs.rankings.session import Session
 
 T0 = 1_700_000_000_000
@@ -25,20 +27,20 @@ def no_context(rows: int, features: int = 1) -> np.ndarray:
 
 
 def test_a_known_session_gets_the_models_list_and_its_scores(ladder) -> None:
-    ranked = Scorer(ladder, list_size=3).rank([session("view a", "view b")], no_context(1))
+    ranked = Ranker(ladder, list_size=3).rank([session("view a", "view b")], no_context(1))
 
     assert ranked == [RankedList(["b", "c", "d"], [5.0, 4.0, 3.0], None, ["a", "b"])]
 
 
 def test_a_session_without_a_known_item_gets_the_popularity_list_with_scores_of_zero(ladder) -> None:
-    ranked = Scorer(ladder, list_size=2).rank([session("view zzz", "search -")], no_context(1))
+    ranked = Ranker(ladder, list_size=2).rank([session("view zzz", "search -")], no_context(1))
 
     assert ranked == [RankedList(["e", "d"], [0.0, 0.0], "popular", [])]
     assert ladder.calls == []
 
 
 def test_a_known_item_in_an_event_of_an_unknown_type_is_no_known_item(ladder) -> None:
-    ranked = Scorer(ladder, list_size=2).rank([session("rating a")], no_context(1))
+    ranked = Ranker(ladder, list_size=2).rank([session("rating a")], no_context(1))
 
     assert ranked[0].fallback == "popular"
 
@@ -47,7 +49,7 @@ def test_scores_that_arent_finite_give_the_popularity_list_marked_as_a_model_err
     ladder.broken_after = 2
     sessions = [session("view a"), session("view b"), session("view c")]
 
-    ranked = Scorer(ladder, list_size=2).rank(sessions, no_context(3))
+    ranked = Ranker(ladder, list_size=2).rank(sessions, no_context(3))
 
     assert ranked == [
         RankedList(["a", "b"], [5.0, 4.0], None, ["a"]),
@@ -60,7 +62,7 @@ def test_what_was_bought_is_in_neither_a_personal_nor_a_popularity_list(ladder) 
     sessions = [session("view a", "purchase b"), session("purchase zzz"), session("rating a", "purchase d", "view c")]
     ladder.type_index = {"view": 1}
 
-    ranked = Scorer(ladder, list_size=5).rank([*sessions, session("purchase e", "purchase c")], no_context(4))
+    ranked = Ranker(ladder, list_size=5).rank([*sessions, session("purchase e", "purchase c")], no_context(4))
 
     assert [one.items for one in ranked] == [
         ["a", "c", "d", "e"],  # the purchase isn't in the sequence, so a is the last item
@@ -74,7 +76,7 @@ def test_what_was_bought_is_in_neither_a_personal_nor_a_popularity_list(ladder) 
 def test_scores_stay_with_their_items_when_some_are_left_out(ladder) -> None:
     ladder.names = {"a": "Apron", "c": "Coat", "e": "Earring"}
 
-    ranked = Scorer(ladder, list_size=2).rank([session("view b"), session("view zzz")], no_context(2))
+    ranked = Ranker(ladder, list_size=2).rank([session("view b"), session("view zzz")], no_context(2))
 
     assert ranked[0] == RankedList(["c", "e"], [4.0, 2.0], None, ["b"])
     assert ranked[1].items == ["e", "c"]
@@ -84,7 +86,7 @@ def test_known_and_unknown_sessions_keep_their_places_and_their_contexts(ladder)
     sessions = [session("view zzz"), session("view d"), session("search -"), session("view a", "view b", "view c")]
     contexts = np.array([[10], [11], [12], [13]], np.float32)
 
-    ranked = Scorer(ladder, list_size=1).rank(sessions, contexts)
+    ranked = Ranker(ladder, list_size=1).rank(sessions, contexts)
 
     assert [(one.items, one.fallback) for one in ranked] == [
         (["e"], "popular"),
@@ -100,7 +102,7 @@ def test_a_batch_of_several_calls_gives_each_session_its_own_list(ladder) -> Non
     last = ["abcde"[row % 5] for row in range(64)]
     sessions = [session(*["view a"] * (row * 37 % 50), f"view {item}") for row, item in enumerate(last)]
 
-    ranked = Scorer(ladder, list_size=1).rank(sessions, np.arange(64, dtype=np.float32)[:, None])
+    ranked = Ranker(ladder, list_size=1).rank(sessions, np.arange(64, dtype=np.float32)[:, None])
 
     assert len(ladder.calls) == 4
     assert [one.items for one in ranked] == [[item] for item in last]
@@ -109,7 +111,7 @@ def test_a_batch_of_several_calls_gives_each_session_its_own_list(ladder) -> Non
 
 
 def test_a_batch_of_nothing_gives_nothing(ladder) -> None:
-    assert Scorer(ladder, list_size=2).rank([], no_context(0)) == []
+    assert Ranker(ladder, list_size=2).rank([], no_context(0)) == []
 
 
 def test_the_model_reads_kept_events_left_aligned_with_the_gap_to_the_kept_event_before(ladder) -> None:
@@ -134,7 +136,7 @@ def test_sessions_of_like_length_share_a_call() -> None:
 def test_a_small_batch_is_one_call(ladder) -> None:
     sessions = [session(*["view a"] * length) for length in range(1, 32)]
 
-    Scorer(ladder, list_size=2).rank(sessions, no_context(31))
+    Ranker(ladder, list_size=2).rank(sessions, no_context(31))
 
     assert len(ladder.calls) == 1
 
@@ -146,10 +148,10 @@ def test_lists_dont_depend_on_who_else_is_in_the_batch(eshop) -> None:
         for row in range(150)
     ]
     contexts = no_context(150, len(eshop.context_features))
-    scorer = Scorer(eshop, list_size=20)
+    ranker = Ranker(eshop, list_size=20)
 
-    together = scorer.rank(sessions, contexts)
-    alone = [scorer.rank([one], contexts[:1])[0] for one in sessions]
+    together = ranker.rank(sessions, contexts)
+    alone = [ranker.rank([one], contexts[:1])[0] for one in sessions]
 
     assert [one.session_items for one in together] == [one.items for one in sessions]
     for one, other in zip(together, alone, strict=True):
@@ -159,10 +161,10 @@ def test_lists_dont_depend_on_who_else_is_in_the_batch(eshop) -> None:
 
 
 def test_a_list_that_the_rules_shorten_is_filled_from_further_down_the_catalogue(ladder, monkeypatch) -> None:
-    monkeypatch.setattr("jobs.rankings.score.SPARE_ITEMS", 0)
+    monkeypatch.setattr("jobs.rankings.ranker.SPARE_ITEMS", 0)
     bought_most = session("purchase b", "purchase c", "view a")
 
-    ranked = Scorer(ladder, list_size=2).rank([session("view d"), bought_most], no_context(2))
+    ranked = Ranker(ladder, list_size=2).rank([session("view d"), bought_most], no_context(2))
 
     assert [one.items for one in ranked] == [["d", "e"], ["a", "d"]]
     assert ranked[1].scores == [5.0, 2.0]
@@ -173,8 +175,8 @@ def test_threads_give_the_lists_of_one_thread(eshop) -> None:
     ids = eshop.items[1:]
     sessions = [session(*(f"view {ids[(31 * row + step) % 217]}" for step in range(1 + row % 9))) for row in range(90)]
     contexts = no_context(90, len(eshop.context_features))
-    several = Scorer(eshop, list_size=20, threads=2)
+    several = Ranker(eshop, list_size=20, threads=2)
 
-    assert several.rank(sessions, contexts) == Scorer(eshop, list_size=20).rank(sessions, contexts)
+    assert several.rank(sessions, contexts) == Ranker(eshop, list_size=20).rank(sessions, contexts)
 
     several.close()

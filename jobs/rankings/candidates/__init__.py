@@ -1,0 +1,19 @@
+"""Where the items of a list may come from: each module offers candidates for a batch of sessions, best first.
+
+Shapes: B sessions, K candidates of each, N items of the bundle (1..N; 0 is padding).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Candidates(NamedTuple):
+    """K items for each of B sessions, in descending order of score."""
+
+    items: np.ndarray  # int64 [B, K], 1..N
+    scores: np.ndarray  # float32 [B, K]
+
+    def of(self, rows: np.ndarray) -> "Candidates":
+        """Return the candidates of some sessions; `rows` is an index or a mask over B."""
+        return Candidates(self.items[rows], self.scores[rows])

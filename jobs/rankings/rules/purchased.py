@@ -1,0 +1,14 @@
+"""Rule: don't show a visitor what the visitor bought in this session."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def allowed(candidates: np.ndarray, bought: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return bool [B, K]: which of `candidates` (int64 [B, K]) aren't among the items that their visitor `bought`."""
+    may_show = np.ones(candidates.shape, bool)
+    for row, items in enumerate(bought):
+        if items:
+            may_show[row] = ~np.isin(candidates[row], items)
+    return may_show
