@@ -13,11 +13,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test train-env test-env bench lint clean
+.PHONY: help demo check test train-env test-env bench lint clean
 
 help:
 	@echo "make demo       start everything, replay real clicks, show what happens, stop everything"
-	@echo "make test       install what tests and training need, run every test"
+	@echo "make check      format, lint, types and unit tests: what needs no process"
+	@echo "make test       make check, then every other test"
 	@echo "make train-env  install what training needs (torch, Optuna, MLflow)"
 	@echo "make test-env   install what tests, chaos and bench need"
 	@echo "make bench      measure: jobs, latency, reads, memory (writes bench.json)"
@@ -27,8 +28,13 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/liveshelf demo
 
-test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest
+check: lint
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/unit
+
+# The unit tests stand in `check`, so they don't run twice.
+test: check
+	@$(BIN)/python -m pytest --ignore=tests/unit
 
 train-env: $(VENV)/.installed-train
 
@@ -38,6 +44,7 @@ bench: $(VENV)/.installed-test
 	@$(BIN)/liveshelf bench --json bench.json
 
 lint: $(VENV)/.installed-test
+	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 
 clean:

@@ -51,10 +51,9 @@ def replay(
     """
     from collections import Counter
 
-    from liveshelf.pseudonyms import Pseudonyms
-
     from jobs.cluster import runtime
     from jobs.lab.replay import produce, sources
+    from liveshelf.pseudonyms import Pseudonyms
 
     settings, skipped = load_settings(), Counter()
     events = sources.read(source, mapping, data_dir, since=since, until=until, skipped=skipped)

@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -63,6 +64,9 @@ class Connection:
         After a broken connection, a timeout or a refusal that passes (`PASSING`), everything is sent again, for
         `patience_s` at most. Then raise `ServiceError`.
         """
+        return self._exchange(commands)
+
+    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         deadline = time.monotonic() + self._patience_s
         backoff = ExponentialBackoff(cap=LONGEST_PAUSE_S, base=0.02)
         failures = 0
@@ -83,14 +87,14 @@ class Connection:
                 _log.warning("Redis at %s: %s; waiting for up to %g s", self._place, error, self._patience_s)
             time.sleep(pause_s)
 
-    def run(self, script: Script, calls: Sequence[Command]) -> list[Reply | redis.ResponseError]:
-        """Return the script's reply to each call: one key, then arguments. A call that comes twice must do no harm."""
-        replies = self.exchange([("EVALSHA", script.sha, 1, *call) for call in calls])
+    def run(self, script: Script, calls: Sequence[Command]) -> list[int | redis.ResponseError]:
+        """Return the number that the script returns for each call: one key, then arguments. A call that comes twice must do no harm."""
+        replies = self._exchange([("EVALSHA", script.sha, 1, *call) for call in calls])
         forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if forgotten:
             # A new server, a failover or SCRIPT FLUSH may come between two commands of one pipeline. EVAL brings the
             # script's text, and the server remembers it from then on.
-            again = self.exchange([("EVAL", script.text, 1, *calls[place]) for place in forgotten])
+            again = self._exchange([("EVAL", script.text, 1, *calls[place]) for place in forgotten])
             for place, reply in zip(forgotten, again, strict=True):
                 replies[place] = reply
         return replies
@@ -98,13 +102,13 @@ class Connection:
     def close(self) -> None:
         self._client.close()
 
-    def _exchange_once(self, commands: Sequence[Command]) -> list[Reply | redis.ResponseError]:
+    def _exchange_once(self, commands: Sequence[Command]) -> list[Any]:
         with self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             return pipeline.execute(raise_on_error=False)
 
-    def _answered(self, replies: list, failures: int) -> list:
+    def _answered(self, replies: list[Any], failures: int) -> list[Any]:
         if failures >= TOLD_AFTER:
             _log.warning("Redis at %s answers again, after %d tries", self._place, failures)
         return replies

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -156,7 +156,7 @@ class Refusal(NamedTuple):
     field: str = ""
 
 
-Event = dict[str, str | int | float]
+Event = dict[str, Any]  # field: a str, int or float, as `FIELD[name].kind` says
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 
 
@@ -194,7 +194,7 @@ def decode(value: bytes | None) -> dict[str, object] | Refusal:
 
 def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
     """Return the present fields of a JSON object, or why it is no event; arguments as in `parse`."""
-    event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}
+    event: Event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}
     refusal = _field_refusal(event) or _missing(event)
     if refusal:
         return refusal
@@ -225,10 +225,10 @@ def _field_refusal(event: Event) -> Refusal | None:
 def _check(field: Field, value: object) -> Reason | None:
     if field.kind == "string":
         return _check_string(field, value)
-    number = type(value) is int or (field.kind == "float" and type(value) is float)
-    if not number:
+    if not (type(value) is int or (field.kind == "float" and type(value) is float)):
         return "wrong_type"
-    return None if field.minimum <= value <= field.maximum else "out_of_range"
+    within = (field.minimum is None or field.minimum <= value) and (field.maximum is None or value <= field.maximum)
+    return None if within else "out_of_range"
 
 
 def _check_string(field: Field, value: object) -> Reason | None:
@@ -236,7 +236,7 @@ def _check_string(field: Field, value: object) -> Reason | None:
         return "wrong_type"
     if "\0" in value or (not field.free_text and min(value, default=" ") < " "):
         return "control_character"
-    if len(value.encode("utf-16-le")) // 2 > field.max_length:
+    if field.max_length is not None and len(value.encode("utf-16-le")) // 2 > field.max_length:
         return "too_long"
     if field.choices and value not in field.choices:
         return "unknown_value"
@@ -247,7 +247,7 @@ def _missing(event: Event) -> Refusal | None:
     required = [field.name for field in FIELDS if field.required]
     if event.get("event_type") == HEARTBEAT:
         required = ["schema_version", "event_type", "event_time_ms"]
-    for name in (*required, *REQUIRED_BY_TYPE.get(event.get("event_type"), ())):
+    for name in (*required, *REQUIRED_BY_TYPE.get(event.get("event_type", ""), ())):
         if name not in event:
             return Refusal("missing_field", name)
     return None
@@ -266,7 +266,7 @@ def as_json() -> bytes:
     )
 
 
-def json_schema() -> dict:
+def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) for producers. It can't express the skew of clocks or the record's size."""
     properties = {field.name: _property(field) for field in FIELDS}
     rules = [
@@ -287,9 +287,9 @@ def json_schema() -> dict:
     }
 
 
-def _property(field: Field) -> dict:
+def _property(field: Field) -> dict[str, Any]:
     kind = {"string": "string", "int": "integer", "float": "number"}[field.kind]
-    schema: dict = {"type": [kind, "null"] if not field.required else kind, "description": field.doc}
+    schema: dict[str, Any] = {"type": [kind, "null"] if not field.required else kind, "description": field.doc}
     if field.choices:
         schema["enum"] = list(EVENT_TYPES)
     limits = {"minimum": field.minimum, "maximum": field.maximum, "maxLength": field.max_length}

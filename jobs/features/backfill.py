@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -50,11 +51,11 @@ def write_history(
         targets: view name → file, usually the path of the view's `batch_source`.
         cap: the setting max_window_events.
     """
-    rows: dict[str, list[tuple[str, int, list]]] = {operator.key: [] for operator in plan.operators()}
+    rows: dict[str, list[tuple[str, int, list[Any]]]] = {operator.key: [] for operator in plan.operators()}
     with tempfile.TemporaryDirectory() as folder:
         _write_input(plan, source, Path(folder, "events.json"))
-        for operator, entity, time_ms, payload in _rows(plan, Path(folder, "events.json"), cap):
-            rows[operator].append((entity, time_ms, json.loads(payload)))
+        for key, entity, time_ms, payload in _rows(plan, Path(folder, "events.json"), cap):
+            rows[key].append((entity, time_ms, json.loads(payload)))
     for operator in plan.operators():
         first = 0
         for view in operator.views:
@@ -108,9 +109,9 @@ def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) 
                 lines.write(json.dumps({name: event.get(name) for name in sql.event_fields(plan)}) + "\n")
 
 
-def _write_view(view: ViewPlan, rows: list[tuple[str, int, list]], first: int, target: Path) -> None:
+def _write_view(view: ViewPlan, rows: list[tuple[str, int, list[Any]]], first: int, target: Path) -> None:
     """A view's file; its values begin at place `first` of a row's."""
-    columns: dict[str, list] = {
+    columns: dict[str, list[Any]] = {
         name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))
     }
     created = datetime.now(UTC)

@@ -56,7 +56,7 @@ def _own_store_yaml(folder: Path) -> dict[str, Any]:
 
     file = folder / "feature_store.yaml"
     try:
-        configuration = yaml.safe_load(file.read_text())
+        configuration: dict[str, Any] = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())  # YAML's errors have several lines
         raise DefinitionError(

@@ -1,5 +1,7 @@
 """What a definition becomes: the SQL, the state that is kept for each key, and the fields in Redis."""
 
+from typing import Any
+
 from jobs.contract import events
 from jobs.errors import DefinitionError
 from jobs.features import lint, sql
@@ -35,7 +37,7 @@ def explain_service(settings: Settings, name: str) -> str:
     return "\n".join([f"{name}: the model's `context` input, float32 [batch, {len(inputs)}]", *lines])
 
 
-def service_inputs(service: object) -> list[tuple[str, str]]:
+def service_inputs(service: Any) -> list[tuple[str, str]]:
     """("view:feature", dtype) of a feature service, in its order."""
     return [
         (f"{projection.name_to_use()}:{feature.name}", str(feature.dtype))

@@ -71,7 +71,7 @@ class FeastWriter:
             first = end
         return taken
 
-    def _write_view(self, view: ViewPlan, rows: list[Row], values: list[list]) -> int:
+    def _write_view(self, view: ViewPlan, rows: list[Row], values: list[list[Any]]) -> int:
         table = self._tables[view.name]
         keys = [_entity_key(view.entity, row.entity) for row in rows]
         newest = self._stored_times(view, keys)
@@ -101,7 +101,7 @@ def _entity_key(join_key: str, entity: str) -> Any:
     return EntityKey(join_keys=[join_key], entity_values=[Value(string_val=entity)])
 
 
-def _values(view: ViewPlan, values: list) -> dict[str, Any]:
+def _values(view: ViewPlan, values: list[Any]) -> dict[str, Any]:
     from feast.protos.feast.types.Value_pb2 import Value
 
     return {

@@ -180,7 +180,7 @@ class _ViewCompiler:
 
     @staticmethod
     def _name(aggregation: Any) -> str:
-        return aggregation.name or aggregation.resolved_name(aggregation.time_window)
+        return str(aggregation.name or aggregation.resolved_name(aggregation.time_window))
 
     def _problems(self, frame: Frame, slide_ms: int) -> Iterator[tuple[str, str, str]]:
         yield from self._view_problems(frame)

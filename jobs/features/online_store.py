@@ -8,6 +8,7 @@ reads, then writes, and drops a row whose event time equals the stored one.
 
 import struct
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import mmh3
 import msgspec
@@ -77,7 +78,7 @@ def _int64(value: int) -> bytes:
 
 
 # feast.types.Value by the name of the field's dtype; `None` is an empty value for all of them.
-ENCODERS: dict[str, Callable[[object], bytes]] = {
+ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "Int64": _int64,
     "Int32": lambda value: b"\x18" + _varint(int(value)),
     "Float64": lambda value: b"\x29" + struct.pack("<d", value),

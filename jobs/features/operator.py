@@ -33,9 +33,8 @@ class WriteFeatures(ScalarFunction):
     """
 
     def __init__(self, config: WriterConfig) -> None:
-        self._config = msgspec.json.encode(
-            config
-        )  # plain bytes: what is shipped to workers holds no client and no class
+        # Plain bytes: what is shipped to workers holds no client and no class.
+        self._config = msgspec.json.encode(config)
 
     def is_deterministic(self) -> bool:
         """Return False: the function writes, so the planner may neither drop nor repeat it."""
@@ -45,7 +44,7 @@ class WriteFeatures(ScalarFunction):
         config = msgspec.json.decode(self._config, type=WriterConfig)
         sys.setswitchinterval(0.0005)
         if config.feature_store_yaml:
-            self._writer = FeastWriter(config.feature_store_yaml, config.plan)
+            self._writer: FeastWriter | RedisWriter = FeastWriter(config.feature_store_yaml, config.plan)
         else:
             self._writer = RedisWriter(config.redis_url, config.plan)
         group = function_context.get_metric_group()

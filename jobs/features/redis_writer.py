@@ -41,12 +41,13 @@ class RedisWriter:
             for some in (rows[start : start + PIPELINE_ROWS] for start in range(0, len(rows), PIPELINE_ROWS))
         ]
         replies = [reply for each in pending for reply in each.result()]
+        written = 0
         for (operator, _), reply in zip(rows, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
                     f"Redis refused a row of {operator}: {reply}", "make Redis writable (memory, rights, disk)"
                 ) from reply
-        written = sum(replies)
+            written += reply
         return WriteCounts(written, len(replies) - written)
 
     def erase(self, entities: Sequence[tuple[str, str, int]]) -> int:
@@ -56,12 +57,14 @@ class RedisWriter:
         """
         calls = [self._encoders[operator].erasure(entity, before_ms) for operator, entity, before_ms in entities]
         replies = self._connection.run(ERASE, calls)
+        erased = 0
         for (operator, *_), reply in zip(entities, replies, strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
                     f"Redis refused to erase a row of {operator}: {reply}", "make Redis writable"
                 ) from reply
-        return sum(replies)
+            erased += reply
+        return erased
 
     def close(self) -> None:
         self._sender.shutdown(cancel_futures=True)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from liveshelf.reader import Shelf, ShelfReader, shelf_key
 
 from jobs.cluster.runtime import Runtime
 from jobs.connect import addresses
@@ -14,6 +13,7 @@ from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import ModelError
 from jobs.settings import Settings
+from liveshelf.reader import Shelf, ShelfReader, shelf_key
 from models.serving.registry import serving_folder
 
 HISTORY_EVENTS = 50  # what the rankings job looks at

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from liveshelf.reader import Shelf, ShelfReader
 
 from jobs.cluster.runtime import Runtime
 from jobs.connect import consent_topic
@@ -16,6 +15,7 @@ from jobs.contract.events import Event, Refusal, parse
 from jobs.contract.shelf import read_logged
 from jobs.person import traces
 from jobs.settings import Settings
+from liveshelf.reader import Shelf, ShelfReader
 
 README = """What liveshelf knows about one visitor, as of {made_at}. One JSON object a line.
 

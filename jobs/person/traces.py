@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import redis
 import yaml
-from liveshelf.reader import shelf_key
 
 from jobs.features.online_store import entity_key
 from jobs.settings import Settings
+from liveshelf.reader import shelf_key
 
 PERSON = "visitor_id"
 

@@ -54,6 +54,7 @@ class ModelSource:
     def _load(self) -> None:
         version = "?"
         try:
+            assert self._registry is not None, "only a registry is looked at"
             version = self._registry.active().version
             if version != self.bundle.version:
                 self._coming = self._registry.bundle(version)
@@ -61,6 +62,7 @@ class ModelSource:
             self._refuse(version, error)
 
     def _refuse(self, version: str, error: Exception) -> None:
+        assert self._registry is not None, "only a registry has versions to refuse"
         LOG.warning("model %s is refused: %s", version, error)
         self._registry.note_refusal(version, str(error).partition("\n")[0])  # without the way out
         self.refusals += 1

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from liveshelf.reader import Shelf, ShelfReader
 
 from jobs.lab.bench.collector_system import KEY, RunningCollector
 from jobs.settings import Settings
+from liveshelf.reader import Shelf, ShelfReader
 from tests.support import chromium
 from tests.support.chromium import Chromium, served
 from tests.support.waiting import eventually

@@ -10,7 +10,6 @@ import pytest
 import redis
 import requests
 from kafka import KafkaProducer
-from liveshelf.reader import ShelfReader
 
 from jobs.connect import consent_topic
 from jobs.contract import consent
@@ -19,6 +18,7 @@ from jobs.person import erase as erasing
 from jobs.person import known, traces
 from jobs.settings import Settings
 from jobs.verify.run import verify
+from liveshelf.reader import ShelfReader
 from tests.support.waiting import eventually
 
 ITEMS = msgspec.json.decode((Settings().model_dir / "vocabulary.json").read_bytes())["items"]

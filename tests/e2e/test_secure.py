@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import requests
-from liveshelf.reader import ShelfReader
 
 from jobs.cluster import processes, runtime
 from jobs.cluster.runtime import Runtime
@@ -21,6 +20,7 @@ from jobs.operate import running_jobs, submit
 from jobs.operate.bring_up import bring_up
 from jobs.settings import Settings
 from jobs.verify.run import verify
+from liveshelf.reader import ShelfReader
 
 # They hold a password each, and nobody but their owner may read them.
 SECRET_FILES = {"feature_store.yaml", "apply/feature_store.yaml", "flink/conf/config.yaml"}

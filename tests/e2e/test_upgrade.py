@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from liveshelf.reader import ShelfReader
 
 from jobs.connect import addresses, flink_rest, kafka_admin, kafka_send
 from jobs.connect.users import GROUPS
@@ -21,6 +20,7 @@ from jobs.operate import apply as applying
 from jobs.operate import running_jobs, submit
 from jobs.operate.keep import MARK
 from jobs.verify.run import verify
+from liveshelf.reader import ShelfReader
 from tests.support.saved_events import Expected, Outcome
 from tests.support.saved_release import CENTURY_S, SAVEPOINTS, paths_in, send, settings_of
 from tests.support.waiting import eventually

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from kafka import KafkaConsumer, TopicPartition
-from liveshelf.pseudonyms import Pseudonyms, add_key
 from typer.testing import CliRunner
 
 from jobs.cli import app
@@ -24,6 +23,7 @@ from jobs.lab.replay.sources import read
 from jobs.lab.replay.topic_time import TopicTime, look
 from jobs.settings import Settings
 from jobs.verify.classify import classify
+from liveshelf.pseudonyms import Pseudonyms, add_key
 
 DELAY_S = 60
 PARTITIONS = 3

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import requests
-from liveshelf.pseudonyms import Pseudonyms, add_key
 
 from jobs.cluster import processes, runtime
 from jobs.connect import kafka_admin
 from jobs.connect.kafka_read import Record, read_slice
 from jobs.settings import REPOSITORY, Settings
+from liveshelf.pseudonyms import Pseudonyms, add_key
 
 ORIGIN = "https://shop.example"
 KEY = "test-write-key-0123456789"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from liveshelf.reader import ShelfReader, shelf_key
 
 from jobs.connect import kafka_admin
 from jobs.connect.kafka_read import read_slice
@@ -20,6 +19,7 @@ from jobs.lab.bench.figures import percentiles
 from jobs.lab.bench.memory import memory_mb
 from jobs.lab.bench.workplace import VISITORS, Workplace
 from jobs.rankings.publish import version
+from liveshelf.reader import ShelfReader, shelf_key
 from models.serving.registry import Registry
 
 TOPIC = "bench.live"

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import redis
-from liveshelf.reader import shelf_key
 
 from jobs.lab.bench import clicks
 from jobs.lab.bench.latency import Schedule, Seen, live_clicks, live_offsets, sent_times
 from jobs.rankings.publish import version
+from liveshelf.reader import shelf_key
 
 SLEEP_S = 0.001  # with the exchange itself a poll takes 1.3 ms, and a tenth of a core
 PATIENCE_S = 10.0  # what isn't there by then counts as lost

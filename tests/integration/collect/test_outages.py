@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from liveshelf.pseudonyms import add_key
 from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.collect.deliver import DELIVERY_LIMIT_S
 from jobs.lab.bench.collector_system import KEY, Broker, RunningCollector, event
+from liveshelf.pseudonyms import add_key
 
 
 def test_without_kafka_nothing_is_acknowledged_and_with_it_everything_again(broker: Broker, tmp_path: Path):

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from liveshelf.reader import Shelf
 
 from jobs.contract.consent import Record
 from jobs.person.known import Known, export, text
 from jobs.person.receipt import Receipt, Remains, store, subject, until
 from jobs.settings import Settings
+from liveshelf.reader import Shelf
 
 DAY_MS = 86_400_000
 EVENT = {"event_id": "e1", "event_type": "view", "event_time_ms": DAY_MS, "visitor_id": "v", "item_id": "a"}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from liveshelf.pseudonyms import USER, Pseudonyms, add_key, retire_key
 from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.contract.events import parse
 from jobs.errors import SettingsError
+from liveshelf.pseudonyms import USER, Pseudonyms, add_key, retire_key
 
 COUNTING = bytes(range(32))
 ONES = b"\xff" * 32
