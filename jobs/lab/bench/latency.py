@@ -17,6 +17,7 @@ from jobs.lab.bench import clicks, flink_jobs, swaps
 from jobs.lab.bench.clicks import Clicks
 from jobs.lab.bench.figures import percentiles
 from jobs.lab.bench.memory import memory_mb
+from jobs.lab.bench.swaps import Swaps
 from jobs.lab.bench.workplace import VISITORS, Workplace
 from jobs.rankings.publish import version
 from liveshelf.reader import ShelfReader, shelf_key
@@ -43,6 +44,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     events_per_s: int
     warm_s: float  # live events before that aren't watched
     swaps_s: float  # from then on versions are swapped
+    swaps: Swaps
     sample_every: int
 
     @property
@@ -83,13 +85,15 @@ def sent_times(folder: Path, count: int) -> np.ndarray:
     return np.memmap(folder / "sent_ns.bin", np.int64, "r+", shape=(count,))
 
 
-def measure(place: Workplace, history: int, warm_s: float, seconds: float, progress: Callable[[str], None]) -> dict:
+def measure(
+    place: Workplace, history: int, warm_s: float, seconds: float, changes: Swaps, progress: Callable[[str], None]
+) -> dict:
     """`latency_ms`, `swaps`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
 
     `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`,
-    and in the `swaps.SECONDS` after them the model is changed again and again.
+    and after them the model is changed as `changes` says.
     """
-    schedule = _schedule(place, history, warm_s, warm_s + seconds)
+    schedule = _schedule(place, history, warm_s, warm_s + seconds, changes)
     folder = _folder(place, schedule)
     registry = swaps.registry_of(place.settings.state_dir / "versions")
     job = _start_job(place, schedule, registry.folder)
@@ -113,7 +117,7 @@ def measure(place: Workplace, history: int, warm_s: float, seconds: float, progr
     }
 
 
-def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float) -> Schedule:
+def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float, changes: Swaps) -> Schedule:
     return Schedule(
         kafka_bootstrap=place.services.kafka_bootstrap,
         redis_url=place.services.redis_url,
@@ -122,10 +126,11 @@ def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float) -> 
         items=place.items,
         partitions=place.settings.topic_partitions,
         history=history,
-        count=round((swaps_s + swaps.SECONDS) * EVENTS_PER_S),
+        count=round((swaps_s + changes.seconds) * EVENTS_PER_S),
         events_per_s=EVENTS_PER_S,
         warm_s=warm_s,
         swaps_s=swaps_s,
+        swaps=changes,
         sample_every=SAMPLE_EVERY,
     )
 
@@ -169,8 +174,8 @@ def _swap(place: Workplace, folder: Path, schedule: Schedule, registry: Registry
         time.sleep(0.01)
     bootstrap, topic = schedule.kafka_bootstrap, place.settings.rankings_topic
     logged = kafka_admin.end_offsets(bootstrap, topic)
-    made = swaps.swap(registry)
-    return swaps.first_list_ms(read_slice(bootstrap, topic, logged).records, made)
+    history = swaps.swap(registry, schedule.swaps)
+    return swaps.first_list_ms(read_slice(bootstrap, topic, logged).records, history)
 
 
 def _spawn(name: str, folder: Path) -> subprocess.Popen[str]:
@@ -204,7 +209,7 @@ def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: 
         "resolution_ms": percentiles(seen.polls_ms),
         "generator_behind_ms_max": behind_ms,
     }
-    counts = {"activations": swaps.ACTIVATIONS, "rollbacks": swaps.ROLLBACKS, "shown": len(first_list_ms)}
+    counts = msgspec.structs.asdict(schedule.swaps) | {"shown": len(first_list_ms)}
     ratio = round(swapped["p99"] / quiet["p99"], 2)
     return {
         "latency_ms": quiet | about,

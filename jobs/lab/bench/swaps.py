@@ -1,4 +1,4 @@
-"""Ten activations and two rollbacks under load: when a version's first list is there."""
+"""Activations and rollbacks of the model under load: how long each version's first list takes."""
 
 import math
 import shutil
@@ -13,21 +13,30 @@ from jobs.connect.kafka_read import Record
 from jobs.lab.bench.workplace import MODEL
 from models.serving.registry import Active, Registry
 
-ACTIVATIONS, ROLLBACKS = 10, 2
 VERSIONS = 3
 PAUSE_S = 2.5  # from one to the next
-SECONDS = (ACTIVATIONS + ROLLBACKS) * PAUSE_S
+
+
+class Swaps(msgspec.Struct, frozen=True):
+    """How often the version changes: activations first, then rollbacks."""
+
+    activations: int
+    rollbacks: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.activations + self.rollbacks) * PAUSE_S
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What the log says of a list: which version made it, and when."""
+    """A list in the log: the version that computed it, and when."""
 
     model: str
     computed_at_ms: int
 
 
 def registry_of(folder: Path) -> Registry:
-    """A registry of the measured model under several names, each of which makes it another version; one is active."""
+    """Return a registry of the measured model under several names, each a version of its own; one is active."""
     registry = Registry(folder)
     with TemporaryDirectory() as copies:
         for number in range(VERSIONS):
@@ -39,26 +48,27 @@ def registry_of(folder: Path) -> Registry:
     return registry
 
 
-def swap(registry: Registry) -> list[Active]:
-    """Activate one version after another, `PAUSE_S` apart, then roll back; takes `SECONDS`."""
-    names = [each.version for each in registry.versions()]
-    made, started_s = [], time.monotonic()
-    for number in range(1, ACTIVATIONS + ROLLBACKS + 1):
-        made.append(registry.activate(names[number % VERSIONS]) if number <= ACTIVATIONS else registry.rollback())
+def swap(registry: Registry, swaps: Swaps) -> list[Active]:
+    """Activate one version after another, `PAUSE_S` apart, then roll back; return what was active, in order."""
+    names = [version.version for version in registry.versions()]
+    history, started_s = [], time.monotonic()
+    for number in range(1, swaps.activations + swaps.rollbacks + 1):
+        activates = number <= swaps.activations
+        history.append(registry.activate(names[number % VERSIONS]) if activates else registry.rollback())
         time.sleep(max(0.0, started_s + number * PAUSE_S - time.monotonic()))
-    return made
+    return history
 
 
-def first_list_ms(log: Iterable[Record], made: Sequence[Active]) -> list[int]:
-    """The time from each activation to when the first list by its version was computed.
+def first_list_ms(log: Iterable[Record], history: Sequence[Active]) -> list[int]:
+    """Return the time from each activation to when the first list by its version was computed, in ms.
 
-    A version that made no list before the next one was activated is left out.
+    A version that computed no list before the next one was activated is left out.
     """
     lists = [msgspec.json.decode(record.value, type=Made) for record in log]
-    ends_ms = [*(each.activated_at_ms for each in made[1:]), math.inf]
-    taken_ms = []
-    for active, end_ms in zip(made, ends_ms, strict=True):
-        times_ms = [each.computed_at_ms for each in lists if each.model == active.version]
-        within_ms = [each for each in times_ms if active.activated_at_ms <= each < end_ms]
-        taken_ms += [min(within_ms) - active.activated_at_ms] if within_ms else []
-    return taken_ms
+    ends_ms = [*(active.activated_at_ms for active in history[1:]), math.inf]
+    delays_ms = []
+    for active, end_ms in zip(history, ends_ms, strict=True):
+        times_ms = [one.computed_at_ms for one in lists if one.model == active.version]
+        within_ms = [time_ms for time_ms in times_ms if active.activated_at_ms <= time_ms < end_ms]
+        delays_ms += [min(within_ms) - active.activated_at_ms] if within_ms else []
+    return delays_ms
