@@ -26,9 +26,9 @@ def chaos(
 ) -> None:
     """Hurt a running system of its own in named ways and prove that nothing is lost or wrong; 7 if something is.
 
-    Services are started in STATE_DIR/chaos, on free ports. The scenarios are told in jobs/lab/chaos/README.md;
-    `random` draws weighted actions from the seed; `soak` is one long run at 2,000 events/s, with the seed's faults,
-    that also looks at memory and open files.
+    Services are started in STATE_DIR/chaos, on free ports. jobs/lab/chaos/README.md describes the scenarios. `random`
+    draws weighted actions from the seed. `soak` is one long run at 2,000 events/s, with the seed's faults, that also
+    watches memory and open files. All but `soak` need the extra test: make test-env.
 
     \b
     Examples:

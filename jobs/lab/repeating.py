@@ -1,4 +1,4 @@
-"""Something that goes on beside the work."""
+"""Run a function again and again beside the work."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeating(do: Callable[[], object], every_s: float, name: str) -> Iterator[None]:
-    """Calls `do` every so many seconds meanwhile, on a thread of that name; what it raises ends the thread only."""
+    """Run a function every `every_s` seconds on a background thread, until the block ends.
+
+    An exception stops the thread, not the caller.
+    """
     ended = threading.Event()
 
     def repeat() -> None:

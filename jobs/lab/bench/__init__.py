@@ -1,1 +1,1 @@
-"""What liveshelf does in a second, beside what the tutorials' way does, on a real cluster with one slot."""
+"""Measure liveshelf's jobs on a real cluster of one slot, beside the same jobs written as tutorials write them."""

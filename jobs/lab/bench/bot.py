@@ -1,10 +1,11 @@
-"""What an event of a bot costs the features operator, by how many events the bot has in its longest window.
+"""Measure the cost of a bot's event in the features operator, by the number of events in the bot's longest window.
 
     python -m jobs.lab.bench.bot --events 1000 10000 100000
     python -m jobs.lab.bench.bot --events 1000 10000 100000 --cap 1000000      # as if there were no cap: minutes
 
-CPU time of the state alone (`jobs/jvm/src/liveshelf/TrailingState.java`), without Flink, so that other work on the machine matters little.
-`shipped` are the visitor's features of feature_repo; `hard` those that can't be taken away exactly.
+It measures the CPU time of the state alone (`jobs/jvm/src/liveshelf/TrailingState.java`), without Flink: other work on
+the machine matters little. `shipped` are the visitor's features of feature_repo. `hard` are those from which an old
+event can't be subtracted exactly.
 """
 
 import argparse

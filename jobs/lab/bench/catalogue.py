@@ -1,15 +1,16 @@
-"""What a list costs by size of the catalogue: the exact graph and the fast one, in turn in one run.
+"""Measure the cost of a list by size of the catalogue: the exact graph and the fast one, in turn in one run.
 
     python -m jobs.lab.bench.catalogue --items 10000 18009 100000 1000000
     python -m jobs.lab.bench.catalogue --vectors gaussian --items 1000000
     python -m jobs.lab.bench.catalogue --questions test.tsv            # recall of both at the bundle's own size
 
-The graph is the whole one: the GRU and the memory's strengths of a real bundle. Catalogues larger than its own get
-`families`: each further item has a real item for a parent, its bias and its memory's strengths, and a vector at a
-cosine of 0.85 to the parent's, in a random direction; the memory's followers are random items. What a question's best
-20 have in common with it, as a cosine, goes on growing as it does from a quarter to the whole of the real catalogue:
-.25, .35, .51 with 1,125, 4,502 and 18,009 items of serenade, .69 with 200,000 made ones; of yoochoose1_64 .25, .40,
-.55, and .66. `gaussian` vectors have nothing in common (.33): a worst case.
+The graph is the whole one: the GRU and the memory's strengths of a real bundle. A catalogue larger than the bundle's
+gets `families`. Each further item has a real item for a parent. It has the parent's bias and memory strengths, and a
+vector at a cosine of 0.85 to the parent's, in a random direction. The memory's followers are random items.
+
+A made catalogue should be as hard as a real one. The measure is the cosine of a question and its best 20 items, which
+grows with the catalogue. It is .25, .35, .51 with 1,125, 4,502 and 18,009 items of serenade, and .69 with 200,000 made
+ones; .25, .40, .55 and .66 with yoochoose1_64's. With `gaussian` vectors it is .33: a worst case.
 """
 
 import argparse
@@ -45,14 +46,14 @@ Feed = dict[str, np.ndarray]
 
 
 class Cost(NamedTuple):
-    """Fastest round, seconds, by batch size on one thread; lists a second of batches of 19 on one thread and on two."""
+    """The fastest round in seconds by batch size on one thread, and lists a second in batches of 19 by threads."""
 
     batch_s: dict[int, float]
     lists_per_s: dict[int, float]
 
 
 def all_scores(graph_file: Path) -> onnx.ModelProto:
-    """The graph of a fast bundle up to the scores of all items: what `head.with_list` made of it, undone."""
+    """Return a fast bundle's graph up to the scores of all items: undo what `head.with_list` added."""
     model = onnx.load(graph_file)
     graph = model.graph
     added = ("fast.", "list.", "scores", "items_out")
@@ -72,7 +73,7 @@ def all_scores(graph_file: Path) -> onnx.ModelProto:
 
 
 def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.Generator) -> onnx.ModelProto:
-    """The same graph with another catalogue, see above; one that isn't larger than its own is a part of it."""
+    """Return the graph with another catalogue, as the module says; a smaller one is a part of the graph's own."""
     made = copy.deepcopy(model)
     weights = {each.name: numpy_helper.to_array(each) for each in made.graph.initializer}
     real = weights[ITEM_MATRIX]
@@ -94,7 +95,7 @@ def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.G
 
 
 def vectors(real: np.ndarray, parents: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Vectors float32 [N, H] of length 1; of `families` the first are the real ones."""
+    """Return vectors, float32 [N, H], of length 1; of `families` the first are the real ones."""
     made = np.empty((len(parents), real.shape[1]), np.float32)
     for start in range(0, len(parents), CHUNK):
         parent = real[parents[start : start + CHUNK]]
@@ -111,7 +112,7 @@ def vectors(real: np.ndarray, parents: np.ndarray, kind: str, rng: np.random.Gen
 
 
 def feed(rows: int, n_items: int, k: int, rng: np.random.Generator) -> Feed:
-    """Sessions of random items."""
+    """Return sessions of random items."""
     return {
         "items": rng.integers(1, n_items + 1, (rows, EVENTS)),
         "types": np.ones((rows, EVENTS), np.int64),
@@ -123,14 +124,14 @@ def feed(rows: int, n_items: int, k: int, rng: np.random.Generator) -> Feed:
 
 
 def opened(data: bytes) -> ort.InferenceSession:
-    """As bundle.py opens it."""
+    """Open a graph as `bundle.py` opens it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def in_turn(graphs: dict[str, ort.InferenceSession], run: Callable[[ort.InferenceSession], None]) -> dict[str, float]:
-    """The fastest round of each, seconds: other work on the machine only ever makes a round slower."""
+    """Return the fastest round of each graph in seconds: other work on the machine only makes a round slower."""
     fastest, rounds, until = dict.fromkeys(graphs, np.inf), 0, time.perf_counter() + SECONDS
     while rounds < LEAST_ROUNDS or time.perf_counter() < until:
         for name, graph in graphs.items():
@@ -142,7 +143,7 @@ def in_turn(graphs: dict[str, ort.InferenceSession], run: Callable[[ort.Inferenc
 
 
 def costs(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> dict[str, Cost]:
-    """The cost of each graph."""
+    """Return the cost of each graph."""
     made = {name: Cost({}, {}) for name in graphs}
     for rows in BATCHES:
         asked = feed(rows, n_items, ASKED, rng)
@@ -158,7 +159,7 @@ def costs(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.
 
 
 def overlap(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> float:
-    """The share of the exact best 20 of 320 sessions that the fast graph lists."""
+    """Return the share of the exact best 20 of 320 sessions that the fast graph lists."""
     shares = []
     for _ in range(20):
         asked = feed(16, n_items, COMPARED, rng)

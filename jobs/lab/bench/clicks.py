@@ -27,7 +27,7 @@ COUNTRIES = ("DE", "FR", "NL", "AT", "SE")
 
 
 class Clicks(NamedTuple):
-    """Events in event-time order, one place in every array each; integers are numbers of visitors, items and so on."""
+    """Events in event-time order: event n is at place n of every array. Integers number visitors, items and so on."""
 
     visitor: np.ndarray
     visit: np.ndarray
@@ -44,7 +44,7 @@ class Clicks(NamedTuple):
 
 
 def make(count: int, visitors: int, items: int, seed: int, events_per_s: float = EVENTS_PER_S) -> Clicks:
-    """`count` events of `visitors` visitors; the same seed makes the same events.
+    """Return `count` events of `visitors` visitors; the same seed gives the same events.
 
     Visits begin evenly over a span, and the events' order is that of their times in it; the events come from the middle
     of it. The times themselves are left to the sender, who gives them evenly, `events_per_s`.
@@ -86,7 +86,7 @@ def visitor_id(number: int) -> str:
 
 
 def documents(clicks: Clicks, item_ids: list[str], name: str) -> Iterator[events.Event]:
-    """The events of the contract, without their times; `name` makes their ids unique."""
+    """Yield the events of the contract, without their times; `name` makes their ids unique."""
     rows = zip(*(column.tolist() for column in clicks), strict=True)
     for number, (visitor, visit, item, kind, dwell_ms, price_minor) in enumerate(rows):
         event: events.Event = {
@@ -109,12 +109,12 @@ def documents(clicks: Clicks, item_ids: list[str], name: str) -> Iterator[events
 
 
 def partitions(clicks: Clicks, count: int) -> np.ndarray:
-    """The partition of each event: a visitor's events sit in one."""
+    """Return the partition of each event; all events of a visitor are in one."""
     return clicks.visitor % count
 
 
 def offsets(partition: np.ndarray) -> np.ndarray:
-    """int64 [N]: the offset that each event gets in its partition of a new topic."""
+    """Return int64 [N]: the offset that each event gets in its partition of a new topic."""
     found = np.empty(len(partition), np.int64)
     for number in np.unique(partition):
         places = np.flatnonzero(partition == number)
@@ -123,7 +123,7 @@ def offsets(partition: np.ndarray) -> np.ndarray:
 
 
 def prefix_ends(partition: np.ndarray, count: int) -> dict[int, int]:
-    """Where the topic's first `count` events end: the offset after the last one, by partition."""
+    """Return where the topic's first `count` events end: the offset after the last one, by partition."""
     return dict(enumerate(np.bincount(partition[:count], minlength=int(partition.max()) + 1).tolist()))
 
 

@@ -1,4 +1,4 @@
-"""A collector under twice its limit, with slow clients and broken bodies beside good ones: what holds, and what it costs.
+"""Load a collector with twice its limit, slow clients and broken bodies, beside good clients; measure what it does.
 
     python -m jobs.lab.bench.collector --minutes 10 --limit 1000 | jq .
 
@@ -66,7 +66,7 @@ class Connection:
         self._place, self._writer = place, None
 
     async def post(self, body: bytes, key: str, *headers: str) -> str:
-        """The status of the answer, or `closed`."""
+        """Return the status of the answer, or `closed`."""
         try:
             if self._writer is None:
                 self._reader, self._writer = await asyncio.open_connection(*self._place)
@@ -89,7 +89,7 @@ class Connection:
 
 
 async def good(load: Load, latencies_s: list[float]) -> None:
-    """A visitor's page: one event ten times a second."""
+    """Be a visitor's page: send one event ten times a second."""
     connection = Connection(load.place)
     while not load.over:
         events, began_s = load.events(1), time.monotonic()
@@ -101,7 +101,7 @@ async def good(load: Load, latencies_s: list[float]) -> None:
 
 
 async def flood(load: Load) -> None:
-    """Together these send twice what their key may."""
+    """Send, together with the other floods, twice what the key may."""
     connection, pause_s = Connection(load.place), FLOOD_CLIENTS * FLOOD_BATCH / (2 * load.limit)
     due_s = time.monotonic() + random.random() * pause_s
     while not load.over:
@@ -124,7 +124,7 @@ def note(load: Load, who: str, status: str, events: list[dict]) -> None:
 
 
 async def slow(load: Load, number: int) -> None:
-    """A byte a second, of a head or of a body, until it is shut out; then once more."""
+    """Send a byte a second, of a head or of a body, until the collector closes; then once more."""
     start = b"POST /events HTTP/1.1\r\nhost: x\r\n"
     if number % 2:
         start += f"x-write-key: {GOOD_KEY}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n".encode()
@@ -162,7 +162,7 @@ def damaged_events(count: int, seed: int = 7) -> list[bytes]:
 
 
 async def fuzz(load: Load, corpus: list[bytes]) -> None:
-    """Damaged events, alone, in arrays, packed, cut, under wrong names."""
+    """Send damaged events: alone, in arrays, packed, cut, and under wrong content types."""
     connection, chooser = Connection(load.place), random.Random(7)
     while not load.over:
         body = b"[" + b",".join(chooser.sample(corpus, 3)) + b"]" if chooser.random() < 0.5 else chooser.choice(corpus)
@@ -177,7 +177,10 @@ async def fuzz(load: Load, corpus: list[bytes]) -> None:
 
 
 async def run(load: Load, minutes: float, process: psutil.Process) -> tuple[list[int], float]:
-    """A calm time, then all at once; the collector's resident bytes each second of the latter, and its share of a core."""
+    """Send calmly for `CALM_S`, then all at once.
+
+    Return the collector's resident bytes at each second of the latter, and its share of a core.
+    """
     load.until_s = time.monotonic() + CALM_S
     await asyncio.gather(*(good(load, load.calm_s) for _ in range(GOOD_CLIENTS)))
     load.until_s = time.monotonic() + minutes * 60

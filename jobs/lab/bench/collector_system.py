@@ -27,7 +27,7 @@ _numbers = itertools.count()
 
 
 def event(**changes: Any) -> dict[str, Any]:
-    """A view with an event_id of its own, by anna@example.com unless it says otherwise."""
+    """Return a view with an event_id of its own, by anna@example.com unless `changes` say otherwise."""
     number = next(_numbers)
     base = {"schema_version": 1, "event_id": f"e{number}-{os.getpid()}", "event_type": "view", "item_id": "i1"}
     merged = base | {"visitor_id": "anna@example.com"} | changes
@@ -54,7 +54,7 @@ class Broker:
         runtime.down(self.settings)
 
     def pause(self) -> None:
-        """It takes connections and answers nothing."""
+        """Let the broker take connections and answer nothing."""
         for process in processes.owned(self.settings.state_dir, "kafka"):
             process.suspend()
 
@@ -66,19 +66,22 @@ class Broker:
         return read_slice(self.bootstrap, topic).records
 
     def stored(self, events: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Those of the events that lie in the topic, by event_id; the last one of an id."""
+        """Return those of the events that are in the topic, by event_id; of equal ids the last."""
         wanted = {event["event_id"] for event in events}
         found = (json.loads(record.value) for record in self.records("events"))
         return {event["event_id"]: event for event in found if event["event_id"] in wanted}
 
     def consents(self, visitor: str) -> list[str]:
-        """The states of a pseudonym, in order."""
+        """Return the states of a pseudonym's consent, in order."""
         found = [record for record in self.records("consent") if record.key == visitor.encode()]
         return [json.loads(record.value)["state"] for record in found]
 
 
 class RunningCollector:
-    """`liveshelf collect` as a process; `settings` are those whose names begin with collector_, and any other as it is."""
+    """`liveshelf collect` as a process.
+
+    A keyword names a setting: as it is, or without the `collector_` at its beginning.
+    """
 
     def __init__(self, broker: Broker, folder: Path, **settings: Any) -> None:
         self.broker, self.folder, self.log = broker, folder, folder / "collector.log"
@@ -131,18 +134,18 @@ class RunningCollector:
 
     @property
     def place(self) -> tuple[str, int]:
-        """Host and port."""
+        """Return host and port."""
         host, port = self.url.removeprefix("http://").split(":")
         return host, int(port)
 
     def post(self, body: Any, consent: str = "granted", key: str = KEY, **headers: str) -> requests.Response:
-        """`body` is JSON to be, or bytes as they are; an underscore in a header's name is a dash."""
+        """Send `body`, as JSON or as the bytes that it is; an underscore in a header's name becomes a dash."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         merged = {"content-type": "application/json", "x-write-key": key, "x-consent": consent}
         merged |= {name.replace("_", "-"): value for name, value in headers.items()}
         return requests.post(f"{self.url}/events", data=data, headers=merged, timeout=30)
 
     def metric(self, line: str) -> float:
-        """The value of a metric, by its name with labels; 0 if it isn't there."""
+        """Return the value of a metric, by its name with labels; 0 if it isn't there."""
         text = requests.get(f"{self.admin_url}/metrics", timeout=10).text
         return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(f"{line} ")), 0.0)

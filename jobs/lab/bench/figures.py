@@ -18,7 +18,7 @@ class Measured(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a job does in a second once it runs."""
+    """A job's speed once it runs."""
 
     events_per_s: float
     written_per_s: float
@@ -27,7 +27,9 @@ class Rates(NamedTuple):
 
 
 def slope(first: Measured, second: Measured) -> Rates:
-    """Rates between a run over a short and one over a long prefix of a topic, in any order: start-up doesn't count.
+    """Return the rates between a run over a short and one over a long prefix of a topic, in any order.
+
+    The start of a job doesn't count: it is in both runs.
 
     Raises DataError when the longer run didn't take longer: then it measured the start-up's noise and nothing else.
     """
@@ -48,7 +50,7 @@ def slope(first: Measured, second: Measured) -> Rates:
 
 
 def percentiles(values: Sequence[float] | np.ndarray, digits: int = 2) -> dict[str, float]:
-    """p50, p90, p99 and max; each is one of the values (the smallest that so many percent don't exceed)."""
+    """Return p50, p90, p99 and max. Each is one of the values: the smallest that so many percent don't exceed."""
     if not len(values):
         raise DataError("nothing was measured", "see the job's log")
     found = np.percentile(values, (50, 90, 99, 100), method="inverted_cdf").tolist()

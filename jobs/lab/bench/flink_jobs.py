@@ -1,4 +1,4 @@
-"""One Flink job from submission to its end, as REST tells it."""
+"""Submit a Flink job and follow it to its end through Flink's REST interface."""
 
 import os
 import re
@@ -19,7 +19,7 @@ BOUNDED = ("-Dexecution.checkpointing.checkpoints-after-tasks-finish=false",)
 
 
 def submit(argv: list[str], environment: dict[str, str], bounded: bool) -> str:
-    """Call `flink run -d …`; the job's id. Raises ServiceError with what Flink said."""
+    """Call `flink run -d …` and return the job's id. Raises ServiceError with what Flink said."""
     options = argv.index("-d")
     argv = [*argv[:options], *(BOUNDED if bounded else ()), *argv[options:]]
     done = subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=False)
@@ -72,13 +72,13 @@ def cancel(rest_url: str, job: str, limit_s: float = 60.0) -> None:
 
 
 def slots(rest_url: str) -> tuple[int, int]:
-    """(free, all) task slots of the cluster."""
+    """Return the cluster's task slots: (free, all)."""
     overview = _ask(rest_url, "/overview")
     return overview["slots-available"], overview["slots-total"]
 
 
 def wait_slots(rest_url: str, wanted: int, limit_s: float = 30.0) -> int:
-    """Free slots, once there are `wanted` of them or the time is over."""
+    """Return the number of free slots, once there are `wanted` of them or the time is over."""
     deadline = time.monotonic() + limit_s
     while (free := slots(rest_url)[0]) < wanted and time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -95,7 +95,7 @@ def _failed(rest_url: str, job: str, how: str) -> ServiceError:
 
 
 def _ask(rest_url: str, path: str) -> dict[str, Any]:
-    """As `flink.ask`, with patience: a JobManager on a busy core answers late."""
+    """Ask as `flink_rest.ask` does, five times: a JobManager on a busy core answers late."""
     for _ in range(5):
         with suppress(requests.Timeout):
             return flink_rest.ask(rest_url, path)

@@ -1,4 +1,4 @@
-"""Event → list readable in Redis, at a steady rate, seen from outside; and reads and memory while that goes on."""
+"""Measure from outside how long it takes from an event to its list in Redis; and reads and memory under that load."""
 
 import random
 import subprocess
@@ -31,7 +31,7 @@ LOADED_READS, LOADED_PAUSE_S = 2_000, 0.002
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """What generator and reader know in advance: every live event, its partition and its offset follow from it."""
+    """What generator and reader share in advance: every live event, its partition and its offset follow from it."""
 
     kafka_bootstrap: str
     redis_url: str
@@ -49,17 +49,17 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def watched(self) -> range:
-        """The live events whose lists are watched."""
+        """Return the live events whose lists are watched."""
         return range(int(self.warm_s * self.events_per_s), self.count, self.sample_every)
 
     @property
     def swaps_from(self) -> int:
-        """The first live event after the models' swaps have begun."""
+        """Return the first live event after the swaps have begun."""
         return int(self.swaps_s * self.events_per_s)
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What the reader saw: each event's latency, if it got its list, and the times between polls (the resolution)."""
+    """The reader's result: the latency of each event that got its list, and the times between polls (resolution)."""
 
     latencies_ms: dict[int, float]
     polls_ms: list[float]
@@ -70,25 +70,28 @@ def _all_clicks(schedule: Schedule) -> Clicks:
 
 
 def live_clicks(schedule: Schedule) -> Clicks:
-    """The events that the generator sends."""
+    """Return the events that the generator sends."""
     return _all_clicks(schedule).part(schedule.history, schedule.history + schedule.count)
 
 
 def live_offsets(schedule: Schedule) -> np.ndarray:
-    """int64 [count]: the live events' offsets; a partition holds its part of the history and one heartbeat before."""
+    """Return int64 [count]: the live events' offsets.
+
+    Before them a partition holds its part of the history and one heartbeat.
+    """
     found = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
     return found[schedule.history :] + 1
 
 
 def sent_times(folder: Path, count: int) -> np.ndarray:
-    """int64 [count], shared by the processes: `time.monotonic_ns()` as each event was handed over, 0 before."""
+    """Open int64 [count], shared by the processes: `time.monotonic_ns()` when each event was sent, 0 before."""
     return np.memmap(folder / "sent_ns.bin", np.int64, "r+", shape=(count,))
 
 
 def measure(
     place: Workplace, history: int, warm_s: float, seconds: float, changes: Swaps, progress: Callable[[str], None]
 ) -> dict:
-    """`latency_ms`, `swaps`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
+    """Return `latency_ms`, `swaps`, `read_ms` and `memory_mb` of the rankings job under `EVENTS_PER_S`.
 
     `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`,
     and after them the model is changed as `changes` says.
@@ -191,7 +194,7 @@ def _output(process: subprocess.Popen[str], schedule: Schedule) -> str:
 
 
 def _check_offsets(schedule: Schedule) -> None:
-    """The reader relied on offsets known in advance."""
+    """Raise ServiceError unless the topic holds what the reader's offsets, known in advance, rely on."""
     found = sum(kafka_admin.end_offsets(schedule.kafka_bootstrap, TOPIC).values())
     expected = schedule.history + schedule.count + schedule.partitions
     if found != expected:
@@ -199,7 +202,7 @@ def _check_offsets(schedule: Schedule) -> None:
 
 
 def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: list[int]) -> dict[str, dict]:
-    """`latency_ms` before the swaps and `swaps` with what it is in the time of them."""
+    """Return `latency_ms`, measured before the swaps, and `swaps` with the latency during them."""
     quiet, swapped = (
         _latency(seen, [number for number in schedule.watched if (number >= schedule.swaps_from) is during])
         for during in (False, True)
@@ -218,13 +221,13 @@ def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: 
 
 
 def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
-    """Percentiles over these events; those that aren't among the `lists` got none."""
+    """Return percentiles over these events; `lists` counts those that got their list."""
     found = [seen.latencies_ms[number] for number in numbers if number in seen.latencies_ms]
     return percentiles(found) | {"events": len(numbers), "lists": len(found)}
 
 
 def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:
-    """Percentiles of `ShelfReader.get` for these visitors, one after another."""
+    """Return percentiles of `ShelfReader.get` for these visitors, one after another."""
     reader = ShelfReader(place.services.redis_url, place.settings.ranker.shelf)
     taken_ms, found = [], 0
     for visitor in visitors:

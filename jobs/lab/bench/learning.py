@@ -1,9 +1,10 @@
-"""Does learning on pay? yoochoose64 day by day: the model of the first two days, frozen, beside one that learns on.
+"""Compare a model that learns on with a frozen one, on yoochoose64 day by day.
 
     python -m jobs.lab.bench.learning DATA/yoochoose64 OUT [--picture models/pictures/learning.png]
 
-Each day's sessions go through `learn_once`, as in `liveshelf learn`: a new version is made, judged by the newest 15 %, and
-activated if it isn't worse. Then both models answer the next day. Days are UTC; the last one is the published test part.
+Both begin with the first two days. Each day's sessions go through `learn_once`, as in `liveshelf learn`: a new version
+is trained, judged by the newest 15 %, and activated if it isn't worse. Then both models answer the next day. Days are
+UTC; the last one is the published test part.
 """
 
 import argparse
@@ -25,7 +26,7 @@ LEAST_SESSIONS = 100  # 29 September has 6 sessions outside the test part
 
 
 def by_day(sessions: list[Session]) -> list[tuple[str, list[Session]]]:
-    """Sessions by the day on which they ended."""
+    """Return sessions by the day on which they ended."""
     days = itertools.groupby(
         sessions, lambda each: datetime.datetime.fromtimestamp(each[-1].time_s, datetime.UTC).date()
     )
@@ -39,7 +40,7 @@ def measured(bundle: Bundle, questions: list[Question]) -> dict[str, float]:
 
 
 def run(folder: Path, out: Path) -> list[dict]:
-    """A row for each day after the first that was learned from."""
+    """Return a row for each day after the first that was learned from."""
     days = by_day(read_sessions(folder / "train_full.tsv.gz"))
     test = questions_of(read_sessions(folder / "test.tsv.gz"))
     registry = Registry(out / "versions")

@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: live events at a steady rate, and when each was handed to the producer.
+"""Generate load in a process of its own: send live events at a steady rate and note when each was sent.
 
     python -m jobs.lab.bench.load FOLDER
 
@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
 def _send(
     producer: Producer, schedule: Schedule, stream: Iterator[tuple[dict, int]], sent_ns: np.ndarray, lost: list[object]
 ) -> float:
-    """Each event at its time; the longest delay behind the schedule in seconds."""
+    """Send each event at its time; return the longest delay behind the schedule in seconds."""
     started_s, latest_s = time.monotonic(), 0.0
     for number, (event, place) in enumerate(stream):
         due_s = started_s + number / schedule.events_per_s

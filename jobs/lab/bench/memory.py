@@ -22,7 +22,7 @@ JVMS = {"broker", "job_manager", "task_manager"}
 
 
 def machine() -> dict[str, str | int | float]:
-    """Where and when it was measured; `load_1m` is what else ran as it began."""
+    """Return where and when it was measured; `load_1m` tells what else ran when it began."""
     info = Path("/proc/cpuinfo")
     names = (
         [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
@@ -41,7 +41,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 def memory_mb(state_dir: Path) -> dict[str, int]:
-    """Resident memory in MiB by process; several of a kind are numbered, the biggest first."""
+    """Return resident memory in MiB by process; several of a kind are numbered, the largest first."""
     found: dict[str, list[int]] = {}
     for process in processes.owned(state_dir):
         found.setdefault(kind(process.cmdline()), []).append(runtime.rss_mb(process))
@@ -53,6 +53,6 @@ def memory_mb(state_dir: Path) -> dict[str, int]:
 
 
 def kind(command_line: list[str]) -> str:
-    """What a process is, by its command line."""
+    """Return the kind of a process, by its command line."""
     text = " ".join(command_line)
     return next((name for part, name in KINDS.items() if part in text), "other")

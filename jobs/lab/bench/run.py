@@ -45,7 +45,7 @@ QUICK = Sizes(60_000, (60_000, 12_000), (4_000, 1_000), 10_000, 5, 15, Swaps(3, 
 
 
 def bench(settings: Settings, quick: bool, progress: Progress = print) -> dict[str, Any]:
-    """Everything that README's table shows; rates come from runs read to their end.
+    """Return everything that the lab's table shows; rates come from runs that are read to their end.
 
     Args:
         settings: the definitions, and the state folder in whose `bench` a cluster of one slot is started.
@@ -81,7 +81,7 @@ def _prepare(place: Workplace, events: int) -> Clicks:
 
 
 def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
-    """A job's rates beside the tutorials'."""
+    """Return a job's rates beside the tutorial's."""
     return {
         "events_per_s": round(ours.events_per_s),
         "lists_per_s": round(ours.lists_per_s),

@@ -1,4 +1,4 @@
-"""Events a second of a job: bounded runs over prefixes of one topic, and the slope between the last two."""
+"""Measure a job's events a second: run it over prefixes of one topic, and take the slope between the last two runs."""
 
 from collections.abc import Callable, Iterable
 
@@ -14,7 +14,7 @@ WRITES = ("evalsha", "hset", "set")  # the commands that a job writes with, its 
 
 
 def fill(place: Workplace, count: int) -> Clicks:
-    """Produce `count` events to the topic of events."""
+    """Send `count` events to the topic of events and return them."""
     made = clicks.make(count, VISITORS, len(place.items), seed=1)
     partition = clicks.partitions(made, place.settings.topic_partitions)
     stream = clicks.documents(made, place.items, "bench")
@@ -23,7 +23,7 @@ def fill(place: Workplace, count: int) -> Clicks:
 
 
 def rates(place: Workplace, made: Clicks, job: str, prefixes: Iterable[int], progress: Callable[[str], None]) -> Rates:
-    """The job's rates (`job`: "features" or "rankings", or either with "tutorial " before it).
+    """Return a job's rates (`job`: "features" or "rankings", or either with "tutorial " before it).
 
     One run for each of `prefixes`, of which the last two count; runs before them warm the cluster's JVM.
     """
@@ -35,7 +35,10 @@ def rates(place: Workplace, made: Clicks, job: str, prefixes: Iterable[int], pro
 
 
 def _run(place: Workplace, made: Clicks, job: str, count: int) -> Measured:
-    """One bounded run. Redis begins empty, but for the rankings job: it reads the features that were written before."""
+    """Run a job over the first `count` events.
+
+    Redis is empty before, except for the rankings job: it reads the features that were written before it.
+    """
     ends = clicks.prefix_ends(clicks.partitions(made, place.settings.topic_partitions), count)
     if job == "rankings":
         _forget_lists(place)
@@ -67,7 +70,10 @@ def _records(place: Workplace, topic: str) -> int:
 
 
 def _writes(place: Workplace) -> int:
-    """Rows or lists written since the counters were reset: script calls where there are any, else plain commands."""
+    """Return the rows or lists written since the counters were reset.
+
+    A job's writes are script calls where it has any, else plain commands.
+    """
     stats = place.store.info("commandstats")
     calls = {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in WRITES}
     return calls["evalsha"] or calls["hset"] + calls["set"]

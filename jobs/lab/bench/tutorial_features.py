@@ -17,7 +17,7 @@ SESSION_GAP_MS = 30 * 60 * 1000
 
 
 def source(bootstrap: str, topic: str, group: str, ends: dict[int, int]) -> KafkaSource:
-    """The topic from its beginning up to the offsets `ends`, as strings."""
+    """Return the topic from its beginning up to the offsets `ends`, as strings."""
     stop = {KafkaTopicPartition(topic, partition): offset for partition, offset in ends.items()}
     return (
         KafkaSource.builder()
@@ -70,7 +70,7 @@ class SessionFeatures(KeyedProcessFunction):
 
 
 def features(session: dict) -> dict[str, str | int | float]:
-    """The fields of the hash."""
+    """Return the fields of the hash."""
     counts, prices = session["counts"], session["prices"]
     return {
         "view_count": counts.get("view", 0),
@@ -90,7 +90,7 @@ def features(session: dict) -> dict[str, str | int | float]:
 
 
 def main() -> None:
-    """Entry point of `flink run -py`."""
+    """Run the job: the entry point of `flink run -py`."""
     parser = argparse.ArgumentParser()
     for name in ("bootstrap", "topic", "redis", "ends", "model"):
         parser.add_argument(f"--{name}")

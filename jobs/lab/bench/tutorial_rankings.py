@@ -50,7 +50,7 @@ class RankEvent(KeyedProcessFunction):
 
 
 def main() -> None:
-    """Entry point of `flink run -py`."""
+    """Run the job: the entry point of `flink run -py`."""
     parser = argparse.ArgumentParser()
     for name in ("bootstrap", "topic", "redis", "ends", "model"):
         parser.add_argument(f"--{name}")

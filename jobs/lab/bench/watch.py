@@ -1,9 +1,9 @@
-"""The outside reader, a process of its own: when the list that answers an event can be read in Redis.
+"""Watch Redis from a process of its own: note when the list that answers an event can be read.
 
     python -m jobs.lab.bench.watch FOLDER
 
-FOLDER holds `schedule.json` and `sent_ns.bin` (see `latency.py`); `seen.json` is written at the end. Nothing is asked
-of the job: the schedule says which offset each event gets, and a list's version is the place that it answers.
+FOLDER holds `schedule.json` and `sent_ns.bin` (see `latency.py`); `seen.json` is written at the end. The job
+isn't asked: the schedule says which offset each event gets, and a list's version is the place that it answers.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
 
 
 def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], sent_ns: np.ndarray) -> Seen:
-    """A poll asks for the versions of all lists that are due; the time of an answer is the time after its exchange."""
+    """Ask for the versions of all lists that are due, again and again; an answer's time is the end of its exchange."""
     coming, pending = deque(keys), {}
     latencies_ms, polls_ms = {}, []
     last_sent_s = before_ns = time.monotonic_ns()

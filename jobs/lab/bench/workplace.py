@@ -1,4 +1,4 @@
-"""What the measurements share: a cluster of their own with one slot, its topics, and how a job is told what to read."""
+"""Start what the measurements share: a cluster of one slot, its topics, and jobs that read a part of a topic."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from jobs.settings import REPOSITORY, Settings
 
 MODEL = REPOSITORY / "models" / "artifacts" / "serenade"  # 18,009 items
 VISITORS = 50_000
-# The topic holds all visits of 50,000 visitors in 17 minutes of event time. With the usual 30 minutes a visitor's visits
-# would run into one session that grows with the topic, and a rate would depend on how far the topic is read.
+# The topic holds all visits of 50,000 visitors in 17 minutes of event time. With the usual 30 minutes, the visits of a
+# visitor would be one session that grows with the topic, and a rate would depend on the length of the run.
 SESSION_GAP_S = 300
 
 
@@ -38,7 +38,7 @@ class Workplace:
 
     @cached_property
     def items(self) -> list[str]:
-        """The item ids of the model's vocabulary."""
+        """Return the item ids of the model's vocabulary."""
         return msgspec.json.decode((MODEL / "vocabulary.json").read_bytes())["items"]
 
     @cached_property

@@ -1,1 +1,1 @@
-"""`liveshelf chaos`: a real system under named faults, each scenario judged by `verify` and a sampler that reads throughout."""
+"""`liveshelf chaos`: hurt a real system with named faults; `verify` and a sampler of Redis judge each scenario."""

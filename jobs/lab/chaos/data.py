@@ -1,4 +1,4 @@
-"""D and M: what comes in is wrong, too much or too long, and models that can't serve."""
+"""D and M: events that are wrong, too many or too long, and models that can't serve."""
 
 import hashlib
 import json
@@ -18,14 +18,14 @@ REFUSAL_LIMIT_S = 30.0
 
 
 def bad_data(stage: Stage, _strings: float) -> None:
-    """Nothing but the stream itself, which holds D1 to D4, and D5's strings."""
+    """Do nothing: the stream itself holds D1 to D4, and D5's strings."""
     before = stage.system.restarts()
     stage.traffic.join()
     stage.check("no restart", stage.system.restarts() == before)
 
 
 def replay_everything(stage: Stage, times: float) -> None:
-    """D11: the features job reads the whole topic again onto the filled store; not a byte may change."""
+    """D11: let the features job read the whole topic again onto the filled store; no byte may change."""
     stage.traffic.join()
     for _ in range(int(times)):
         stage.system.wait_read()
@@ -44,7 +44,7 @@ def _features(stage: Stage) -> dict[bytes, dict[bytes, bytes]]:
 
 
 def broken_models(stage: Stage, _all: float) -> None:
-    """Versions that are broken in every way become the active one by a hand that doesn't check; the old one serves on."""
+    """Activate versions that are broken in every way, without the check; the version before must go on serving."""
     registry, before = Registry(stage.system.settings.model_dir), stage.system.restarts()
     good = registry.active().version
     active = (registry.folder / ACTIVE).read_bytes()
@@ -80,7 +80,7 @@ def _refused_by_job(registry: Registry, version: str) -> bool:
 
 
 def _signed(version: Path, model: bytes) -> None:
-    """Another model with a manifest that vouches for it."""
+    """Return another model with a manifest that vouches for it."""
     (version / "model.onnx").write_bytes(model)
     manifest = json.loads((version / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = hashlib.sha256(model).hexdigest()
@@ -99,7 +99,7 @@ def _changed_byte(version: Path) -> None:
 
 
 def _no_numbers(version: Path) -> None:
-    """A quarter of the file, the weights in its middle, becomes NaN (little-endian float32)."""
+    """Overwrite a quarter of the file, the weights in its middle, with NaN (little-endian float32)."""
     model = bytearray((version / "model.onnx").read_bytes())
     begin, words = len(model) // 2 & ~3, len(model) // 16
     model[begin : begin + 4 * words] = b"\x00\x00\xc0\x7f" * words

@@ -15,14 +15,16 @@ OWN = "~"  # in the ids of visitors who come in one block of traffic only
 
 
 def own_visitors(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
-    """Clicks of visitors whom no other block has."""
+    """Return clicks of visitors whom no other block has."""
     made = clicks(seed, block, count, start_ms)
     return [event | {"visitor_id": f"{event['visitor_id']}{OWN}{seed}.{block}"} for event in made]
 
 
 def erase_some(stage: Stage, count: float) -> None:
-    """Some of a block's visitors are erased while others click, the TaskManager dies and Redis forgets its scripts; then the
-    features job reads the topic again from its beginning."""
+    """Erase some of a block's visitors while others click, the TaskManager dies and Redis forgets its scripts.
+
+    Afterwards the features job reads the topic again from its beginning.
+    """
     system = stage.system
     stage.traffic.join()
     system.wait_read()

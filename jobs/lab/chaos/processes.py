@@ -17,7 +17,7 @@ HUNG_LIMIT_S = 60
 
 
 def kill_task_manager(stage: Stage, times: float) -> None:
-    """Each as a fault of its own: after ten seconds of work, so that neither Flink nor the supervisor backs off."""
+    """Kill it after ten seconds of work each time, so that neither Flink nor the supervisor backs off."""
     before = stage.system.restarts()
     for number in range(int(times)):
         stage.system.wait_checkpoint(5 if number else 1)
@@ -53,7 +53,10 @@ def kill_python_worker(stage: Stage, times: float) -> None:
 
 
 def die_unnoticed(stage: Stage, times: float) -> None:
-    """A Python worker dies, and its job isn't told: it hangs, until its TaskManager is killed and both jobs start again."""
+    """Kill a Python worker so that its job isn't told.
+
+    The job hangs until its TaskManager is killed, and both jobs start again.
+    """
     before = stage.system.restarts()
     for _ in range(int(times)):
         stage.system.wait_checkpoint(5)  # the keeper has counted the workers by then
@@ -64,7 +67,7 @@ def die_unnoticed(stage: Stage, times: float) -> None:
 
 
 def stop_python_worker(stage: Stage, times: float) -> None:
-    """For good: it is killed, and its job starts again (or hangs, as one that is killed may: then as above)."""
+    """Stop a worker for good. Its job starts again, or hangs as in `die_unnoticed`."""
     for _ in range(int(times)):
         time.sleep(HUNG_S)  # what isn't hung is left alone
         stage.recovered(stage.rng.choice(stage.system.processes("python")).suspend, 1, HUNG_LIMIT_S)
@@ -83,7 +86,7 @@ def kill_job_manager(stage: Stage, times: float) -> None:
 
 
 def lose_power(stage: Stage, times: float) -> None:
-    """Everything dies at once. The traffic is through by then: producers aren't what is tested."""
+    """Kill everything at once, after the traffic: producers aren't what is tested."""
     stage.traffic.join()
     for _ in range(int(times)):
         with stage.sampler.blind():
@@ -96,7 +99,7 @@ def lose_power(stage: Stage, times: float) -> None:
 
 
 def stop_task_manager(stage: Stage, seconds: float) -> None:
-    """A TaskManager that is taken for dead goes on a minute later, beside its successor's work."""
+    """Stop a TaskManager until it is taken for dead; a minute later it goes on beside its successor."""
     stage.system.kill("taskmanager", signal.SIGSTOP)
     time.sleep(seconds)
     started_s = time.monotonic()
@@ -110,7 +113,7 @@ def _failpoints(stage: Stage) -> Path:
 
 
 def _with_traffic(stage: Stage) -> None:
-    """Without events no write is reached."""
+    """Send traffic, without which no write is reached."""
     if not stage.traffic.going:
         stage.traffic = stage.go_on()
 
@@ -126,7 +129,7 @@ def die_at_failpoints(stage: Stage, rounds: float) -> None:
 
 
 def fill_the_disk(stage: Stage, seconds: float) -> None:
-    """Neither checkpoints nor logs can be written for a while; then the TaskManager dies."""
+    """Let neither checkpoints nor logs be written for a while; then kill the TaskManager."""
     restarts, failed = stage.system.restarts(), stage.system.checkpoints("failed")
     stage.system.limit_files(0)
     time.sleep(seconds)
@@ -137,7 +140,7 @@ def fill_the_disk(stage: Stage, seconds: float) -> None:
 
 
 def damage_checkpoints(stage: Stage, times: float) -> None:
-    """The newest checkpoint of each job is damaged, and the JobManager dies: an older one is taken."""
+    """Damage the newest checkpoint of each job and kill the JobManager: it must take an older one."""
     stage.traffic.join()
     for _ in range(int(times)):
         stage.system.wait_checkpoint(3)

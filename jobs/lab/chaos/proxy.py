@@ -22,8 +22,9 @@ RST = struct.pack("ii", 1, 0)  # SO_LINGER on with 0 s: closing sends RST, as a 
 class Toxics:
     """What the proxy does to both directions; all off at first.
 
-    `latency_ms` before each chunk, `rate_kbit_s` for each direction of a connection (0: no limit), `timeout` swallows what
-    comes, `down` refuses connections, `limit_data` resets a connection after so many bytes from the service (0: never).
+    `latency_ms` is added before each chunk. `rate_kbit_s` limits each direction of a connection (0: no limit).
+    `timeout` swallows what comes. `down` refuses connections. `limit_data` resets a connection after so many bytes
+    from the service (0: never).
     """
 
     latency_ms: float = 0
@@ -34,9 +35,9 @@ class Toxics:
 
 
 class FaultProxy:
-    """Listens on a loopback port and passes on to another, in a process of its own; raises ServiceError once that is gone.
+    """Pass on from one loopback port to another, in a process of its own; raise ServiceError once that is gone.
 
-    In the harness' process what passes would wait for Python's lock: a ping took 26 ms (median) while `verify` worked there.
+    In the process of the harness it would wait for Python's lock: a ping took 26 ms (median) while `verify` worked.
     """
 
     def __init__(self, port: int, target_port: int) -> None:
@@ -47,7 +48,7 @@ class FaultProxy:
         self._hear()
 
     def set(self, **toxics: float) -> None:
-        """Only these toxics from now on. What `timeout` swallowed is gone, so its connections are reset when it ends."""
+        """Set these toxics and no others. When `timeout` ends, its connections are reset: what it swallowed is gone."""
         self._tell(msgspec.json.encode(Toxics(**toxics)))
 
     def reset_peer(self) -> None:
@@ -72,7 +73,7 @@ class FaultProxy:
 
 
 class _Proxy:
-    """What runs in that process."""
+    """The proxy in that process."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -80,7 +81,7 @@ class _Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, port: int) -> None:
-        """Until stdin ends; says a line when it listens, and one for each command that it has obeyed."""
+        """Serve until stdin ends; print a line when listening, and one for each command that was obeyed."""
         server = await asyncio.start_server(self._accept, "127.0.0.1", port)
         commands = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)

@@ -20,12 +20,12 @@ ERASED_LIMIT_S = 120.0
 
 
 def _ingest(stage: Stage) -> None:
-    """The traffic flows by itself."""
+    """Let the traffic flow, which it does by itself."""
     time.sleep(0.5)
 
 
 def _swap_model(stage: Stage) -> None:
-    """The packaged model under another name, or back again."""
+    """Activate the packaged model under another name, or the first one again."""
     registry = Registry(stage.system.settings.model_dir)
     if len(registry.versions()) == 1:
         copy = stage.system.state_dir / "renamed"
@@ -42,7 +42,7 @@ def _cut_network(stage: Stage) -> None:
 
 
 def _erase_visitor(stage: Stage) -> None:
-    """One of all who came so far; who comes again afterwards counts as new."""
+    """Erase one of all visitors who came so far; one who comes again afterwards counts as new."""
     victim = stage.rng.choice(stage.sampler.visitors())
     stage.sampler.leave([victim])
     ((receipt, _),) = erase.erase(stage.system.settings, stage.system.direct, [victim], ERASED_LIMIT_S)
@@ -73,7 +73,7 @@ class Round(Scenario):
 
 
 def rounds(seed: int, names: Sequence[str] = (), actions: int = ACTIONS) -> list[Round]:
-    """What the seed draws; raises SettingsError if scenarios are named, which it couldn't honour."""
+    """Return the rounds that the seed draws; raise SettingsError if scenarios are named, which it can't honour."""
     if names:
         raise SettingsError("the random profile takes no scenarios", "leave --scenario out")
     rng = random.Random(f"{seed}/actions")

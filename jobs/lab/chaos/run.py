@@ -1,4 +1,4 @@
-"""A profile: one system, scenarios one after the other on a stream that never ends, each judged before the next begins."""
+"""Play a profile: one system and one endless stream, on which each scenario is judged before the next begins."""
 
 import os
 import random
@@ -34,7 +34,7 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Outcome:
-    """What one scenario came to; `lost`, `phantom` and `differing` are values and letters, as `verify` counts them."""
+    """The result of one scenario; `lost`, `phantom` and `differing` are values and letters, as `verify` counts them."""
 
     scenario: str
     what: str
@@ -62,14 +62,15 @@ class Outcome:
         return nothing and self.compared > 0 and all(self.checks.values()) and not self.error
 
     def line(self) -> str:
-        """For a person: what matters on one line."""
+        """Return what matters to a person, on one line."""
         wrong = f"{self.lost} lost, {self.phantom} phantom, {self.differing} differ, {self.falls} fell"
         recovery = f", recovery {max(self.recovery_s)} s" if self.recovery_s else ""
         failing = failed(self.checks)
         state = "ok  " if self.ok else "FAIL"
         return (
             f"{state} {self.scenario:4} {self.dose:9} seed {self.seed}: {self.events:,} events, {wrong}{recovery}, "
-            f"caught up {self.caught_up_s:.0f} s, {self.seconds:.0f} s in all{failing}{'; ' + self.error if self.error else ''}"
+            f"caught up {self.caught_up_s:.0f} s, {self.seconds:.0f} s in all{failing}"
+            + (f"; {self.error}" if self.error else "")
         )
 
 
@@ -83,7 +84,7 @@ class Act(NamedTuple):
 
 
 def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
-    """A profile's scenarios, or those that are named, for each seed; raises SettingsError for an unknown one."""
+    """Return a profile's scenarios, or those that are named, for each seed; raise SettingsError for an unknown one."""
     unknown = set(names) - CATALOGUE.keys()
     if unknown:
         raise SettingsError(f"no scenario {', '.join(sorted(unknown))}", ", ".join(CATALOGUE))
@@ -143,7 +144,7 @@ class Show:
         self._store = open_store(system.settings)
 
     def play(self, act: Act) -> Outcome:
-        """One scenario with its traffic, and the judgement."""
+        """Play one scenario with its traffic, and judge it."""
         scenario, dose, seed, _ = act
         outcome = Outcome(scenario.name, scenario.what, f"{dose:g} {scenario.unit}", seed)
         started_s, restarts, falls = time.monotonic(), self.system.restarts(), len(self.sampler.falls)
@@ -173,7 +174,7 @@ class Show:
         return outcome
 
     def _traffic(self, act: Act) -> traffic.Traffic:
-        """The next block of clicks on its way, once the one before has arrived."""
+        """Start the next block of clicks, once the one before has arrived."""
         self._end_traffic()
         self._block += 1
         clicks = act.scenario.clicks(act.seed, self._block, act.events, self._next_ms)
@@ -203,7 +204,7 @@ class Show:
         self._sent += outcome.poison
 
     def _judge(self, outcome: Outcome) -> None:
-        """`verify` until it is equal; what Kafka confirmed but doesn't hold is lost too."""
+        """Call `verify` until all is equal. What Kafka confirmed but doesn't hold counts as lost, too."""
         started_s = time.monotonic()
         settings, direct = self.system.settings, self.system.direct
         report = verify(settings, direct, wait_s=VERIFY_LIMIT_S, store=self._store)

@@ -1,4 +1,4 @@
-"""Reads keys all the time and notes every version that falls: what an app would see go backwards."""
+"""Read keys all the time and note every version that falls: an app would see a list go back."""
 
 import random
 import threading
@@ -26,7 +26,7 @@ class Fall(NamedTuple):
 
 
 class Sampler:
-    """Reads lists' and visitors' features' versions at random, 1,000 keys/s, straight from Redis, not through the proxy."""
+    """Reads the versions of lists and visitors' features at random, 1,000 keys/s, straight from Redis."""
 
     def __init__(self, redis_url: str, plan: FeaturePlan, shelf: str) -> None:
         self._client = redis.Redis.from_url(redis_url, socket_timeout=1, socket_connect_timeout=1)
@@ -46,17 +46,17 @@ class Sampler:
         self._visitors = sorted({*self._visitors, *visitors} - self._left)
 
     def visitors(self) -> list[str]:
-        """Who is read."""
+        """Return the visitors whose lists are read."""
         return self._visitors
 
     def leave(self, visitors: Iterable[str]) -> None:
-        """Never read these again: what is erased goes."""
+        """Stop reading these visitors' lists: what is erased goes."""
         self._left |= set(visitors)
         self.watch(())
 
     @contextmanager
     def blind(self) -> Iterator[None]:
-        """Redis itself loses data in here: what it holds afterwards is compared with what is read afterwards."""
+        """Don't compare while Redis itself loses data: lists after that are compared with each other only."""
         self._blind, self._seen = True, {}
         yield
         self._blind, self._seen = False, {}

@@ -1,4 +1,4 @@
-"""K and R: Kafka and Redis are away, slow, full, forgetful or emptied, and the network between is bad."""
+"""K and R: Kafka and Redis are down, slow, full, forgetful or emptied, or their network is bad."""
 
 import os
 import time
@@ -15,7 +15,7 @@ TAIL_BYTES = 40_000  # some 40 rows and lists: what a second of this traffic wri
 
 
 def _without_restart(stage: Stage, fault_s: float) -> None:
-    """Let the fault last; no job may restart in it."""
+    """Let the fault last; no job may restart during it."""
     before = stage.system.restarts()
     time.sleep(fault_s)
     stage.check("no restart", stage.system.restarts() == before)
@@ -53,7 +53,10 @@ def broken_kafka_network(stage: Stage, seconds: float) -> None:
 
 
 def add_partitions(stage: Stage, factor: float) -> None:
-    """The topic grows while the jobs run; most visitors of the traffic that follows are in other partitions than before."""
+    """Add partitions while the jobs run.
+
+    Most visitors of the traffic that follows are in other partitions than before.
+    """
     stage.traffic.join()
     bootstrap, topic = stage.system.direct.kafka_bootstrap, stage.system.settings.events_topic
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -61,14 +64,17 @@ def add_partitions(stage: Stage, factor: float) -> None:
         admin.create_partitions({topic: int(factor) * len(kafka_admin.end_offsets(bootstrap, topic))})
     finally:
         admin.close()
-    # Producers learn of them in their own time, minutes by default: later than the jobs, which look every 10 s. What comes
-    # to a partition that the features job doesn't know yet is late for it: the others move event time on meanwhile.
+    # Producers see new partitions after minutes by default, later than the jobs, which look every 10 s. An event in a
+    # partition that the features job doesn't read yet is late for it: the others move event time on meanwhile.
     time.sleep(DISCOVERED_S)
     stage.go_on()
 
 
 def take_back_transactions(stage: Stage, times: float) -> None:
-    """Whoever counted one of these events would take all others for late: theirs is yesterday, weeks ahead of the stream."""
+    """Send events in transactions that are taken back.
+
+    They are of yesterday, weeks ahead of the stream: a job that counted one would take all other events for late.
+    """
     place = stage.system.direct.kafka_bootstrap, stage.system.settings.events_topic
     for number in range(int(times)):
         events = traffic.clicks(stage.rng.randrange(1000), number, 100, time.time_ns() // 1_000_000 - traffic.DAY_MS)
@@ -84,7 +90,7 @@ def redis_down(stage: Stage, seconds: float) -> None:
 
 
 def redis_loses_its_tail(stage: Stage, times: float) -> None:
-    """Killed in mid-write, and the end of its append-only file never came to the disk."""
+    """Kill Redis in the middle of a write, and cut off the end of its append-only file."""
     for _ in range(int(times)):
         stage.system.wait_checkpoint(2)
         with stage.sampler.blind():
@@ -109,7 +115,7 @@ def _restart_redis(stage: Stage) -> None:
 
 
 def _cut_tail(folder: Path) -> int:
-    """Cut the append-only file (before Redis 7 one file, then one in a folder); the bytes that are gone."""
+    """Cut the append-only file (before Redis 7 one file, then one in a folder); return the number of bytes cut."""
     file = max((file for file in folder.rglob("*.aof*") if file.is_file()), key=lambda file: file.stat().st_mtime_ns)
     size = file.stat().st_size
     os.truncate(file, max(0, size - TAIL_BYTES))

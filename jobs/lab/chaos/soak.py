@@ -1,4 +1,4 @@
-"""The soak: an hour of steady traffic with random faults. Is anything lost, and does anything grow?
+"""The soak: an hour of steady traffic with random faults, to find what is lost and what grows.
 
 Event time runs 480 times as fast as the clock, so that what features and lists keep (a day, a session) comes and goes
 many times within the hour; a visitor comes again some 35 times.
@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[int, Callable[[Stage], None]]] = {
 
 
 class Look(NamedTuple):
-    """One process at one time: seconds since the start, resident MiB (of it, what isn't mapped from files), open files."""
+    """One process at one time: seconds since the start, resident MiB, the part not mapped from files, open files."""
 
     pid: int
     at_s: float
@@ -69,7 +69,7 @@ class Look(NamedTuple):
 
 @dataclass
 class Growth:
-    """A kind of process: how its memory and open files went, over those of its lives that were long enough."""
+    """The memory and open files of a kind of process, over those of its lives that were long enough."""
 
     rss_mb: tuple[float, float]  # of the last one: after the warm-up, and at the end
     files: tuple[int, int]  # the most in the first and in the last third: connections come and go with each fault
@@ -106,7 +106,9 @@ class Watch:
 
 
 def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
-    """The common slope of all lives after their warm-ups, each with a level of its own (least squares); None if too short.
+    """Return the common slope of all lives after their warm-ups, None if they are too short.
+
+    The slope is fitted by least squares, with a level for each life.
 
     A life is warm `warm_up_s` after it was first seen.
     """
@@ -131,7 +133,7 @@ def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
 
 
 def _slope_per_hour(looks: list[Look], values: list[float]) -> float:
-    """Share of the mean."""
+    """Return the slope as a share of the mean."""
     pids = np.array([look.pid for look in looks])
     x, y = np.array([look.at_s for look in looks]) / 3600, np.array(values, float)
     for pid in np.unique(pids):
@@ -142,7 +144,7 @@ def _slope_per_hour(looks: list[Look], values: list[float]) -> float:
 
 
 def events(seed: int, start_ms: int) -> Iterator[Event]:
-    """Contract events without end, in event-time order from `start_ms` on; visitors of all chunks are the same."""
+    """Yield contract events without end, in event-time order from `start_ms` on; all chunks have the same visitors."""
     item_ids, per_s, number = load_bundle(ESHOP).items, EVENTS_PER_S / SPEED, 0
     for chunk in range(1_000_000):
         made = clicks.make(CHUNK, VISITORS, len(item_ids), seed * 1000 + chunk, per_s)
@@ -152,7 +154,7 @@ def events(seed: int, start_ms: int) -> Iterator[Event]:
 
 
 def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
-    """Start a system in `folder`, let it work for so long, verify a sample of it, stop it; the result as JSON document."""
+    """Start a system in `folder`, let it work for so long, verify a sample, stop it; return the result for JSON."""
     rng, started_s = random.Random(f"{seed}/faults"), time.monotonic()
     system, actions, found = System(folder), [], {}
     try:
@@ -197,7 +199,7 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
 
 
 def _act(stage: Stage, rng: random.Random) -> tuple[str, str]:
-    """One fault; its name, and which of its checks failed."""
+    """Make one fault; return its name, and which of its checks failed."""
     (name,) = rng.choices(list(FAULTS), [weight for weight, _ in FAULTS.values()])
     alone = replace(stage, checks={})
     try:

@@ -1,4 +1,4 @@
-"""Where a scenario acts: the system, the traffic that goes on meanwhile, and what the scenario notes."""
+"""The stage of a scenario: the system, the traffic that goes on meanwhile, and the scenario's notes."""
 
 import random
 import time
@@ -13,7 +13,7 @@ from jobs.lab.chaos.traffic import Traffic, clicks
 
 @dataclass
 class Stage:
-    """One scenario's view. `checks` are what must hold beside `verify`, `recovery_s` the measured times to work again."""
+    """One scenario's view. `checks` must hold beside `verify`; `recovery_s` are the times until the jobs ran again."""
 
     system: System
     sampler: Sampler
@@ -27,7 +27,10 @@ class Stage:
         self.checks[what] = self.checks.get(what, True) and holds
 
     def recovered(self, fault: Callable[[], object], restarts: int, limit_s: float) -> None:
-        """Do `fault`, which restarts `restarts` jobs, and measure until both run again; it must take at most `limit_s`."""
+        """Do `fault`, which restarts `restarts` jobs, and measure until both run again.
+
+        That must take at most `limit_s`.
+        """
         before = self.system.restarts()
         started_s = time.monotonic()
         fault()
@@ -37,7 +40,7 @@ class Stage:
 
 
 def failed(checks: Mapping[str, bool]) -> str:
-    """The checks that don't hold, to be added to a line."""
+    """Return the checks that don't hold, as the end of a line."""
     return "".join(f"; NOT {what}" for what, holds in checks.items() if not holds)
 
 

@@ -38,7 +38,7 @@ MAIN_CLASS = {
 
 
 class System:
-    """What runs, how to hurt it, and when it works again. Jobs see services through proxies; the harness goes straight."""
+    """A running system that can be hurt. Jobs reach the services through proxies, the harness directly."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir.resolve()
@@ -60,7 +60,7 @@ class System:
         self.direct = runtime.Runtime()
 
     def start(self, settled_heaps: bool = False) -> None:
-        """Services, definitions with a watermark delay of a minute, and both jobs.
+        """Start services, definitions with a watermark delay of a minute, and both jobs.
 
         With `settled_heaps` each JVM takes all of its heap from the start, so that what grows isn't the heap filling.
         """
@@ -80,7 +80,7 @@ class System:
             running_jobs.wait_running(self.running, job_id, limit_s=180)
 
     def start_services(self, up: Callable[[Settings], runtime.Runtime] = runtime.up) -> None:
-        """Broker, Redis and Flink, on their first start or after `kill_everything`; `up` is what starts Flink."""
+        """Start broker, Redis and Flink, at first or after `kill_everything`; `up` starts Flink."""
         self.start_kafka()
         self.start_redis()
         with failpoints.allowed(self.state_dir / "failpoints"):
@@ -89,7 +89,7 @@ class System:
         self.direct = replace(self.running, kafka_bootstrap=bootstrap, redis_url=redis_url)
 
     def kill_everything(self) -> None:
-        """As if the power failed, but for the files."""
+        """Kill all processes, as a power failure does; files stay."""
         every = processes.owned(self.state_dir)
         for process in every:
             with suppress(psutil.NoSuchProcess):
@@ -112,7 +112,7 @@ class System:
         self._wait(lambda: redis.answers(redis.url(self.redis_port)), "Redis")
 
     def kill(self, what: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """A signal to every process of a kind: kafka, redis, taskmanager, jobmanager or python."""
+        """Send a signal to every process of a kind: kafka, redis, taskmanager, jobmanager or python."""
         for process in self.processes(what):
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
@@ -128,7 +128,7 @@ class System:
         return redis_client.Redis.from_url(redis.url(self.redis_port))
 
     def restarts(self) -> int:
-        """How often the jobs that run now were restarted, summed."""
+        """Return how often the jobs that run now were restarted, summed."""
         found = 0
         for job_id in self.job_ids():
             metrics = flink_rest.ask(self.running.flink_rest_url, f"/jobs/{job_id}/metrics?get=numRestarts")
@@ -136,12 +136,12 @@ class System:
         return found
 
     def checkpoints(self, state: Literal["completed", "failed"] = "completed") -> int:
-        """Checkpoints of the jobs that run, the fewest of one."""
+        """Return the number of checkpoints of the running job that has the fewest."""
         paths = [f"/jobs/{job_id}/checkpoints" for job_id in self.job_ids()]
         return min((flink_rest.ask(self.running.flink_rest_url, path)["counts"][state] for path in paths), default=0)
 
     def limit_files(self, to_bytes: int = psutil.RLIM_INFINITY) -> None:
-        """Flink's JVMs can write no file beyond that size, as on a full disk."""
+        """Let Flink's JVMs write no file beyond that size, as on a full disk."""
         for process in (*self.processes("taskmanager"), *self.processes("jobmanager")):
             _, hardest = process.rlimit(psutil.RLIMIT_FSIZE)
             process.rlimit(psutil.RLIMIT_FSIZE, (to_bytes, hardest))
@@ -151,7 +151,7 @@ class System:
         return [job["jid"] for job in jobs if job["state"] in running_jobs.RUNNING]
 
     def works(self) -> bool:
-        """Both jobs run, with all their tasks."""
+        """Return True if both jobs run, with all their tasks."""
         with suppress(requests.RequestException):
             jobs = flink_rest.ask(self.running.flink_rest_url, "/jobs/overview")["jobs"]
             running = [job for job in jobs if job["state"] == "RUNNING"]
@@ -161,7 +161,10 @@ class System:
         return False
 
     def wait_working(self, limit_s: float = 180, after_restarts: int | None = None) -> float:
-        """Seconds until both jobs run; with `after_restarts`, until the jobs were restarted more often than that."""
+        """Wait until both jobs run and return the seconds it took.
+
+        With `after_restarts`, wait until the jobs were restarted more often than that.
+        """
         started_s = time.monotonic()
         while True:
             with suppress(requests.RequestException):
@@ -172,7 +175,7 @@ class System:
             time.sleep(LOOK_EVERY_S)
 
     def wait_repaired(self, limit_s: float = 180) -> float:
-        """Seconds until what Redis holds is said to be complete, and both jobs run."""
+        """Wait until Redis is said to be complete and both jobs run; return the seconds it took."""
         started_s = time.monotonic()
         with self.redis() as client:
             run_id = client.info("server")["run_id"].encode()
@@ -181,7 +184,7 @@ class System:
         return time.monotonic() - started_s
 
     def wait_read(self, limit_s: float = 120) -> float:
-        """Seconds until both jobs have checkpointed that they read the events to their present end."""
+        """Wait until both jobs have checkpointed the events' present end; return the seconds it took."""
         bootstrap, topic = self.direct.kafka_bootstrap, self.settings.events_topic
         ends = kafka_admin.end_offsets(bootstrap, topic)
         started_s = time.monotonic()

@@ -1,8 +1,8 @@
-"""What the shop sends while faults happen: real clicks, with the data scenarios D1 to D5 in the stream.
+"""Send a shop's real clicks while faults happen, with the data scenarios D1 to D5 in the stream.
 
-D1 2 % sent twice and 1 % with an id that came before and another body; D2 all out of order within 60 s, which is the
-watermark delay; D3 1 % later than that; D4 clocks at +23 h, 2099, 1970 and 5 min ahead or behind; D5 damaged records, and
-strings of bytes that hypothesis makes.
+D1: 2 % are sent twice, and 1 % have an id that came before and another body. D2: all are out of order within 60 s, the
+watermark delay. D3: 1 % are later than that. D4: clocks are at +23 h, 2099, 1970, and 5 min ahead or behind. D5:
+records are damaged, and hypothesis makes strings of bytes.
 """
 
 import random
@@ -41,7 +41,10 @@ def _august() -> list[list[Event]]:
 
 
 def clicks(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
-    """`count` clicks in event-time order, the first at `start_ms`; ids say seed and block, visitors come again."""
+    """Return `count` clicks in event-time order, the first at `start_ms`.
+
+    Event ids hold seed and block; visitors come again.
+    """
     rng = random.Random(f"{seed}/{block}/days")
     chosen = rng.sample(_august(), DAYS_AT_ONCE)
     merged = sorted(chain(*chosen), key=lambda event: event["event_time_ms"] % DAY_MS)[:count]
@@ -57,13 +60,16 @@ def clicks(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
 
 
 def half_by_one(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
-    """D6: every other click is one visitor's."""
+    """D6: return clicks of which every other one is by one visitor."""
     made = clicks(seed, block, count, start_ms)
     return [event | {"visitor_id": "bot"} if number % 2 else event for number, event in enumerate(made)]
 
 
 def thirty_hours(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
-    """D9: one visitor's session of 30 h, with a pause of exactly the gap in it; 1 ms more than the gap ends it."""
+    """D9: return one visitor's session of 30 h, with a pause of exactly the gap in it.
+
+    The last click follows 1 ms more than the gap later and starts another session.
+    """
     made = clicks(seed, block, 100, start_ms)
     step_ms, visitor = 30 * 3_600_000 // count, f"long-{seed}.{block}"
     times_ms = [start_ms + number * step_ms for number in range(count)]
@@ -77,7 +83,7 @@ def thirty_hours(seed: int, block: int, count: int, start_ms: int) -> list[Event
 
 
 def hard(events: Iterable[Event], rng: random.Random) -> Iterator[Event]:
-    """D1's second bodies and D3's late events among the events."""
+    """Yield the events, and among them D1's second bodies and D3's late events."""
     for event in events:
         yield event
         chance = rng.random()
@@ -89,7 +95,7 @@ def hard(events: Iterable[Event], rng: random.Random) -> Iterator[Event]:
 
 
 def wrong_clocks(seed: int, block: int, at_ms: int, now_ms: int) -> list[bytes]:
-    """D4: producers whose clocks are 5 min off the stream's, 23 h ahead of the present, in 2099 and in 1970."""
+    """D4: return events of wrong clocks: 5 min off the stream's, 23 h ahead of the present, in 2099 and in 1970."""
     times_ms = {"behind": at_ms - 300_000, "ahead": at_ms + 300_000, "23h": now_ms + 82_800_000}
     times_ms |= {"2099": 4_070_908_800_000, "1970": 1_000}
     return [
@@ -108,7 +114,7 @@ def wrong_clocks(seed: int, block: int, at_ms: int, now_ms: int) -> list[bytes]:
 
 
 def poison(seed: int, count: int) -> list[bytes]:
-    """D5: different byte strings that hypothesis makes: bytes, text, deep JSON, and events with something wrong."""
+    """D5: return different byte strings from hypothesis: bytes, text, deep JSON, and events with something wrong."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
@@ -154,14 +160,17 @@ _EVENT = {
 
 
 def _plain_json(value: object) -> bytes:
-    """As careless producers write it: NaN, Infinity and lone surrogates come through."""
+    """Encode as careless producers do: NaN, Infinity and lone surrogates pass."""
     import json
 
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
 def send_raw(bootstrap: str, topic: str, values: Iterable[bytes], time_ms: int) -> int:
-    """Send values as they are, every other refused one without a key; how many. What is an event has its visitor as key."""
+    """Send values as they are and return their number.
+
+    An event has its visitor as key. Of the other values every second one has none.
+    """
     with closing(kafka_send.connect(bootstrap, topic, fast=False)) as sender:
         sent = 0
         for sent, value in enumerate(values, 1):
@@ -173,7 +182,7 @@ def send_raw(bootstrap: str, topic: str, values: Iterable[bytes], time_ms: int) 
 
 
 def take_back(bootstrap: str, topic: str, events: Iterable[Event], abort: bool) -> None:
-    """Send events in a transaction that is aborted, or that nobody ends: the broker gives it up `UNFINISHED_MS` later."""
+    """Send events in a transaction that is aborted, or that nobody ends; the broker ends that after `UNFINISHED_MS`."""
     name = f"taken-back-{uuid.uuid4()}"
     producer = KafkaProducer(
         **addresses.kafka_python(bootstrap), transactional_id=name, transaction_timeout_ms=UNFINISHED_MS
@@ -189,7 +198,7 @@ def take_back(bootstrap: str, topic: str, events: Iterable[Event], abort: bool) 
 
 
 def beat(bootstrap: str, topic: str, time_ms: int) -> int:
-    """A heartbeat to each partition, as producers send them all the time; how many.
+    """Send a heartbeat to each partition, as producers do all the time; return their number.
 
     Without them a job that goes on from a checkpoint at the end of one partition would wait for that one for ever: a
     watermark isn't kept in checkpoints, and here no partition is idle (`idle_timeout_s=0`).
@@ -201,7 +210,10 @@ def beat(bootstrap: str, topic: str, time_ms: int) -> int:
 
 @contextmanager
 def beating(bootstrap: str, topic: str, time_ms: int) -> Iterator[None]:
-    """A `beat` each second meanwhile, for Flink's source commits what it has read when the next record comes, or after 10 s."""
+    """Beat each second meanwhile.
+
+    Flink's source commits what it has read when the next record comes, or after 10 s.
+    """
     with closing(kafka_send.connect(bootstrap, topic, fast=False)) as sender:
         _beat(sender, time_ms)
         with repeating(lambda: _beat(sender, time_ms), 1, "heartbeats"):
@@ -229,7 +241,7 @@ class Traffic:
         return self._thread.is_alive()
 
     def join(self) -> produce.ReplayReport:
-        """What was sent, once all is; raises what went wrong."""
+        """Wait until all is sent and return the report; raise what went wrong."""
         self._thread.join()
         if self._report is None:
             raise self._error or ServiceError("the traffic ended without a report")

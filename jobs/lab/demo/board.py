@@ -1,4 +1,4 @@
-"""The demo on a terminal: what happens now, drawn four times a second."""
+"""Draw the demo on a terminal, four times a second."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ FORESEEN = {None: ("· ", "dim"), True: ("✓ ", "bold green"), False: ("  ", ""
 
 
 class Board:
-    """Draws `stage`; `refused` says how many events were refused so far, `total` how many there are to come."""
+    """Draws `stage`; `refused` returns the number of events refused so far, `total` is the number of all clicks."""
 
     def __init__(
         self, stage: Stage, watcher: Watcher, names: Mapping[str, str], total: int, refused: Callable[[], int]
@@ -57,7 +57,9 @@ class Board:
         return Panel(table, title="liveshelf: August 2008 in a clothing shop, replayed", border_style="cyan")
 
     def _choose(self, open_now: Mapping[str, Visitor]) -> None:
-        """Keep whom we show while their session lasts, and long enough to be read; then take whoever clicked most."""
+        """Keep the shown visitors while their session lasts, and long enough to be read; then take those who clicked
+        most.
+        """
         now_s = time.monotonic()
         self._chosen = {
             name: since_s for name, since_s in self._chosen.items() if name in open_now or now_s - since_s < STAYS_S

@@ -1,4 +1,4 @@
-"""What the system did with the clicks, counted from Kafka and from the operators, not from what was sent."""
+"""Count what the system did with the clicks: from Kafka and from the operators, not from what was sent."""
 
 import time
 from typing import NamedTuple
@@ -33,13 +33,13 @@ class Counts(NamedTuple):
 
 
 class Heading(msgspec.Struct):
-    """What tells a heartbeat from an event."""
+    """The field that tells a heartbeat from an event."""
 
     event_type: str = ""
 
 
 class Origin(msgspec.Struct):
-    """Which record of the events topic a letter or a list is about."""
+    """The record of the events topic that a letter or a list is about."""
 
     partition: int
     offset: int
@@ -75,7 +75,7 @@ def counts(settings: Settings, running: Runtime, end: dict[int, int]) -> Counts:
 
 
 def _is_event(decode, value: bytes | None) -> bool:
-    """What can't be read is an event too: one that is refused."""
+    """Return False for a heartbeat. A record that can't be read counts as an event: one that is refused."""
     try:
         return decode(value or b"").event_type != HEARTBEAT
     except (msgspec.DecodeError, UnicodeDecodeError):

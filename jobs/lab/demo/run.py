@@ -54,7 +54,7 @@ def run(settings: Settings, watched: bool) -> dict[str, object]:
 
 
 def began_at_s() -> float:
-    """When the command was given, in seconds since 1970: `make`'s start if it was `make demo`, else this process'."""
+    """Return when the command was given, in seconds since 1970: the start of `make`, or else of this process."""
     own = psutil.Process(os.getpid())
     callers = [each for each in own.parents()[:2] if each.name() in MAKE]
     return min(each.create_time() for each in (own, *callers))
@@ -108,7 +108,7 @@ def _drawn(board: Board) -> Iterator[None]:
 
 
 def _told(stage: Stage, say: Say) -> AbstractContextManager[None]:
-    """A line of progress every few seconds, from a thread of its own."""
+    """Tell a line of progress every few seconds, from a thread of its own."""
 
     def tell() -> None:
         now = stage.snapshot()
@@ -119,7 +119,7 @@ def _told(stage: Stage, say: Say) -> AbstractContextManager[None]:
 
 
 def _refused(settings: Settings, running: Runtime) -> Callable[[], int]:
-    """Asks Kafka for the number of dead letters, at most every `REFUSED_S`."""
+    """Return a function that asks Kafka for the number of dead letters, at most every `REFUSED_S`."""
     asked_s, found = -REFUSED_S, 0
 
     def refused() -> int:

@@ -1,4 +1,4 @@
-"""What happens to each click on its way in: it waits its turn, and the list that stands before it judges it."""
+"""Hold each click until its turn, and judge it by the list that is in Redis before it is sent."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
+from liveshelf.reader import shelf_key
 
 from jobs.connect import addresses
 from jobs.contract.events import Event
 from jobs.errors import ServiceError
 from jobs.lab.demo.visitors import Score, Visitor, Visitors
 from jobs.lab.demo.watcher import Standing, Watcher
-from liveshelf.reader import shelf_key
 
 FIRST_LIST_LIMIT_S = 90.0
 EVENTS_PER_S = 320  # plays August, 14,148 clicks, in 45 s where lists come in time
@@ -25,7 +25,7 @@ RATE_OVER_S = 3.0
 
 
 class Snapshot(NamedTuple):
-    """How it stands: clicks sent, the rate over the last seconds, the score, open sessions by visitor."""
+    """The present state: clicks sent, the rate over the last seconds, the score, open sessions by visitor."""
 
     clicks: int
     events_per_s: float
@@ -39,7 +39,7 @@ class Stage:
     def __init__(
         self, redis_url: str, shelf: str, visitors: Visitors, watcher: Watcher, when_first: Callable[[], None]
     ) -> None:
-        """`when_first` is called once, when the first click has its list, and holds the second click back."""
+        """`when_first` is called once, when the first click has its list; the second click waits for it."""
         self.first_list_at_s: float | None = None  # seconds since 1970
         self._redis = addresses.redis_client(redis_url)
         self._shelf, self._visitors, self._watcher = shelf, visitors, watcher
@@ -48,7 +48,10 @@ class Stage:
         self._lock = threading.Lock()
 
     def meet(self, event: Event) -> None:
-        """The second click waits until the first has its list, so that a worker's first batch delays nobody's."""
+        """Wait for a click's turn, and judge it by the list that stands.
+
+        The second click waits until the first has its list, so that a worker's first batch delays nobody's.
+        """
         visitor, item, time_ms = event["visitor_id"], event["item_id"], event["event_time_ms"]
         if self._clicks == 1:
             self._wait_for_first_list()
@@ -64,7 +67,7 @@ class Stage:
         self._watcher.watch(visitor, time_ms)
 
     def standing(self, visitor_id: str) -> Standing | None:
-        """The visitor's list as it stands in Redis."""
+        """Return the visitor's list as it is in Redis."""
         value = self._redis.get(shelf_key(visitor_id, self._shelf))
         return msgspec.json.decode(value, type=Standing) if value else None
 
@@ -78,7 +81,9 @@ class Stage:
             return self._visitors.get(visitor_id)
 
     def _standing_in_time(self, visitor_id: str) -> Standing:
-        """The list, once it answers the visitor's last click or when patience ends; an empty one if there is none."""
+        """Return the list, once it answers the visitor's last click or when patience ends; an empty one if there is
+        none.
+        """
         wanted_ms = self._visitors.last_ms(visitor_id)
         deadline_s = time.monotonic() + PATIENCE_S
         while True:
@@ -88,7 +93,7 @@ class Stage:
             time.sleep(LOOK_AGAIN_S)
 
     def _wait_turn(self) -> None:
-        """A steady stream; whatever made it stop isn't caught up, as that would be a burst."""
+        """Keep a steady pace. A delay isn't made up for: that would be a burst."""
         now_s = time.monotonic()
         time.sleep(max(0.0, self._next_s - now_s))
         self._next_s = max(self._next_s, now_s) + 1 / EVENTS_PER_S

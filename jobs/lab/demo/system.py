@@ -1,4 +1,4 @@
-"""The demo's own system: its own folder and ports, so that it can run beside `liveshelf up`, and nothing is left."""
+"""Run the demo's own system. Its folder and ports are its own, so it can run beside `liveshelf up`; nothing is left."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """Settings for the demo: a folder of its own, free ports unless they were chosen, lists that outlive the replay.
+    """Return the demo's settings: a folder of its own, free ports unless chosen, lists that outlive the replay.
 
     A Kafka, Redis or Flink of the user's own is left alone: a show is no reason to write to it.
     """
@@ -42,7 +42,7 @@ def demo_settings(settings: Settings) -> Settings:
 
 @contextmanager
 def system(settings: Settings, say: Say) -> Iterator[Runtime]:
-    """The running system with the rankings job; at the end, however it comes, everything is stopped."""
+    """Run the system with the rankings job; whatever happens, everything is stopped at the end."""
     left = runtime.down(settings)
     if left:
         say(f"stopped {left} processes that an earlier demo had left")

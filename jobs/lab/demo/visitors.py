@@ -1,4 +1,4 @@
-"""Who clicks and how well the lists foresaw it: plain counting in event time, no clock and no network."""
+"""Count sessions, and how many clicks the lists foresaw: in event time, with no clock and no network."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ LAST_CLICKS = 5
 
 @dataclass
 class Score:
-    """Clicks that a list foresaw: the standing list's `hits` and the popularity list's, on the same `judged` clicks.
+    """Clicks that a list held before they came: `hits` of the visitor's list, `popular_hits` of the popularity list.
 
-    `in_time`: how many were judged by a list that already knew the visitor's click before; the others by an older one
-    or by none.
+    Both are of the same `judged` clicks. `in_time` of those were judged by a list that answered the visitor's click
+    before; the others by an older list or by none.
     """
 
     judged: int = 0
@@ -43,7 +43,7 @@ class Click(NamedTuple):
 
 @dataclass(frozen=True)
 class Visitor:
-    """A visitor's running session: when it last moved (event time), its number of clicks and the last of them."""
+    """A visitor's session: the event time of its last click, its number of clicks and the last of them."""
 
     last_ms: int
     clicks: int
@@ -76,11 +76,11 @@ class Visitors:
         self._known[visitor_id] = Visitor(time_ms, before.clicks + 1, last)
 
     def last_ms(self, visitor_id: str) -> int:
-        """Event time of the visitor's last click, 0 before the first."""
+        """Return the event time of the visitor's last click, 0 before the first."""
         return self._known[visitor_id].last_ms if visitor_id in self._known else 0
 
     def snapshot(self) -> tuple[Score, dict[str, Visitor]]:
-        """The score and the sessions that are open at the newest click, as they are now."""
+        """Return the score, and the sessions that are open at the newest click."""
         newest_ms = next(reversed(self._known.values())).last_ms if self._known else 0
         open_now = {}
         for name, visitor in reversed(self._known.items()):
@@ -90,5 +90,5 @@ class Visitors:
         return replace(self.score), open_now
 
     def get(self, visitor_id: str) -> Visitor:
-        """A visitor's last session, open or not."""
+        """Return a visitor's last session, open or not."""
         return self._known[visitor_id]

@@ -1,4 +1,4 @@
-"""How long a list takes, seen from outside: some visitors' lists are read again and again until they answer a click."""
+"""Measure from outside how long a list takes: read some visitors' lists until they answer a click."""
 
 import math
 import threading
@@ -7,9 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import msgspec
+from liveshelf.reader import shelf_key
 
 from jobs.connect import addresses
-from liveshelf.reader import shelf_key
 
 # Reading every 4 ms makes a measured time up to 4 ms too long and takes 5 % of a core.
 PAUSE_S = 0.004
@@ -19,7 +19,7 @@ RECENT = 400  # samples: what the board shows is about the last ten seconds
 
 
 class Standing(msgspec.Struct):
-    """What the demo reads of a list."""
+    """The part of a list that the demo reads."""
 
     items: list[str]
     event_time_ms: int
@@ -36,7 +36,7 @@ class Pending:
 
 
 class Watcher:
-    """Measures in a thread of its own from just before a click is sent until its list can be read from Redis.
+    """Measures, in a thread of its own, the time from just before a click is sent until its list is in Redis.
 
     `watch` is called for every click and keeps one of `SAMPLED_EVERY`. Times are in ms; a list that stays away for
     `GIVE_UP_S` counts in `missed`.
@@ -67,7 +67,7 @@ class Watcher:
             self._incoming.append(Pending(shelf_key(visitor_id, self._shelf), event_time_ms, time.monotonic()))
 
     def percentiles_ms(self, recent: int | None = None) -> tuple[float, float] | None:
-        """p50 and p99 of all samples, or of the last so many; None before the first one."""
+        """Return p50 and p99 of all samples, or of the newest `recent`; None before the first one."""
         samples = sorted(self.samples_ms[-recent:] if recent else self.samples_ms[:])
         return (percentile(samples, 50), percentile(samples, 99)) if samples else None
 
@@ -95,5 +95,5 @@ class Watcher:
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """Nearest-rank percentile of ascending numbers, of which there is at least one."""
+    """Return the nearest-rank percentile of ascending numbers, of which there is at least one."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

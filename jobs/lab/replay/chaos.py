@@ -1,4 +1,4 @@
-"""What makes a stream hard, each with its own random numbers: events out of order, events sent twice, broken records.
+"""Make a stream hard: events out of order, events sent twice, broken records, each with its own random numbers.
 
 Pure functions of streams; the order is `shuffle_within`, `records`, `corrupt`, `duplicate`, so that a broken record has
 no copy and the counts by `mark` are exact.
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Record(NamedTuple):
-    """What is sent for an event; `mark` is INTACT, DUPLICATE or the kind of damage."""
+    """The record of an event; `mark` is INTACT, DUPLICATE or the kind of damage."""
 
     key: bytes
     value: bytes
@@ -36,7 +36,7 @@ class Record(NamedTuple):
 
 
 def shuffle_within(events: Iterable[Event], seconds: float, rng: random.Random) -> Iterator[Event]:
-    """Events, given in event-time order, in the order of event time + a delay drawn evenly from [0, seconds).
+    """Yield events in the order of event time + a delay drawn evenly from [0, seconds).
 
     An event that arrives after another is less than `seconds` older: with a watermark delay of `seconds` (or more)
     nothing is late.
@@ -54,13 +54,13 @@ def shuffle_within(events: Iterable[Event], seconds: float, rng: random.Random) 
 
 
 def records(events: Iterable[Event]) -> Iterator[Record]:
-    """Each event as its record, intact."""
+    """Yield each event as its record, intact."""
     for event in events:
         yield Record(event["visitor_id"].encode(), _encode(event), event)
 
 
 def corrupt(stream: Iterable[Record], share: float, rng: random.Random) -> Iterator[Record]:
-    """The stream with about `share` of its records damaged, in all ways of `DAMAGES` in turn; keys stay.
+    """Yield the stream with about `share` of its records damaged, in all ways of `DAMAGES` in turn; keys stay.
 
     Each is sure to be refused by `events.parse`. Two megabytes come once in `TOO_LARGE_EVERY` damaged records, first as
     number `len(DAMAGES)`.
@@ -82,7 +82,7 @@ def corrupt(stream: Iterable[Record], share: float, rng: random.Random) -> Itera
 def duplicate(
     stream: Iterable[Record], share: float, rng: random.Random, on_time_ms: int | None = None
 ) -> Iterator[Record]:
-    """The stream with exact copies of about `share` of its intact records, each among the next 50 records.
+    """Yield the stream with exact copies of about `share` of its intact records, each among the next 50 records.
 
     Args:
         on_time_ms: a copy is sent before any record that is this much newer than it. With the watermark delay, no copy

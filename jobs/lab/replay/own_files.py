@@ -1,4 +1,4 @@
-"""A user's own CSV, TSV or JSONL (also gzipped) as contract events, through a small TOML mapping file.
+"""Read a user's own CSV, TSV or JSONL (also gzipped) as contract events, through a small TOML mapping file.
 
     [fields]                        # contract field = column
     visitor_id = "customer"
@@ -55,7 +55,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Mapping:
-    """What a file's columns mean; `required` says whether each column must be there."""
+    """The meaning of a file's columns; if `required`, each column must be there."""
 
     fields: dict[str, Column]
     time: Column
@@ -74,7 +74,7 @@ _OWN_NAMES = Mapping(
 
 
 def load(path: Path | None) -> Mapping:
-    """The mapping in a TOML file, or the one that takes the contract's names; DataError if it can't be used."""
+    """Return the mapping in a TOML file, or the one that takes the contract's names; raise DataError for a bad one."""
     if path is None:
         return _OWN_NAMES
     try:
@@ -133,7 +133,7 @@ def _event_types(path: Path, given: dict[str, object]) -> dict[str, str]:
 
 
 def rows(path: Path, mapping: Mapping, skipped: Counter[str]) -> Iterator[Row]:
-    """The file's rows as events, in file order; DataError names file, line and value of what can't be one."""
+    """Yield the file's rows as events, in file order; raise DataError with file, line and value for a bad row."""
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind not in (*_DELIMITERS, ".jsonl"):
@@ -224,7 +224,7 @@ def _value(where: str, name: str, raw: object, column: Column) -> str | int | fl
 
 
 def _number(raw: object) -> Decimal | None:
-    """A finite number, or None for anything else."""
+    """Return a finite number, or None for anything else."""
     if type(raw) not in (str, int, float):
         return None
     try:

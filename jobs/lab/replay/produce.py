@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 
 @dataclass
 class ReplayReport:
-    """What a replay sent.
+    """The numbers of a replay.
 
     `produced` = `events` + `duplicates`. `events` counts each event once, corrupted or not; accepted are `produced`
     without the corrupted ones. `corrupted` and `skipped` count by kind and by reason. `late` counts records that are
@@ -161,7 +161,7 @@ def _shifted_to_now(events: list[Event], how: Knobs, reached: TopicTime, tell: T
 def consequences(report: ReplayReport) -> Iterator[str]:
     """Yield what a person should know after a replay, a line each."""
     if report.beside:
-        yield f"others sent {report.beside:,} records meanwhile: with theirs time moves on, and the newest windows close"
+        yield f"others sent {report.beside:,} records meanwhile: theirs move time on and close the newest windows"
     elif not report.flushed:
         yield "the newest windows stay open: their end lies in the future"
     ends_ms = report.final_heartbeat_ms or 0

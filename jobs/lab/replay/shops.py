@@ -1,4 +1,4 @@
-"""What a row of each set means as a contract event: one function per set, from its files to `Row`s in file order."""
+"""Turn the rows of each set into contract events: one function per set, from its files to `Row`s in file order."""
 
 import csv
 import gzip
@@ -39,7 +39,7 @@ class Shop:
 
 
 def table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, row) of a gzipped table with a header."""
+    """Yield (line, row) of a gzipped table with a header."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines, delimiter=delimiter)
         for row in reader:
@@ -62,7 +62,7 @@ ESHOP_PAUSE_MS = 1_200_000
 
 
 def eshop2008(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Clicks of a clothing shop, in US dollars.
+    """Yield the clicks of a clothing shop, in US dollars.
 
     The set has no clock, only the day and the order of a session's clicks. Here a session's n clicks lie evenly in its
     day (UTC), 20 minutes apart, or closer where they wouldn't fit (no pause reaches the session gap of 30 minutes).
@@ -89,7 +89,7 @@ def eshop2008(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
 
 
 def eshop_time_of_day_ms(session: str, order: int, clicks: int) -> int:
-    """When in its day click number `order` (from 1) of a session with so many `clicks` happens, in ms."""
+    """Return when in its day click number `order` (from 1) of a session of `clicks` clicks happens, in ms."""
     pause_ms = min(ESHOP_PAUSE_MS, (DAY_MS - 60_000) // clicks)
     room_ms = DAY_MS - pause_ms * (clicks - 1)
     return zlib.crc32(session.encode()) % room_ms + pause_ms * (order - 1)
@@ -108,7 +108,7 @@ _ISO_COUNTRY = {
 
 
 def onlineretail(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Invoice lines of a UK gift shop as purchases, in pounds; the minute is read as UTC.
+    """Yield invoice lines of a UK gift shop as purchases, in pounds; the minute is read as UTC.
 
     A line without a customer belongs to the visitor `invoice-<number>`. Cancellations and lines without a positive
     quantity or price are no purchases: skipped and counted.
@@ -152,7 +152,7 @@ _OTTO_TYPES = {"clicks": "view", "carts": "add_to_cart", "orders": "purchase"}
 
 
 def otto(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Clicks, carts and orders of the OTTO shop, one session a line; a session is a visitor."""
+    """Yield clicks, carts and orders of the OTTO shop, one session a line; a session is a visitor."""
     (path,) = paths
     with gzip.open(path) as lines:
         for line, text in enumerate(lines, start=1):
@@ -164,12 +164,12 @@ def otto(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
 
 
 def serenade_toy(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Clicks of bol.com, all three parts (no session is in two of them); a session is a visitor."""
+    """Yield clicks of bol.com, all three parts (no session is in two of them); a session is a visitor."""
     yield from _session_clicks(paths, "serenade")
 
 
 def yoochoose64(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Clicks of 23 to 30 September 2014 with category, training and test part; a session is a visitor."""
+    """Yield clicks of 23 to 30 September 2014 with category, training and test part; a session is a visitor."""
     yield from _session_clicks(paths, "yoochoose")
 
 
@@ -188,7 +188,7 @@ _RETAILROCKET_TYPES = {"view": "view", "addtocart": "add_to_cart", "transaction"
 
 
 def retailrocket(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Views, carts and transactions of 10 to 18 September 2015."""
+    """Yield views, carts and transactions of 10 to 18 September 2015."""
     (path,) = paths
     for line, row in table(path):
         event = _event(
@@ -200,7 +200,7 @@ def retailrocket(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
 
 
 def trivago100k(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
-    """Hotel search: looking at an item and clicking out are views, all else is a search.
+    """Yield a hotel search's events: looking at an item and clicking out are views, all else is a search.
 
     What was searched, filtered or sorted by becomes `query`; a search for an item names it in `item_id` too. Free text
     where an item's number belongs is skipped and counted. The id is the line's: three lines repeat a session's step.

@@ -28,7 +28,7 @@ def read(
     until: str | None = None,
     skipped: Counter[str] | None = None,
 ) -> Iterator[Event]:
-    """The events of a set or a file, in event-time order (equal times: in file order), each one accepted by `parse`.
+    """Yield the events of a set or a file, in event-time order (equal times: in file order); `parse` accepts each.
 
     Args:
         source: a name in `SHOPS`, or a CSV, TSV or JSONL file (also gzipped).
@@ -56,7 +56,10 @@ def read(
 
 
 def moment_ms(text: str, name: str) -> int:
-    """A date or date and time as ms since 1970; UTC unless it says otherwise. `name` is the setting, for the error."""
+    """Return a date, or date and time, as ms since 1970; UTC unless it says otherwise.
+
+    `name` is the setting, for the error.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -115,7 +118,7 @@ def _refused(row: Row, refusal: Refusal) -> DataError:
 
 
 def _sorted(events: Iterable[Event]) -> Iterator[Event]:
-    """By event time. Held as JSON, which takes a quarter of the memory of as many dictionaries."""
+    """Yield events by event time. They are held as JSON, which takes a quarter of the memory of dictionaries."""
     encode, decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
     held = [(event["event_time_ms"], encode(event)) for event in events]
     held.sort(key=lambda each: each[0])

@@ -1,4 +1,7 @@
-"""How far event time has come in a topic. What is older than that, less the watermark delay, is late for features."""
+"""See how far event time has come in a topic.
+
+An event is late for features if it is older than (newest event time seen in its partition) - (watermark delay).
+"""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
