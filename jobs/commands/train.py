@@ -14,6 +14,7 @@ from jobs.errors import ModelError, SettingsError
 if TYPE_CHECKING:
     from jobs.learn.loop import Outcome
     from jobs.settings import Settings
+    from models.clicks.dataset import Session
 
 
 Key = Annotated[
@@ -74,16 +75,22 @@ def train(
     from jobs.operate import extras
 
     extras.require("liveshelf train", *extras.TRAINING)
+    from jobs.features.ranker_inputs import ranker_inputs
     from models.clicks.dataset import fingerprint
     from models.clicks.sessions import read_sessions
     from models.quality.measure import table
 
     output_folder(out, "--out")
     settings = load_settings()
-    clicks, name = read_sessions(sessions), name or out.absolute().name  # before torch, whose import takes seconds
+    features, name = ranker_inputs(settings), name or out.absolute().name
+    if base:
+        _check_inputs(settings, features, base)
+    clicks = read_sessions(sessions, features)  # before torch, whose import takes seconds
+    if features and not any(event.context for event in clicks[0]):
+        note(f"the sessions hold no values of {', '.join(features)}: the model gives them no weight")
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
     if base:
-        found = _train_on(base, clicks, out, source, seed, publish, key)
+        found = _train_on(settings, base, clicks, out, source, seed, publish, key)
         return print_json(found) if as_json else print(table(found))
     from models.runs.tracking import train_recorded
     from models.session.losses import NAMES
@@ -93,19 +100,43 @@ def train(
         raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
     how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
+    how["context_features"] = features
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else print(table(found))
 
 
+def _check_inputs(settings: "Settings", features: list[str], base: str) -> None:
+    """Raise ModelError for a version that reads other features than the feature service gives."""
+    from models.serving.bundle import read_manifest
+
+    known = read_manifest(_place(base))["context_features"]
+    if known != features:
+        raise ModelError(
+            f"{base} reads {known}, and the feature service {settings.context_service!r} gives {features}",
+            "train anew without --from: learning on keeps a model's inputs",
+        )
+
+
+def _place(base: str) -> Path:
+    """Return the folder of a version, or of a bundle."""
+    return Path(base) if (Path(base) / "manifest.json").is_file() else versions.registry_of_settings().place(base)
+
+
 def _train_on(
-    base: str, clicks: list, out: Path, source: dict[str, str], seed: int, publish: bool, key: Path | None
+    settings: "Settings",
+    base: str,
+    clicks: list["Session"],
+    out: Path,
+    source: dict[str, str],
+    seed: int,
+    publish: bool,
+    key: Path | None,
 ) -> dict[str, dict]:
-    """`train --from`; raises ModelError where what should be published is worse than what serves."""
+    """Run `train --from`; raise ModelError where what should be published is worse than what serves."""
     from models.serving.registry import is_registry, serving_folder
 
-    settings = load_settings()
     folder, registry = settings.model_dir, versions.registry_of_settings(key) if publish else None
-    start = Path(base) if (Path(base) / "manifest.json").is_file() else versions.registry_of_settings().place(base)
+    start = _place(base)
     against = serving_folder(folder) if publish or is_registry(folder) else start
     from models.runs.tracking import learn_recorded
 

@@ -28,7 +28,6 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     consent: Mode
     project: str
     ranker: RankerSettings
-    context_features: list[str]
     max_clock_skew_s: int
     dedup_horizon_s: int
     bundle_ms: int

@@ -81,4 +81,6 @@ def recall_of(bundle: Bundle, sessions: list[Session], since_s: float) -> float 
     ]
     if len(asked) < LEAST_CLICKS:
         return None
-    return metrics(answers_of_model(bundle.score, asked[-ASKED:], bundle.item_index).ranks, (20,))["recall@20"]
+    return metrics(
+        answers_of_model(bundle.score, asked[-ASKED:], bundle.item_index, len(bundle.context_features)).ranks, (20,)
+    )["recall@20"]

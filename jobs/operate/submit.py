@@ -57,16 +57,16 @@ def submission(
         refuse.refuse_lost(settings, job)
     config_path = _config_path(settings, job)
     arguments = ["--config", str(config_path)]
-    project = "liveshelf"
     if job == "features":
         wanted = wanted_plan(settings, evolving=from_savepoint is not None)
         plan.save(wanted, plan.wanted_path(settings.state_dir))
         arguments += ["--plan", str(plan.wanted_path(settings.state_dir))]
         project = wanted.project
+    else:
+        project = served_project(settings)
     contract = contract_jar()
     values: dict[str, object] = {
         "project": project,
-        "context_features": context_features(settings) if job == "rankings" else [],
         "feature_store_yaml": ""
         if definitions.online_store_type(settings) == "redis"
         else str(definitions.store_yaml(settings)),
@@ -100,24 +100,35 @@ def _config_path(settings: Settings, job: Job) -> Path:
     return settings.state_dir.resolve() / "jobs" / f"{job}.config.json"
 
 
-def context_features(settings: Settings) -> list[str]:
-    """Return the features that the model reads; raise `DefinitionError` unless the feature service gives just these."""
+def served_project(settings: Settings) -> str:
+    """Return the Feast project whose features the ranker reads, once the model is known to read what they are.
+
+    Raises `ModelError` for a model that is refused, and what `check_context` raises.
+    """
     bundle = load_bundle(serving_folder(settings.model_dir), read_public_key(settings.model_public_key))
-    check_context(settings, bundle)
-    return bundle.context_features
+    return check_context(settings, bundle)
 
 
-def check_context(settings: Settings, bundle: Bundle) -> None:
-    """Raise `DefinitionError` unless the feature service gives what the model reads, `ServiceError` before `apply`."""
+def check_context(settings: Settings, bundle: Bundle) -> str:
+    """Compare what the model reads with what the feature service gives, and return the project that holds the service.
+
+    Raises `DefinitionError` unless both name the same features in the same order, `ServiceError` before `apply`.
+    """
     running = plan.submitted(settings.state_dir)
-    services = running.services if running else _services(definitions.from_registry(settings))
+    if running:
+        project, services = running.project, running.services
+    else:
+        applied = definitions.from_registry(settings)
+        project, services = applied.project, _services(applied)
     given = services.get(settings.context_service)
     if given != bundle.context_features:
         raise DefinitionError(
             f"feature service {settings.context_service!r} gives {given}, "
             f"but model {bundle.version} reads {bundle.context_features}",
-            "bring the service's features into the model's order, or choose another model_dir or context_service",
+            "liveshelf train makes a model that reads what the definition files say, and liveshelf submit features applies "
+            "the files; or choose another model_dir or context_service",
         )
+    return project
 
 
 def _services(known: definitions.Definitions) -> dict[str, list[str]]:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from jobs.errors import DataError
-from models.serving.bundle import CONTEXT_FEATURES
 
 EVENT_TYPES = ["view", "search", "add_to_cart", "remove_from_cart", "purchase", "rating", "click"]
 
@@ -42,7 +41,8 @@ ESHOP_GAP_S = 1200.0
 class Event(NamedTuple):
     """Hold one thing that a visitor did; `time_s` is event time in seconds since 1970.
 
-    `context` holds the values of CONTEXT_FEATURES at that time, or nothing where they aren't known.
+    `context` holds the values of the context features at that time, in the order in which `read_sessions` was asked for
+    them, or nothing where they aren't known.
     """
 
     item: str
@@ -96,19 +96,19 @@ def pad(sessions: list[Session], item_index: dict[str, int], type_index: dict[st
     return Batch(items, types, gaps, lengths)
 
 
-def context_at(events: Sequence[Event]) -> np.ndarray:
-    """float32 [E, C]: the features' values at each event, 0 where they aren't known, as in serving."""
-    unknown = (0.0,) * len(CONTEXT_FEATURES)
-    return np.array([event.context or unknown for event in events], np.float32).reshape(-1, len(CONTEXT_FEATURES))
+def context_at(events: Sequence[Event], n_context: int) -> np.ndarray:
+    """Return float32 [E, C]: the values of C = `n_context` features at each event, 0 where they aren't known."""
+    unknown = (0.0,) * n_context
+    return np.array([event.context or unknown for event in events], np.float32).reshape(len(events), n_context)
 
 
-def pad_context(sessions: list[Session], item_index: dict[str, int], events: int) -> np.ndarray:
-    """float32 [B, T, C]: `context_at` for the events that `pad` keeps, T being `events`."""
-    context = np.zeros((len(sessions), events, len(CONTEXT_FEATURES)), np.float32)
+def pad_context(sessions: list[Session], item_index: dict[str, int], events: int, n_context: int) -> np.ndarray:
+    """Return float32 [B, T, C]: `context_at` for the events that `pad` keeps, T being `events`."""
+    context = np.zeros((len(sessions), events, n_context), np.float32)
     for row, session in enumerate(sessions):
         if any(event.context for event in session[:1]):  # a file has them for all events or for none
             kept = [event for event in session if event.item in item_index][-MAX_EVENTS:]
-            context[row, : len(kept)] = context_at(kept)
+            context[row, : len(kept)] = context_at(kept, n_context)
     return context
 
 
@@ -180,9 +180,18 @@ def with_support(sessions: list[Session], min_session: int, min_item_support: in
 
 
 class Encoder:
-    """Sessions as the model's numbers, for one vocabulary: item 1 is the most frequent one."""
+    """What a model is given of sessions: the numbers of its items (item 1 is the most frequent one), and the context.
 
-    def __init__(self, sessions: Iterable[Session], before: Mapping[str, int] | None = None) -> None:
+    `context_features` name what the events' `context` holds, "view:feature", in the order of the model's input.
+    """
+
+    def __init__(
+        self,
+        sessions: Iterable[Session],
+        before: Mapping[str, int] | None = None,
+        context_features: Sequence[str] = (),
+    ) -> None:
+        self.context_features = list(context_features)
         self.clicks = clicks_by_item(sessions, before)
         self.items = list(self.clicks)
         self.index = {item: number for number, item in enumerate(self.items, start=1)}

@@ -15,7 +15,8 @@ Each may be gzipped (`.gz`). Ids are kept as text, whatever they look like.
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,6 @@ import pyarrow.parquet as pq
 
 from jobs.errors import DataError
 from models.clicks.dataset import Event, Session
-from models.serving.bundle import CONTEXT_FEATURES
 
 SESSION_GAP_S = 1800.0
 DEFAULT_TYPE = "view"
@@ -49,16 +49,18 @@ class ClickEvent(msgspec.Struct):
     item_id: str | None = None
 
 
-def read_sessions(path: Path) -> list[Session]:
+def read_sessions(path: Path, features: Sequence[str] = ()) -> list[Session]:
     """Return the sessions in `path`, oldest first, single clicks included.
 
-    Raises DataError with the line for what can't be read, and for a file without a session.
+    A Parquet file that has a column for one of the `features` ("view:feature") must have one for each: their values
+    become the events' context, in this order. From all other files no context is known.
+    Raises DataError with the line for what can't be read, for a missing feature, and for a file without a session.
     """
     name = path.name.removesuffix(".gz")
     readers: dict[str, Callable[[Path], list[Session]]] = {
         ".tsv": _from_tsv,
         ".jsonl": _from_jsonl,
-        ".parquet": _from_parquet,
+        ".parquet": partial(_from_parquet, features=features),
     }
     sessions = readers.get(Path(name).suffix, _from_text)(path)
     if not sessions:
@@ -179,11 +181,10 @@ def _from_jsonl(path: Path) -> list[Session]:
     return _sessionize(events)
 
 
-def _from_parquet(path: Path) -> list[Session]:
+def _from_parquet(path: Path, features: Sequence[str]) -> list[Session]:
     try:
-        there = pq.read_schema(path).names
-        features = [_column(feature, there) for feature in CONTEXT_FEATURES]
-        table = pd.read_parquet(path, columns=[*EVENT_COLUMNS, *filter(None, features)])
+        columns = _columns(path, features)
+        table = pd.read_parquet(path, columns=[*EVENT_COLUMNS, *columns])
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} can't be read as events: {error}", f"give columns {', '.join(EVENT_COLUMNS)}"
@@ -191,7 +192,7 @@ def _from_parquet(path: Path) -> list[Session]:
     events = table[list(EVENT_COLUMNS)]
     rows = events.astype(object).where(events.notna(), None).itertuples(index=False, name=None)
     pairs = []
-    for number, (row, context) in enumerate(zip(rows, _contexts(path, table, features), strict=True), start=1):
+    for number, (row, context) in enumerate(zip(rows, _contexts(path, table, columns), strict=True), start=1):
         try:
             pairs.append((msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent), context))
         except msgspec.ValidationError as error:
@@ -199,22 +200,36 @@ def _from_parquet(path: Path) -> list[Session]:
     return _sessionize(pairs)
 
 
-def _column(feature: str, there: list[str]) -> str | None:
-    """The column of `view:feature`, which Feast names `view__feature`; None if there is none."""
-    return next((name for name in (feature, feature.replace(":", "__")) if name in there), None)
+def _columns(path: Path, features: Sequence[str]) -> list[str]:
+    """Return the column of each `view:feature`, which Feast may call `view__feature`; none if the file has none of them.
+
+    Raises DataError for a file that has some of them: what it lacks would be learned as 0, and served as it is.
+    """
+    there = set(pq.read_schema(path).names)
+    columns = {
+        feature: next((name for name in (feature, feature.replace(":", "__")) if name in there), None)
+        for feature in features
+    }
+    missing = [feature for feature, column in columns.items() if column is None]
+    if len(missing) == len(columns):
+        return []
+    if missing:
+        raise DataError(
+            f"{path} has no column for {', '.join(missing)}, which the model is to read beside {len(columns) - len(missing)} "
+            "others",
+            "add it with Feast's get_historical_features, or take it out of the feature service",
+        )
+    return [column for column in columns.values() if column is not None]
 
 
-def _contexts(path: Path, table: pd.DataFrame, features: list[str | None]) -> list[tuple[float, ...]]:
-    """Each row's values of CONTEXT_FEATURES, 0 for missing ones; nothing where the table has none of the features."""
-    if not any(features):
-        return [()] * len(table)
-    values = np.zeros((len(table), len(features)), np.float32)
-    for place, name in enumerate(features):
-        if name is not None:
-            try:
-                values[:, place] = pd.to_numeric(table[name]).fillna(0)
-            except (TypeError, ValueError) as error:
-                raise DataError(f"{path}, column {name}: {error}", "the model's features are numbers") from error
+def _contexts(path: Path, table: pd.DataFrame, columns: list[str]) -> list[tuple[float, ...]]:
+    """Return each row's values in `columns`, 0 for missing ones."""
+    values = np.zeros((len(table), len(columns)), np.float32)
+    for place, name in enumerate(columns):
+        try:
+            values[:, place] = pd.to_numeric(table[name]).fillna(0)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}, column {name}: {error}", "the model's features are numbers") from error
     return list(map(tuple, values.tolist()))
 
 

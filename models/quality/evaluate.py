@@ -79,14 +79,16 @@ def intervals(ranks: np.ndarray, cutoff: int = 20) -> dict[str, list[float]]:
     return interval_of
 
 
-def answers_of_model(score: Score, questions: Sequence[Question], item_index: dict[str, int]) -> Answers:
+def answers_of_model(
+    score: Score, questions: Sequence[Question], item_index: dict[str, int], n_context: int
+) -> Answers:
     """Ask a model. A prefix without an item that it knows has no answer, and counts as a miss for every scorer."""
     order = sorted(range(len(questions)), key=lambda row: len(questions[row].prefix))  # batches pad little
     ranks, listed = answers = _misses(len(questions))
     for start in range(0, len(order), BATCH_ROWS):
         rows = np.array(order[start : start + BATCH_ROWS])
         batch = pad([questions[row].prefix for row in rows], item_index, TYPE_INDEX)
-        context = context_at([questions[row].prefix[-1] for row in rows])
+        context = context_at([questions[row].prefix[-1] for row in rows], n_context)
         real = batch.items[:, 0] > 0
         if not real.any():
             continue

@@ -22,7 +22,7 @@ def measure(
     reports: dict[str, dict] = {}
     if model is not None:
         bundle = load_bundle(model)
-        reports["model"] = measure_model(bundle.score, questions, bundle.item_index)
+        reports["model"] = measure_model(bundle.score, questions, bundle.item_index, len(bundle.context_features))
     if lists is not None:
         started = time.perf_counter()
         rows = read_lists(lists)
@@ -42,10 +42,10 @@ def measure(
     return reports
 
 
-def measure_model(score: Score, questions: list[Question], index: dict[str, int]) -> dict:
+def measure_model(score: Score, questions: list[Question], index: dict[str, int], n_context: int) -> dict:
     """Return the report of a model."""
     started = time.perf_counter()
-    return report(answers_of_model(score, questions, index), questions, index) | _seconds(started)
+    return report(answers_of_model(score, questions, index, n_context), questions, index) | _seconds(started)
 
 
 def measure_baselines(

@@ -25,8 +25,17 @@ def export_again(folder: Path) -> str:
     golden = bundle.manifest["golden"]["inputs"]
     kinds = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
     batch = Batch(*(np.array(golden[name], kinds[INPUTS[name][0]]) for name in Batch._fields))
-    of_manifest = (bundle.manifest[part] for part in ("name", "product"))
-    write_manifest(folder, bundle.model, *of_manifest, batch, bundle.manifest["training"], bundle.manifest["metrics"])
+    manifest = bundle.manifest
+    write_manifest(
+        folder,
+        bundle.model,
+        manifest["name"],
+        manifest["product"],
+        batch,
+        manifest["context_features"],
+        manifest["training"],
+        manifest["metrics"],
+    )
     return load_bundle(folder).version
 
 

@@ -12,6 +12,7 @@ from models.clicks.dataset import read
 from models.quality.measure import table
 from models.runs.pictures import draw
 from models.runs.tracking import train_recorded
+from models.serving.bundle import read_manifest
 
 
 def main() -> None:
@@ -25,18 +26,26 @@ def main() -> None:
     )
     parser.add_argument("--tracking", type=Path, default=Path(".liveshelf/mlflow"), help="MLflow's store of trainings")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--features",
+        nargs="*",
+        help="the model's context features, view:feature, as `liveshelf explain ranker_context` lists them; by default "
+        "those of the bundle that is there",
+    )
     given = parser.parse_args()
     parts = read(given.dataset, given.data)
     # serenade's validation part isn't in its training part; eshop's, July, is in what ships.
     choose = None if parts.fit is not parts.ship else parts.validate
     source = {"dataset": given.dataset, "data_sha256": parts.fingerprint}
 
+    features = read_manifest(given.out)["context_features"] if given.features is None else given.features
     reports, curve = train_recorded(
         given.tracking,
         parts.ship,
         given.out,
         given.dataset,
         source,
+        context_features=features,
         choose=choose,
         test=parts.test,
         minutes=600,  # all epochs, however busy the machine is

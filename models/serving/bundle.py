@@ -20,14 +20,6 @@ from jobs.errors import ModelError
 from models.serving import signature
 from models.serving.graph import check_graph, has_wide_weights
 
-# Seam: what the ranker reads from the feature service, in this order; a bundle names its own list in its manifest.
-CONTEXT_FEATURES = [
-    "visitor_session:view_count",
-    "visitor_session:duration_s",
-    "visitor_session:mean_price_minor",
-    "visitor_activity:views_1h",
-]
-
 # Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
 # which is asked for by `k`.
 INPUTS = {

@@ -109,7 +109,7 @@ class _Asked:
         real = (batch.items[:, 0] > 0) & (targets > 0)
         if not real.any():
             return
-        arrays = (*batch, context_at([prefix[-1] for prefix in prefixes]))
+        arrays = (*batch, context_at([prefix[-1] for prefix in prefixes], self._model.n_context))
         inputs = [torch.from_numpy(part[real]).to(self._model.item.device) for part in arrays]
         items, lengths = inputs[0], inputs[3]
         alone = self._model.eval()(*inputs)  # [B, N]

@@ -12,7 +12,6 @@ import torch
 
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, pad, pad_context
 from models.quality.evaluate import TYPE_INDEX, Score
-from models.serving.bundle import CONTEXT_FEATURES
 from models.session.export import torch_list
 from models.session.gru import Sample, SessionGRU
 from models.session.losses import loss_named
@@ -31,7 +30,9 @@ SMALL_CATALOGUE = 4  # times the negatives: below it the whole catalogue is scor
 def new_model(encoder: Encoder, recipe: Recipe, seed: int) -> SessionGRU:
     """Return an untrained model, on the GPU where there is one: everything else follows the model's device."""
     torch.manual_seed(seed)
-    model = SessionGRU(len(encoder.items), len(EVENT_TYPES), len(CONTEXT_FEATURES), recipe.hidden, recipe.dropout)
+    model = SessionGRU(
+        len(encoder.items), len(EVENT_TYPES), len(encoder.context_features), recipe.hidden, recipe.dropout
+    )
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -69,7 +70,7 @@ def epochs_of(
     for epoch in range(recipe.epochs):
         model.train()
         losses = []
-        for batch, context in batches(sessions, encoder.index, recipe.batch_rows, rng):
+        for batch, context in batches(sessions, encoder.index, recipe.batch_rows, rng, model.n_context):
             optimizer.zero_grad()
             loss = model.loss(*_tensors(batch, context, rng, model.item.device), sample=sample, of=loss_of)
             # A batch holds sessions of like length: each target counts the same, not each batch.
@@ -91,7 +92,7 @@ def _tensors(
 
 
 def batches(
-    sessions: list[Session], index: dict[str, int], rows: int, rng: np.random.Generator
+    sessions: list[Session], index: dict[str, int], rows: int, rng: np.random.Generator, n_context: int
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Yield shuffled batches of sessions of like length, each with its context [B, T, C].
 
@@ -108,7 +109,7 @@ def batches(
     for place in rng.permutation(len(rows_of_batch)):
         shown = [usable[row] for row in rows_of_batch[place]]
         batch = pad(shown, index, TYPE_INDEX)
-        yield batch, pad_context(shown, index, batch.items.shape[1])
+        yield batch, pad_context(shown, index, batch.items.shape[1], n_context)
 
 
 def side_inputs(

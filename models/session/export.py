@@ -12,7 +12,7 @@ import torch
 
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
 from models.quality.evaluate import TYPE_INDEX
-from models.serving.bundle import CONTEXT_FEATURES, GOLDEN_PLACES, INPUTS, OUTPUTS, load_bundle
+from models.serving.bundle import GOLDEN_PLACES, INPUTS, OUTPUTS, load_bundle
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, Product, with_list
 
@@ -43,7 +43,7 @@ def write_bundle(
     name_by_item = {item: names[item] for item in encoder.items if item in names}
     write_vocabulary(out / "vocabulary.json", encoder.clicks, name_by_item)
     golden = pad([session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]], encoder.index, TYPE_INDEX)
-    write_manifest(out, model, name, product, golden, training, table)
+    write_manifest(out, model, name, product, golden, encoder.context_features, training, table)
     load_bundle(out)
 
 
@@ -58,7 +58,7 @@ def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
         "types": torch.ones(2, 3, dtype=torch.int64),
         "gaps": torch.ones(2, 3),
         "lengths": torch.tensor([3, 2]),
-        "context": torch.zeros(2, len(CONTEXT_FEATURES)),
+        "context": torch.zeros(2, model.n_context),
     }
     free = {
         name: {axis: dimension for axis, dimension in enumerate(INPUTS[name][1]) if dimension in ("batch", "time")}
@@ -99,14 +99,15 @@ def write_manifest(
     name: str,
     product: Product,
     batch: Batch,
+    context_features: list[str],
     training: dict,
     metrics: dict[str, dict[str, float]],
 ) -> None:
     """Write the manifest of the files in `folder`; `batch` becomes the golden case, with the outputs of torch."""
-    golden_inputs = golden_case(batch)
+    golden_inputs = golden_case(batch, model.n_context)
     k = min(GOLDEN_PLACES, model.item.shape[0])
     scores, items = torch_list(model, *golden_inputs.values(), k=k)
-    sizes = {"C": len(CONTEXT_FEATURES)}
+    sizes = {"C": model.n_context}
 
     def tensors(contract: dict[str, tuple[str, list[str]]]) -> list[dict]:
         return [
@@ -123,7 +124,7 @@ def write_manifest(
         "n_items": model.item.shape[0],
         "product": product,
         "max_events": MAX_EVENTS,
-        "context_features": CONTEXT_FEATURES,
+        "context_features": context_features,
         "training": training,
         "metrics": metrics,
         "golden": {
@@ -134,10 +135,10 @@ def write_manifest(
     (folder / "manifest.json").write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
-def golden_case(batch: Batch) -> dict[str, np.ndarray]:
+def golden_case(batch: Batch, n_context: int) -> dict[str, np.ndarray]:
     """Return the batch by input name; every second row has context values, so that this input counts too."""
-    context = np.zeros((len(batch.items), len(CONTEXT_FEATURES)), np.float32)
-    context[::2] = [3, 2400, 4350, 5]  # 3 views in 40 minutes, 43.50 on average, 5 views in the hour
+    context = np.zeros((len(batch.items), n_context), np.float32)
+    context[::2] = np.resize([3, 2400, 4350, 5], n_context)  # of the size of counts, seconds and prices
     return {**batch._asdict(), "context": context}
 
 

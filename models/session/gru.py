@@ -72,6 +72,11 @@ class SessionGRU(nn.Module):
         self.memory: ItemMemory | None = None
         self.frozen = False
 
+    @property
+    def n_context(self) -> int:
+        """Return C, the number of context features."""
+        return self.context_effect.in_features
+
     def vectors(self) -> Tensor:
         """Return the items' vectors of length 1, [N, H]."""
         return self.item if self.frozen else functional.normalize(self.item, dim=1)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from jobs.errors import DataError
+from jobs.errors import DataError, ModelError
 from models.clicks.dataset import Encoder, Session
 from models.clicks.sessions import Question, questions_of
 from models.quality.measure import measure_model
-from models.serving.bundle import load_bundle
+from models.serving.bundle import Bundle, load_bundle
 from models.session import memory
 from models.session.choose import Memory
 from models.session.epochs import epochs_of, new_model, score_with
@@ -85,19 +85,21 @@ def train_on(
         against: the bundle to compare with; None for the one in `folder`.
         epoch: called after each epoch with the part of the sessions, the epoch's number, and the loss.
 
-    Raises ModelError if the bundle can't be learned on from, DataError for too few sessions.
+    Raises ModelError if the bundle can't be learned on from, or reads other context features than `against`, and
+    DataError for too few sessions.
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # sums in one order, as in train_bundle
     base, parts, rival = restore(folder), split_newest(sessions), load_bundle(against or folder)
+    _check_inputs(base, rival)
     tell(
         f"{len(sessions):,} new sessions, {sum(map(len, sessions)):,} clicks; "
         f"{len(parts.judge):,} questions to judge by"
     )
     model, encoder = _learn_on(base, parts.teach, seed, tell, partial(epoch, "older sessions"))
     judgement = Judgement(
-        before=measure_model(rival.score, parts.judge, rival.item_index),
-        after=measure_model(score_with(model), parts.judge, encoder.index),
+        before=measure_model(rival.score, parts.judge, rival.item_index, len(rival.context_features)),
+        after=measure_model(score_with(model), parts.judge, encoder.index, model.n_context),
     )
     shipped, all_items = _learn_on(base, sessions, seed, tell, partial(epoch, "all sessions"))
     training = base.manifest["training"] | {
@@ -114,6 +116,16 @@ def train_on(
     return judgement
 
 
+def _check_inputs(base: Restored, rival: Bundle) -> None:
+    """Raise ModelError unless both read the same context features: the sessions that judge hold those of one."""
+    inputs = base.manifest["context_features"]
+    if inputs != rival.context_features:
+        raise ModelError(
+            f"{base.version} reads {inputs}, and {rival.version}, which it is compared with, {rival.context_features}",
+            "train anew without --from: learning on keeps a model's inputs",
+        )
+
+
 def _learn_on(
     base: Restored, sessions: list[Session], seed: int, tell: Tell, epoch: Callable[[int, dict[str, float]], None]
 ) -> tuple[SessionGRU, Encoder]:
@@ -121,7 +133,7 @@ def _learn_on(
     training = base.manifest["training"]
     recipe = Recipe(**{name: training[name] for name in Recipe._fields if name in training})
     recipe = recipe._replace(epochs=EPOCHS, learning_rate=LEARNING_RATE)
-    encoder = Encoder(sessions, base.clicks)
+    encoder = Encoder(sessions, base.clicks, base.manifest["context_features"])
     model = _with_new_items(base, encoder, sessions, recipe, seed)
     for number, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
         tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")

@@ -7,7 +7,7 @@ memory. The last 15 % test, and are looked at once. What ships has then learned 
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ def train_bundle(
     name: str,
     source: dict[str, str],
     *,
+    context_features: Sequence[str] = (),
     choose: list[Session] | None = None,
     test: list[Session] | None = None,
     seed: int = 1,
@@ -60,6 +61,7 @@ def train_bundle(
 
     Args:
         source: where the sessions came from, for the manifest.
+        context_features: what the events' `context` holds, "view:feature"; the model reads them in this order.
         choose: with `test`, other sessions to choose by. Without them a part of `sessions` is used, and what ships
             learns from that part too, in a second training.
         test: later sessions to test with. Then nothing of `sessions` is held back for it, and what ships is tested.
@@ -81,7 +83,7 @@ def train_bundle(
     facts = source | _facts(sessions) | {"seed": seed}
     tell("{sessions:,} sessions, {sessions_with_context:,} of them with context, {events:,} clicks".format_map(facts))
     tell(f"{len(parts.choose):,} questions to choose by")
-    encoder = Encoder(parts.teach)
+    encoder = Encoder(parts.teach, context_features=context_features)
     if trials:
         study = " ".join(map(str, (name, *source.values(), seed, recipe.min_session, recipe.min_item_support)))
         limit, folder = minutes * SEARCH_TIME, store or out.parent
@@ -90,7 +92,9 @@ def train_bundle(
     recipe = _affordable(parts.teach, encoder, recipe, seed, started + 60 * minutes * TRAINING_TIME)
     model, recipe = _fit(parts, encoder, recipe, seed, tell, watch)
     memory = _choose(model, parts, encoder, seed, tell, watch)
-    shipped, all_items = (model, encoder) if once else _ship(sessions, recipe, memory, seed, tell, watch)
+    shipped, all_items = (
+        (model, encoder) if once else _ship(sessions, context_features, recipe, memory, seed, tell, watch)
+    )
     reports = _reports(*((shipped, all_items) if test else (model, encoder)), parts.test)
     reports |= measure_baselines(sessions if test else parts.teach, parts.test, tell)
     facts |= recipe._asdict() | memory._asdict() | {"torch": str(torch.__version__)}
@@ -183,10 +187,16 @@ def _choose(model: SessionGRU, parts: Split, encoder: Encoder, seed: int, tell: 
 
 
 def _ship(
-    sessions: list[Session], recipe: Recipe, memory: Memory, seed: int, tell: Tell, watch: Watch
+    sessions: list[Session],
+    features: Sequence[str],
+    recipe: Recipe,
+    memory: Memory,
+    seed: int,
+    tell: Tell,
+    watch: Watch,
 ) -> tuple[SessionGRU, Encoder]:
     """Return the model of all sessions, and their items."""
-    encoder = Encoder(sessions)
+    encoder = Encoder(sessions, context_features=features)
     model = new_model(encoder, recipe, seed)
     step = functools.partial(watch.step, "all sessions")
     for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed, step), start=1):
@@ -198,16 +208,16 @@ def _ship(
 
 def _reports(model: SessionGRU, encoder: Encoder, questions: list[Question]) -> dict[str, dict]:
     """Return the reports of the model, and of its network without the memory."""
-    reports = {"model": measure_model(score_with(model), questions, encoder.index)}
+    reports = {"model": measure_model(score_with(model), questions, encoder.index, model.n_context)}
     memory, model.memory = model.memory, None
-    reports["gru_alone"] = measure_model(score_with(model), questions, encoder.index)
+    reports["gru_alone"] = measure_model(score_with(model), questions, encoder.index, model.n_context)
     model.memory = memory
     return reports
 
 
 def _quality(model: SessionGRU, questions: list[Question], index: dict[str, int]) -> dict[str, float]:
     """Return the metrics that an epoch is judged by."""
-    return metrics(answers_of_model(score_with(model.eval()), questions, index).ranks)
+    return metrics(answers_of_model(score_with(model.eval()), questions, index, model.n_context).ranks)
 
 
 def _some(questions: list[Question], seed: int) -> list[Question]:

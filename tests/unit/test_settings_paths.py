@@ -69,7 +69,7 @@ def test_an_address_names_its_secrets_by_an_absolute_path(folder: Path) -> None:
 
 def test_a_job_is_told_absolute_paths(folder: Path) -> None:
     settings = Settings(model_dir=Path("models"), kafka_bootstrap="kafkas://job@broker:9093?secrets=secrets")
-    config = JobConfig.of(settings, settings.kafka_bootstrap, "redis://redis", project="shop", context_features=[])
+    config = JobConfig.of(settings, settings.kafka_bootstrap, "redis://redis", project="shop")
     assert config.ranker.model_dir == str(folder / "models")
     assert Address.of(config.kafka_bootstrap).secrets == f"{folder}/secrets"
 

@@ -188,7 +188,7 @@ def measured(model: onnx.ModelProto, n_items: int, kind: str) -> None:
 
 def recall(bundle: Path, model: onnx.ModelProto, questions: Path) -> None:
     """Print the report of both graphs with the bundle's own catalogue."""
-    index, asked = load_bundle(bundle).item_index, read_prefixes(questions)
+    loaded, asked = load_bundle(bundle), read_prefixes(questions)
     found = {}
     for product in ("exact", "fast"):
         graph = opened(with_list(copy.deepcopy(model), product).SerializeToString())
@@ -197,7 +197,7 @@ def recall(bundle: Path, model: onnx.ModelProto, questions: Path) -> None:
             names = ("items", "types", "gaps", "lengths", "context")
             return graph.run(None, dict(zip(names, arrays, strict=True)) | {"k": np.array([k])})
 
-        found[product] = measure_model(score, asked, index)
+        found[product] = measure_model(score, asked, loaded.item_index, len(loaded.context_features))
     print(table(found))
 
 

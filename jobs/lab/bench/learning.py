@@ -35,7 +35,7 @@ def by_day(sessions: list[Session]) -> list[tuple[str, list[Session]]]:
 
 
 def measured(bundle: Bundle, questions: list[Question]) -> dict[str, float]:
-    report = measure_model(bundle.score, questions, bundle.item_index)
+    report = measure_model(bundle.score, questions, bundle.item_index, len(bundle.context_features))
     return {name: report[name] for name in ("recall@20", "mrr@20", "pairs")}
 
 

@@ -225,7 +225,7 @@ def test_a_change_that_a_savepoint_carries_over_is_no_problem_and_is_told(tmp_pa
 
 
 def test_changed_settings_of_each_submitted_job_are_told_with_its_name(tmp_path):
-    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop", context_features=[])
+    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop")
     for job in ("features", "rankings"):
         before.save(config_path(tmp_path, job))
     changed = {"parallelism": 2, "consent_topic": "asked", "session_gap_s": 60, "max_window_events": 10_000}

@@ -42,11 +42,10 @@ def test_each_event_has_the_values_of_its_time_and_zero_for_what_was_not_known(s
     features = ["visitor_session:view_count", "visitor_session:mean_price_minor"]
     found = store.get_historical_features(events, features, full_feature_names=True).to_df()
     found.to_parquet(tmp_path / "set.parquet")
-    sessions = read_sessions(tmp_path / "set.parquet")
-    # In the order of CONTEXT_FEATURES: views and seconds of the session, mean price, views of the hour.
+    sessions = read_sessions(tmp_path / "set.parquet", features)
     assert [(event.item, event.context) for session in sessions for event in session] == [
-        ("a", (0, 0, 0, 0)),
-        ("b", (1, 0, 500, 0)),
-        ("c", (1, 0, 500, 0)),
-        ("d", (2, 0, 0, 0)),
+        ("a", (0, 0)),
+        ("b", (1, 500)),
+        ("c", (1, 500)),
+        ("d", (2, 0)),
     ]

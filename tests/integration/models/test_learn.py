@@ -36,12 +36,21 @@ def walks(step: int, count: int, items: int = 40, seed: int = 1, at_s: float = 0
     ]
 
 
+FEATURES = ["visitor:a", "visitor:b", "visitor:c", "visitor:d"]
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A bundle that knows that item n + 1 follows item n, of 40."""
     out = tmp_path_factory.mktemp("learn") / "shop"
     train_bundle(
-        walks(1, 300), out, "shop", {}, recipe=Recipe(epochs=6, batch_rows=16, dropout=0.0), tell=lambda _: None
+        walks(1, 300),
+        out,
+        "shop",
+        {},
+        recipe=Recipe(epochs=6, batch_rows=16, dropout=0.0),
+        context_features=FEATURES,
+        tell=lambda _: None,
     )
     return out
 
@@ -72,7 +81,7 @@ def test_a_restored_model_scores_as_its_bundle_does(shop):
 def test_a_new_item_starts_between_the_known_items_of_its_sessions(shop):
     known = restore(shop)
     sessions = [[Event(item, "view", 0.0) for item in ("sku-1", "new", "sku-2")], [Event("alone", "view", 0.0)]]
-    encoder = Encoder(sessions, known.clicks)
+    encoder = Encoder(sessions, known.clicks, FEATURES)
     grown = learn._with_new_items(known, encoder, sessions, Recipe(), seed=1)
     before = dict(zip(known.clicks, known.model.item.detach(), strict=True))
     after = dict(zip(encoder.items, grown.item.detach(), strict=True))
@@ -120,6 +129,12 @@ def row_of(memory, clicks, item):
     row = ids.index(item) + 1
     pairs = zip(memory.columns[row].tolist(), memory.weights[row].tolist(), strict=True)
     return {ids[column]: weight for column, weight in pairs if weight}
+
+
+def test_versions_with_other_inputs_are_not_compared(shop, tmp_path):
+    train_bundle(walks(1, 60), tmp_path / "other", "other", {}, recipe=Recipe(epochs=1), tell=lambda _: None)
+    with pytest.raises(ModelError, match=r"reads \['visitor:a', .*\n  fix: train anew without --from"):
+        learn.train_on(shop, walks(1, 60), tmp_path / "next", {}, against=tmp_path / "other", tell=lambda _: None)
 
 
 def test_too_few_sessions_are_refused(shop, tmp_path):

@@ -59,7 +59,7 @@ def test_an_epoch_shows_every_session_of_two_clicks_once():
     sessions = [session(*(f"{row}-{place}" for place in range(1 + row % 5))) for row in range(100)]
     encoder = Encoder(sessions)
     seen = []
-    for batch, _ in batches(sessions, encoder.index, 8, np.random.default_rng(1)):
+    for batch, _ in batches(sessions, encoder.index, 8, np.random.default_rng(1), 0):
         seen += [tuple(row[:length]) for row, length in zip(batch.items.tolist(), batch.lengths.tolist(), strict=True)]
     expected = [tuple(numbers) for numbers in encoder.numbers(sessions) if len(numbers) > 1]
     assert sorted(seen) == sorted(expected)
@@ -116,20 +116,22 @@ def test_a_next_item_that_depends_on_the_context_is_learned_from_a_feast_trainin
     ]
     column = "visitor_session__mean_price_minor" if known else "price"
     pd.DataFrame(rows).rename(columns={"price": column}).to_parquet(tmp_path / "set.parquet")
-    sessions = read_sessions(tmp_path / "set.parquet")
-    encoder, recipe = Encoder(sessions), Recipe(epochs=20, batch_rows=16, hidden=16, dropout=0.0)
+    features = ["visitor_session:mean_price_minor"]
+    sessions = read_sessions(tmp_path / "set.parquet", features)
+    encoder = Encoder(sessions, context_features=features)
+    recipe = Recipe(epochs=20, batch_rows=16, hidden=16, dropout=0.0)
     model = new_model(encoder, recipe, 1)
     assert len(list(epochs_of(model, sessions, encoder, recipe, 1))) == 20
-    answers = answers_of_model(score_with(model), questions_of(sessions), encoder.index)
+    answers = answers_of_model(score_with(model), questions_of(sessions), encoder.index, 1)
     assert metrics(answers.ranks)["mrr@20"] == expected
 
 
 def test_the_context_of_an_event_stands_at_its_place_and_of_unknown_items_nowhere():
     sessions = [[Event("a", "view", 0, (1, 2, 3, 4)), Event("b", "view", 0, (5, 6, 7, 8))], session("a", "b", "a")]
-    shown = {batch.lengths.tolist()[0]: context for batch, context in batches(sessions, {"a": 1, "b": 2}, 1, RNG)}
+    shown = {batch.lengths.tolist()[0]: context for batch, context in batches(sessions, {"a": 1, "b": 2}, 1, RNG, 4)}
     assert shown[2].tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
     assert shown[3].tolist() == [[[0, 0, 0, 0]] * 3]
-    assert pad_context([[*sessions[0]]], {"b": 1}, 2).tolist() == [[[5, 6, 7, 8], [0, 0, 0, 0]]]
+    assert pad_context([[*sessions[0]]], {"b": 1}, 2, 4).tolist() == [[[5, 6, 7, 8], [0, 0, 0, 0]]]
 
 
 def test_the_memory_that_answers_best_is_chosen():
@@ -143,7 +145,7 @@ def test_the_memory_that_answers_best_is_chosen():
     assert trials[chosen]["mrr@20"] == 1.0
     assert trials[Memory()]["mrr@20"] < 0.5
     # The model has what was chosen, and is judged as any model is.
-    answers = answers_of_model(score_with(model), parts.choose, encoder.index)
+    answers = answers_of_model(score_with(model), parts.choose, encoder.index, 0)
     assert metrics(answers.ranks) == trials[chosen]
 
 

@@ -45,7 +45,7 @@ def test_its_keeper_and_the_check_of_settings_read_it_too(state_dir: Path) -> No
 
 def test_what_is_saved_is_read_back_by_all_three(tmp_path: Path) -> None:
     settings = Settings(shelf="basket")
-    config = JobConfig.of(settings, "k:1", "redis://r", project="p", context_features=[], model_public_key="key")
+    config = JobConfig.of(settings, "k:1", "redis://r", project="p", model_public_key="key")
     path = submissions.config_path(tmp_path, "rankings")
     config.save(path)
     assert JobConfig.load(path) == config

@@ -74,14 +74,14 @@ def always_a_then_b(items, *_, k):
 def test_an_unknown_target_and_a_prefix_without_a_known_item_are_misses():
     # b→a at rank 1; a→x unknown target; x→a no known item before it, though a is listed first.
     asked = [question("b", "a"), question("a", "x"), question("x", "a")]
-    answers = answers_of_model(always_a_then_b, asked, INDEX)
+    answers = answers_of_model(always_a_then_b, asked, INDEX, 0)
     assert answers.ranks.tolist() == [1, np.inf, np.inf]
     assert answers.listed[:, :3].tolist() == [[1, 2, 0], [1, 2, 0], [0, 0, 0]]
 
 
 def test_answers_keep_the_order_of_the_questions_whatever_their_length():
     asked = [question("abc", "b"), question("a", "a"), question("ab", "d")]
-    assert answers_of_model(always_a_then_b, asked, INDEX).ranks.tolist() == [2, 1, np.inf]
+    assert answers_of_model(always_a_then_b, asked, INDEX, 0).ranks.tolist() == [2, 1, np.inf]
 
 
 def test_a_baseline_is_asked_with_what_it_knows_of_the_prefix():

@@ -14,7 +14,7 @@ from jobs.features import plan
 from jobs.operate import submit
 from jobs.rankings.model_source import ModelSource
 from jobs.settings import Settings
-from models.serving.bundle import CONTEXT_FEATURES, load_bundle
+from models.serving.bundle import load_bundle
 from models.serving.registry import Registry, State, is_registry, serving_folder, state_of
 
 
@@ -251,14 +251,14 @@ def test_a_version_that_reads_what_the_feature_service_doesnt_give_is_not_activa
     monkeypatch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
     feed(settings.state_dir, "visitor_session:view_count")
     with pytest.raises(DefinitionError) as by_submit:
-        submit.context_features(settings)
+        submit.served_project(settings)
     for arguments, version in (
         (["activate", second], second), (["rollback"], second), (["publish", str(bundles[1]), "--activate"], second),
     ):  # fmt: skip
         answer = CliRunner().invoke(app, ["models", *arguments])
         assert (answer.exit_code, registry.active()) == (DefinitionError.exit_code, before)
         assert str(by_submit.value).replace(first, version) in answer.stderr
-    feed(settings.state_dir, *CONTEXT_FEATURES)
+    feed(settings.state_dir, *load_bundle(bundles[1]).context_features)
     assert CliRunner().invoke(app, ["models", "activate", second]).exit_code == 0
 
 

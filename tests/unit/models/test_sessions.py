@@ -125,15 +125,37 @@ def test_every_prefix_is_a_question_and_a_single_event_asks_none(tmp_path):
     ]
 
 
+FEATURES = ["visitor_activity:views_1h", "visitor_session:view_count"]
+
+
 def test_parquet_may_hold_the_features_at_each_event_under_both_of_feasts_names(tmp_path):
     columns = {
         "visitor_id": ["v", "v"], "event_type": ["view", "view"], "event_time_ms": [1, 2], "item_id": ["a", "b"],
         "visitor_session:view_count": [1, 2], "visitor_activity__views_1h": [None, 7.5], "view_count": [8, 9],
     }  # fmt: skip
     pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
-    (session,) = read_sessions(tmp_path / "events.parquet")
-    # In the order of CONTEXT_FEATURES: views and seconds of the session, mean price, views of the hour.
-    assert [event.context for event in session] == [(1, 0, 0, 0), (2, 0, 0, 7.5)]
+    (session,) = read_sessions(tmp_path / "events.parquet", FEATURES)
+    assert [event.context for event in session] == [(0, 1), (7.5, 2)]
+    (without,) = read_sessions(tmp_path / "events.parquet")
+    assert [event.context for event in without] == [(), ()]
+
+
+def test_a_file_that_lacks_one_of_the_features_names_it_and_the_way_out(tmp_path):
+    columns = {
+        "visitor_id": ["v"], "event_type": ["view"], "event_time_ms": [1], "item_id": ["a"],
+        "visitor_session__view_count": [3],
+    }  # fmt: skip
+    pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
+    with pytest.raises(
+        DataError, match=r"events.parquet has no column for visitor_activity:views_1h, .*\n  fix: add it"
+    ):
+        read_sessions(tmp_path / "events.parquet", FEATURES)
+
+
+def test_a_file_with_none_of_the_features_has_no_context(tmp_path):
+    columns = {"visitor_id": ["v"], "event_type": ["view"], "event_time_ms": [1], "item_id": ["a"]}
+    pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
+    assert read_sessions(tmp_path / "events.parquet", FEATURES)[0][0].context == ()
 
 
 def test_a_feature_that_is_no_number_is_named(tmp_path):
@@ -143,4 +165,4 @@ def test_a_feature_that_is_no_number_is_named(tmp_path):
     }  # fmt: skip
     pd.DataFrame(columns).to_parquet(tmp_path / "events.parquet")
     with pytest.raises(DataError, match=r"events.parquet, column visitor_session__view_count: .*many"):
-        read_sessions(tmp_path / "events.parquet")
+        read_sessions(tmp_path / "events.parquet", FEATURES[1:])

@@ -23,7 +23,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def submit(settings: Settings) -> None:
-    config = JobConfig.of(settings, "kafka:1", "redis://redis", project="shop", context_features=[])
+    config = JobConfig.of(settings, "kafka:1", "redis://redis", project="shop")
     config.save(submissions.config_path(settings.state_dir, "rankings"))
     submissions.note(settings.state_dir, submissions.Submitted("rankings", "a1", [], {}))
 

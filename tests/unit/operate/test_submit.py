@@ -13,7 +13,7 @@ from jobs.settings import Settings
 
 @pytest.mark.parametrize("job", submit.JOBS)
 def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job, tmp_path):
-    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop", context_features=[])
+    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop")
     before.save(submissions.config_path(tmp_path, job))
     with pytest.raises(SettingsError, match=f"{job} job.consent_topic: consent became asked"):
         submit.submission(Settings(state_dir=tmp_path, consent_topic="asked"), Runtime(), job, "savepoint")
