@@ -18,7 +18,7 @@ import requests
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.connect import addresses, flink_rest
 from jobs.features import plan
-from jobs.flow import submissions
+from jobs.flow import began, submissions
 from jobs.operate import apply as applying
 from jobs.operate import running_jobs, submit
 from jobs.settings import REPOSITORY, Settings
@@ -101,6 +101,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     configs = [submissions.config_path(settings.state_dir, job) for job in submit.JOBS]
     for kept in (plan.submitted_path(settings.state_dir), *configs):
         kept.unlink(missing_ok=True)
+    began.forget(settings.state_dir)
     addresses.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")
