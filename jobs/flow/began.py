@@ -6,14 +6,27 @@ it. `submit` writes down where that is. `verify` reads it, and counts from there
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 Offsets = dict[int, int]  # the first offset that counts, by partition; 0 for a partition that isn't named
-Began = dict[str, Offsets | None]  # by "view:feature"; None if nobody knows. Others count from the topic's beginning
+
+
+class Beginning(msgspec.Struct, frozen=True):
+    """Where a part of the plan began to count; its features are computed and written together.
+
+    `offsets` is {} if it has counted from the topic's beginning on, None if nobody knows.
+    """
+
+    part: int
+    offsets: Offsets | None
+
+
+Began = dict[str, Beginning]  # by "view:feature"; features that aren't in it are of the first part
+
 
 # How Flink's Kafka connector writes a partition's place: topic, partition, next offset, and no end.
 NO_END = struct.pack(">q", -(2**63))
@@ -25,7 +38,7 @@ def path(state_dir: Path) -> Path:
 
 
 def read(state_dir: Path) -> Began:
-    """Return the features that don't count from the topic's beginning on."""
+    """Return the beginnings of all features that were added to a running job."""
     file = path(state_dir)
     return msgspec.json.decode(file.read_bytes(), type=Began) if file.is_file() else {}
 
@@ -38,25 +51,27 @@ def save(state_dir: Path, began: Began) -> None:
     partial.replace(file)
 
 
-def forget(state_dir: Path) -> None:
-    """Take the note away: the job reads the topic from its beginning, so every feature counts from there on."""
-    path(state_dir).unlink(missing_ok=True)
+def rewind(state_dir: Path) -> None:
+    """Note that the job reads the topic from its beginning again: every part counts from there on."""
+    save(state_dir, {feature: Beginning(beginning.part, {}) for feature, beginning in read(state_dir).items()})
 
 
-def after(before: Began, running: Iterable[str], added: Iterable[str], offsets: Offsets | None) -> Began:
+def after(before: Began, running: Iterable[str], added: Mapping[str, int], offsets: Offsets | None) -> Began:
     """Return the note for a job that goes on from a savepoint that was taken at `offsets`.
 
-    `running` are the features of the plan before, `added` those of the new plan that were added to a running job, at
-    this time or earlier. A job may also go back to a savepoint from before an addition. Then the feature counts from
+    `running` are the features of the plan before. `added` are those of the new plan that were added to a running job,
+    at this time or earlier, with their part. A job may also go back to a savepoint from before an addition. Then the feature counts from
     that one.
     """
     known = set(running)
     return {
-        feature: _earlier(before.get(feature), offsets) if feature in known else offsets for feature in sorted(added)
+        feature: Beginning(part, _earlier(before.get(feature), offsets) if feature in known else offsets)
+        for feature, part in sorted(added.items())
     }
 
 
-def _earlier(one: Offsets | None, other: Offsets | None) -> Offsets | None:
+def _earlier(before: Beginning | None, other: Offsets | None) -> Offsets | None:
+    one = before.offsets if before else None
     if one is None or other is None:
         return None
     return {partition: min(one[partition], other[partition]) for partition in sorted(one.keys() & other.keys())}

@@ -145,7 +145,7 @@ def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
         raise ServiceError(f"Flink didn't take the {each.job} job again:\n{said}", "liveshelf status")
     if each.job == "features" and not start:
-        began.forget(state_dir)
+        began.rewind(state_dir)
     again = msgspec.structs.replace(each, job_id=found[1], restored_from=start, at_s=time.time())
     note(state_dir, again)
     return again

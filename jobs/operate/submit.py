@@ -205,7 +205,7 @@ def _began(settings: Settings, from_savepoint: str | None) -> began.Began:
     return began.after(
         began.read(settings.state_dir),
         [f"{view.name}:{output.name}" for view in running.views for output in view.outputs],
-        [f"{view.name}:{output.name}" for view in wanted.views if view.part for output in view.outputs],
+        {f"{view.name}:{output.name}": view.part for view in wanted.views if view.part for output in view.outputs},
         began.offsets_in(from_savepoint, settings.events_topic),
     )
 

@@ -4,30 +4,30 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from jobs.flow.began import Beginning
 from jobs.verify.classify import Entry
 from jobs.verify.features import EVERY, Key, Row, newest_rows
 from jobs.verify.sample import Sample
-from jobs.verify.views import View
+from jobs.verify.views import Aggregate, View
 
-Offsets = Mapping[int, int]  # the first offset that counts, by partition; 0 for a partition that isn't named
-Began = Mapping[str, Offsets | None]  # by "view:feature"; None if nobody knows. Others count from the beginning
-BEGINNING: Offsets = {}
+Began = Mapping[str, Beginning]  # by "view:feature"; features that aren't in it are of the first part
+FIRST = Beginning(0, {})
 
 
 @dataclass(frozen=True)
 class Part:
-    """The features of a view that began to count at the same offsets."""
+    """The features of a view that began to count together. The job computes and writes them together too."""
 
     view: View
-    began: Offsets | None
+    began: Beginning
 
     @property
     def rows_together(self) -> tuple:
-        """Return what parts have in common whose rows the job writes together: entity, slide and beginning."""
-        return self.view.keys, self.view.slide_ms, None if self.began is None else tuple(sorted(self.began.items()))
+        """Return what views have in common whose rows the job writes together: entity, slide and part."""
+        return self.view.keys, self.view.slide_ms, self.began.part
 
     def counts(self, entry: Entry) -> bool:
-        return entry.record.offset >= (self.began or BEGINNING).get(entry.record.partition, 0)
+        return entry.record.offset >= (self.began.offsets or {}).get(entry.record.partition, 0)
 
 
 @dataclass
@@ -49,16 +49,14 @@ class Expected:
 
 
 def parts_of(view: View, began: Began) -> list[Part]:
-    """Divide a view's features by where they began to count; what began first comes first."""
-    groups: dict[tuple | None, list] = defaultdict(list)
+    """Divide a view's features into the parts that began to count together, the oldest part first."""
+    groups: dict[int, list[Aggregate]] = defaultdict(list)
+    beginnings: dict[int, Beginning] = {}
     for aggregate in view.aggregates:
-        offsets = began.get(f"{view.name}:{aggregate.feature}", BEGINNING)
-        groups[None if offsets is None else tuple(sorted(offsets.items()))].append(aggregate)
-    ordered = sorted(groups.items(), key=lambda group: (group[0] is None, group[0] or ()))
-    return [
-        Part(replace(view, aggregates=tuple(aggregates)), None if offsets is None else dict(offsets))
-        for offsets, aggregates in ordered
-    ]
+        beginning = began.get(f"{view.name}:{aggregate.feature}", FIRST)
+        beginnings[beginning.part] = beginning
+        groups[beginning.part].append(aggregate)
+    return [Part(replace(view, aggregates=tuple(groups[part])), beginnings[part]) for part in sorted(groups)]
 
 
 def expected_rows(
@@ -82,7 +80,7 @@ def expected_rows(
         rows_by_part = [
             newest_rows(
                 part.view,
-                [entry for entry in counted if part.counts(entry)] if part.began else counted,
+                [entry for entry in counted if part.counts(entry)] if part.began.offsets else counted,
                 watermark_ms,
                 cap,
                 sample,
@@ -96,9 +94,11 @@ def expected_rows(
 
 def _together(parts: list[Part], rows_by_part: list[dict[Key, Row]]) -> Expected:
     """One row an entity: a part without a row for it has written nothing, so its features are null."""
-    if len(parts) == 1 and parts[0].began is not None:
+    if len(parts) == 1 and parts[0].began.offsets is not None:
         return Expected(rows_by_part[0])
-    unknown = frozenset(aggregate.feature for part in parts if part.began is None for aggregate in part.view.aggregates)
+    unknown = frozenset(
+        aggregate.feature for part in parts if part.began.offsets is None for aggregate in part.view.aggregates
+    )
     nulls = {aggregate.feature: None for part in parts for aggregate in part.view.aggregates}
     together = Expected(unknown=unknown)
     for rows in rows_by_part:

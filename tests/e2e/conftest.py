@@ -99,9 +99,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
     configs = [submissions.config_path(settings.state_dir, job) for job in submit.JOBS]
-    for kept in (plan.submitted_path(settings.state_dir), *configs):
+    for kept in (plan.submitted_path(settings.state_dir), began.path(settings.state_dir), *configs):
         kept.unlink(missing_ok=True)
-    began.forget(settings.state_dir)
     addresses.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")

@@ -11,6 +11,7 @@ from jobs.connect.users import GROUPS
 from jobs.contract.events import Event
 from jobs.features.definitions import feature_store
 from jobs.flow import began, submissions
+from jobs.flow.began import Beginning
 from jobs.lab.replay.produce import beat
 from jobs.operate import apply as applying
 from jobs.operate import rebuild, running_jobs, submit
@@ -109,7 +110,7 @@ def test_what_is_added_counts_from_the_savepoint_and_the_old_from_the_beginning(
         *(f"visitor_activity:touches_{window}" for window in ("5m", "1h", "24h")),
         *(f"{view}:bought_5m" for view in ("item_activity", "category_activity")),
     }
-    assert all(offsets == ends for offsets in beginnings.values())
+    assert all(beginning == Beginning(1, ends) for beginning in beginnings.values())
 
     report = verify(scenario.settings, scenario.runtime, wait_s=120)
     assert report.ok, report.to_json()[:4000]
@@ -128,7 +129,7 @@ def test_what_is_added_counts_from_the_savepoint_and_the_old_from_the_beginning(
     assert touched.counts["read"] == len(after) + 3
     assert touched.by_name["visitor_session:pieces"].compared == 2
 
-    began.forget(scenario.settings.state_dir)
+    began.rewind(scenario.settings.state_dir)
     unknowing = verify(scenario.settings, scenario.runtime)
     assert set(unknowing.by_kind) == {"wrong_value"}
     assert {name for name, count in unknowing.by_name.items() if count.mismatched} <= set(beginnings)
@@ -137,14 +138,13 @@ def test_what_is_added_counts_from_the_savepoint_and_the_old_from_the_beginning(
     (submitted,) = (one for one in submissions.noted(scenario.settings.state_dir) if one.job == "features")
     again = rebuild.features(scenario.settings.state_dir, scenario.runtime.flink_rest_url, submitted)
     running_jobs.wait_running(scenario.runtime, again.job_id, limit_s=180)
-    assert began.read(scenario.settings.state_dir) == {}
+    rewound = began.read(scenario.settings.state_dir)
+    assert rewound == dict.fromkeys(beginnings, Beginning(1, {}))
     whole = verify(scenario.settings, scenario.runtime, wait_s=120)
     assert whole.ok, whole.to_json()[:4000]
     assert online(scenario, "visitor_id", "throughout", *session) == [2, 2, 4]
-    restored = flink_rest.ask(scenario.runtime.flink_rest_url, f"/jobs/{again.job_id}/checkpoints")["latest"][
-        "restored"
-    ]
-    assert restored is None
+    checkpoints = flink_rest.ask(scenario.runtime.flink_rest_url, f"/jobs/{again.job_id}/checkpoints")
+    assert checkpoints["latest"]["restored"] is None
     assert scenario.failures() == []
 
     lose(scenario, ends)

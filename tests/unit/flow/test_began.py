@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from jobs.flow import began
+from jobs.flow.began import Beginning
 from jobs.settings import REPOSITORY
 
 RELEASE = REPOSITORY / "tests" / "fixtures" / "savepoints" / "0.1.0"
@@ -47,21 +48,31 @@ ADDED = {0: 70, 1: 40}
     ("running", "before", "offsets", "now"),
     [
         ([], {}, ADDED, ADDED),
-        (["v:new"], {"v:new": ADDED}, {0: 90, 1: 60}, ADDED),
-        (["v:new"], {"v:new": ADDED}, {0: 30}, {0: 30}),
+        (["v:new"], {"v:new": Beginning(1, ADDED)}, {0: 90, 1: 60}, ADDED),
+        (["v:new"], {"v:new": Beginning(1, ADDED)}, {0: 30}, {0: 30}),
         (["v:new"], {}, ADDED, None),
-        (["v:new"], {"v:new": ADDED}, None, None),
+        (["v:new"], {"v:new": Beginning(1, ADDED)}, None, None),
+        (["v:new"], {"v:new": Beginning(1, {})}, {0: 90, 1: 60}, {}),
         ([], {}, None, None),
     ],
-    ids=["is new", "goes on", "goes back", "was added before notes were kept", "unreadable", "new and unreadable"],
+    ids=[
+        "is new",
+        "goes on",
+        "goes back",
+        "was added before notes were kept",
+        "unreadable",
+        "new and unreadable",
+        "began again",
+    ],
 )
 def test_a_feature_counts_from_the_earliest_savepoint_that_it_went_on_from(running, before, offsets, now) -> None:
     """A partition that a savepoint doesn't name had no event then, so all of its events count."""
-    assert began.after(before, ["v:old", *running], ["v:new"], offsets) == {"v:new": now}
+    assert began.after(before, ["v:old", *running], {"v:new": 1}, offsets) == {"v:new": Beginning(1, now)}
 
 
-def test_the_note_is_kept_and_forgotten(tmp_path: Path) -> None:
-    began.save(tmp_path, {"v:new": {0: 7}, "v:lost": None})
-    assert began.read(tmp_path) == {"v:new": {0: 7}, "v:lost": None}
-    began.forget(tmp_path)
+def test_the_note_is_kept_and_rewound(tmp_path: Path) -> None:
     assert began.read(tmp_path) == {}
+    began.save(tmp_path, {"v:new": Beginning(1, {0: 7}), "v:lost": Beginning(2, None)})
+    assert began.read(tmp_path) == {"v:new": Beginning(1, {0: 7}), "v:lost": Beginning(2, None)}
+    began.rewind(tmp_path)
+    assert began.read(tmp_path) == {"v:new": Beginning(1, {}), "v:lost": Beginning(2, {})}
