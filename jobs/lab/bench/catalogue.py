@@ -64,7 +64,7 @@ def all_scores(graph_file: Path) -> onnx.ModelProto:
     product = next((node.input[0] for node in nodes if node.op_type == "ScatterElements"), ALL_SCORES)
     gemm = helper.make_node("Gemm", [state, ITEM_MATRIX, "bias"], [product], transB=1)
     nodes = [gemm if node.output[0] == product else node for node in nodes]
-    weights = [each for each in graph.initializer if not each.name.startswith(added)]
+    weights = [weight for weight in graph.initializer if not weight.name.startswith(added)]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(weights)
@@ -74,8 +74,8 @@ def all_scores(graph_file: Path) -> onnx.ModelProto:
 
 def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.Generator) -> onnx.ModelProto:
     """Return the graph with another catalogue, as the module says; a smaller one is a part of the graph's own."""
-    made = copy.deepcopy(model)
-    weights = {each.name: numpy_helper.to_array(each) for each in made.graph.initializer}
+    changed_model = copy.deepcopy(model)
+    weights = {weight.name: numpy_helper.to_array(weight) for weight in changed_model.graph.initializer}
     real = weights[ITEM_MATRIX]
     parents = np.arange(n_items) if n_items <= len(real) else rng.integers(0, len(real), n_items)
     parents[: len(real)] = np.arange(len(real))[:n_items]
@@ -88,27 +88,29 @@ def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.G
         "memory.weights": weights["memory.weights"][rows],
         "memory.columns": rng.integers(0, n_items, (n_items + 1, weights["memory.columns"].shape[1])).astype(np.int32),
     }
-    kept = [each for each in made.graph.initializer if each.name not in changed]
-    del made.graph.initializer[:]
-    made.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, name) for name, array in changed.items())])
-    return made
+    kept = [weight for weight in changed_model.graph.initializer if weight.name not in changed]
+    del changed_model.graph.initializer[:]
+    changed_model.graph.initializer.extend(
+        [*kept, *(numpy_helper.from_array(array, name) for name, array in changed.items())]
+    )
+    return changed_model
 
 
 def vectors(real: np.ndarray, parents: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
     """Return vectors, float32 [N, H], of length 1; of `families` the first are the real ones."""
-    made = np.empty((len(parents), real.shape[1]), np.float32)
+    result = np.empty((len(parents), real.shape[1]), np.float32)
     for start in range(0, len(parents), CHUNK):
         parent = real[parents[start : start + CHUNK]]
         random = rng.normal(size=parent.shape).astype(np.float32)
         if kind == "families":
             random -= (random * parent).sum(axis=1, keepdims=True) * parent
         random /= np.linalg.norm(random, axis=1, keepdims=True)
-        made[start : start + CHUNK] = (
+        result[start : start + CHUNK] = (
             random if kind == "gaussian" else COSINE * parent + (1 - COSINE**2) ** 0.5 * random
         )
     if kind == "families":
-        made[: len(real)] = real
-    return made
+        result[: len(real)] = real
+    return result
 
 
 def feed(rows: int, n_items: int, k: int, rng: np.random.Generator) -> Feed:
@@ -144,18 +146,18 @@ def in_turn(graphs: dict[str, ort.InferenceSession], run: Callable[[ort.Inferenc
 
 def costs(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> dict[str, Cost]:
     """Return the cost of each graph."""
-    made = {name: Cost({}, {}) for name in graphs}
+    costs_by_graph = {name: Cost({}, {}) for name in graphs}
     for rows in BATCHES:
         asked = feed(rows, n_items, ASKED, rng)
         for name, seconds in in_turn(graphs, lambda graph, asked=asked: graph.run(None, asked)).items():
-            made[name].batch_s[rows] = seconds
+            costs_by_graph[name].batch_s[rows] = seconds
     group = feed(BATCHES[1], n_items, ASKED, rng)
     for threads in (1, 2):
         with ThreadPoolExecutor(threads) as pool:
             run = lambda graph, pool=pool: list(pool.map(lambda _: graph.run(None, group), range(4)))  # noqa: E731
             for name, seconds in in_turn(graphs, run).items():
-                made[name].lists_per_s[threads] = 4 * BATCHES[1] / seconds
-    return made
+                costs_by_graph[name].lists_per_s[threads] = 4 * BATCHES[1] / seconds
+    return costs_by_graph
 
 
 def overlap(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> float:
@@ -176,10 +178,12 @@ def measured(model: onnx.ModelProto, n_items: int, kind: str) -> None:
     base = with_items(model, n_items, kind, rng)
     files = {product: with_list(copy.deepcopy(base), product).SerializeToString() for product in ("exact", "fast")}
     graphs = {product: opened(data) for product, data in files.items()}
-    found, same = costs(graphs, n_items, rng), overlap(graphs, n_items, rng)
-    for name, cost in found.items():
+    costs_by_graph, same = costs(graphs, n_items, rng), overlap(graphs, n_items, rng)
+    for name, cost in costs_by_graph.items():
         numbers = [f"{cost.lists_per_s[threads]:9,.0f}" for threads in (1, 2)]
-        ratios = [f"{cost.lists_per_s[threads] / found['exact'].lists_per_s[threads]:5.2f}" for threads in (1, 2)]
+        ratios = [
+            f"{cost.lists_per_s[threads] / costs_by_graph['exact'].lists_per_s[threads]:5.2f}" for threads in (1, 2)
+        ]
         batches = [f"{1000 * cost.batch_s[rows]:8.2f}" for rows in BATCHES]
         share = f"{1 if name == 'exact' else same:8.4f}"
         size = f"{len(files[name]) / 1e6:7.0f}"
@@ -189,7 +193,7 @@ def measured(model: onnx.ModelProto, n_items: int, kind: str) -> None:
 def recall(bundle: Path, model: onnx.ModelProto, questions: Path) -> None:
     """Print the report of both graphs with the bundle's own catalogue."""
     loaded, asked = load_bundle(bundle), read_prefixes(questions)
-    found = {}
+    reports = {}
     for product in ("exact", "fast"):
         graph = opened(with_list(copy.deepcopy(model), product).SerializeToString())
 
@@ -197,8 +201,8 @@ def recall(bundle: Path, model: onnx.ModelProto, questions: Path) -> None:
             names = ("items", "types", "gaps", "lengths", "context")
             return graph.run(None, dict(zip(names, arrays, strict=True)) | {"k": np.array([k])})
 
-        found[product] = measure_model(score, asked, loaded.item_index, len(loaded.context_features))
-    print(table(found))
+        reports[product] = measure_model(score, asked, loaded.item_index, len(loaded.context_features))
+    print(table(reports))
 
 
 def main() -> None:

@@ -115,11 +115,11 @@ def partitions(clicks: Clicks, count: int) -> np.ndarray:
 
 def offsets(partition: np.ndarray) -> np.ndarray:
     """Return int64 [N]: the offset that each event gets in its partition of a new topic."""
-    found = np.empty(len(partition), np.int64)
+    offset = np.empty(len(partition), np.int64)
     for number in np.unique(partition):
         places = np.flatnonzero(partition == number)
-        found[places] = np.arange(len(places))
-    return found
+        offset[places] = np.arange(len(places))
+    return offset
 
 
 def prefix_ends(partition: np.ndarray, count: int) -> dict[int, int]:

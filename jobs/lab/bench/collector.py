@@ -204,7 +204,9 @@ async def run(load: Load, minutes: float, process: psutil.Process) -> tuple[list
 
 def report(load: Load, broker: Broker, collector: RunningCollector, rss: list[int], minutes: float) -> dict:
     ids = (json.loads(record.value)["event_id"] for record in broker.records("events"))
-    stored = Counter(each for each in ids if each.startswith("load-"))  # the broken bodies hold some events, too
+    stored = Counter(
+        event_id for event_id in ids if event_id.startswith("load-")
+    )  # the broken bodies hold some events, too
     told = sum(load.statuses.values(), Counter())
     return {
         "minutes": minutes,

@@ -67,14 +67,14 @@ class Broker:
 
     def stored(self, events: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return those of the events that are in the topic, by event_id; of equal ids the last."""
-        wanted = {event["event_id"] for event in events}
-        found = (json.loads(record.value) for record in self.records("events"))
-        return {event["event_id"]: event for event in found if event["event_id"] in wanted}
+        ids = {event["event_id"] for event in events}
+        stored = (json.loads(record.value) for record in self.records("events"))
+        return {event["event_id"]: event for event in stored if event["event_id"] in ids}
 
     def consents(self, visitor: str) -> list[str]:
         """Return the states of a pseudonym's consent, in order."""
-        found = [record for record in self.records("consent") if record.key == visitor.encode()]
-        return [json.loads(record.value)["state"] for record in found]
+        records = [record for record in self.records("consent") if record.key == visitor.encode()]
+        return [json.loads(record.value)["state"] for record in records]
 
 
 class RunningCollector:
@@ -116,9 +116,9 @@ class RunningCollector:
     def _addresses(self) -> tuple[str, str]:
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
-            found = re.search(r"collecting on (\S+), .* on (\S+)", self.log.read_text())
-            if found:
-                return found[1], found[2]
+            addresses = re.search(r"collecting on (\S+), .* on (\S+)", self.log.read_text())
+            if addresses:
+                return addresses[1], addresses[2]
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
         raise AssertionError(f"no collector after {START_LIMIT_S} s: {self.log.read_text()}")
@@ -148,4 +148,11 @@ class RunningCollector:
     def metric(self, line: str) -> float:
         """Return the value of a metric, by its name with labels; 0 if it isn't there."""
         text = requests.get(f"{self.admin_url}/metrics", timeout=10).text
-        return next((float(each.rpartition(" ")[2]) for each in text.splitlines() if each.startswith(f"{line} ")), 0.0)
+        return next(
+            (
+                float(line_of_text.rpartition(" ")[2])
+                for line_of_text in text.splitlines()
+                if line_of_text.startswith(f"{line} ")
+            ),
+            0.0,
+        )

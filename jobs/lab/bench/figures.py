@@ -53,5 +53,5 @@ def percentiles(values: Sequence[float] | np.ndarray, digits: int = 2) -> dict[s
     """Return p50, p90, p99 and max. Each is one of the values: the smallest that so many percent don't exceed."""
     if not len(values):
         raise DataError("nothing was measured", "see the job's log")
-    found = np.percentile(values, (50, 90, 99, 100), method="inverted_cdf").tolist()
-    return {name: round(value, digits) for name, value in zip(("p50", "p90", "p99", "max"), found, strict=True)}
+    percentiles = np.percentile(values, (50, 90, 99, 100), method="inverted_cdf").tolist()
+    return {name: round(value, digits) for name, value in zip(("p50", "p90", "p99", "max"), percentiles, strict=True)}

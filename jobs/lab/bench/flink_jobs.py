@@ -34,18 +34,18 @@ def seconds_to_end(rest_url: str, job: str, limit_s: float) -> float:
     """Wait for a bounded job; the time from RUNNING to FINISHED. Raises ServiceError if it fails, restarts or hangs."""
     deadline = time.monotonic() + limit_s
     while True:
-        found = _ask(rest_url, f"/jobs/{job}")
-        times = found["timestamps"]
-        if found["state"] == "FINISHED" and not times["RESTARTING"]:
+        status = _ask(rest_url, f"/jobs/{job}")
+        times = status["timestamps"]
+        if status["state"] == "FINISHED" and not times["RESTARTING"]:
             return (times["FINISHED"] - times["RUNNING"]) / 1000
-        if times["RESTARTING"] or found["state"] in ("FAILED", "CANCELED", "FINISHED"):
+        if times["RESTARTING"] or status["state"] in ("FAILED", "CANCELED", "FINISHED"):
             raise _failed(
                 rest_url,
                 job,
-                f"{found['state'].lower()}, after a restart" if times["RESTARTING"] else found["state"].lower(),
+                f"{status['state'].lower()}, after a restart" if times["RESTARTING"] else status["state"].lower(),
             )
         if time.monotonic() > deadline:
-            raise _failed(rest_url, job, f"still {found['state'].lower()} after {limit_s:.0f} s")
+            raise _failed(rest_url, job, f"still {status['state'].lower()} after {limit_s:.0f} s")
         time.sleep(POLL_S)
 
 
@@ -53,11 +53,11 @@ def wait_running(rest_url: str, job: str, limit_s: float = 60.0) -> None:
     """Wait until every task of a job runs; raises ServiceError if it doesn't come to that."""
     deadline = time.monotonic() + limit_s
     while True:
-        found = _ask(rest_url, f"/jobs/{job}")
-        if {vertex["status"] for vertex in found["vertices"]} == {"RUNNING"}:
+        status = _ask(rest_url, f"/jobs/{job}")
+        if {vertex["status"] for vertex in status["vertices"]} == {"RUNNING"}:
             return
-        if found["timestamps"]["RESTARTING"] or found["state"] == "FAILED" or time.monotonic() > deadline:
-            raise _failed(rest_url, job, f"{found['state'].lower()} and not running")
+        if status["timestamps"]["RESTARTING"] or status["state"] == "FAILED" or time.monotonic() > deadline:
+            raise _failed(rest_url, job, f"{status['state'].lower()} and not running")
         time.sleep(POLL_S)
 
 
@@ -77,10 +77,10 @@ def slots(rest_url: str) -> tuple[int, int]:
     return overview["slots-available"], overview["slots-total"]
 
 
-def wait_slots(rest_url: str, wanted: int, limit_s: float = 30.0) -> int:
-    """Return the number of free slots, once there are `wanted` of them or the time is over."""
+def wait_slots(rest_url: str, count: int, limit_s: float = 30.0) -> int:
+    """Return the number of free slots, once there are `count` of them or the time is over."""
     deadline = time.monotonic() + limit_s
-    while (free := slots(rest_url)[0]) < wanted and time.monotonic() < deadline:
+    while (free := slots(rest_url)[0]) < count and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return free
 

@@ -79,8 +79,8 @@ def live_offsets(schedule: Schedule) -> np.ndarray:
 
     Before them a partition holds its part of the history and one heartbeat.
     """
-    found = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
-    return found[schedule.history :] + 1
+    offsets = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
+    return offsets[schedule.history :] + 1
 
 
 def sent_times(folder: Path, count: int) -> np.ndarray:
@@ -150,9 +150,9 @@ def _folder(place: Workplace, schedule: Schedule) -> Path:
 def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
     """Fill the topic with the history, submit the rankings job, and wait until its lists answer the last of it."""
     place.new_topic(TOPIC)
-    made = _all_clicks(schedule).part(0, schedule.history)
-    partition = clicks.partitions(made, schedule.partitions)
-    stream = clicks.documents(made, schedule.items, "history")
+    history = _all_clicks(schedule).part(0, schedule.history)
+    partition = clicks.partitions(history, schedule.partitions)
+    stream = clicks.documents(history, schedule.items, "history")
     clicks.produce(schedule.kafka_bootstrap, TOPIC, stream, partition, schedule.history)
     for key in place.store.scan_iter("shelf:*", count=5_000):
         place.store.unlink(key)  # their versions are places in another topic
@@ -160,10 +160,10 @@ def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
     flink_jobs.wait_running(place.rest_url, job)
     offset = clicks.offsets(partition)
     last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
-    keys = [shelf_key(clicks.visitor_id(int(made.visitor[row])), schedule.shelf) for row in last]
+    keys = [shelf_key(clicks.visitor_id(int(history.visitor[row])), schedule.shelf) for row in last]
     deadline = time.monotonic() + CATCH_UP_LIMIT_S
-    wanted = [version(number, int(offset[row])).encode() for number, row in enumerate(last)]
-    while any(place.store.getrange(key, 12, 31) < each for key, each in zip(keys, wanted, strict=True)):
+    answers = [version(number, int(offset[row])).encode() for number, row in enumerate(last)]
+    while any(place.store.getrange(key, 12, 31) < answer for key, answer in zip(keys, answers, strict=True)):
         if time.monotonic() > deadline:
             raise ServiceError(f"the rankings job didn't catch up within {CATCH_UP_LIMIT_S:.0f} s", "see its log")
         time.sleep(0.1)
@@ -171,7 +171,7 @@ def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
 
 
 def _swap(place: Workplace, folder: Path, schedule: Schedule, registry: Registry) -> list[int]:
-    """Change the versions when their time has come; how long each one's first list takes, in ms."""
+    """Change the versions when their time has come; return how long the first list of each takes, in ms."""
     sent = sent_times(folder, schedule.count)
     while not sent[schedule.swaps_from]:
         time.sleep(0.01)
@@ -195,10 +195,10 @@ def _output(process: subprocess.Popen[str], schedule: Schedule) -> str:
 
 def _check_offsets(schedule: Schedule) -> None:
     """Raise ServiceError unless the topic holds what the reader's offsets, known in advance, rely on."""
-    found = sum(kafka_admin.end_offsets(schedule.kafka_bootstrap, TOPIC).values())
+    held = sum(kafka_admin.end_offsets(schedule.kafka_bootstrap, TOPIC).values())
     expected = schedule.history + schedule.count + schedule.partitions
-    if found != expected:
-        raise ServiceError(f"{TOPIC} holds {found:,} records instead of {expected:,}", "measure again")
+    if held != expected:
+        raise ServiceError(f"{TOPIC} holds {held:,} records instead of {expected:,}", "measure again")
 
 
 def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: list[int]) -> dict[str, dict]:
@@ -222,19 +222,19 @@ def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: 
 
 def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
     """Return percentiles over these events; `lists` counts those that got their list."""
-    found = [seen.latencies_ms[number] for number in numbers if number in seen.latencies_ms]
-    return percentiles(found) | {"events": len(numbers), "lists": len(found)}
+    latencies_ms = [seen.latencies_ms[number] for number in numbers if number in seen.latencies_ms]
+    return percentiles(latencies_ms) | {"events": len(numbers), "lists": len(latencies_ms)}
 
 
 def _reads(place: Workplace, visitors: list[int], pause_s: float = 0.0) -> dict[str, float | int]:
     """Return percentiles of `ShelfReader.get` for these visitors, one after another."""
     reader = ShelfReader(place.services.redis_url, place.settings.ranker.shelf)
-    taken_ms, found = [], 0
+    times_ms, lists = [], 0
     for visitor in visitors:
         started_ns = time.perf_counter_ns()
         shelf = reader.get(clicks.visitor_id(visitor))
-        taken_ms.append((time.perf_counter_ns() - started_ns) / 1e6)
-        found += shelf.state != "absent"
+        times_ms.append((time.perf_counter_ns() - started_ns) / 1e6)
+        lists += shelf.state != "absent"
         time.sleep(pause_s)
     reader.close()
-    return percentiles(taken_ms, digits=3) | {"reads": len(visitors), "lists": found}
+    return percentiles(times_ms, digits=3) | {"reads": len(visitors), "lists": lists}

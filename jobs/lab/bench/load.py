@@ -2,7 +2,7 @@
 
     python -m jobs.lab.bench.load FOLDER
 
-FOLDER holds `schedule.json` and `sent_ns.bin` (see `latency.py`), both made before the start.
+FOLDER holds `schedule.json` and `sent_ns.bin` (see `latency.py`), both written before the start.
 """
 
 import sys
@@ -21,9 +21,9 @@ from jobs.lab.bench.latency import Schedule, live_clicks, sent_times
 def main(folder: Path) -> None:
     """Send the schedule's events; raises if Kafka doesn't take one. Prints how late the latest one left, in ms."""
     schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
-    made = live_clicks(schedule)
-    partition = clicks.partitions(made, schedule.partitions).tolist()
-    stream = clicks.documents(made, schedule.items, "live")
+    stream = live_clicks(schedule)
+    partition = clicks.partitions(stream, schedule.partitions).tolist()
+    documents = clicks.documents(stream, schedule.items, "live")
     producer = Producer(
         {
             "bootstrap.servers": schedule.kafka_bootstrap,
@@ -34,7 +34,9 @@ def main(folder: Path) -> None:
         }
     )
     lost: list[object] = []
-    latest_s = _send(producer, schedule, zip(stream, partition, strict=True), sent_times(folder, schedule.count), lost)
+    latest_s = _send(
+        producer, schedule, zip(documents, partition, strict=True), sent_times(folder, schedule.count), lost
+    )
     left = producer.flush(30)
     if lost or left:
         sys.exit(f"Kafka lost {len(lost) + left} live events, the first: {lost[:1]}")

@@ -42,12 +42,12 @@ def machine() -> dict[str, str | int | float]:
 
 def memory_mb(state_dir: Path) -> dict[str, int]:
     """Return resident memory in MiB by process; several of a kind are numbered, the largest first."""
-    found: dict[str, list[int]] = {}
+    rss_by_kind: dict[str, list[int]] = {}
     for process in processes.owned(state_dir):
-        found.setdefault(kind(process.cmdline()), []).append(runtime.rss_mb(process))
+        rss_by_kind.setdefault(kind(process.cmdline()), []).append(runtime.rss_mb(process))
     return {
         name if number == 1 else f"{name}_{number}": mb
-        for name, sizes in sorted(found.items())
+        for name, sizes in sorted(rss_by_kind.items())
         for number, mb in enumerate(sorted(sizes, reverse=True), 1)
     }
 

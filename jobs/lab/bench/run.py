@@ -59,11 +59,11 @@ def bench(settings: Settings, quick: bool, progress: Progress = print) -> dict[s
     result: dict[str, Any] = {"machine": machine()}
     with workplace(settings) as place:
         progress(f"a cluster with one slot runs; producing {sizes.events:,} events")
-        made = _prepare(place, sizes.events)
-        ours = {job: throughput.rates(place, made, job, sizes.prefixes, progress) for job in JOBS}
+        stream = _prepare(place, sizes.events)
+        ours = {job: throughput.rates(place, stream, job, sizes.prefixes, progress) for job in JOBS}
         live = latency.measure(place, sizes.history, sizes.warm_s, sizes.seconds, sizes.swaps, progress)
         for job in JOBS:
-            theirs = throughput.rates(place, made, f"tutorial {job}", sizes.tutorial_prefixes, progress)
+            theirs = throughput.rates(place, stream, f"tutorial {job}", sizes.tutorial_prefixes, progress)
             result[job] = side_by_side(ours[job], theirs)
         result |= live
         if sizes.cycles:
@@ -75,9 +75,9 @@ def _prepare(place: Workplace, events: int) -> Clicks:
     """Fill the topic while Feast registers the definitions, which takes as long."""
     with ThreadPoolExecutor(1) as beside:
         applied = beside.submit(apply, place.settings, place.services.redis_url)
-        made = throughput.fill(place, events)
+        stream = throughput.fill(place, events)
         applied.result()
-    return made
+    return stream
 
 
 def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:

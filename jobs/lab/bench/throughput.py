@@ -15,31 +15,33 @@ WRITES = ("evalsha", "hset", "set")  # the commands that a job writes with, its 
 
 def fill(place: Workplace, count: int) -> Clicks:
     """Send `count` events to the topic of events and return them."""
-    made = clicks.make(count, VISITORS, len(place.items), seed=1)
-    partition = clicks.partitions(made, place.settings.topic_partitions)
-    stream = clicks.documents(made, place.items, "bench")
-    clicks.produce(place.services.kafka_bootstrap, place.settings.events_topic, stream, partition, count)
-    return made
+    stream = clicks.make(count, VISITORS, len(place.items), seed=1)
+    partition = clicks.partitions(stream, place.settings.topic_partitions)
+    documents = clicks.documents(stream, place.items, "bench")
+    clicks.produce(place.services.kafka_bootstrap, place.settings.events_topic, documents, partition, count)
+    return stream
 
 
-def rates(place: Workplace, made: Clicks, job: str, prefixes: Iterable[int], progress: Callable[[str], None]) -> Rates:
+def rates(
+    place: Workplace, stream: Clicks, job: str, prefixes: Iterable[int], progress: Callable[[str], None]
+) -> Rates:
     """Return a job's rates (`job`: "features" or "rankings", or either with "tutorial " before it).
 
     One run for each of `prefixes`, of which the last two count; runs before them warm the cluster's JVM.
     """
     runs = []
     for count in prefixes:
-        runs.append(_run(place, made, job, count))
+        runs.append(_run(place, stream, job, count))
         progress(f"{job}: {count:,} events in {runs[-1].seconds:.1f} s, {runs[-1].written:,} written")
     return slope(runs[-2], runs[-1])
 
 
-def _run(place: Workplace, made: Clicks, job: str, count: int) -> Measured:
+def _run(place: Workplace, stream: Clicks, job: str, count: int) -> Measured:
     """Run a job over the first `count` events.
 
     Redis is empty before, except for the rankings job: it reads the features that were written before it.
     """
-    ends = clicks.prefix_ends(clicks.partitions(made, place.settings.topic_partitions), count)
+    ends = clicks.prefix_ends(clicks.partitions(stream, place.settings.topic_partitions), count)
     if job == "rankings":
         _forget_lists(place)
     else:

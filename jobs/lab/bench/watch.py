@@ -27,18 +27,18 @@ PATIENCE_S = 10.0  # what isn't there by then counts as lost
 def main(folder: Path) -> None:
     """Watch the sampled events' lists until all are seen or the patience is over."""
     schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
-    made, offset = live_clicks(schedule), live_offsets(schedule)
+    stream, offset = live_clicks(schedule), live_offsets(schedule)
     keys = {
-        number: shelf_key(clicks.visitor_id(int(made.visitor[number])), schedule.shelf) for number in schedule.watched
+        number: shelf_key(clicks.visitor_id(int(stream.visitor[number])), schedule.shelf) for number in schedule.watched
     }
-    partition = clicks.partitions(made, schedule.partitions)
-    wanted = {number: version(int(partition[number]), int(offset[number])).encode() for number in schedule.watched}
+    partition = clicks.partitions(stream, schedule.partitions)
+    answers = {number: version(int(partition[number]), int(offset[number])).encode() for number in schedule.watched}
     store = redis.Redis.from_url(schedule.redis_url)
-    seen = _watch(store, keys, wanted, sent_times(folder, schedule.count))
+    seen = _watch(store, keys, answers, sent_times(folder, schedule.count))
     (folder / "seen.json").write_bytes(msgspec.json.encode(seen))
 
 
-def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], sent_ns: np.ndarray) -> Seen:
+def _watch(store: redis.Redis, keys: dict[int, str], answers: dict[int, bytes], sent_ns: np.ndarray) -> Seen:
     """Ask for the versions of all lists that are due, again and again; an answer's time is the end of its exchange."""
     coming, pending = deque(keys), {}
     latencies_ms, polls_ms = {}, []
@@ -62,8 +62,8 @@ def _watch(store: redis.Redis, keys: dict[int, str], wanted: dict[int, bytes], s
         now_ns = time.monotonic_ns()
         polls_ms.append((now_ns - before_ns) / 1e6)
         before_ns = now_ns
-        for number, found in zip(numbers, versions, strict=True):
-            if found >= wanted[number]:
+        for number, current in zip(numbers, versions, strict=True):
+            if current >= answers[number]:
                 latencies_ms[number] = (now_ns - pending.pop(number)) / 1e6
         if not coming and time.monotonic() - last_sent_s > PATIENCE_S:
             break

@@ -57,8 +57,8 @@ class Workplace:
         if ends is not None:
             stop = ";".join(f"partition:{partition},offset:{offset}" for partition, offset in ends.items())
             options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": stop}
-        wanted = submission(self.settings, self.services, job, events_topic=topic, source_options=options, **config)
-        return flink_jobs.submit(wanted.argv, wanted.environment, bounded=ends is not None)
+        run = submission(self.settings, self.services, job, events_topic=topic, source_options=options, **config)
+        return flink_jobs.submit(run.argv, run.environment, bounded=ends is not None)
 
     def submit_tutorial(self, job: str, topic: str, ends: dict[int, int]) -> str:
         """Submit the tutorials' kind of the job."""

@@ -30,8 +30,8 @@ def replay_everything(stage: Stage, times: float) -> None:
     for _ in range(int(times)):
         stage.system.wait_read()
         before = _features(stage)
-        (each,) = (job for job in submissions.noted(stage.system.state_dir) if job.job == "features")
-        rebuild.features(stage.system.state_dir, stage.system.running.flink_rest_url, each)
+        (note,) = (job for job in submissions.noted(stage.system.state_dir) if job.job == "features")
+        rebuild.features(stage.system.state_dir, stage.system.running.flink_rest_url, note)
         stage.system.wait_working()
         stage.recovery_s.append(round(stage.system.wait_read(), 1))
         stage.check("no byte of a feature changed", _features(stage) == before)

@@ -16,8 +16,8 @@ OWN = "~"  # in the ids of visitors who come in one block of traffic only
 
 def own_visitors(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
     """Return clicks of visitors whom no other block has."""
-    made = clicks(seed, block, count, start_ms)
-    return [event | {"visitor_id": f"{event['visitor_id']}{OWN}{seed}.{block}"} for event in made]
+    events = clicks(seed, block, count, start_ms)
+    return [event | {"visitor_id": f"{event['visitor_id']}{OWN}{seed}.{block}"} for event in events]
 
 
 def erase_some(stage: Stage, count: float) -> None:
@@ -28,8 +28,8 @@ def erase_some(stage: Stage, count: float) -> None:
     system = stage.system
     stage.traffic.join()
     system.wait_read()
-    known = [visitor for visitor in stage.sampler.visitors() if OWN in visitor]
-    victims = stage.rng.sample(known, int(count))
+    own = [visitor for visitor in stage.sampler.visitors() if OWN in visitor]
+    victims = stage.rng.sample(own, int(count))
     stage.sampler.leave(victims)
     stage.traffic = stage.go_on()
     with ThreadPoolExecutor(1) as beside:
@@ -41,8 +41,8 @@ def erase_some(stage: Stage, count: float) -> None:
     stage.recovery_s.append(receipts[0][0].seconds)
     _check_no_trace(stage, victims, "after the erasure")
     stage.traffic.join()
-    (each,) = (job for job in submissions.noted(system.state_dir) if job.job == "features")
-    rebuild.features(system.state_dir, system.running.flink_rest_url, each)
+    (note,) = (job for job in submissions.noted(system.state_dir) if job.job == "features")
+    rebuild.features(system.state_dir, system.running.flink_rest_url, note)
     system.wait_working()
     system.wait_read()
     _check_no_trace(stage, victims, "after a replay from 0")

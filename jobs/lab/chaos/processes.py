@@ -150,7 +150,7 @@ def damage_checkpoints(stage: Stage, times: float) -> None:
         damaged = [_damage(stage.system.state_dir / "flink" / "checkpoints" / job_id) for job_id in ids]
         stage.system.wait_working()
         stage.recovery_s.append(round(time.monotonic() - started_s, 1))
-        begun = [each.restored_from for each in submissions.noted(stage.system.state_dir)]
+        begun = [note.restored_from for note in submissions.noted(stage.system.state_dir)]
         stage.check(
             "an older checkpoint was taken", all(begun) and not {path.as_uri() for path in damaged} & set(begun)
         )

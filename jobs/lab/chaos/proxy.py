@@ -114,8 +114,8 @@ class _Proxy:
             pass  # one side is gone: the other one follows
         finally:
             self._writers -= both
-            for each in both:
-                _reset(each)
+            for end in both:
+                _reset(end)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_service: bool) -> None:
         passed = 0

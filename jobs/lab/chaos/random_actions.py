@@ -33,7 +33,7 @@ def _swap_model(stage: Stage) -> None:
         manifest = json.loads((copy / "manifest.json").read_text())
         (copy / "manifest.json").write_text(json.dumps(manifest | {"name": "renamed"}))
         registry.publish(copy)
-    registry.activate(next(each.version for each in registry.versions() if not each.active))
+    registry.activate(next(version.version for version in registry.versions() if not version.active))
 
 
 def _cut_network(stage: Stage) -> None:
@@ -78,12 +78,12 @@ def rounds(seed: int, names: Sequence[str] = (), actions: int = ACTIONS) -> list
         raise SettingsError("the random profile takes no scenarios", "leave --scenario out")
     rng = random.Random(f"{seed}/actions")
     drawn = rng.choices(list(WEIGHTS), [weight for weight, _ in WEIGHTS.values()], k=actions)
-    made, begun = [], 0
+    drawn_rounds, begun = [], 0
     for place, action in enumerate(drawn, 1):
         if action == "verify" or place == actions:
-            made.append(_round(len(made) + 1, drawn[begun:place]))
+            drawn_rounds.append(_round(len(drawn_rounds) + 1, drawn[begun:place]))
             begun = place
-    return made
+    return drawn_rounds
 
 
 def _round(number: int, drawn: list[str]) -> Round:

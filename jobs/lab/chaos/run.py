@@ -22,7 +22,8 @@ from jobs.verify.report import Mismatch, Report
 from jobs.verify.run import open_store, verify
 
 CATALOGUE = {
-    each.name: each for each in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS, *persons.SCENARIOS)
+    scenario.name: scenario
+    for scenario in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS, *persons.SCENARIOS)
 }
 EVENTS = {"pr": 2_000, "nightly": 4_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own
@@ -89,14 +90,19 @@ def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
     if unknown:
         raise SettingsError(f"no scenario {', '.join(sorted(unknown))}", ", ".join(CATALOGUE))
     if profile == "random":
-        return [Act(each, 1, seed, each.events) for seed in seeds for each in random_actions.rounds(seed, names)]
-    wanted = [CATALOGUE[name] for name in names] or [each for each in CATALOGUE.values() if each.dose(profile)]
-    doses = {each.name: each.dose(profile) or each.nightly for each in wanted}
-    counts = {each.name: int(doses[each.name]) if each.unit == "events" else EVENTS[profile] for each in wanted}
-    return [Act(each, doses[each.name], seed, counts[each.name]) for seed in seeds for each in wanted]
+        return [Act(round_, 1, seed, round_.events) for seed in seeds for round_ in random_actions.rounds(seed, names)]
+    chosen = [CATALOGUE[name] for name in names] or [
+        scenario for scenario in CATALOGUE.values() if scenario.dose(profile)
+    ]
+    doses = {scenario.name: scenario.dose(profile) or scenario.nightly for scenario in chosen}
+    counts = {
+        scenario.name: int(doses[scenario.name]) if scenario.unit == "events" else EVENTS[profile]
+        for scenario in chosen
+    }
+    return [Act(scenario, doses[scenario.name], seed, counts[scenario.name]) for seed in seeds for scenario in chosen]
 
 
-def run(folder: Path, wanted: Sequence[Act], tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
+def run(folder: Path, chosen: Sequence[Act], tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
     """Start a system in `folder`, play the scenarios one after the other, stop it; the result as a JSON document.
 
     `keep` gets the document after each scenario: an interrupted night has its results too.
@@ -108,24 +114,24 @@ def run(folder: Path, wanted: Sequence[Act], tell: Tell, keep: Callable[[dict], 
         ready_s = time.monotonic() - started_s
         tell(f"the system runs after {ready_s:.0f} s")
         show = Show(system)
-        for act in wanted:
+        for act in chosen:
             outcomes.append(show.play(act))
             tell(outcomes[-1].line())
-            found = _document(outcomes, show.sampler, ready_s, time.monotonic() - started_s)
-            keep(found)
+            document = _document(outcomes, show.sampler, ready_s, time.monotonic() - started_s)
+            keep(document)
         show.sampler.close()
     finally:
         system.stop()
-    return found
+    return document
 
 
 def _document(outcomes: list[Outcome], sampler: Sampler, ready_s: float, seconds: float) -> dict:
     return {
-        "ok": all(each.ok for each in outcomes),
+        "ok": all(outcome.ok for outcome in outcomes),
         "seconds_to_start": round(ready_s, 1),
         "seconds": round(seconds, 1),
         "sampler": {"reads": sampler.reads, "failures": sampler.failures, "falls": len(sampler.falls)},
-        "outcomes": [asdict(each) | {"ok": each.ok} for each in outcomes],
+        "outcomes": [asdict(outcome) | {"ok": outcome.ok} for outcome in outcomes],
     }
 
 
@@ -216,7 +222,7 @@ class Show:
 def _count(outcome: Outcome, report: Report) -> None:
     counts = report.by_name.values()
     outcome.compared = report.compared
-    outcome.lost = sum(each.missing for each in counts)
-    outcome.phantom = sum(each.extra for each in counts)
+    outcome.lost = sum(count.missing for count in counts)
+    outcome.phantom = sum(count.extra for count in counts)
     outcome.differing = report.mismatched - outcome.lost - outcome.phantom
     outcome.examples = report.mismatches[:5]

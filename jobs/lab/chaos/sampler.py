@@ -31,7 +31,7 @@ class Sampler:
     def __init__(self, redis_url: str, plan: FeaturePlan, shelf: str) -> None:
         self._client = redis.Redis.from_url(redis_url, socket_timeout=1, socket_connect_timeout=1)
         self._project, self._shelf = plan.project, shelf
-        self._fields = [f"_v:{each.key}" for each in plan.operators() if each.entity == "visitor_id"]
+        self._fields = [f"_v:{operator.key}" for operator in plan.operators() if operator.entity == "visitor_id"]
         self._visitors: list[str] = []
         self._left: set[str] = set()
         self._seen: dict[tuple[str, str], bytes] = {}

@@ -101,7 +101,7 @@ class Watch:
                 with suppress(psutil.Error):
                     at_s, kind = time.monotonic() - self._started_s, memory.kind(process.cmdline())
                     memory_now = process.memory_info()
-                    mb = [each / 2**20 for each in (memory_now.rss, memory_now.rss - getattr(memory_now, "shared", 0))]
+                    mb = [size / 2**20 for size in (memory_now.rss, memory_now.rss - getattr(memory_now, "shared", 0))]
                     self.looks.setdefault(kind, []).append(Look(process.pid, at_s, *mb, process.num_fds()))
 
 
@@ -147,8 +147,8 @@ def events(seed: int, start_ms: int) -> Iterator[Event]:
     """Yield contract events without end, in event-time order from `start_ms` on; all chunks have the same visitors."""
     item_ids, per_s, number = load_bundle(ESHOP).items, EVENTS_PER_S / SPEED, 0
     for chunk in range(1_000_000):
-        made = clicks.make(CHUNK, VISITORS, len(item_ids), seed * 1000 + chunk, per_s)
-        for event in clicks.documents(made, item_ids, f"soak-{seed}.{chunk}"):
+        stream = clicks.make(CHUNK, VISITORS, len(item_ids), seed * 1000 + chunk, per_s)
+        for event in clicks.documents(stream, item_ids, f"soak-{seed}.{chunk}"):
             yield event | {"event_time_ms": start_ms + int(number * 1000 / per_s)}
             number += 1
 
@@ -156,7 +156,7 @@ def events(seed: int, start_ms: int) -> Iterator[Event]:
 def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
     """Start a system in `folder`, let it work for so long, verify a sample, stop it; return the result for JSON."""
     rng, started_s = random.Random(f"{seed}/faults"), time.monotonic()
-    system, actions, found = System(folder), [], {}
+    system, actions, result = System(folder), [], {}
     try:
         system.start(settled_heaps=True)
         tell(f"the system runs after {time.monotonic() - started_s:.0f} s")
@@ -181,21 +181,21 @@ def run(folder: Path, minutes: float, seed: int, tell: Tell, keep: Callable[[dic
         watch.close()
         restarts = system.restarts()
         tell(f"{sent.produced:,} events are sent; read to their end after {drained_s:.0f} s more")
-        found = _document(show, stage, sent, actions, watch) | {
+        result = _document(show, stage, sent, actions, watch) | {
             "restarts_at_the_end": restarts,
             "drained_s": round(drained_s, 1),
         }
-        keep(found)
+        keep(result)
         report = verify(system.settings, system.direct, sample=SAMPLE)
         wrong = {"compared": report.compared, "mismatched": report.mismatched, "examples": report.mismatches[:10]}
         lost = sent.produced + sent.heartbeats + beats - report.counts["read"]
-        found |= {"counts": report.counts, "lost": lost, "verify_s": round(report.seconds)} | wrong
-        found["ok"] = report.ok and not lost and not found["falls"] and all(found["checks"].values())
-        keep(found)
+        result |= {"counts": report.counts, "lost": lost, "verify_s": round(report.seconds)} | wrong
+        result["ok"] = report.ok and not lost and not result["falls"] and all(result["checks"].values())
+        keep(result)
         show.sampler.close()
     finally:
         system.stop()
-    return found
+    return result
 
 
 def _act(stage: Stage, rng: random.Random) -> tuple[str, str]:
@@ -215,10 +215,12 @@ def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: lis
     warm_up_s = {kind: JVM_WARM_UP_S if kind in memory.JVMS else WARM_UP_S for kind in watch.looks}
     grown = {kind: growth(looks, warm_up_s[kind]) for kind, looks in watch.looks.items()}
     checks = dict(stage.checks)
-    for kind, each in grown.items():
-        if each:
-            checks[f"{kind} grows by less than {GROWTH_LIMIT:.0%} an hour"] = each.rss_per_hour < GROWTH_LIMIT
-            checks[f"{kind} opens no more and more files"] = each.files[1] <= each.files[0] + FILES_LIMIT
+    for kind, growth_of_kind in grown.items():
+        if growth_of_kind:
+            checks[f"{kind} grows by less than {GROWTH_LIMIT:.0%} an hour"] = growth_of_kind.rss_per_hour < GROWTH_LIMIT
+            checks[f"{kind} opens no more and more files"] = (
+                growth_of_kind.files[1] <= growth_of_kind.files[0] + FILES_LIMIT
+            )
     return {
         "events": sent.produced,
         "seconds": round(sent.seconds),
@@ -227,7 +229,7 @@ def _document(show: Show, stage: Stage, sent: produce.ReplayReport, actions: lis
         "recovery_s": stage.recovery_s,
         "reads": show.sampler.reads,
         "falls": len(show.sampler.falls),
-        "growth": {kind: asdict(each) for kind, each in grown.items() if each},
+        "growth": {kind: asdict(growth_of_kind) for kind, growth_of_kind in grown.items() if growth_of_kind},
         "looks": {kind: [_rounded(look) for look in looks] for kind, looks in watch.looks.items()},
         "checks": checks,
     }

@@ -99,8 +99,8 @@ class System:
     def stop(self) -> None:
         runtime.down(self.settings)
         processes.stop(processes.owned(self.state_dir))
-        for each in (self.kafka_proxy, self.redis_proxy):
-            each.close()
+        for proxy in (self.kafka_proxy, self.redis_proxy):
+            proxy.close()
 
     def start_kafka(self) -> None:
         behind = (self._kafka_behind, self.kafka_proxy.port)
@@ -122,18 +122,22 @@ class System:
     def processes(self, what: str) -> list[psutil.Process]:
         if what in ("kafka", "redis"):
             return processes.owned(self.state_dir, what)
-        return [each for each in processes.owned(self.state_dir, "flink") if MAIN_CLASS[what] in processes.words(each)]
+        return [
+            process
+            for process in processes.owned(self.state_dir, "flink")
+            if MAIN_CLASS[what] in processes.words(process)
+        ]
 
     def redis(self) -> redis_client.Redis:
         return redis_client.Redis.from_url(redis.url(self.redis_port))
 
     def restarts(self) -> int:
         """Return how often the jobs that run now were restarted, summed."""
-        found = 0
+        count = 0
         for job_id in self.job_ids():
             metrics = flink_rest.ask(self.running.flink_rest_url, f"/jobs/{job_id}/metrics?get=numRestarts")
-            found += sum(int(each["value"]) for each in metrics)
-        return found
+            count += sum(int(metric["value"]) for metric in metrics)
+        return count
 
     def checkpoints(self, state: Literal["completed", "failed"] = "completed") -> int:
         """Return the number of checkpoints of the running job that has the fewest."""
@@ -195,8 +199,8 @@ class System:
 
     def wait_checkpoint(self, more: int = 1, limit_s: float = 60) -> None:
         """Wait until each job has completed that many further checkpoints."""
-        wanted = self.checkpoints() + more
-        self._wait(lambda: self.checkpoints() >= wanted, "a checkpoint", limit_s)
+        goal = self.checkpoints() + more
+        self._wait(lambda: self.checkpoints() >= goal, "a checkpoint", limit_s)
 
     def _wait(self, done: Callable[[], bool], what: str, limit_s: float = START_LIMIT_S) -> None:
         deadline_s = time.monotonic() + limit_s

@@ -61,8 +61,8 @@ def clicks(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
 
 def half_by_one(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
     """D6: return clicks of which every other one is by one visitor."""
-    made = clicks(seed, block, count, start_ms)
-    return [event | {"visitor_id": "bot"} if number % 2 else event for number, event in enumerate(made)]
+    events = clicks(seed, block, count, start_ms)
+    return [event | {"visitor_id": "bot"} if number % 2 else event for number, event in enumerate(events)]
 
 
 def thirty_hours(seed: int, block: int, count: int, start_ms: int) -> list[Event]:
@@ -70,14 +70,14 @@ def thirty_hours(seed: int, block: int, count: int, start_ms: int) -> list[Event
 
     The last click follows 1 ms more than the gap later and starts another session.
     """
-    made = clicks(seed, block, 100, start_ms)
+    templates = clicks(seed, block, 100, start_ms)
     step_ms, visitor = 30 * 3_600_000 // count, f"long-{seed}.{block}"
     times_ms = [start_ms + number * step_ms for number in range(count)]
     half = count // 2
-    times_ms = [*times_ms[:half], *(each + GAP_MS - step_ms for each in times_ms[half:])]
+    times_ms = [*times_ms[:half], *(time + GAP_MS - step_ms for time in times_ms[half:])]
     times_ms.append(times_ms[-1] + GAP_MS + 1)
     return [
-        made[number % 100] | {"event_id": f"{visitor}-{number}", "event_time_ms": time_ms, "visitor_id": visitor}
+        templates[number % 100] | {"event_id": f"{visitor}-{number}", "event_time_ms": time_ms, "visitor_id": visitor}
         for number, time_ms in enumerate(times_ms)
     ]
 
@@ -131,12 +131,12 @@ def poison(seed: int, count: int) -> list[bytes]:
     values = st.one_of(
         st.binary(max_size=200), st.text(max_size=100).map(lambda text: text.encode()), texts, texts, deep
     )
-    made: dict[bytes, None] = {}
+    strings: dict[bytes, None] = {}
     tries = 0
-    while len(made) < count:
+    while len(strings) < count:
         some = settings(
             max_examples=max(
-                10, (count - len(made)) // LIST
+                10, (count - len(strings)) // LIST
             ),  # all are made, at 2 ms a string; the first is always the least
             database=None,
             deadline=None,
@@ -145,8 +145,8 @@ def poison(seed: int, count: int) -> list[bytes]:
         )
         lists = given(st.lists(values, min_size=LIST, max_size=LIST + 20, unique=True))
         tries += 1
-        seeded(seed * 1000 + tries)(some(lists(lambda found: made.update(dict.fromkeys(found)))))()
-    return list(made)[:count]
+        seeded(seed * 1000 + tries)(some(lists(lambda batch: strings.update(dict.fromkeys(batch)))))()
+    return list(strings)[:count]
 
 
 _EVENT = {

@@ -32,13 +32,15 @@ class Board:
     def render(self) -> RenderableType:
         now = self._stage.snapshot()
         self._choose(now.open)
-        visitors = Columns([self._visitor(each) for each in self._chosen], equal=True, expand=True, padding=(0, 0))
+        visitors = Columns(
+            [self._visitor(visitor) for visitor in self._chosen], equal=True, expand=True, padding=(0, 0)
+        )
         foot = Text("✓ the item stood in the visitor's list before the click    Ctrl-C leaves", style="dim")
         return Group(self._head(now), visitors, foot)
 
     def _head(self, now: Snapshot) -> Panel:
         latency = self._watcher.percentiles_ms(RECENT)
-        p50, p99 = (f"{each:.0f} ms" for each in latency) if latency else ("…", "…")
+        p50, p99 = (f"{percentile:.0f} ms" for percentile in latency) if latency else ("…", "…")
         table = Table.grid(padding=(0, 3), expand=True)
         for _ in range(4):
             table.add_column(justify="left")
@@ -72,7 +74,7 @@ class Board:
 
     def _visitor(self, name: str) -> Panel:
         visitor, standing = self._stage.visitor(name), self._stage.standing(name)
-        clicks = [self._click(each) for each in visitor.last_clicks]
+        clicks = [self._click(click) for click in visitor.last_clicks]
         items = standing.items[:SHOWN_ITEMS] if standing else []
         ranked = [Text(f"{place}. {self._named(item)}", no_wrap=True) for place, item in enumerate(items, 1)]
         parts = [Text("clicked", style="dim"), *clicks, Text("now sees", style="dim"), *ranked]

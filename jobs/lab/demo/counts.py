@@ -65,7 +65,7 @@ def counts(settings: Settings, running: Runtime, end: dict[int, int]) -> Counts:
     """Count what became of the records before `end`, when `wait_processed` has returned it."""
     decode = msgspec.json.Decoder(Heading).decode
     events = read_slice(running.kafka_bootstrap, settings.events_topic).records
-    read = sum(_is_event(decode, each.value) for each in events if each.offset < end[each.partition])
+    read = sum(_is_event(decode, record.value) for record in events if record.offset < end[record.partition])
     dead, late, lists = (
         _origins(running.kafka_bootstrap, topic)
         for topic in (settings.dead_topic, settings.late_topic, settings.rankings_topic)

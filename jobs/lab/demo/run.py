@@ -56,8 +56,8 @@ def run(settings: Settings, watched: bool) -> dict[str, object]:
 def began_at_s() -> float:
     """Return when the command was given, in seconds since 1970: the start of `make`, or else of this process."""
     own = psutil.Process(os.getpid())
-    callers = [each for each in own.parents()[:2] if each.name() in MAKE]
-    return min(each.create_time() for each in (own, *callers))
+    callers = [process for process in own.parents()[:2] if process.name() in MAKE]
+    return min(process.create_time() for process in (own, *callers))
 
 
 def _material(settings: Settings) -> tuple[list[Event], Bundle]:
@@ -89,9 +89,9 @@ def _play(
         say("all clicks are sent; waiting until the jobs have read them and written what follows")
         end = wait_processed(settings, running)
         say("all is processed; counting")
-        found = counts(settings, running, end)
+        totals = counts(settings, running, end)
     score, latency = visitors.score, watcher.percentiles_ms() or (0.0, 0.0)
-    return found._asdict() | {
+    return totals._asdict() | {
         "hit_rate_20": round(score.hit_rate, 4),
         "popularity_hit_rate_20": round(score.popular_hit_rate, 4),
         "seconds_to_first_list": round((stage.first_list_at_s or time.time()) - began_s, 1),
@@ -120,13 +120,13 @@ def _told(stage: Stage, say: Say) -> AbstractContextManager[None]:
 
 def _refused(settings: Settings, running: Runtime) -> Callable[[], int]:
     """Return a function that asks Kafka for the number of dead letters, at most every `REFUSED_S`."""
-    asked_s, found = -REFUSED_S, 0
+    asked_s, count = -REFUSED_S, 0
 
     def refused() -> int:
-        nonlocal asked_s, found
+        nonlocal asked_s, count
         if time.monotonic() - asked_s > REFUSED_S:
-            found = sum(end_offsets(running.kafka_bootstrap, settings.dead_topic).values())
+            count = sum(end_offsets(running.kafka_bootstrap, settings.dead_topic).values())
             asked_s = time.monotonic()
-        return found
+        return count
 
     return refused

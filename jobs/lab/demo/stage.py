@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
-from liveshelf.reader import shelf_key
 
 from jobs.connect import addresses
 from jobs.contract.events import Event
 from jobs.errors import ServiceError
 from jobs.lab.demo.visitors import Score, Visitor, Visitors
 from jobs.lab.demo.watcher import Standing, Watcher
+from liveshelf.reader import shelf_key
 
 FIRST_LIST_LIMIT_S = 90.0
 EVENTS_PER_S = 320  # plays August, 14,148 clicks, in 45 s where lists come in time

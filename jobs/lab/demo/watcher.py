@@ -7,9 +7,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import msgspec
-from liveshelf.reader import shelf_key
 
 from jobs.connect import addresses
+from liveshelf.reader import shelf_key
 
 # Reading every 4 ms makes a measured time up to 4 ms too long and takes 5 % of a core.
 PAUSE_S = 0.004
@@ -81,16 +81,16 @@ class Watcher:
             self._leave.wait(PAUSE_S)
 
     def _look(self, pending: list[Pending]) -> list[Pending]:
-        values = self._redis.mget([each.key for each in pending])
+        values = self._redis.mget([click.key for click in pending])
         now_s = time.monotonic()
         left = []
-        for each, value in zip(pending, values, strict=True):
-            if value and msgspec.json.decode(value, type=Standing).event_time_ms >= each.event_time_ms:
-                self.samples_ms.append((now_s - each.sent_s) * 1000)
-            elif now_s - each.sent_s > GIVE_UP_S:
+        for click, value in zip(pending, values, strict=True):
+            if value and msgspec.json.decode(value, type=Standing).event_time_ms >= click.event_time_ms:
+                self.samples_ms.append((now_s - click.sent_s) * 1000)
+            elif now_s - click.sent_s > GIVE_UP_S:
                 self.missed += 1
             else:
-                left.append(each)
+                left.append(click)
         return left
 
 

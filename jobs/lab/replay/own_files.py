@@ -100,10 +100,10 @@ def load(path: Path | None) -> Mapping:
     )
 
 
-def _refuse_unknown(path: Path, where: str, given: dict[str, object], known: list[str]) -> None:
+def _refuse_unknown(path: Path, where: str, given: dict[str, object], names: list[str]) -> None:
     for name in given:
-        if name not in known:
-            raise DataError(f"{path}: {where} names {name!r}", f"one of {', '.join(known)}")
+        if name not in names:
+            raise DataError(f"{path}: {where} names {name!r}", f"one of {', '.join(names)}")
 
 
 def _column(path: Path, name: str, given: object) -> Column:
@@ -153,8 +153,8 @@ def _table(path: Path, file: IO[bytes], delimiter: str, mapping: Mapping) -> Ite
     reader = csv.DictReader(_text(path, file), delimiter=delimiter)
     try:
         header = list(reader.fieldnames or ())
-        wanted = {column.name for column in mapping.fields.values()} if mapping.required else {"visitor_id"}
-        for name in sorted(wanted | {mapping.time.name}):
+        columns = {column.name for column in mapping.fields.values()} if mapping.required else {"visitor_id"}
+        for name in sorted(columns | {mapping.time.name}):
             if name not in header:
                 raise DataError(f"{path} has no column {name!r}; it has {header}", "--mapping FILE.toml names columns")
         for row in reader:
@@ -218,8 +218,8 @@ def _value(where: str, name: str, raw: object, column: Column) -> str | int | fl
             return float(exact)
         if exact == exact.to_integral_value() or column.factor != 1:
             return int(exact.to_integral_value(ROUND_HALF_UP))
-    wanted = {"string": "text", "int": "a whole number", "float": "a number"}[kind]
-    what = f"{where}: {name} (column {column.name!r}) is {raw!r}, not {wanted}"
+    expected = {"string": "text", "int": "a whole number", "float": "a number"}[kind]
+    what = f"{where}: {name} (column {column.name!r}) is {raw!r}, not {expected}"
     raise DataError(what, "correct it, or leave it empty")
 
 

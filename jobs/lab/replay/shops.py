@@ -70,7 +70,7 @@ def eshop2008(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
     `country` is the set's own number of a country (29: Poland).
     """
     (path,) = paths
-    for session, lines in groupby(table(path), key=lambda each: each[1]["session_id"]):
+    for session, lines in groupby(table(path), key=lambda line: line[1]["session_id"]):
         clicks = list(lines)
         first = clicks[0][1]
         day = datetime(int(first["year"]), int(first["month"]), int(first["day"]), tzinfo=UTC)
@@ -157,9 +157,11 @@ def otto(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
     with gzip.open(path) as lines:
         for line, text in enumerate(lines, start=1):
             session = msgspec.json.decode(text)
-            for number, each in enumerate(session["events"], start=1):
+            for number, action in enumerate(session["events"], start=1):
                 event_id, visitor_id = f"otto-{session['session']}-{number}", f"s{session['session']}"
-                event = _event(event_id, _OTTO_TYPES[each["type"]], each["ts"], visitor_id, item_id=str(each["aid"]))
+                event = _event(
+                    event_id, _OTTO_TYPES[action["type"]], action["ts"], visitor_id, item_id=str(action["aid"])
+                )
                 yield Row(path, line, event)
 
 
