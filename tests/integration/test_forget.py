@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 import redis
-from liveshelf.reader import Shelf, ShelfReader
 
 from jobs.features.online_store import Row, feature_field
 from jobs.features.operator import newest_rows
@@ -15,6 +14,7 @@ from jobs.features.redis_writer import RedisWriter
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
+from liveshelf.reader import Shelf, ShelfReader
 
 NOW_MS = time.time_ns() // 1_000_000 - 60_000
 HOUR_S = 3600

@@ -9,17 +9,17 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-import liveshelf
 import pytest
 import redis
 import redis.asyncio
-from liveshelf.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 
+import liveshelf
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
 from jobs.rankings.publish import Encoder, Publication, Publisher
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
+from liveshelf.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 
 KEY = "shelf:{v1}:home"
 REPOSITORY = Path(__file__).resolve().parents[2]
