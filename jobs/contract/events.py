@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -90,6 +90,8 @@ FIELDS: tuple[Field, ...] = (
     Field("position", "int", "place in that list, from 0", minimum=0, maximum=10_000),
 )
 FIELD = {field.name: field for field in FIELDS}
+REQUIRED = tuple(field.name for field in FIELDS if field.required)
+REQUIRED_OF_HEARTBEAT = ("schema_version", "event_type", "event_time_ms")
 
 SQL_TYPE: dict[Kind, str] = {"string": "STRING", "int": "BIGINT", "float": "DOUBLE"}
 
@@ -244,9 +246,7 @@ def _check_string(field: Field, value: object) -> Reason | None:
 
 
 def _missing(event: Event) -> Refusal | None:
-    required = [field.name for field in FIELDS if field.required]
-    if event.get("event_type") == HEARTBEAT:
-        required = ["schema_version", "event_type", "event_time_ms"]
+    required = REQUIRED_OF_HEARTBEAT if event.get("event_type") == HEARTBEAT else REQUIRED
     for name in (*required, *REQUIRED_BY_TYPE.get(event.get("event_type", ""), ())):
         if name not in event:
             return Refusal("missing_field", name)
@@ -260,7 +260,9 @@ def as_json() -> bytes:
             "max_event_bytes": MAX_EVENT_BYTES,
             "max_depth": MAX_DEPTH,
             "heartbeat": HEARTBEAT,
+            "required_of_heartbeat": REQUIRED_OF_HEARTBEAT,
             "required_by_type": REQUIRED_BY_TYPE,
+            "reasons": get_args(Reason),
             "fields": [asdict(field) for field in FIELDS],
         }
     )
@@ -282,7 +284,7 @@ def json_schema() -> dict[str, Any]:
         "title": "liveshelf event",
         "type": "object",
         "properties": properties,
-        "required": [field.name for field in FIELDS if field.required],
+        "required": list(REQUIRED),
         "allOf": rules,
     }
 

@@ -62,6 +62,9 @@ def test_the_jvm_is_told_every_field_and_limit():
     assert [field["name"] for field in told["fields"]] == [field.name for field in FIELDS]
     assert (told["max_event_bytes"], told["max_depth"], told["heartbeat"]) == (65_536, MAX_DEPTH, "heartbeat")
     assert told["required_by_type"]["click"] == ["item_id", "list_id", "position"]
+    assert told["required_of_heartbeat"] == ["schema_version", "event_type", "event_time_ms"]
+    assert told["reasons"][::11] == ["empty", "future_event_time"]
+    assert len(told["reasons"]) == 12
 
 
 def test_brackets_in_strings_are_no_depth():
