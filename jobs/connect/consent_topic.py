@@ -21,7 +21,7 @@ def read(bootstrap: str, topic: str, mode: Mode) -> Consents:
     A topic that doesn't exist holds none.
     """
     records = read_slice(bootstrap, topic, must_exist=False).records
-    return gathered(((record.key, record.value) for record in records), mode)
+    return gathered(((record.partition, record.key, record.value) for record in records), mode)
 
 
 def send(bootstrap: str, topic: str, records: Mapping[str, Record | None]) -> None:

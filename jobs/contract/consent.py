@@ -12,6 +12,7 @@ person, and in nothing of the visitor's own (`forgotten`).
 """
 
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Literal
 
 import msgspec
@@ -40,21 +41,34 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Consents:
-    """All records of every visitor, in order of arrival."""
+    """All records of every visitor."""
 
     def __init__(self, mode: Mode) -> None:
         self._default: State = "granted" if mode == "assumed" else "withdrawn"
-        self._records: dict[str, list[Record]] = {}
+        self._records: dict[str, dict[int, list[Record]]] = {}  # visitor → partition → in order of arrival
 
-    def add(self, visitor_id: str, record: Record | None) -> None:
-        """Add the next record about a visitor; None forgets all records about them."""
+    def add(self, visitor_id: str, record: Record | None, partition: int = 0) -> None:
+        """Add a partition's next record about a visitor; None forgets all records about them."""
         if record is None:
             self._records.pop(visitor_id, None)
         else:
-            self._records.setdefault(visitor_id, []).append(record)
+            self._records.setdefault(visitor_id, {}).setdefault(partition, []).append(record)
 
     def of(self, visitor_id: str) -> list[Record]:
-        return self._records.get(visitor_id, [])
+        """Return a visitor's records, the newest last.
+
+        Within a partition they stand in order of arrival. A visitor's records lie in several partitions if partitions
+        were added to the topic. Then time decides between them: the newest that a partition has shown up to the record.
+        """
+        by_partition = self._records.get(visitor_id, {})
+        if len(by_partition) < 2:
+            return next(iter(by_partition.values()), [])
+        dated = [
+            (newest_ms, partition, record)
+            for partition, records in by_partition.items()
+            for newest_ms, record in zip(accumulate((each.at_ms for each in records), max), records, strict=True)
+        ]
+        return [record for *_, record in sorted(dated, key=lambda each: each[:2])]
 
     def visitors(self) -> list[str]:
         """Return the visitors with at least one record."""
@@ -73,14 +87,14 @@ class Consents:
         return "forgotten" if any(each.covers(partition, offset, event_time_ms) for each in records) else "counts"
 
 
-def gathered(records: Iterable[tuple[bytes | None, bytes | None]], mode: Mode) -> Consents:
-    """Build consents from keys and values in order. Skip what isn't a record, as the jobs do."""
+def gathered(records: Iterable[tuple[int, bytes | None, bytes | None]], mode: Mode) -> Consents:
+    """Build consents from partitions, keys and values, each partition's in order. Skip what isn't a record."""
     consents = Consents(mode)
-    for key, value in records:
+    for partition, key, value in records:
         if key is None:
             continue
         try:
-            consents.add(key.decode(), msgspec.json.decode(value, type=Record) if value else None)
+            consents.add(key.decode(), msgspec.json.decode(value, type=Record) if value else None, partition)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     return consents

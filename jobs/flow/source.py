@@ -4,6 +4,7 @@ from jobs.connect import addresses
 from jobs.flow.job_config import JobConfig
 
 MAX_LETTER_BYTES = 32 << 20  # the broker takes 4 MiB records, and JSON may need six bytes for one
+DISCOVERY_INTERVAL = "10 s"  # of partitions that are added; with Flink's own five minutes a backlog grows meanwhile
 PARSED = "CREATE TEMPORARY SYSTEM FUNCTION parse_event AS 'liveshelf.ParseEvent' LANGUAGE JAVA"
 
 
@@ -30,18 +31,15 @@ def source_table(config: JobConfig, group: str, delay_ms: int | None, options: d
     if delay_ms is not None:
         columns.append(f"ts AS TO_TIMESTAMP_LTZ({parse}.event_time_ms, 3)")
         columns.append(f"WATERMARK FOR ts AS ts - {interval(delay_ms)}")
-    read = (
-        {
-            "value.format": "raw",
-            "properties.group.id": group,
-            "properties.fetch.max.wait.ms": "10",
-            "properties.isolation.level": "read_committed",
-            "properties.max.partition.fetch.bytes": "4194304",
-            "scan.startup.mode": "earliest-offset",
-            "scan.topic-partition-discovery.interval": "10 s",  # of partitions that are added; Flink's own five minutes are a backlog
-        }
-        | (options or {})
-    )
+    read = {
+        "value.format": "raw",
+        "properties.group.id": group,
+        "properties.fetch.max.wait.ms": "10",
+        "properties.isolation.level": "read_committed",
+        "properties.max.partition.fetch.bytes": "4194304",
+        "scan.startup.mode": "earliest-offset",
+        "scan.topic-partition-discovery.interval": DISCOVERY_INTERVAL,
+    } | (options or {})
     return f"CREATE TEMPORARY TABLE records ({', '.join(columns)}) {kafka_options(config, config.events_topic, **read)}"
 
 
@@ -63,6 +61,7 @@ def consent_table(config: JobConfig, group: str) -> str:
         "properties.fetch.max.wait.ms": "100",
         "properties.isolation.level": "read_committed",
         "scan.startup.mode": "earliest-offset",
+        "scan.topic-partition-discovery.interval": DISCOVERY_INTERVAL,
     }
     if "scan.bounded.mode" in config.source_options:
         read["scan.bounded.mode"] = "latest-offset"

@@ -6,8 +6,10 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 
 /**
- * The jobs' rule for a case a line of stdin: {required, records: [value, …], events: [[partition, offset, time], …]}.
- * A line out: what becomes of each event, and before which time what was stored must go.
+ * Asks the jobs' rule about consent. Each line of stdin is a case: {"required": …, "records": [[partition, value], …],
+ * "events": [[partition, offset, time], …]}, where the records stand in the order in which they are read.
+ *
+ * <p>The answer is a line: what becomes of each event, and before which time what was stored must go.
  */
 public class PersonCheck {
 
@@ -19,8 +21,9 @@ public class PersonCheck {
             Consents consents = new Consents(test.get("required").asBoolean(), null);
             for (int again = 0; again < 2; again++) {       // taking a record twice changes nothing
                 for (int offset = 0; offset < test.get("records").size(); offset++) {
-                    byte[] value = test.get("records").get(offset).asText().getBytes(StandardCharsets.UTF_8);
-                    consents.apply("v", value, 0, offset);
+                    JsonNode record = test.get("records").get(offset);
+                    byte[] value = record.get(1).asText().getBytes(StandardCharsets.UTF_8);
+                    consents.apply("v", value, record.get(0).asInt(), offset);
                 }
             }
             StringBuilder verdicts = new StringBuilder();

@@ -9,7 +9,7 @@ PLACE = (0, 50)
 
 
 def said(mode: str, *records: Record) -> Consents:
-    return gathered([(b"v", msgspec.json.encode(record)) for record in records], mode)
+    return gathered([(0, b"v", msgspec.json.encode(record)) for record in records], mode)
 
 
 GRANT, WITHDRAW = Record("granted", 100), Record("withdrawn", 200)
@@ -67,7 +67,24 @@ def test_an_event_counts_is_forgotten_or_suppressed_by_what_was_said_up_to_it_an
 def test_what_is_no_record_is_left_out_and_an_empty_one_forgets_what_was_said() -> None:
     withdrawn = msgspec.json.encode(WITHDRAW)
     consents = gathered(
-        [(b"a", withdrawn), (b"a", b"?"), (b"a", b'{"state":"maybe","at_ms":1}'), (None, withdrawn)], "assumed"
+        [(0, b"a", withdrawn), (0, b"a", b"?"), (0, b"a", b'{"state":"maybe","at_ms":1}'), (0, None, withdrawn)],
+        "assumed",
     )
     assert consents.of("a") == [WITHDRAW]
-    assert gathered([(b"a", withdrawn), (b"a", None)], "assumed").visitors() == []
+    assert gathered([(0, b"a", withdrawn), (0, b"a", None)], "assumed").visitors() == []
+
+
+def test_of_two_partitions_the_one_with_the_newer_time_speaks_last() -> None:
+    """The visitor's withdrawal went to another partition, because partitions had been added since the grant."""
+    grant, withdrawal = msgspec.json.encode(GRANT), msgspec.json.encode(WITHDRAW)
+    for records in ([(0, b"v", withdrawal), (1, b"v", grant)], [(0, b"v", grant), (1, b"v", withdrawal)]):
+        assert gathered(records, "required").of("v") == [GRANT, WITHDRAW]
+
+
+def test_within_a_partition_arrival_decides_whatever_the_times() -> None:
+    """The partition's clock stands at 200 from the withdrawal on, so another's record of 150 comes before it."""
+    records = [WITHDRAW, GRANT, Record("granted", 150)]
+    consents = Consents("required")
+    for partition, record in zip((0, 0, 1), records, strict=True):
+        consents.add("v", record, partition)
+    assert consents.of("v") == [Record("granted", 150), WITHDRAW, GRANT]
