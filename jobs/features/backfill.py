@@ -1,9 +1,9 @@
-"""The same SQL over past events: each view's rows into its `batch_source`, for training sets.
+"""Run the job's own SQL over past events, and write each view's rows to its `batch_source`, for training sets.
 
-It runs on Flink's streaming engine with an input that ends: the functions need watermarks, which batch hasn't.
+The rows are the ones that the features job would have written, one for each change. So a training set that
+`get_historical_features` makes from them holds what the online store held at each moment.
 
-A training set that `get_historical_features` makes from these files holds what the online store held at each moment:
-the rows are the ones the features job would have written, one for each change.
+It runs on Flink's streaming engine with an input that ends, because the functions need watermarks.
 """
 
 import gzip
@@ -43,11 +43,11 @@ ARROW = {
 def write_history(
     plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, Path], cap: int
 ) -> dict[str, int]:
-    """Compute every view over `source` (contract events) and write Parquet files; rows written, by view.
+    """Compute every view over `source` (contract events), write Parquet files, and return how many rows each view has.
 
     Args:
         plan: what to compute.
-        source: accepted events; their order doesn't matter.
+        source: accepted events. Their order matters for events of one time only: what comes first, counts first.
         targets: view name → file, usually the path of the view's `batch_source`.
         cap: the setting max_window_events.
     """
@@ -100,17 +100,22 @@ def _rows_of_file(path: Path) -> Iterator[bytes]:
 
 
 def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) -> None:
-    """One JSON line an event, in event-time order and each id once, as the job counts them."""
+    """Write one JSON line an event, in event-time order and each id once, as the job counts them.
+
+    Events of one time keep the order of `source`: an event's number in it stands for its offset, in one partition.
+    """
     seen: set[str] = set()
     with path.open("w") as lines:
-        for event in sorted(source, key=lambda event: event["event_time_ms"]):
+        for number, event in sorted(enumerate(source), key=lambda numbered: numbered[1]["event_time_ms"]):
             if event["event_type"] != events.HEARTBEAT and event["event_id"] not in seen:
                 seen.add(event["event_id"])
-                lines.write(json.dumps({name: event.get(name) for name in sql.event_fields(plan)}) + "\n")
+                place = dict(zip(sql.PLACE, (0, number), strict=True))
+                row = {name: event.get(name) for name in sql.event_fields(plan)} | place
+                lines.write(json.dumps(row) + "\n")
 
 
 def _write_view(view: ViewPlan, rows: list[tuple[str, int, list[Any]]], first: int, target: Path) -> None:
-    """A view's file; its values begin at place `first` of a row's."""
+    """Write a view's file. Its values begin at place `first` of a row's values."""
     columns: dict[str, list[Any]] = {
         name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))
     }
@@ -132,7 +137,7 @@ def _write_view(view: ViewPlan, rows: list[tuple[str, int, list[Any]]], first: i
 
 
 def _rows(plan: FeaturePlan, path: Path, cap: int) -> Iterator[tuple[str, str, int, str]]:
-    """(operator, entity, event time in ms, payload), from a Flink inside this process."""
+    """Yield (operator, entity, event time in ms, payload), from a Flink inside this process."""
     os.environ["JAVA_HOME"] = str(JAVA_HOME)
     from pyflink.datastream import StreamExecutionEnvironment
     from pyflink.table import StreamTableEnvironment
@@ -145,7 +150,7 @@ def _rows(plan: FeaturePlan, path: Path, cap: int) -> Iterator[tuple[str, str, i
     table_env = StreamTableEnvironment.create(environment)
     table_env.get_config().set("table.local-time-zone", "UTC")
     fields = ", ".join(f"`{name}` {events.SQL_TYPE[events.FIELD[name].kind]}" for name in sql.event_fields(plan))
-    fields += ", kafka_partition INT, kafka_offset BIGINT, consent STRING"  # a file's events have none of these
+    fields += ", kafka_partition INT, kafka_offset BIGINT, consent STRING"  # a file holds no consents
     table_env.execute_sql(
         f"CREATE TEMPORARY TABLE counted ({fields}, ts AS TO_TIMESTAMP_LTZ(event_time_ms, 3), "
         "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND) "

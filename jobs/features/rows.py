@@ -1,4 +1,4 @@
-"""The part of the features job's graph that a backfill runs too: counted events in, one row of values an entity out."""
+"""Build the part of the features job's graph that a backfill runs, too: from counted events to rows of values."""
 
 from pyflink.table import StreamTableEnvironment
 
@@ -9,9 +9,9 @@ from jobs.features.plan import FeaturePlan
 def feature_rows(
     table_env: StreamTableEnvironment, plan: FeaturePlan, cap: int, types: dict[str, str] | None = None
 ) -> None:
-    """The rows of all operators, made from the table `counted`, as the view `feature_rows`.
+    """Make the view `feature_rows` of all operators' rows, from the table `counted`.
 
-    `cap` is the setting max_window_events. With the columns' `types`, what `controls` holds is obeyed, too.
+    `cap` is the setting max_window_events. With the columns' `types`, operators obey the records of `controls`, too.
     """
     for name, java in sql.FUNCTIONS.items():
         table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")

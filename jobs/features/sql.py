@@ -1,8 +1,8 @@
-"""A plan as Flink SQL: one keyed operator an entity in the JVM, all rows in one shape for one Python hop.
+"""Write a plan as Flink SQL: one keyed operator an entity in the JVM, and all rows in one shape for one Python step.
 
-Each operator ends in `SELECT operator, entity, event_time_ms, seq, payload`: `seq` orders rows of one entity with the
-same event time, `payload` is a JSON array of the features in the plan's order. What an operator does is a process table
-function of ours (`jobs/jvm`), because a chain of OVER windows cost ten times as much.
+Each operator ends in `SELECT operator, entity, event_time_ms, seq, payload`. `seq` orders rows of one entity with the
+same event time. `payload` is a JSON array of the features in the plan's order. An operator is a process table function
+of ours (`jobs/jvm`), because a chain of OVER windows cost ten times as much.
 """
 
 import re
@@ -14,10 +14,10 @@ from jobs.flow import source
 
 
 def sequenced(plan: FeaturePlan) -> str:
-    """Every record with the newest event time that its partition has shown up to it.
+    """Return the query for every record, with the newest event time that its partition has shown up to it.
 
-    Whether a record is late is decided by its own partition's order, not by the operator's watermark, so a replay after
-    a crash, another parallelism and the oracle all decide alike.
+    The order of its own partition decides whether a record is late, not the operator's watermark. So a replay after a
+    crash, another parallelism and the oracle all decide alike.
     """
     fields = ", ".join(f"event.`{name}` AS `{name}`" for name in event_fields(plan))
     consent = "consent_of(event.visitor_id, kafka_partition, kafka_offset, event.event_time_ms)"
@@ -30,54 +30,55 @@ def sequenced(plan: FeaturePlan) -> str:
 
 
 TAKEN = f"refusal IS NULL AND event_type <> '{events.HEARTBEAT}' AND consent IS DISTINCT FROM 'suppressed'"
-KEPT = f"{TAKEN} AND consent IS NULL"  # of whose visitor something may be kept as it is
+KEPT = f"{TAKEN} AND consent IS NULL"  # events of which a letter may be kept as it is
 
 
 def late(plan: FeaturePlan) -> str:
-    """Whether a row of `sequenced` is late. The second rule holds for a partition that was declared idle and came back.
+    """Return the condition that a row of `sequenced` is late.
 
-    CURRENT_WATERMARK is null before the first watermark: what isn't known to be late is on time.
+    Its second part is for a partition that was declared idle and came back. CURRENT_WATERMARK is null before the first
+    watermark; then a row is on time.
     """
     return f"((event_time_ms <= newest_ms - {plan.delay_ms} OR ts <= CURRENT_WATERMARK(ts)) IS TRUE)"
 
 
 def counted(plan: FeaturePlan, horizon_s: int) -> str:
-    """The events that count: accepted, on time, the first with its id within `horizon_s` of event time.
+    """Return the query for the events that count: accepted, on time, the first with an id within `horizon_s`.
 
-    By the id's digest, because the state outlives an erasure and an id may tell whose it was.
+    The horizon is in event time. The state holds a digest of the id: it outlives an erasure, and an id may tell whose
+    it was.
     """
-    names = ", ".join(f"`{name}`" for name in (*event_fields(plan), *PLACE))
+    names = ", ".join(f"`{name}`" for name in (*event_fields(plan), *PLACE, "consent"))
     digest, horizon_ms = "MD5(event_id) AS id_digest", f"CAST({horizon_s * 1000} AS BIGINT)"
     on_time = f"SELECT *, {digest}, CURRENT_WATERMARK(ts) AS passed FROM sequenced WHERE {TAKEN} AND NOT {late(plan)}"
     bucket = f"PARTITION BY SUBSTR(id_digest, 1, {BUCKET_DIGITS})"
-    return (
-        f"SELECT ts, {names} FROM (SELECT *, first_within(id_digest, event_time_ms, {horizon_ms}, passed) OVER ({bucket} "
-        f"ORDER BY proc ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS is_first FROM ({on_time})) WHERE is_first"
-    )
+    window = f"({bucket} ORDER BY proc ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+    is_first = f"first_within(id_digest, event_time_ms, {horizon_ms}, passed) OVER {window}"
+    return f"SELECT ts, {names} FROM (SELECT *, {is_first} AS is_first FROM ({on_time})) WHERE is_first"
 
 
 def facts(plan: FeaturePlan) -> str:
-    """Counted events with the derived columns that definitions may aggregate."""
+    """Return the query for counted events with the derived columns that definitions may aggregate."""
     fields = event_fields(plan)
-    names = ", ".join(f"`{name}`" for name in (*fields, *PLACE))
+    names = ", ".join(f"`{name}`" for name in (*fields, *PLACE, "consent"))
     derived = [column for column in events.DERIVED if column.name in plan_columns(plan)]
     return f"SELECT ts, {names}{''.join(f', {column.sql} AS {column.name}' for column in derived)} FROM counted"
 
 
 def plan_columns(plan: FeaturePlan) -> set[str]:
-    """The columns that the plan's views read, entities included."""
+    """Return the columns that the plan's views read, entities included."""
     return {column for view in plan.views for column in (*view.columns(), view.entity)}
 
 
 def event_fields(plan: FeaturePlan) -> list[str]:
-    """The contract's fields that the graph carries: what the views read and what their derived columns are made of."""
+    """Return the contract's fields that the views read, and those that their derived columns are made of."""
     wanted = plan_columns(plan) | {"event_id", "event_type", "event_time_ms", PERSON}
     sources = " ".join(column.sql for column in events.DERIVED if column.name in wanted)
     return [field.name for field in events.FIELDS if field.name in wanted or re.search(rf"\b{field.name}\b", sources)]
 
 
 PERSON = "visitor_id"
-PLACE = ("kafka_partition", "kafka_offset", "consent")
+PLACE = ("kafka_partition", "kafka_offset")
 BUCKET_DIGITS = 4  # hexadecimal: 65,536 keys of state, where each id by itself would be one
 FUNCTIONS = {
     "trailing_features": "liveshelf.TrailingFeatures",
@@ -86,16 +87,19 @@ FUNCTIONS = {
 
 
 def operator_events(operator: Operator, types: Mapping[str, str] | None = None) -> str:
-    """The events of an operator: its entity, the row time, and the columns in the order of `feature_list`.
+    """Return the query for an operator's events: entity, row time, the columns in the order of `feature_list`, place.
 
-    A visitor's operator gets each event's place too, and the records of `controls` among them if the columns' `types` are
-    given. Others hold no visitor's id: those who are counted are told apart by a digest.
+    The place (partition and offset) orders events of one time, so that neither parallelism nor a shuffle does. Slides
+    need no order, so they get a place only where it is needed for consent.
+    A visitor's operator also gets the records of `controls` if the columns' `types` are given. The other operators hold
+    no visitor's id: where visitors are counted, a digest tells them apart.
     """
     columns = _columns(operator)
     if operator.entity != PERSON:
-        listed = ", ".join(_counted_only(operator, column) for column in columns)
+        place = () if operator.slide_ms else PLACE
+        listed = ", ".join([*(_counted_only(operator, column) for column in columns), *place])
         return f"SELECT {operator.entity} AS entity, ts, {listed} FROM facts WHERE {operator.entity} IS NOT NULL"
-    listed = ", ".join(f"`{column}`" for column in (*columns, *PLACE[:2]))
+    listed = ", ".join(f"`{column}`" for column in (*columns, *PLACE))
     query = f"SELECT {PERSON} AS entity, ts, {listed}, CAST(NULL AS BYTES) AS control FROM facts WHERE consent IS NULL"
     if types is None:
         return query
@@ -115,15 +119,15 @@ FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL
 
 
 def column_types() -> dict[str, str]:
-    """The SQL type of every column that a definition may read."""
+    """Return the SQL type of every column that a definition may read."""
     contract = {field.name: events.SQL_TYPE[field.kind] for field in events.FIELDS}
     return contract | {column.name: column.sql_type for column in events.DERIVED}
 
 
 def operator_rows(operator: Operator, cap: int) -> str:
-    """The rows of an operator, from the view `{key}_events` (see `operator_events`).
+    """Return the query for an operator's rows, from the view `{key}_events` (see `operator_events`).
 
-    `cap` is the setting max_window_events; slides hold sums, and no events.
+    `cap` is the setting max_window_events. Slides hold sums and no events, so they have no cap.
     """
     function, capped = ("sliding_features", "") if operator.slide_ms else ("trailing_features", f"cap => {cap}, ")
     return (
@@ -134,7 +138,7 @@ def operator_rows(operator: Operator, cap: int) -> str:
 
 
 def feature_list(operator: Operator) -> str:
-    """An operator's features as its function reads them (`jobs/jvm/src/liveshelf/Feature.java`): function, column, frame, milliseconds."""
+    """Return an operator's features as `Feature.java` reads them: function, column, frame, milliseconds."""
     return "; ".join(
         f"{output.function} {_column(output)} {_frame(view)} {output.window_ms or view.gap_ms}"
         for view in operator.views
@@ -147,7 +151,7 @@ def _frame(view: ViewPlan) -> str:
 
 
 def _column(output: Output) -> str:
-    """The column that is read: `is_single` counts events, whatever is in them."""
+    """Return the column that is read. `is_single` counts events, so it reads a column that is never null."""
     return "event_time_ms" if output.function == "is_single" else output.column
 
 

@@ -1,4 +1,4 @@
-"""Compile the JVM's part into one small jar, remembered by the hash of what went into it.
+"""Compile the JVM's part into one small jar. Its name holds the hash of what went into it.
 
 The Java that pip brings has no compiler, so Eclipse's (`ecj`, one jar) is resolved from its Maven coordinates.
 """
@@ -22,7 +22,7 @@ SOURCES = Path(__file__).parent / "src"
 
 
 def contract_jar() -> Path:
-    """The jar with `liveshelf.ParseEvent` and the contract it checks; compiled when sources or contract changed."""
+    """Return the jar of the JVM's part and the event contract. Compile it if sources or contract have changed."""
     sources = sorted(SOURCES.rglob("*.java"))
     digest = hashlib.sha256(events.as_json())
     for source in sources:
@@ -33,15 +33,15 @@ def contract_jar() -> Path:
     return jar
 
 
-def compiled_beside(source: Path, folder: Path) -> str:
-    """A class path with a class of a test's or a benchmark's own beside the jobs', compiled into `folder`."""
+def compiled_beside(folder: Path, *sources: Path) -> str:
+    """Compile classes of tests or benchmarks into `folder`; return a class path of them and the jobs' classes."""
     libraries = [str(contract_jar()), *_libraries()]
-    _compile([source], libraries, folder)
+    _compile(list(sources), libraries, folder)
     return os.pathsep.join([str(folder), *libraries])
 
 
 def run_beside(classpath: str, name: str, *arguments: object, told: str = "") -> str:
-    """What the class of that name, which was compiled beside, prints when it is `told` something on its stdin."""
+    """Run the class `name` of `compiled_beside` with `told` on its stdin, and return what it prints."""
     command = [str(JAVA), "-cp", classpath, f"liveshelf.{name}", *map(str, arguments)]
     return subprocess.run(command, input=told, capture_output=True, text=True, check=True).stdout
 

@@ -1,4 +1,4 @@
-"""Kafka's and Flink's jars, resolved by `jgo` from Maven coordinates and remembered, so that a later start is offline.
+"""Find Kafka's and Flink's jars: `jgo` resolves Maven coordinates once, and later starts need no network.
 
 The jars themselves lie in Maven's usual local repository (`~/.m2/repository`), where other tools share them.
 """
@@ -22,32 +22,32 @@ SHIPPED = Path(pyflink.__file__).parent  # Flink, as the wheel brings it
 
 
 def kafka_classpath() -> list[Path]:
-    """Jars of a Kafka broker with its runtime dependencies; raises `ServiceError` if they can't be resolved."""
+    """Return the jars of a Kafka broker and what it needs; raises `ServiceError` if they can't be resolved."""
     return [*_jars(KAFKA), _jars(KAFKA_LOGGING)[0]]
 
 
 def flink_kafka_connector() -> Path:
-    """The one jar of Flink's SQL connector for Kafka, which bundles what it needs."""
+    """Return the jar of Flink's SQL connector for Kafka. It bundles what it needs."""
     return _jars(FLINK_KAFKA_CONNECTOR)[0]
 
 
 def redis_with_tls() -> Path:
-    """The jar that holds a Redis server with TLS (see `redis.py`)."""
+    """Return the jar that holds a Redis server with TLS (see `jobs/cluster/redis.py`)."""
     return _jars(REDIS_WITH_TLS)[0]
 
 
 def python_jar() -> Path:
-    """The jar that runs Python operators: Flink's client adds it to every job, and it is large."""
+    """Return the jar that runs Python operators. It is large, and Flink's client adds it to every job."""
     return next((SHIPPED / "opt").glob("flink-python-*.jar"))
 
 
 def cached() -> bool:
-    """Whether every jar is here, so that a start needs no network."""
+    """Return True if every jar is here, so that a start needs no network."""
     return all(_remembered(coordinate) for coordinate in (KAFKA, KAFKA_LOGGING, FLINK_KAFKA_CONNECTOR))
 
 
 def cache_dir() -> Path:
-    """`liveshelf`'s folder in the user's cache folder (XDG base directories)."""
+    """Return liveshelf's folder in the user's cache folder (XDG base directories)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "liveshelf"
 
 
@@ -69,7 +69,7 @@ def _memory(coordinate: str) -> Path:
 
 
 def _remembered(coordinate: str) -> list[Path]:
-    """The paths found the last time, or nothing if one of them is gone."""
+    """Return the paths that were found the last time, or nothing if one of them is gone."""
     memory = _memory(coordinate)
     if not memory.is_file():
         return []

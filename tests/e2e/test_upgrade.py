@@ -1,6 +1,7 @@
-"""A job that is stopped with a savepoint goes on with all its state: with another parallelism, and in a later release."""
+"""Parallelism changes no value. A job goes on from a savepoint, with another parallelism and in a later release."""
 
 import itertools
+import random
 import shutil
 import time
 from contextlib import closing
@@ -11,7 +12,7 @@ import pytest
 
 from jobs.connect import addresses, flink_rest, kafka_admin, kafka_send
 from jobs.connect.users import GROUPS
-from jobs.contract.events import Event
+from jobs.contract.events import SCHEMA_VERSION, Event
 from jobs.features import plan
 from jobs.features.definitions import feature_store
 from jobs.lab.replay.produce import beat, shifted
@@ -30,7 +31,7 @@ PHASE = 200  # events; three of them are more than a day of this shop, so that w
 
 
 def go_on(scenario, job: submit.Job, savepoint: str | None, parallelism: int = 1, **config: object) -> None:
-    """Submit the job and see that it runs with this parallelism, and from the savepoint."""
+    """Submit the job. Check that it runs with this parallelism, and from the savepoint."""
     settings = scenario.settings.model_copy(update={"parallelism": parallelism})
     job_id = submit.submit(settings, scenario.runtime, job, savepoint, **config)
     running_jobs.wait_running(scenario.runtime, job_id, limit_s=180)
@@ -49,7 +50,7 @@ def wait_read(scenario, *jobs: submit.Job) -> None:
 
 
 def produce(scenario, events: list[Event], final_ms: int = 0) -> None:
-    """In their order, and at the end a heartbeat in each partition."""
+    """Send events in their order, and at the end a heartbeat to each partition."""
     with closing(
         kafka_send.connect(scenario.runtime.kafka_bootstrap, scenario.settings.events_topic, fast=False)
     ) as sender:
@@ -65,10 +66,10 @@ def stop(scenario, job: submit.Job) -> str:
 
 
 @pytest.mark.bench
-def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_view_that_was_gone_meanwhile(scenario):
+def test_parallelism_1_then_2_then_1_keeps_every_value(scenario):
+    """Of both jobs, and of a view that was gone meanwhile."""
     real = itertools.islice(read("eshop2008", since="2008-08-01"), 3 * PHASE)
     events = list(shifted(list(real), None, time.time_ns() // 1_000_000))
-    assert len({(event["visitor_id"], event["event_time_ms"]) for event in events}) == len(events)
     first, second, third = (events[begin : begin + PHASE] for begin in range(0, 3 * PHASE, PHASE))
 
     applying.apply(scenario.settings, scenario.runtime.redis_url)
@@ -99,6 +100,40 @@ def test_parallelism_1_then_2_then_1_keeps_every_value_of_both_jobs_also_of_a_vi
     assert scenario.failures() == []
 
 
+def whole_second_events(count: int, end_ms: int) -> list[Event]:
+    """Return events of 40 visitors by clocks that show whole seconds: about five of a visitor at one time."""
+    chance, first_s = random.Random(13), end_ms // 1000 - count // 200
+    return [
+        {
+            "schema_version": SCHEMA_VERSION,
+            "event_id": f"e{number}",
+            "event_type": chance.choice(["view", "view", "add_to_cart", "purchase"]),
+            "event_time_ms": 1000 * (first_s + number // 200),
+            "visitor_id": f"v{chance.randrange(40)}",
+            "item_id": f"i{number % 97}",
+            "category": f"c{number % 7}",
+            "price_minor": number,
+        }
+        for number in range(count)
+    ]
+
+
+def test_equal_event_times_change_nothing_at_parallelism_2(scenario):
+    """The deduplication's shuffle changes the order in which a visitor's events come; partition and offset decide."""
+    events = whole_second_events(4000, time.time_ns() // 1_000_000)
+    submit.apply(scenario.settings, scenario.runtime.redis_url)
+    submit.create_topics(scenario.settings, scenario.runtime)
+    produce(scenario, events, final_ms=events[-1]["event_time_ms"] + 62_000)
+    for job in submit.JOBS:  # in turn: the cluster has two slots
+        go_on(scenario, job, None, parallelism=2)
+        wait_read(scenario, job)
+        submit.stop(scenario.settings, scenario.runtime, job, savepoint=False)
+    report = verify(scenario.settings, scenario.runtime)
+    assert report.ok, report.to_json()[:4000]
+    assert report.counts["counted"] == len(events)
+    assert report.by_name["visitor_session:last_20_items"].compared == 40
+
+
 def test_savepoints_of_releases_hold_no_path_and_are_small():
     assert RELEASES
     for folder in RELEASES:
@@ -108,7 +143,7 @@ def test_savepoints_of_releases_hold_no_path_and_are_small():
 
 
 @pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
-def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_path: Path):
+def test_both_jobs_go_on_from_the_savepoints_of_a_release(scenario, folder: Path, tmp_path: Path):
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
     scenario.settings = settings_of(moved, scenario.settings, moved / "feature_repo")
     plan.save(plan.load(moved / "plan.json"), plan.submitted_path(scenario.settings.state_dir))
@@ -132,13 +167,13 @@ def test_both_jobs_go_on_from_a_releases_savepoints(scenario, folder: Path, tmp_
 
 
 def say_that_redis_is_complete(scenario) -> None:
-    """Else the keeper finds an emptied Redis, and has the features written again from the topic's beginning."""
+    """Set the keeper's mark. Without it, the keeper takes Redis for emptied and has all features written again."""
     client = addresses.redis_client(scenario.runtime.redis_url)
     client.set(MARK, f"{client.info('server')['run_id']} {time.time():.3f}")
 
 
 def online(scenario, asked: Expected) -> Expected:
-    """What stands in the online store where something is expected."""
+    """Return what the online store holds where something is expected."""
     names = [f"{asked.view}:{name}" for name in asked.values]
     found = feature_store(scenario.settings).get_online_features(names, [{asked.key: asked.entity}]).to_dict()
     return msgspec.structs.replace(asked, values={name: found[name][0] for name in asked.values})

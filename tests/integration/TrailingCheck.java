@@ -10,10 +10,13 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.Arra
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
 
 /**
- * One entity's state, without Flink. A case a line of stdin: {"features": …, "steps": […]}, where a step is [time, [value, …]]
- * for an event that comes, a number for event time that has passed, and {"cap": n} for a start from a checkpoint (the first:
- * from nothing). A line out: {"rows": [[time, seq, [value, …]], …], "events": n, "values": n, "bytes": n}; the counts are of
- * what the cap left out, the bytes those of the state at the end.
+ * Drives one entity's state without Flink. Each line of stdin is a case: {"features": …, "steps": […]}.
+ *
+ * <p>A step is [time, partition, offset, [value, …]] for an event that comes, a number for event time that has passed, or
+ * {"cap": n} for a start from a checkpoint. The first start is from nothing, or from the bytes that "state" holds in base64.
+ *
+ * <p>The answer to a case is a line {"rows": [[time, seq, [value, …]], …], "events": n, "values": n, "bytes": n}. "events" and
+ * "values" count what the cap left out. "bytes" is the size of the state at the end.
  */
 public class TrailingCheck {
 
@@ -29,7 +32,8 @@ public class TrailingCheck {
     private static JsonNode run(JsonNode test) throws Exception {
         Told told = new Told();
         TrailingState.Serializer serializer = new TrailingState.Serializer();
-        TrailingState state = new TrailingState();
+        TrailingState state = test.has("state")
+            ? serializer.deserialize(new DataInputDeserializer(test.get("state").binaryValue())) : new TrailingState();
         DataOutputSerializer out = new DataOutputSerializer(64);
         Layout layout = null;
         StringBuilder json = new StringBuilder();
@@ -40,7 +44,7 @@ public class TrailingCheck {
                 serializer.serialize(state.copy(), out);
                 state = serializer.deserialize(new DataInputDeserializer(out.getCopyOfBuffer()));
             } else if (step.isArray()) {
-                state.add(step.get(0).asLong(), values(step.get(1)));
+                state.add(step.get(0).asLong(), step.get(1).asInt(), step.get(2).asLong(), values(step.get(3)));
             } else {
                 state.advance(layout, step.asLong(), json, told);
             }
@@ -50,7 +54,7 @@ public class TrailingCheck {
         return told.all.put("bytes", out.length());
     }
 
-    private static Object[] values(JsonNode given) {
+    static Object[] values(JsonNode given) {
         Object[] values = new Object[given.size()];
         for (int i = 0; i < values.length; i++) {
             JsonNode each = given.get(i);
@@ -60,17 +64,21 @@ public class TrailingCheck {
         return values;
     }
 
+    static JsonNode json(String payload) {
+        try {
+            return JSON.readTree(payload);
+        } catch (Exception broken) {
+            throw new IllegalStateException(payload, broken);
+        }
+    }
+
     private static final class Told implements TrailingState.Output {
         final ObjectNode all = JSON.createObjectNode().put("events", 0L).put("values", 0L);
         private final ArrayNode rows = all.putArray("rows");
 
         @Override
         public void row(long eventTimeMs, long seq, String payload) {
-            try {
-                rows.addArray().add(eventTimeMs).add(seq).add(JSON.readTree(payload));
-            } catch (Exception broken) {
-                throw new IllegalStateException(payload, broken);
-            }
+            rows.addArray().add(eventTimeMs).add(seq).add(json(payload));
         }
 
         @Override

@@ -1,6 +1,10 @@
-"""What stands in where Flink's worker isn't: its metric group."""
+"""Share what stands in for Flink's worker, and the check programs of the Java part."""
+
+from pathlib import Path
 
 import pytest
+
+from jobs.jvm import build
 
 
 class Counters(dict):
@@ -19,3 +23,9 @@ class Counters(dict):
 @pytest.fixture
 def counters() -> Counters:
     return Counters()
+
+
+@pytest.fixture(scope="session")
+def java_checks(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the class path of the check programs that stand here, compiled beside the jobs' classes."""
+    return build.compiled_beside(tmp_path_factory.mktemp("classes"), *Path(__file__).parent.glob("*.java"))

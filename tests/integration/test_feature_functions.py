@@ -1,6 +1,7 @@
-"""Every function over every frame, computed in the JVM (`jobs/jvm`), at many moments: as the oracle says and as a hand does.
+"""Compare every function over every frame, computed in the JVM, with the oracle and with values worked out by hand.
 
-Through `liveshelf history`, which runs the job's own SQL over a file and keeps each row that the job would have written.
+The rows come from `liveshelf history`. It runs the job's own SQL over a file, and keeps each row that the job would
+have written.
 """
 
 import json
@@ -28,7 +29,8 @@ from feast.data_format import JsonFormat
 from feast.types import Array, Float64, Int64, String
 
 visitor = Entity(name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING)
-KIND = {"price_minor": Int64, "quantity": Int64, "purchased_pieces": Int64, "rating": Float64, "item_id": String, "event_id": String}
+KIND = dict.fromkeys(["price_minor", "quantity", "purchased_pieces"], Int64)
+KIND |= {"rating": Float64, "item_id": String, "event_id": String}
 NUMBERS = ["sum", "count", "min", "max", "mean", "std", "count_distinct", "first", "last", "span"]
 WORDS = ["count", "min", "max", "count_distinct", "first", "last"]
 SLIDING = ["sum", "count", "mean", "std", "count_distinct"]
@@ -52,10 +54,11 @@ def view(name, windows_s, asked, slide_s=None, **more):
         for window_s in windows_s for function, column in asked
     ]
     return StreamFeatureView(
-        name=name, entities=[visitor], timestamp_field="event_timestamp", ttl=timedelta(days=1), aggregations=aggregations,
+        name=name, entities=[visitor], timestamp_field="event_timestamp", ttl=timedelta(days=1),
+        aggregations=aggregations,
         source=KafkaSource(
-            name=f"{name}_events", topic="events", timestamp_field="event_timestamp", message_format=JsonFormat(schema_json=""),
-            watermark_delay_threshold=timedelta(seconds=1),
+            name=f"{name}_events", topic="events", timestamp_field="event_timestamp",
+            message_format=JsonFormat(schema_json=""), watermark_delay_threshold=timedelta(seconds=1),
             batch_source=FileSource(name=f"{name}_history", path=f"{name}.parquet", timestamp_field="event_timestamp"),
         ),
         schema=[
@@ -68,7 +71,8 @@ def view(name, windows_s, asked, slide_s=None, **more):
 
 asked = [(f, c) for c in ("price_minor", "rating") for f in NUMBERS] + [(f, "item_id") for f in WORDS]
 asked += [("is_single", "event_id"), ("mean", "quantity"), ("sum", "purchased_pieces"), ("mean", "purchased_pieces")]
-session = view("session", [0], asked + [("last_3", "item_id"), ("last_2", "rating")], tags={"window": "session", "gap": "90s"})
+lasts = [("last_3", "item_id"), ("last_2", "rating")]
+session = view("session", [0], asked + lasts, tags={"window": "session", "gap": "90s"})
 trailing = view("trailing", [60, 240], asked)
 sliding = view("sliding", [60, 240], [(f, c) for c in ("price_minor", "rating") for f in SLIDING] + [
     ("count", "item_id"), ("count_distinct", "item_id")], slide_s=20)

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,15 +16,12 @@ ID = 16
 
 
 @pytest.fixture(scope="module")
-def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[tuple[bool, int]]]:
-    """Whether each event counts, and the state's bytes after it."""
-    classpath = build.compiled_beside(
-        Path(__file__).with_name("FirstWithinCheck.java"), tmp_path_factory.mktemp("classes")
-    )
+def check(java_checks: str) -> Callable[..., list[tuple[bool, int]]]:
+    """Return a function that says whether each event counts, and how many bytes the state has after it."""
 
     def run(*steps: Step) -> list[tuple[bool, int]]:
         said = "\n".join(" ".join(map(str, step)) for step in steps)
-        answers = build.run_beside(classpath, "FirstWithinCheck", HORIZON_MS, told=said).splitlines()
+        answers = build.run_beside(java_checks, "FirstWithinCheck", HORIZON_MS, told=said).splitlines()
         return [(word == "true", int(size)) for word, size in map(str.split, answers)]
 
     return run

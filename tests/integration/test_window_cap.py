@@ -1,12 +1,15 @@
-"""A visitor's state stays small however much the visitor clicks: what the cap keeps, as a hand and as the oracle say it.
+"""The state of an entity's windows and sessions: its cap, the order of its events, and the version before.
 
-The state itself (`jobs/jvm/src/liveshelf/TrailingState.java`), in a JVM without Flink, so that thousands of events take a second.
+The tests run `TrailingState.java` in a JVM without Flink, so that thousands of events take a second. Expected values
+are worked out by hand or come from the oracle.
 """
 
+import base64
+import itertools
 import json
 import random
+import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,22 +29,23 @@ Check = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
-    """What `TrailingCheck.java` says of one case: features and steps."""
-    classpath = build.compiled_beside(
-        Path(__file__).with_name("TrailingCheck.java"), tmp_path_factory.mktemp("classes")
-    )
+def check(java_checks: str) -> Check:
+    """Return a function that asks `TrailingCheck.java` about one case: features and steps.
 
-    def run(features: list[Feature], *steps: Step) -> dict[str, Any]:
+    An event's offset is the number of its step, unless it says where it lies (`place`).
+    """
+
+    def run(features: list[Feature], *steps: Step, state: bytes = b"") -> dict[str, Any]:
         columns = list(dict.fromkeys(column for _, column, _, _ in features))
         told = [
-            [step["event_time_ms"], [step.get(column) for column in columns]]
+            [step["event_time_ms"], *step.get("place", (0, number)), [step.get(column) for column in columns]]
             if isinstance(step, dict) and "event_time_ms" in step
             else step
-            for step in steps
+            for number, step in enumerate(steps)
         ]
         case = {"features": "; ".join(" ".join(map(str, each)) for each in features), "steps": told}
-        return json.loads(build.run_beside(classpath, "TrailingCheck", told=json.dumps(case) + "\n"))
+        case |= {"state": base64.b64encode(state).decode()} if state else {}
+        return json.loads(build.run_beside(java_checks, "TrailingCheck", told=json.dumps(case) + "\n"))
 
     return run
 
@@ -99,6 +103,74 @@ def test_each_window_has_the_cap_for_itself(check: Check):
     # 10 ms hold 3 events, so the cap of 4 is nothing to them; 100 and 1000 ms each put out events 0 to 3.
     assert told(found)[-1] == [35, 3, 4, 4]
     assert found["events"] == 8
+
+
+ORDERED = [
+    ("last", "item_id", "session", 1000),
+    ("last_3", "item_id", "session", 1000),
+    ("first", "item_id", "range", 1000),
+    ("count", "item_id", "range", 1000),
+]
+
+
+def test_events_of_one_time_stand_by_partition_and_offset(check: Check):
+    """Whatever the order in which they come, and with a checkpoint between them."""
+    places = {"a": (0, 8), "b": (0, 9), "c": (1, 2)}
+    a, b, c = (event(n, 5, item_id=item, place=places[item]) for n, item in enumerate(places))
+    for x, y, z in itertools.permutations((a, b, c)):
+        found = check(ORDERED, {"cap": 2}, x, {"cap": 2}, y, z, START_MS + 9)
+        # All three see one window, which holds the last two of them by place: b and c.
+        assert told(found) == [
+            [5, "a", ["a"], "b", 2],
+            [5, "b", ["a", "b"], "b", 2],
+            [5, "c", ["a", "b", "c"], "b", 2],
+        ]
+
+
+def test_a_shuffle_of_what_waits_changes_no_value(check: Check):
+    """Whole-second clocks: up to ten events a time, in two partitions, delivered in three orders."""
+    chance = random.Random(2)
+    events = [
+        event(n, 1000 * (n // chance.randint(5, 10)), item_id=f"i{n}", place=(n % 2, n // 2), rating=n / 7)
+        for n in range(400)
+    ]
+    features = [*ALL, *ORDERED]
+    straight = check(features, {"cap": 7}, *events, START_MS + 10**9)["rows"]
+    assert len({row[0] for row in straight}) < len(straight) / 2
+    for seed in (1, 2):
+        shuffled = random.Random(seed).sample(events, len(events))
+        assert check(features, {"cap": 7}, *shuffled, START_MS + 10**9)["rows"] == straight
+
+
+def number(value: int) -> bytes:
+    """A whole number as states hold it: seven bits a byte, the lowest first, the sign in the lowest bit."""
+    left, content = (value << 1) ^ (value >> 63), bytearray()
+    while left > 0x7F:
+        content.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*content, left])
+
+
+def test_a_state_of_version_2_goes_on_with_what_waited_first(check: Check):
+    """As release 0.1.0 wrote it: waiting events without a place, and a part `r` that counts events."""
+    never = number(2**63 - 1)
+    time = number(START_MS + 5)
+    x, y = (time + number(2) + b"s" + number(1) + item + b"i" + time for item in (b"x", b"y"))
+    origin = number(-1) + never + never
+    session = number(0) + number(2) + b"e" + 2 * (b"s" + number(1) + b"w") + b"r" + number(1)
+    state = (
+        b"\x02" + origin + time + never + number(1) + number(START_MS)
+        + number(2) + x + y + number(0) + number(1) + session
+    )  # fmt: skip
+    features = [("last", "item_id", "session", 1000), ("is_single", "event_time_ms", "session", 1000)]
+    found = check(features, {"cap": 9}, event(3, 5, item_id="z", place=(0, 0)), START_MS + 9, state=state)
+    assert found["rows"] == [[START_MS + 5, 2, ["x", 0]], [START_MS + 5, 3, ["y", 0]], [START_MS + 5, 4, ["z", 0]]]
+
+
+def test_a_state_of_an_unknown_version_is_refused(check: Check):
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        check(SHORT, {"cap": 9}, state=b"\x09")
+    assert "TrailingState$Serializer can't read state of version 9, only of 2 to 3" in refused.value.stderr
 
 
 def test_with_a_cap_of_one_a_window_is_its_newest_event(check: Check):

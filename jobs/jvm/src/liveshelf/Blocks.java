@@ -5,11 +5,11 @@ import java.util.TreeMap;
 import java.util.function.IntFunction;
 
 /**
- * Parts of a window's events in blocks of 64, to add a window up from few pieces when a value can't be taken away exactly.
+ * Adds up a window from few pieces, for values that can't be taken away exactly: it keeps parts of 64 events each.
  *
- * <p>Blocks begin at multiples of 64 of an entity's events, so sums of fractions round alike in every run: what is added to
- * what depends on the events only, and not on when state was copied or restored. It is never stored: what is missing is
- * added up again.
+ * <p>Blocks begin at multiples of 64 of an entity's events. So the order of additions depends on the events only, not on when
+ * state was copied or restored, and sums of fractions round alike in every run. Blocks are never stored: a block that is
+ * missing is added up again.
  */
 final class Blocks {
 
@@ -26,7 +26,7 @@ final class Blocks {
         return all;
     }
 
-    /** A part like the given one, of the values at places {@code from} to {@code end}; {@code number} is the one of place 0. */
+    /** Return a part like the given one, of the values at places {@code from} to {@code end}. Place 0 is event {@code number}. */
     Part total(Part like, int from, int end, long number, IntFunction<Object> values) {
         full.headMap((number + from) / SIZE).clear();
         Part total = like.empty();

@@ -5,8 +5,10 @@ import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.ScalarFunction;
 
 /**
- * {@code consent_of(visitor_id, partition, offset, event_time_ms)}: null for an event that counts, {@code 'forgotten'} for
- * one that no longer counts for its visitor, {@code 'suppressed'} for one that counts nowhere (see {@link Person}).
+ * Says how an event counts: {@code consent_of(visitor_id, partition, offset, event_time_ms)}.
+ *
+ * <p>The answer is null for an event that counts, {@code 'forgotten'} for one that doesn't count for its visitor any more, and
+ * {@code 'suppressed'} for one that counts nowhere. {@link Person} holds the rule.
  */
 public class ConsentOf extends ScalarFunction {
 

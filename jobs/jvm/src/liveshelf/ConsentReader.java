@@ -3,8 +3,10 @@ package liveshelf;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -12,10 +14,15 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.errors.WakeupException;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
-/** Reads topic {@code consent} to its end, then follows it on a thread of its own. */
+/**
+ * Reads topic {@code consent} to its end, then follows it on a thread of its own.
+ *
+ * <p>Partitions may be added while it follows. It hears them as soon as Kafka's client has refreshed its view of the topic.
+ */
 final class ConsentReader implements Runnable {
 
     private static final Duration POLL = Duration.ofMillis(100);
+    private static final String VIEW_AGE_MS = "10000";      // Kafka's own five minutes are long for a withdrawal
     private static final long START_LIMIT_MS = 120_000;     // 1 M records take some 10 s
 
     private final String topic;
@@ -34,6 +41,7 @@ final class ConsentReader implements Runnable {
     void start(Consents target) {
         this.target = target;
         Map<String, Object> properties = new HashMap<>(kafka);
+        properties.putIfAbsent("metadata.max.age.ms", VIEW_AGE_MS);
         properties.put("enable.auto.commit", "false");
         properties.put("allow.auto.create.topics", "false");
         properties.put("isolation.level", "read_committed");
@@ -57,13 +65,11 @@ final class ConsentReader implements Runnable {
     }
 
     private void readToTheEnd() {
-        List<TopicPartition> places = consumer.partitionsFor(topic).stream()
-            .map(each -> new TopicPartition(topic, each.partition())).toList();
+        assignNew();
+        Set<TopicPartition> places = consumer.assignment();
         if (places.isEmpty()) {
             throw new IllegalStateException("there is no topic " + topic + "; `liveshelf up` makes it");
         }
-        consumer.assign(places);
-        consumer.seekToBeginning(places);
         Map<TopicPartition, Long> ends = consumer.endOffsets(places);
         long deadline = System.currentTimeMillis() + START_LIMIT_MS;
         while (places.stream().anyMatch(place -> consumer.position(place) < ends.get(place))) {
@@ -71,6 +77,17 @@ final class ConsentReader implements Runnable {
                 throw new IllegalStateException("topic " + topic + " wasn't read to its end in " + START_LIMIT_MS + " ms");
             }
             poll();
+        }
+    }
+
+    /** Read new partitions from their beginning, too. The list of partitions is in memory: it costs no request. */
+    private void assignNew() {
+        Set<TopicPartition> places = new HashSet<>(consumer.assignment());
+        List<TopicPartition> added = consumer.partitionsFor(topic).stream()
+            .map(each -> new TopicPartition(topic, each.partition())).filter(places::add).toList();
+        if (!added.isEmpty()) {
+            consumer.assign(places);
+            consumer.seekToBeginning(added);
         }
     }
 
@@ -82,11 +99,16 @@ final class ConsentReader implements Runnable {
         }
     }
 
-    /** Follows the topic; what ends it ends the job's next event, too: nobody is personalized on what may be out of date. */
+    /**
+     * Follow the topic until {@code stop}.
+     *
+     * <p>If reading fails, the job's next event fails, too: nobody is personalized on consents that may be out of date.
+     */
     @Override
     public void run() {
         try {
             while (!stopped) {
+                assignNew();
                 poll();
             }
         } catch (WakeupException end) {

@@ -9,12 +9,13 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.table.functions.FunctionContext;
+import org.apache.flink.table.functions.ProcessTableFunction;
 
 /**
- * All visitors' consents, one table for the functions of a job in one process.
+ * Holds all visitors' consents: one table for all functions of a job in one process.
  *
- * <p>It is read to the topic's end before the first event and followed from there ({@link ConsentReader}), so a replay of
- * events from offset 0 revives nobody. It isn't Flink state: a checkpoint would keep the ids of those who were erased.
+ * <p>The topic is read to its end before the first event, and followed from there ({@link ConsentReader}). So a replay of
+ * events from offset 0 revives nobody. The table isn't Flink state: a checkpoint would keep the ids of those who were erased.
  */
 final class Consents {
 
@@ -23,7 +24,7 @@ final class Consents {
     private static final String KAFKA = "liveshelf.consent.kafka";
     private static final List<String> STATES = List.of(Person.GRANTED, Person.WITHDRAWN, Person.ERASED);
     private static final ObjectMapper JSON = new ObjectMapper();
-    /** By what they were opened with: on a cluster that has this class in its own lib, several jobs meet here. */
+    /** By topic, mode and address: on a cluster that has this class in its own lib, several jobs meet here. */
     private static final Map<List<String>, Consents> SHARED = new HashMap<>();
 
     final boolean required;
@@ -36,7 +37,7 @@ final class Consents {
         this.reader = reader;
     }
 
-    /** The job's table, read up to the topic's present end; null for a run without consents (a history from a file). */
+    /** Return the job's table, read up to the topic's present end; null for a run without consents (a history from a file). */
     static synchronized Consents open(FunctionContext context) throws Exception {
         String topic = context.getJobParameter(TOPIC, "");
         if (topic.isEmpty()) {
@@ -56,7 +57,7 @@ final class Consents {
         return opened;
     }
 
-    /** Every function that opened it says so when it goes; the last one ends the reading. */
+    /** Each function that opened the table closes it. The last one ends the reading. */
     static synchronized void close(Consents opened) {
         if (opened != null && --opened.users == 0) {
             opened.reader.stop();
@@ -75,7 +76,7 @@ final class Consents {
         return of(visitor).verdict(required, partition, offset, timeMs);
     }
 
-    /** A record that came through Flink, which may be ahead of the reader or behind it. */
+    /** Take a record that came through Flink, which may be ahead of the reader or behind it. Return its visitor. */
     Person take(String visitor, byte[] value, int partition, long offset) {
         if (reader == null || !reader.hasRead(partition, offset)) {
             apply(visitor, value, partition, offset);
@@ -83,7 +84,24 @@ final class Consents {
         return of(visitor);
     }
 
-    /** Taking a record twice changes nothing. An empty value forgets what was known; one that can't be read is left out. */
+    /**
+     * Obey what a visitor said: forget what no longer counts, with its timers, and clear a state of which nothing is left.
+     *
+     * <p>Returns the time before which what was stored of the visitor elsewhere must go, too: {@code Person.ALL} if the
+     * whole state went, {@code Person.NEVER} if nothing must go.
+     */
+    long obey(ProcessTableFunction.Context context, Person person, Personal state) {
+        boolean gone = state != null && state.forget(person, required);
+        if (gone) {
+            state.timers().forEach(time -> context.timeContext(Long.class).clearTimer(time));
+        }
+        if (gone || state == null) {
+            context.clearAllState();     // not clearAll: in Flink 2.3.0 it takes the timers of all entities
+        }
+        return gone ? Person.ALL : person.goneBefore(required);
+    }
+
+    /** Take a record. Twice is as good as once. An empty value forgets the visitor; a value that can't be read is left out. */
     void apply(String visitor, byte[] value, int partition, long offset) {
         if (visitor == null) {
             return;
@@ -106,8 +124,8 @@ final class Consents {
         }
         List<Person.Entry> entries = new ArrayList<>(known.entries());
         entries.add(entry);
-        Person person = new Person(List.copyOf(entries));
-        // Where consent is assumed, a grant says nothing new: most of what such a topic holds needs no memory.
+        Person person = Person.of(entries);
+        // Where consent is assumed, a grant says nothing new. Most records of such a topic are grants: they take no memory.
         return person.goneBefore(required) == Person.NEVER ? null : person;
     }
 

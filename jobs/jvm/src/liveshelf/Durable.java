@@ -5,19 +5,34 @@ import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** An operator's state of one entity, which writes itself to checkpoints. */
+/** The state of one entity in an operator. It writes itself to checkpoints and savepoints. */
 interface Durable<S> {
 
+    /** Return a copy that shares nothing that changes. */
     S copy();
 
+    /** Write the state in the format of its newest version. */
     void write(DataOutputView out) throws IOException;
 
-    /** Its serializer: the first byte is the version of what follows. */
+    /**
+     * Writes and reads one kind of state. The first byte is the version of the format that follows.
+     *
+     * <p>Each kind of state has its own version. A change of its format raises {@code version} by one, and {@code read} keeps
+     * a reader of the version before. So a savepoint of one release can be restored by the next one.
+     */
     abstract class Serializer<S extends Durable<S>> extends TypeSerializerSingleton<S> {
 
-        private static final int VERSION = 2;   // 2: with the origin of the events
+        private final int version;
+        private final int oldest;
 
-        abstract S read(DataInputView in) throws IOException;
+        /** {@code version} is written. Versions from {@code oldest} on are read. */
+        Serializer(int version, int oldest) {
+            this.version = version;
+            this.oldest = oldest;
+        }
+
+        /** Read a state that was written in a version from {@code oldest} to {@code version}. */
+        abstract S read(int version, DataInputView in) throws IOException;
 
         @Override
         public boolean isImmutableType() {
@@ -41,18 +56,18 @@ interface Durable<S> {
 
         @Override
         public void serialize(S state, DataOutputView out) throws IOException {
-            out.writeByte(VERSION);
+            out.writeByte(version);
             state.write(out);
         }
 
         @Override
         public S deserialize(DataInputView in) throws IOException {
-            int version = in.readByte();
-            if (version != VERSION) {
-                throw new IOException("state of version " + version + " can't be read, only " + VERSION
-                    + ": go on with the release that wrote it");
+            int found = in.readByte();
+            if (found < oldest || found > version) {
+                throw new IOException(getClass().getName() + " can't read state of version " + found + ", only of " + oldest
+                    + " to " + version + ": go on with the release that wrote it");
             }
-            return read(in);
+            return read(found, in);
         }
 
         @Override

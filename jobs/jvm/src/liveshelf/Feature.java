@@ -6,8 +6,8 @@ import java.util.List;
 /**
  * One feature of an operator: a function over a column in a frame.
  *
- * <p>Operators are told theirs as text, in the order of the payload: {@code "sum is_view range 300000; last_20 item_id
- * session 1800000"}, written by {@code jobs/features/sql.py}.
+ * <p>An operator gets its features as text, in the order of the payload: {@code "sum is_view range 300000; last_20 item_id
+ * session 1800000"}. {@code jobs/features/sql.py} writes it.
  */
 record Feature(String function, String column, String frame, long ms) {
 
@@ -23,23 +23,22 @@ record Feature(String function, String column, String frame, long ms) {
         return features;
     }
 
-    /** What is kept of the column to know the feature. */
+    /** Return an empty part of the kind that knows the feature's value. */
     Part newPart() {
         if (function.startsWith("last_")) {
             return new Part.Latest(Integer.parseInt(function.substring("last_".length())));
         }
         return switch (function) {
-            case "sum", "mean", "count" -> new Part.Sums(false);
+            case "sum", "mean", "count", "is_single" -> new Part.Sums(false);
             case "std" -> new Part.Sums(true);
             case "min", "max", "span" -> new Part.Extremes();
             case "count_distinct" -> new Part.Distinct();
             case "first", "last" -> new Part.Ends();
-            case "is_single" -> new Part.Rows();
             default -> throw new IllegalArgumentException("unknown function '" + function + "'");
         };
     }
 
-    /** What tells the parts of a frame apart: features of one family over one column share one. */
+    /** Return the name of the feature's part in its frame. Features of one family over one column share a part. */
     String part() {
         String family = switch (function) {
             case "sum", "mean", "count" -> "sums";
@@ -67,7 +66,7 @@ record Feature(String function, String column, String frame, long ms) {
             case "count_distinct" -> json.append(((Part.Distinct) part).counts.size());
             case "first" -> value(json, ((Part.Ends) part).first);
             case "last" -> value(json, ((Part.Ends) part).last);
-            default -> json.append(((Part.Rows) part).count == 1 ? 1 : 0);
+            default -> json.append(((Part.Sums) part).count == 1 ? 1 : 0);
         }
     }
 

@@ -19,7 +19,7 @@ import org.apache.flink.table.types.inference.TypeInference;
 import org.apache.flink.table.types.inference.TypeStrategies;
 import org.apache.flink.types.Row;
 
-/** What both feature functions share: how they are called, their state and their rows. */
+/** Holds what both feature functions share: how they are called, their state, their rows, and consent. */
 abstract class FeatureFunction extends ProcessTableFunction<Row>
         implements SpecializedFunction, TrailingState.Output {
 
@@ -55,8 +55,10 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
     }
 
     /**
-     * The type of the state: {@code kept} has the fields {@code changes} and {@code value}. Flink compares the state before
-     * and after each call, field by field: {@code changes} always differs, so it needn't serialize {@code value} to know.
+     * Return the type of the state: a class {@code kept} with the fields {@code changes} and {@code value}.
+     *
+     * <p>Flink compares the state before and after each call, field by field. {@code changes} always differs, so Flink needn't
+     * serialize {@code value} to see that the state has changed.
      */
     abstract DataType state();
 
@@ -86,13 +88,13 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         valuesCapped.inc(values);
     }
 
-    /** Whether a visitor's event may (still) count; the check before was made upstream, and this key's records pass here. */
+    /** Return whether an event counts. A visitor's was checked upstream, but a record about its visitor may have come since. */
     boolean counts(Row event, int columns, long timeMs, Origin origin) {
         if (!isVisitors(event, columns)) {
             return true;
         }
-        int partition = event.getFieldAs(FIRST_COLUMN + columns);
-        long offset = event.getFieldAs(FIRST_COLUMN + columns + 1);
+        int partition = partition(event, columns);
+        long offset = offset(event, columns);
         if (consents.verdict(event.getFieldAs(ENTITY), partition, offset, timeMs) != Person.Verdict.COUNTS) {
             return false;
         }
@@ -100,25 +102,33 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         return true;
     }
 
-    /** The visitor as a record of topic {@code consent} leaves it; null for an event. */
+    /** Take a record of topic {@code consent} and return its visitor; null if the row is an event. */
     Person told(Row event, int columns) {
         if (!isVisitors(event, columns)) {
             return null;
         }
         byte[] control = event.getFieldAs(FIRST_COLUMN + columns + 2);
         return control == null ? null : consents.take(event.getFieldAs(ENTITY), control,
-            event.<Integer>getFieldAs(FIRST_COLUMN + columns), event.<Long>getFieldAs(FIRST_COLUMN + columns + 1));
+            partition(event, columns), offset(event, columns));
+    }
+
+    static int partition(Row event, int columns) {
+        return event.getFieldAs(FIRST_COLUMN + columns);
+    }
+
+    static long offset(Row event, int columns) {
+        return event.getFieldAs(FIRST_COLUMN + columns + 1);
     }
 
     private boolean isVisitors(Row event, int columns) {
         return consents != null && event.getArity() == FIRST_COLUMN + columns + PLACE_COLUMNS;
     }
 
-    /** A row without a payload: what the online store holds for events before a time must go. */
-    void goneBefore(Person person, boolean forgotten) {
-        long timeMs = forgotten ? Person.ALL : person.goneBefore(consents.required);
-        if (timeMs != Person.NEVER) {
-            collect(Row.of(timeMs, 0L, null));
+    /** Obey a visitor. A row without a payload says: what the online store holds for events before its time must go. */
+    void obey(Context context, Person person, Personal state) {
+        long goneBeforeMs = consents.obey(context, person, state);
+        if (goneBeforeMs != Person.NEVER) {
+            collect(Row.of(goneBeforeMs, 0L, null));
         }
     }
 
@@ -130,7 +140,7 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         return values;
     }
 
-    /** The time that has passed: the timer's, or the watermark when that is later. */
+    /** Return the event time that has passed: the timer's, or the watermark if that is later. */
     static long upTo(TimeContext<Long> time) {
         Long watermark = time.currentWatermark();
         return watermark == null ? time.time() : Math.max(time.time(), watermark);

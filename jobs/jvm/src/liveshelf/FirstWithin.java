@@ -8,11 +8,11 @@ import org.apache.flink.table.types.inference.TypeInference;
 import org.apache.flink.table.types.inference.TypeStrategies;
 
 /**
- * Whether a row is the first with its id within a horizon of event time.
+ * Says whether a row is the first with its id within a horizon of event time.
  *
  * <p>{@code first_within(id_digest, event_time_ms, horizon_ms, watermark) OVER (PARTITION BY bucket ORDER BY proc ROWS
- * BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)}. {@code id_digest} has 32 hexadecimal digits, of which the bucket may be made
- * of the first 16; {@code watermark} is null before the first watermark.
+ * BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)}. {@code id_digest} has 32 hexadecimal digits. The bucket may be made of
+ * the first 16 only. {@code watermark} is null before the first watermark.
  */
 public class FirstWithin extends AggregateFunction<Boolean, FirstWithinState> {
 
@@ -38,7 +38,8 @@ public class FirstWithin extends AggregateFunction<Boolean, FirstWithinState> {
     public TypeInference getTypeInference(DataTypeFactory factory) {
         return TypeInference.newBuilder()
             .typedArguments(DataTypes.STRING(), DataTypes.BIGINT(), DataTypes.BIGINT(), WATERMARK)
-            .accumulatorTypeStrategy(TypeStrategies.explicit(DataTypes.RAW(FirstWithinState.class, new FirstWithinState.Serializer())))
+            .accumulatorTypeStrategy(TypeStrategies.explicit(
+                DataTypes.RAW(FirstWithinState.class, new FirstWithinState.Serializer())))
             .outputTypeStrategy(TypeStrategies.explicit(DataTypes.BOOLEAN()))
             .build();
     }

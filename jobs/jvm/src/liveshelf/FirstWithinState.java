@@ -8,10 +8,10 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * The ids that counted, of one bucket: of each 64 bits of its digest, and the time of the event that counted.
+ * The ids of one bucket that counted: 64 bits of each id's digest, and the time of the event that counted.
  *
- * <p>16 bytes an id, found by looking at all of them: as keys of Flink's own, each took 245. Among a hundred million ids two
- * have the same 64 bits (and bucket) with a chance of one in 250,000,000.
+ * <p>An id takes 16 bytes, and is found by looking at all of them. As a key of Flink's own state it took 245. The chance that
+ * two of a hundred million ids have the same bucket and the same 64 bits is one in 250,000,000.
  */
 public final class FirstWithinState implements Durable<FirstWithinState> {
 
@@ -33,9 +33,9 @@ public final class FirstWithinState implements Durable<FirstWithinState> {
     }
 
     /**
-     * Find out whether the event is the first with its id within the horizon, by event time; it is remembered then.
+     * Find out whether an event is the first with its id within the horizon of event time. If it is, remember it.
      *
-     * <p>An id whose time is a horizon before the watermark is forgotten: no event on time can be within it any more.
+     * <p>An id whose time is a horizon before the watermark is forgotten: no event on time can repeat it any more.
      */
     void see(long id, long timeMs, long horizonMs, long watermarkMs) {
         boolean first = true;
@@ -66,7 +66,7 @@ public final class FirstWithinState implements Durable<FirstWithinState> {
         sawFirst = first;
     }
 
-    /** Of the row that was seen last. */
+    /** Return the answer about the event that was seen last. */
     boolean sawFirst() {
         return sawFirst;
     }
@@ -93,13 +93,17 @@ public final class FirstWithinState implements Durable<FirstWithinState> {
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<FirstWithinState> {
 
+        public Serializer() {
+            super(2, 2);
+        }
+
         @Override
         public FirstWithinState createInstance() {
             return new FirstWithinState();
         }
 
         @Override
-        FirstWithinState read(DataInputView in) throws IOException {
+        FirstWithinState read(int version, DataInputView in) throws IOException {
             int size = (int) Values.readLong(in);
             FirstWithinState state = new FirstWithinState(size, new long[size], new long[size]);
             for (int i = 0; i < size; i++) {

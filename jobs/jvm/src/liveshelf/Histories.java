@@ -14,16 +14,19 @@ import org.apache.flink.table.types.inference.TypeStrategies;
 import org.apache.flink.types.Row;
 
 /**
- * Each visitor's last events on arrival, as far as the visitor has agreed to it.
+ * Gives each visitor's last events whenever one arrives, as far as the visitor has agreed to it.
  *
- * <p>{@code histories(visits => TABLE t PARTITION BY visitor_id, uid => '…')} over a table of visitor_id, kafka_partition,
- * kafka_offset, event_time_ms, packed and control, where {@code control} is null for an event and the value of a record of
- * topic {@code consent} for one, gives rows of kafka_partition, kafka_offset, event_time_ms, history, consent:
+ * <p>{@code histories(visits => TABLE t PARTITION BY visitor_id, uid => '…')} reads a table of visitor_id, kafka_partition,
+ * kafka_offset, event_time_ms, packed and control. {@code control} is the value of a record of topic {@code consent}, and null
+ * for an event.
+ *
+ * <p>It gives rows of kafka_partition, kafka_offset, event_time_ms, history and consent. {@code consent} says what a row means:
  * <ul>
- * <li>consent null: an event to rank, with its history;
- * <li>{@code no_consent}: an event whose visitor gets the popularity list;
- * <li>{@code withdrawn}: the same without an event; event_time_ms is the withdrawal's, the place that of the newest that counted;
- * <li>{@code erased}: lists for events before event_time_ms must go; the place as above.
+ * <li>null: an event to rank, with its history.
+ * <li>{@code no_consent}: an event whose visitor gets the popularity list.
+ * <li>{@code withdrawn}: the visitor gets the popularity list without an event. The time is the withdrawal's, the place is
+ * that of the visitor's newest event that counted.
+ * <li>{@code erased}: lists for events before the row's time must go. The place is as above.
  * </ul>
  */
 public class Histories extends ProcessTableFunction<Row> {
@@ -35,8 +38,7 @@ public class Histories extends ProcessTableFunction<Row> {
     private static final int PACKED = 4;
     private static final int CONTROL = 5;
 
-    private transient Consents consents;
-    private transient StringBuilder text;
+    transient Consents consents;
 
     /** A visitor's state, as Flink stores it; see {@link FeatureFunction#state} for {@code changes}. */
     public static class Kept {
@@ -47,7 +49,6 @@ public class Histories extends ProcessTableFunction<Row> {
     @Override
     public void open(FunctionContext context) throws Exception {
         consents = Consents.open(context);
-        text = new StringBuilder();
     }
 
     @Override
@@ -71,7 +72,7 @@ public class Histories extends ProcessTableFunction<Row> {
             state.changes++;
             state.value = state.value == null ? new HistoryState() : state.value;
             state.value.add(new HistoryState.Visit(partition, offset, timeMs, row.getFieldAs(PACKED)));
-            collect(Row.of(partition, offset, timeMs, state.value.packed(text), null));
+            collect(Row.of(partition, offset, timeMs, state.value.packed(), null));
             return;
         }
         if (state.value == null) {
@@ -82,26 +83,19 @@ public class Histories extends ProcessTableFunction<Row> {
         }
     }
 
-    /** Forgets what must be forgotten, by each event's own place: on a replay, events since may have come first. */
+    /** Tell the ranker which list must go, or what is left to rank. */
     private void obey(Context context, Kept state, Person person) {
-        HistoryState.Visit newest = state.value == null ? null : state.value.visits.peekLast();
-        if (newest != null) {
-            state.changes++;
-            state.value.visits.removeIf(visit -> person.verdict(
-                consents.required, visit.partition(), visit.offset(), visit.timeMs()) != Person.Verdict.COUNTS);
-        }
-        boolean empty = newest == null || state.value.visits.isEmpty();
-        long goneBefore = empty && newest != null ? Person.ALL : person.goneBefore(consents.required);
+        HistoryState history = state.value;
+        HistoryState.Visit newest = history == null ? null : history.visits.peekLast();
+        state.changes++;
+        long goneBeforeMs = consents.obey(context, person, history);
         if (person.isWithdrawn()) {
             collect(control(newest, person.since(), "withdrawn"));
-        } else if (goneBefore != Person.NEVER && empty) {
-            collect(control(newest, goneBefore, "erased"));
-        } else if (goneBefore != Person.NEVER) {
-            HistoryState.Visit last = state.value.visits.getLast();
-            collect(Row.of(last.partition(), last.offset(), last.timeMs(), state.value.packed(text), null));
-        }
-        if (empty) {
-            context.clearAllState();
+        } else if (goneBeforeMs != Person.NEVER && (history == null || history.visits.isEmpty())) {
+            collect(control(newest, goneBeforeMs, "erased"));
+        } else if (goneBeforeMs != Person.NEVER) {
+            HistoryState.Visit last = history.visits.getLast();
+            collect(Row.of(last.partition(), last.offset(), last.timeMs(), history.packed(), null));
         }
     }
 

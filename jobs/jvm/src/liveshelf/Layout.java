@@ -5,10 +5,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** Where an operator's features find their values: features of one frame and family share a part. */
+/** Says where each feature of an operator finds its value. Features of one frame and family share a part. */
 final class Layout {
 
-    /** One frame: its length (or a session's gap), and the column that each of its parts reads. */
+    /** One frame: its length or a session's gap, and its parts with the column that each of them reads. */
     static final class Frame {
         final boolean session;
         final long ms;
@@ -40,7 +40,7 @@ final class Layout {
             return parts;
         }
 
-        /** Add an event to a session; how many of its values weren't kept, because the cap of distinct ones is reached. */
+        /** Add an event to a session. Return how many of its values weren't kept, because of the cap of distinct values. */
         int add(Part[] parts, Object[] values, int cap) {
             int left = 0;
             for (int i = 0; i < parts.length; i++) {
@@ -78,7 +78,7 @@ final class Layout {
         horizonMs = longest;
     }
 
-    /** Where the list holds the value, which is added if it isn't there. */
+    /** Return the value's place in the list. Add the value if it isn't there. */
     static <T> int placeIn(List<T> list, T value) {
         if (!list.contains(value)) {
             list.add(value);
@@ -94,7 +94,7 @@ final class Layout {
         return all;
     }
 
-    /** The values without those that only sessions read: events stay in state as long as the longest window. */
+    /** Return the values that windows read, and null for the others: events stay in state as long as the longest window. */
     Object[] ofWindows(Object[] values) {
         Object[] kept = new Object[values.length];
         for (Frame frame : frames) {
@@ -107,7 +107,7 @@ final class Layout {
         return kept;
     }
 
-    /** The features' values as a JSON array. */
+    /** Return the features' values as a JSON array. */
     String payload(Part[][] parts, StringBuilder json) {
         json.setLength(0);
         for (int i = 0; i < partOf.length; i++) {

@@ -4,7 +4,7 @@ import java.io.DataInput;
 import java.io.DataOutput;
 import java.io.IOException;
 
-/** Where the events that a state was made of begin: the least event time and offset, and their partition. */
+/** The beginning of the events that a state was made of: the least event time, the least offset, and the partition. */
 final class Origin {
 
     int partition = -1;

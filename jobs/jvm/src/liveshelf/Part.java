@@ -7,24 +7,30 @@ import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
 
-/** What a frame keeps of one column: values are added as events enter it and taken away as they leave. Nulls don't count. */
+/**
+ * The running values of one column in one frame.
+ *
+ * <p>A value is added as its event enters the frame, and taken away as it leaves. Nulls don't count.
+ */
 abstract class Part {
+
+    private static final char ROWS = 'r';
 
     abstract void add(Object value);
 
-    /** Add a value where at most so many distinct ones are kept; false if it wasn't kept for that. */
+    /** Add a value, unless that would make more than {@code most} distinct ones. Return false if it wasn't added. */
     boolean addUpTo(Object value, int most) {
         add(value);
         return true;
     }
 
     /**
-     * Take away the oldest value of a frame that holds so many events; false if that can't be done exactly: then the frame
-     * is added up again.
+     * Take away the oldest value of a frame that holds {@code held} events. Return false if that can't be done exactly: the
+     * caller then adds up the frame again.
      */
     abstract boolean remove(Object value, int held);
 
-    /** Add what another part of the kind holds, as if its values came next. Only where a removal may be inexact. */
+    /** Add what another part of the kind holds, as if its values came next. Kinds that are always exact don't need it. */
     void merge(Part other) {
         throw new UnsupportedOperationException("kind '" + kind() + "'");
     }
@@ -33,7 +39,7 @@ abstract class Part {
 
     abstract Part copy();
 
-    /** Names the kind in state, so that state is read without its plan. */
+    /** Return the kind's name in state, so that state can be read without its plan. */
     abstract char kind();
 
     abstract void write(DataOutput out) throws IOException;
@@ -51,10 +57,20 @@ abstract class Part {
     static Part[] readAll(DataInput in) throws IOException {
         Part[] parts = new Part[(int) Values.readLong(in)];
         for (int i = 0; i < parts.length; i++) {
-            parts[i] = ofKind((char) in.readByte());
-            parts[i].read(in);
+            char kind = (char) in.readByte();
+            parts[i] = kind == ROWS ? rows(in) : ofKind(kind);
+            if (kind != ROWS) {
+                parts[i].read(in);
+            }
         }
         return parts;
+    }
+
+    /** Read a count of events as release 0.1.0 wrote it, as a kind of its own. Now it is a sum. */
+    private static Part rows(DataInput in) throws IOException {
+        Sums events = new Sums(false);
+        events.count = Values.readLong(in);
+        return events;
     }
 
     static Part[] copyAll(Part[] parts) {
@@ -73,7 +89,6 @@ abstract class Part {
             case 'd' -> new Distinct();
             case 'e' -> new Ends();
             case 'l' -> new Latest(0);
-            case 'r' -> new Rows();
             default -> throw new IOException("state is broken: no part is of kind '" + kind + "'");
         };
     }
@@ -259,7 +274,7 @@ abstract class Part {
         }
     }
 
-    /** Each value with how often it is there. */
+    /** Each distinct value, and how often it is there. */
     static final class Distinct extends Part {
         final Map<Object, Long> counts = new HashMap<>();
 
@@ -438,49 +453,6 @@ abstract class Part {
             for (long left = Values.readLong(in); left > 0; left--) {
                 add(Values.read(in));
             }
-        }
-    }
-
-    /** How many events. */
-    static final class Rows extends Part {
-        long count;
-
-        @Override
-        void add(Object value) {
-            count++;
-        }
-
-        @Override
-        boolean remove(Object value, int held) {
-            count--;
-            return true;
-        }
-
-        @Override
-        Part empty() {
-            return new Rows();
-        }
-
-        @Override
-        Part copy() {
-            Rows copy = new Rows();
-            copy.count = count;
-            return copy;
-        }
-
-        @Override
-        char kind() {
-            return 'r';
-        }
-
-        @Override
-        void write(DataOutput out) throws IOException {
-            Values.writeLong(out, count);
-        }
-
-        @Override
-        void read(DataInput in) throws IOException {
-            count = Values.readLong(in);
         }
     }
 }

@@ -6,11 +6,11 @@ import org.apache.flink.table.types.DataType;
 import org.apache.flink.types.Row;
 
 /**
- * An entity's features over windows that slide: a row at the end of each slide in which one of them changed.
+ * Gives an entity's features over windows that slide: a row at the end of each slide in which one of them changed.
  *
- * <p>Called as {@link TrailingFeatures}, with frames as {@code "sum is_view every_60000 300000"}: over 300,000 ms, sliding by
- * 60,000, and without a cap: slides hold no events. An event enters at the end of its slide, whatever the order in which
- * the slide's events come.
+ * <p>It is called as {@link TrailingFeatures} is. The frame of {@code "sum is_view every_60000 300000"} is a window of 300,000 ms
+ * that slides by 60,000. There is no cap, because slides hold no events. An event enters at the end of its slide, whatever
+ * the order in which the slide's events come.
  */
 public class SlidingFeatures extends FeatureFunction {
 
@@ -56,7 +56,7 @@ public class SlidingFeatures extends FeatureFunction {
         TimeContext<Long> time = context.timeContext(Long.class);
         Person person = told(event, layout.columns.size());
         if (person != null) {
-            obey(context, state, person);
+            obey(context, person, state.value == null ? null : state.value.with(layout));
             return;
         }
         SlidingState now = state.changing();
@@ -66,21 +66,8 @@ public class SlidingFeatures extends FeatureFunction {
             }
             return;
         }
-        long end = (Math.floorDiv(time.time(), layout.slideMs) + 1) * layout.slideMs;
-        now.add(layout, end, values(event, layout.columns.size()));
+        now.add(layout, time.time(), values(event, layout.columns.size()));
         wake(now, time);
-    }
-
-    /** As in {@link TrailingFeatures}. */
-    private void obey(Context context, Kept state, Person person) {
-        boolean forgotten = state.value != null && person.forgets(state.value.origin);
-        if (forgotten) {
-            state.value.timers(layout).forEach(context.timeContext(Long.class)::clearTimer);
-        }
-        if (forgotten || state.value == null) {
-            context.clearAllState();
-        }
-        goneBefore(person, forgotten);
     }
 
     public void onTimer(OnTimerContext context, Kept state) {
@@ -92,14 +79,14 @@ public class SlidingFeatures extends FeatureFunction {
         long upTo = upTo(time);
         now.advance(layout, upTo == Long.MAX_VALUE ? upTo - 1 : upTo + 1, json, this);
         if (now.next(layout) == SlidingState.NEVER) {
-            context.clearAllState();     // not clearAll: in Flink 2.3.0 it takes the timers of all entities
+            context.clearAllState();
         } else {
             now.wakesAt = now.wakesAt - 1 <= upTo ? SlidingState.NEVER : now.wakesAt;
             wake(now, time);
         }
     }
 
-    /** One timer an entity: at the last instant before the next change. */
+    /** Set one timer an entity: at the last instant before the next change. */
     private void wake(SlidingState now, TimeContext<Long> time) {
         long next = now.next(layout);
         if (next < now.wakesAt) {

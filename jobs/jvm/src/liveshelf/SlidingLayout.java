@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.TreeSet;
 
-/** Where a sliding operator's features find their values: by window and column. */
+/** Says where each feature of a sliding operator finds its value: by window and column. */
 final class SlidingLayout {
 
     final long slideMs;
@@ -34,7 +34,7 @@ final class SlidingLayout {
             windowOf[i] = windows.headSet(feature.ms()).size();
             if (feature.function().equals("count_distinct")) {
                 placeOf[i] = Layout.placeIn(distinctColumns, column);
-            } else if (feature.newPart() instanceof Part.Sums sums) {
+            } else if (!feature.function().equals("is_single") && feature.newPart() instanceof Part.Sums sums) {
                 placeOf[i] = Layout.placeIn(sumNames, feature.part());
                 if (placeOf[i] == emptySums.size()) {
                     emptySums.add(sums);
@@ -52,7 +52,7 @@ final class SlidingLayout {
         return emptySums.stream().map(Part.Sums::empty).toArray(Part.Sums[]::new);
     }
 
-    /** The features' values as a JSON array. */
+    /** Return the features' values as a JSON array. */
     String payload(Part.Sums[][] sums, long[][] counts, StringBuilder json) {
         json.setLength(0);
         for (int i = 0; i < placeOf.length; i++) {

@@ -15,16 +15,16 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * One entity's slides: what happened in each, until it has left the longest window, and the windows' running values.
+ * One entity's slides, each until it has left the longest window, and the windows' running values.
  *
- * <p>Flink's {@code HOP} fires every entity at every slide (1,440 times a day and event for 24 h by 1 min). Here a slide
- * enters all windows at its end and leaves each one window later, and a row is made only then.
+ * <p>A slide enters all windows at its end, and leaves each window that window's length later. A row is made only then.
+ * Flink's {@code HOP} makes a row of every entity at every slide: 1,440 a day for each event, for 24 h by 1 min.
  */
 public final class SlidingState implements Durable<SlidingState> {
 
     static final long NEVER = Long.MAX_VALUE;
 
-    /** A distinct value and the slide in which it was seen last; it counts until that slide leaves. */
+    /** A distinct value and the slide in which it was seen last. It counts until that slide leaves. */
     private static final class Seen {
         final Object value;
         Slide in;
@@ -65,7 +65,23 @@ public final class SlidingState implements Durable<SlidingState> {
         this.origin = origin;
     }
 
-    /** The times of all timers that may be set: at the last instants before slides enter or leave. */
+    /** Return the state as consent sees it. All of it goes or nothing: a slide doesn't tell which events it is made of. */
+    Personal with(SlidingLayout layout) {
+        return new Personal() {
+
+            @Override
+            public boolean forget(Person person, boolean required) {
+                return person.forgets(origin);
+            }
+
+            @Override
+            public Set<Long> timers() {
+                return SlidingState.this.timers(layout);
+            }
+        };
+    }
+
+    /** Return the times of all timers that may be set: the last instants before slides enter or leave. */
     Set<Long> timers(SlidingLayout layout) {
         Set<Long> times = new HashSet<>();
         open.keySet().forEach(end -> times.add(end - 1));
@@ -77,7 +93,9 @@ public final class SlidingState implements Durable<SlidingState> {
         return times;
     }
 
-    void add(SlidingLayout layout, long end, Object[] values) {
+    /** Put an event into its slide. An event exactly at the end of a slide belongs to the next one. */
+    void add(SlidingLayout layout, long timeMs, Object[] values) {
+        long end = (Math.floorDiv(timeMs, layout.slideMs) + 1) * layout.slideMs;
         Slide slide = open.get(end);
         if (slide == null) {
             slide = new Slide(end, layout.freshSums());
@@ -94,7 +112,7 @@ public final class SlidingState implements Durable<SlidingState> {
         }
     }
 
-    /** When the next slide enters or leaves, or NEVER. */
+    /** Return when the next slide enters or leaves, or NEVER. */
     long next(SlidingLayout layout) {
         long next = open.isEmpty() ? NEVER : open.firstKey();
         for (int w = 0; w < from.length; w++) {
@@ -105,7 +123,7 @@ public final class SlidingState implements Durable<SlidingState> {
         return next;
     }
 
-    /** Let all slides enter and leave that do so by a time, with a row for each such moment. */
+    /** Let slides enter and leave up to a time. Make a row for each moment at which one does. */
     void advance(SlidingLayout layout, long upTo, StringBuilder json, TrailingState.Output out) {
         int windows = layout.windowsMs.length;
         if (from.length == 0) {
@@ -291,13 +309,17 @@ public final class SlidingState implements Durable<SlidingState> {
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<SlidingState> {
 
+        public Serializer() {
+            super(2, 2);
+        }
+
         @Override
         public SlidingState createInstance() {
             return new SlidingState();
         }
 
         @Override
-        SlidingState read(DataInputView in) throws IOException {
+        SlidingState read(int version, DataInputView in) throws IOException {
             SlidingState state = new SlidingState(Origin.read(in));
             state.wakesAt = Values.readLong(in);
             for (long left = Values.readLong(in); left > 0; left--) {

@@ -3,6 +3,7 @@ package liveshelf;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
@@ -10,21 +11,37 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
 /**
- * One entity's events that wait for their turn in event time, its frames as of the newest event whose turn has come, and
- * the events that are still in one of its time windows.
+ * One entity's state: the events that wait for their turn in event time, the frames as of the newest event whose turn has
+ * come, and the events that are still in one of the windows.
  */
-public final class TrailingState implements Durable<TrailingState> {
+public final class TrailingState implements Durable<TrailingState>, Personal {
 
     static final long NEVER = Long.MAX_VALUE;
 
     /** An event: its time and the values of the layout's columns. */
     private record Event(long time, Object[] values) {}
 
-    /** Where rows go. */
+    /**
+     * An event whose turn hasn't come, and its place in the topic.
+     *
+     * <p>Events stand by time, then partition, then offset. The order in which they come here says nothing: with a
+     * parallelism above 1, the shuffle of the deduplication may change it.
+     */
+    private record Waiting(int partition, long offset, Event event) implements Comparable<Waiting> {
+
+        @Override
+        public int compareTo(Waiting other) {
+            int order = Long.compare(event.time, other.event.time);
+            order = order == 0 ? Integer.compare(partition, other.partition) : order;
+            return order == 0 ? Long.compare(offset, other.offset) : order;
+        }
+    }
+
+    /** The receiver of rows. */
     interface Output {
         void row(long eventTimeMs, long seq, String payload);
 
-        /** For the cap, so many events left a window before its time, and so many values aren't counted in a session. */
+        /** Hear what the cap did: so many events left a window before their time, so many values aren't in a session. */
         default void capped(long events, long values) {}
     }
 
@@ -33,7 +50,7 @@ public final class TrailingState implements Durable<TrailingState> {
     long endsAt = NEVER;     // the timer after which nothing of the entity may be left
     private long seq;        // events so far
     private long newest;     // their latest time; means nothing while seq is 0
-    private List<Event> waiting = new ArrayList<>();
+    private List<Waiting> waiting = new ArrayList<>();
     private List<Event> recent = new ArrayList<>();
     private int[] from = new int[0];    // by frame: the first of `recent` that is in its window
     private Part[][] frames;
@@ -47,10 +64,16 @@ public final class TrailingState implements Durable<TrailingState> {
         this.origin = origin;
     }
 
-    /** The times of all timers that may be set. */
-    List<Long> timers() {
+    /** All of the state goes or nothing: running values don't tell which events they are made of. */
+    @Override
+    public boolean forget(Person person, boolean required) {
+        return person.forgets(origin);
+    }
+
+    @Override
+    public List<Long> timers() {
         List<Long> times = new ArrayList<>(List.of(wakesAt, endsAt));
-        waiting.forEach(event -> times.add(event.time));
+        waiting.forEach(each -> times.add(each.event.time));
         return times;
     }
 
@@ -58,17 +81,11 @@ public final class TrailingState implements Durable<TrailingState> {
         return seq == 0 && waiting.isEmpty();
     }
 
-    void add(long time, Object[] values) {
-        int place = 0;
-        for (int end = waiting.size(); place < end; ) {     // behind those of its time
-            int middle = (place + end) >>> 1;
-            if (waiting.get(middle).time <= time) {
-                place = middle + 1;
-            } else {
-                end = middle;
-            }
-        }
-        waiting.add(place, new Event(time, values));
+    /** Let an event wait for its turn. */
+    void add(long time, int partition, long offset, Object[] values) {
+        Waiting each = new Waiting(partition, offset, new Event(time, values));
+        int place = Collections.binarySearch(waiting, each);
+        waiting.add(place < 0 ? -place - 1 : place + 1, each);
     }
 
     boolean isWaiting() {
@@ -76,14 +93,14 @@ public final class TrailingState implements Durable<TrailingState> {
     }
 
     long next() {
-        return waiting.get(0).time;
+        return waiting.get(0).event.time;
     }
 
     long newest() {
         return newest;
     }
 
-    /** Count the events up to a time, in their order, with a row for each. */
+    /** Count the events up to a time, in their order. Make a row for each. */
     void advance(Layout layout, long upTo, StringBuilder json, Output out) {
         if (frames == null) {
             frames = layout.fresh();
@@ -93,16 +110,16 @@ public final class TrailingState implements Durable<TrailingState> {
         long values = 0;
         long events = 0;
         int done = 0;
-        while (done < waiting.size() && waiting.get(done).time <= upTo) {
+        while (done < waiting.size() && waiting.get(done).event.time <= upTo) {
             int end = done + 1;
-            long time = waiting.get(done).time;
-            while (end < waiting.size() && waiting.get(end).time == time) {
+            long time = waiting.get(done).event.time;
+            while (end < waiting.size() && waiting.get(end).event.time == time) {
                 end++;
             }
-            List<Event> peers = waiting.subList(done, end);
+            List<Waiting> peers = waiting.subList(done, end);
             events += moveWindows(layout, time, peers);
-            for (Event event : peers) {
-                values += countInSessions(layout, event);
+            for (Waiting each : peers) {
+                values += countInSessions(layout, each.event);
                 seq++;
                 newest = time;
                 out.row(time, seq, layout.payload(frames, json));
@@ -127,16 +144,16 @@ public final class TrailingState implements Durable<TrailingState> {
         return left;
     }
 
-    /** All events of one time enter together: a window as of an event holds its peers, as SQL's RANGE does. */
-    private long moveWindows(Layout layout, long time, List<Event> peers) {
+    /** Let all events of one time enter together: a window as of an event holds its peers, as SQL's RANGE does. */
+    private long moveWindows(Layout layout, long time, List<Waiting> peers) {
         boolean any = false;
         long early = 0;
         for (int i = 0; i < frames.length; i++) {
             Layout.Frame frame = layout.frames.get(i);
             if (!frame.session) {
                 if (!any) {
-                    for (Event event : peers) {
-                        recent.add(new Event(time, layout.ofWindows(event.values)));
+                    for (Waiting each : peers) {
+                        recent.add(new Event(time, layout.ofWindows(each.event.values)));
                     }
                     any = true;
                 }
@@ -149,7 +166,7 @@ public final class TrailingState implements Durable<TrailingState> {
         return early;
     }
 
-    /** Let events leave for their time or for the cap and the newest enter; how many the cap put out, newest ones among them. */
+    /** Let old events leave and new ones enter. Return how many the cap put out, of which some may be new. */
     private int moveWindow(Layout layout, int i, long begin, int entering) {
         Layout.Frame frame = layout.frames.get(i);
         int known = recent.size() - entering;
@@ -215,7 +232,7 @@ public final class TrailingState implements Durable<TrailingState> {
         Values.writeLong(out, endsAt);
         Values.writeLong(out, seq);
         Values.writeLong(out, newest);
-        writeEvents(out, waiting);
+        writeWaiting(out, waiting);
         writeEvents(out, recent);
         Values.writeLong(out, frames == null ? -1 : frames.length);
         for (int i = 0; frames != null && i < frames.length; i++) {
@@ -224,32 +241,73 @@ public final class TrailingState implements Durable<TrailingState> {
         }
     }
 
+    private static void writeWaiting(DataOutputView out, List<Waiting> waiting) throws IOException {
+        Values.writeLong(out, waiting.size());
+        for (Waiting each : waiting) {
+            Values.writeLong(out, each.partition);
+            Values.writeLong(out, each.offset);
+            writeEvent(out, each.event);
+        }
+    }
+
+    private static List<Waiting> readWaiting(DataInputView in) throws IOException {
+        List<Waiting> waiting = new ArrayList<>();
+        for (long left = Values.readLong(in); left > 0; left--) {
+            waiting.add(new Waiting((int) Values.readLong(in), Values.readLong(in), readEvent(in)));
+        }
+        return waiting;
+    }
+
+    /** Give events of version 2, which had no places, places before all others. They keep the order that they had. */
+    private static List<Waiting> inOrder(List<Event> events) {
+        List<Waiting> waiting = new ArrayList<>();
+        for (Event event : events) {
+            waiting.add(new Waiting(-1, waiting.size(), event));
+        }
+        return waiting;
+    }
+
     private static void writeEvents(DataOutputView out, List<Event> events) throws IOException {
         Values.writeLong(out, events.size());
         for (Event event : events) {
-            Values.writeLong(out, event.time);
-            Values.writeLong(out, event.values.length);
-            for (Object value : event.values) {
-                Values.write(out, value);
-            }
+            writeEvent(out, event);
         }
     }
 
     private static List<Event> readEvents(DataInputView in) throws IOException {
         List<Event> events = new ArrayList<>();
         for (long left = Values.readLong(in); left > 0; left--) {
-            long time = Values.readLong(in);
-            Object[] values = new Object[(int) Values.readLong(in)];
-            for (int i = 0; i < values.length; i++) {
-                values[i] = Values.read(in);
-            }
-            events.add(new Event(time, values));
+            events.add(readEvent(in));
         }
         return events;
     }
 
+    private static void writeEvent(DataOutputView out, Event event) throws IOException {
+        Values.writeLong(out, event.time);
+        Values.writeLong(out, event.values.length);
+        for (Object value : event.values) {
+            Values.write(out, value);
+        }
+    }
+
+    private static Event readEvent(DataInputView in) throws IOException {
+        long time = Values.readLong(in);
+        Object[] values = new Object[(int) Values.readLong(in)];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = Values.read(in);
+        }
+        return new Event(time, values);
+    }
+
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<TrailingState> {
+
+        /** Since version 3, a waiting event has its place in the topic. */
+        private static final int WITH_PLACES = 3;
+
+        public Serializer() {
+            super(WITH_PLACES, 2);
+        }
 
         @Override
         public TrailingState createInstance() {
@@ -257,13 +315,13 @@ public final class TrailingState implements Durable<TrailingState> {
         }
 
         @Override
-        TrailingState read(DataInputView in) throws IOException {
+        TrailingState read(int version, DataInputView in) throws IOException {
             TrailingState state = new TrailingState(Origin.read(in));
             state.wakesAt = Values.readLong(in);
             state.endsAt = Values.readLong(in);
             state.seq = Values.readLong(in);
             state.newest = Values.readLong(in);
-            state.waiting = readEvents(in);
+            state.waiting = version < WITH_PLACES ? inOrder(readEvents(in)) : readWaiting(in);
             state.recent = readEvents(in);
             int count = (int) Values.readLong(in);
             if (count >= 0) {

@@ -5,7 +5,7 @@ import java.io.DataOutput;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 
-/** An event's values in state: null, Long, Double or String. */
+/** Writes and reads an event's values: null, Long, Double or String. */
 final class Values {
 
     private Values() {}
@@ -50,7 +50,7 @@ final class Values {
         }
     }
 
-    /** Seven bits a byte, small numbers of both signs short. */
+    /** Write seven bits a byte, the lowest first. Small numbers of both signs are short. */
     static void writeLong(DataOutput out, long value) throws IOException {
         long left = value << 1 ^ value >> 63;
         while ((left & ~0x7FL) != 0) {
