@@ -31,7 +31,7 @@ public class BotBench {
         for (int number = 0; number < count + measured; number++) {
             begin = number == count ? cpuNanos() : begin;
             long time = (long) number * layout.horizonMs / count;
-            state.add(time, values(layout.columns, number, time, chance));
+            state.add(time, 0, number, values(layout.columns, number, time, chance));
             state.advance(layout, time, json, (at, seq, payload) -> rows[0]++);
         }
         double micros = (cpuNanos() - begin) / 1e3 / measured;

@@ -46,7 +46,7 @@ def main() -> None:
         "hard": "; ".join(f"{function} {column} range {ms}" for ms in WINDOWS_MS for function, column in HARD),
     }
     with tempfile.TemporaryDirectory() as folder:
-        classpath = build.compiled_beside(Path(__file__).with_name("BotBench.java"), Path(folder))
+        classpath = build.compiled_beside(Path(folder), Path(__file__).with_name("BotBench.java"))
         print(f"cap {asked.cap:,}\nfeatures   events   µs/event   state, bytes   copy, µs")
         for name, text in features.items():
             command = [str(JAVA), "-cp", classpath, "liveshelf.BotBench", text, str(asked.cap), *map(str, asked.events)]
