@@ -73,7 +73,7 @@ def chaos(
 
 
 def _refuse_failures(result: dict, again: str) -> None:
-    """Raises MismatchError that names the scenarios that failed."""
+    """Raise MismatchError that names the scenarios that failed."""
     failed = [f"{each['scenario']} (seed {each['seed']})" for each in result.get("outcomes", []) if not each["ok"]]
     if not result["ok"]:
         raise MismatchError(f"failed: {', '.join(failed) or 'the soak'}", again)

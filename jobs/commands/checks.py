@@ -109,9 +109,11 @@ def _offsets(since: list[str]) -> dict[int, int] | None:
 
 def bench(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer events, under three minutes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer events: about four minutes on two free cores.")] = False,
 ) -> None:
     """Measure both jobs beside the same jobs written the usual way, latency, reads and memory.
+
+    It needs the extra test (make test-env) and a quiet machine.
 
     \b
     Examples:
@@ -126,7 +128,7 @@ def bench(
     extras.require("liveshelf bench", "confluent_kafka")  # kafka-python would be measured instead of the jobs
     output_file(json_file, "--json")
     settings = load_settings()
-    result = measure(settings, quick)
+    result = measure(settings, quick, note)
     print_json(result)
     if json_file:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))

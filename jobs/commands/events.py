@@ -93,7 +93,7 @@ def _speed(text: str) -> float | None:
 
 
 def _watermark_delay_s(settings: "Settings") -> float:
-    """The delay of the features job that was submitted last, as the last heartbeat must lie beyond it."""
+    """Return the watermark delay of the features job that was submitted last: the last heartbeat lies beyond it."""
     from jobs.features import plan
 
     submitted = plan.submitted(settings.state_dir)

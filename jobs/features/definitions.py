@@ -1,4 +1,4 @@
-"""What the feature repository defines, read from its files (before `feast apply`) or from the registry (after it)."""
+"""Read what the feature repository defines: from its files (before `feast apply`) or the registry (after it)."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ class Definitions(NamedTuple):
 
 
 def store_yaml(settings: Settings) -> Path:
-    """Feast's configuration with the addresses of the running system; `write_store_yaml` writes it."""
+    """Return the file of Feast's configuration for the running system; `write_store_yaml` writes it."""
     return settings.state_dir.resolve() / "feature_store.yaml"
 
 
@@ -33,7 +33,7 @@ def registry(settings: Settings) -> Path:
 
 
 def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
-    """The repository's own `feature_store.yaml`, with this system's Redis and registry in their places."""
+    """Write the repository's own `feature_store.yaml` to `path`, with this system's Redis and registry in it."""
     import yaml
 
     configuration = _own_store_yaml(settings.feature_repo)
@@ -46,7 +46,7 @@ def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
 
 
 def online_store_type(settings: Settings) -> str:
-    """Feast's name of the online store that the repository asks for."""
+    """Return Feast's name of the online store that the repository asks for."""
     return str(_own_store_yaml(settings.feature_repo)["online_store"]["type"])
 
 
@@ -72,7 +72,7 @@ def _own_store_yaml(folder: Path) -> dict[str, Any]:
 
 
 def copy_shipped(target: Path) -> None:
-    """Copy the shipped feature repository to the folder `target`; raises `SettingsError` if something is there."""
+    """Copy the shipped feature repository to the folder `target`; raise `SettingsError` if something is there."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SettingsError(f"{target} is there already", "name another folder, or move that one away")
     ignored = shutil.ignore_patterns("__pycache__", "data")
@@ -92,7 +92,7 @@ def refuse_shipped(settings: Settings) -> None:
 
 
 def from_files(settings: Settings) -> Definitions:
-    """What the definition files say now; raises `DefinitionError` when they can't be imported."""
+    """Return what the definition files say now; raise `DefinitionError` if they can't be imported."""
     with _inside(settings.feature_repo):
         project = str(_own_store_yaml(settings.feature_repo)["project"])
         from feast.repo_operations import parse_repo
@@ -108,7 +108,7 @@ def from_files(settings: Settings) -> Definitions:
 
 
 def feature_store(settings: Settings) -> Any:
-    """The stock Feast `FeatureStore` of the running system."""
+    """Return the stock Feast `FeatureStore` of the running system; raise `ServiceError` before the first `apply`."""
     path = store_yaml(settings)
     if not path.is_file():
         raise ServiceError(
@@ -120,7 +120,7 @@ def feature_store(settings: Settings) -> Any:
 
 
 def from_registry(settings: Settings) -> Definitions:
-    """What was applied."""
+    """Return what was applied."""
     store = feature_store(settings)
     return Definitions(
         store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
@@ -129,7 +129,7 @@ def from_registry(settings: Settings) -> Definitions:
 
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
-    """Feast imports a repository relative to the working directory; what it imported is forgotten afterwards."""
+    """Work inside the repository, as Feast's import wants it; forget the imported modules afterwards."""
     if not (folder / "feature_store.yaml").is_file():
         raise DefinitionError(
             f"{folder} holds no feature_store.yaml", "name the feature repository (setting feature_repo)"

@@ -1,4 +1,4 @@
-"""What a definition becomes: the SQL, the state that is kept for each key, and the fields in Redis."""
+"""Explain what a definition becomes: the SQL, the state that is kept for each key, and the fields in Redis."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from jobs.settings import Settings
 
 
 def explain_view(settings: Settings, name: str) -> str:
-    """A page on one view, from the definition files; raises `DefinitionError` if they or the name are wrong."""
+    """Return a page on one view, from the definition files; raise `DefinitionError` if they or the name are wrong."""
     known = from_files(settings)
     plan = lint.checked(known.project, settings.events_topic, known.views, known.entities)
     view = next((view for view in plan.views if view.name == name), None)
@@ -25,7 +25,7 @@ def explain_view(settings: Settings, name: str) -> str:
 
 
 def explain_service(settings: Settings, name: str) -> str:
-    """The ordered inputs that a feature service gives the scorer."""
+    """Return the ordered inputs that a feature service gives the scorer."""
     known = from_files(settings)
     service = next((service for service in known.services if service.name == name), None)
     if service is None:
@@ -38,7 +38,7 @@ def explain_service(settings: Settings, name: str) -> str:
 
 
 def service_inputs(service: Any) -> list[tuple[str, str]]:
-    """("view:feature", dtype) of a feature service, in its order."""
+    """Return ("view:feature", dtype) of each input of a feature service, in its order."""
     return [
         (f"{projection.name_to_use()}:{feature.name}", str(feature.dtype))
         for projection in service.feature_view_projections
@@ -47,7 +47,7 @@ def service_inputs(service: Any) -> list[tuple[str, str]]:
 
 
 def columns_table() -> str:
-    """The columns that an aggregation may take."""
+    """Return the columns that an aggregation may take."""
     rows = [(field.name, events.SQL_TYPE[field.kind], field.doc) for field in events.FIELDS]
     rows += [(column.name, column.sql_type, column.doc) for column in events.DERIVED]
     return "\n".join(f"{name:24} {kind:8} {doc}" for name, kind, doc in rows)

@@ -1,4 +1,4 @@
-"""Feast definitions → a plan, or every mistake in them at once, each with its view, its field and its fix."""
+"""Compile Feast definitions to a plan, or name every mistake in them with its view, its field and its fix."""
 
 import difflib
 import re
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
 
 
 def compile_views(project: str, topic: str, views: list[Any], entities: list[Any]) -> tuple[FeaturePlan, list[Problem]]:
-    """The plan of Feast `StreamFeatureView`s and every problem found; the plan means nothing while there are problems."""
+    """Return the plan of Feast `StreamFeatureView`s and every problem; with a problem the plan means nothing."""
     join_keys = {entity.name: entity.join_key for entity in entities}
     plans, problems = [], []
     for view in sorted(views, key=lambda view: view.name):
@@ -80,7 +80,7 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
 
 
 def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> FeaturePlan:
-    """The plan; raises `DefinitionError` that tells every problem."""
+    """Return the plan; raise `DefinitionError` with every problem."""
     compiled, problems = compile_views(project, topic, views, entities)
     if problems:
         raise DefinitionError("\n".join(map(str, problems)))
@@ -95,7 +95,7 @@ class Findings(NamedTuple):
 
 
 def lint(settings: Settings) -> Findings:
-    """What is wrong with the definition files, and what the changes in them and in settings do to the running jobs' state."""
+    """Find what is wrong with the definition files, and what changes do to the state of the running jobs."""
     known = from_files(settings)
     wanted, problems = compile_views(known.project, settings.events_topic, known.views, known.entities)
     if problems:
@@ -133,7 +133,7 @@ def _closest(word: str, words: Any) -> str:
 
 
 def parse_gap_ms(text: str) -> int | None:
-    """`90s`, `30m` or `2h` in milliseconds; None when it isn't of that form."""
+    """Return `90s`, `30m` or `2h` in milliseconds; None if it isn't of that form."""
     match = re.fullmatch(r"(\d+)\s*(s|m|h)", text.strip())
     return int(match[1]) * {"s": 1000, "m": 60_000, "h": 3_600_000}[match[2]] if match and int(match[1]) else None
 
@@ -274,7 +274,7 @@ class _ViewCompiler:
 
     @staticmethod
     def dtype(function: str, column: str) -> str:
-        """The Feast type of an aggregate."""
+        """Return the Feast type of an aggregate."""
         if function in ("count", "count_distinct", "is_single"):
             return "Int64"
         if function in ("mean", "std"):
@@ -325,7 +325,7 @@ class _ViewCompiler:
 
 
 def _collisions(plans: list[ViewPlan]) -> list[Problem]:
-    """Feast names a field of the hash by 32 bits of a hash: two features of one entity may meet there."""
+    """Find features of one entity with the same name in Redis: Feast names a field by 32 bits of a hash."""
     seen: dict[tuple[str, bytes], str] = {}
     problems = []
     for view in plans:
@@ -341,7 +341,7 @@ def _collisions(plans: list[ViewPlan]) -> list[Problem]:
 
 
 def _expiries(plans: list[ViewPlan]) -> list[Problem]:
-    """Views of one entity share a hash, which expires as a whole: one that never does would go with the others."""
+    """Find views without expiry that share an entity, and so a hash that expires as a whole, with views that expire."""
     lasting = {plan.entity: plan.name for plan in plans if not plan.ttl_ms}
     return [
         Problem(

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    return bench(Settings(state_dir=tmp_path_factory.mktemp("bench")), quick=False)
+    return bench(Settings(state_dir=tmp_path_factory.mktemp("bench")), quick=False, progress=print)
 
 
 @pytest.mark.parametrize("job", ["features", "rankings"])

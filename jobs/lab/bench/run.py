@@ -44,12 +44,12 @@ FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 200_000
 QUICK = Sizes(60_000, (60_000, 12_000), (4_000, 1_000), 10_000, 5, 15, Swaps(3, 1), cycles=0)
 
 
-def bench(settings: Settings, quick: bool, progress: Progress = print) -> dict[str, Any]:
+def bench(settings: Settings, quick: bool, progress: Progress) -> dict[str, Any]:
     """Return everything that the lab's table shows; rates come from runs that are read to their end.
 
     Args:
         settings: the definitions, and the state folder in whose `bench` a cluster of one slot is started.
-        quick: smaller sizes: under 3 minutes, and less exact.
+        quick: smaller sizes, which take about four minutes on two free cores and are less exact.
         progress: told a line at each step.
 
     Raises ServiceError if a service or a job fails, DataError if what was
