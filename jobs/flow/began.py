@@ -16,7 +16,7 @@ Offsets = dict[int, int]  # the first offset that counts, by partition; 0 for a 
 
 
 class Beginning(msgspec.Struct, frozen=True):
-    """Where a part of the plan began to count; its features are computed and written together.
+    """The place where a part of the plan began to count; its features are computed and written together.
 
     `offsets` is {} if it has counted from the topic's beginning on, None if nobody knows.
     """
@@ -60,8 +60,8 @@ def after(before: Began, running: Iterable[str], added: Mapping[str, int], offse
     """Return the note for a job that goes on from a savepoint that was taken at `offsets`.
 
     `running` are the features of the plan before. `added` are those of the new plan that were added to a running job,
-    at this time or earlier, with their part. A job may also go back to a savepoint from before an addition. Then the feature counts from
-    that one.
+    at this time or earlier, with their part. A job may also go back to a savepoint from before an addition. Then the
+    feature counts from that one.
     """
     known = set(running)
     return {

@@ -1,4 +1,4 @@
-"""Whether a row or a list must stand, must be gone, or may be either, by its time to live."""
+"""Decide by its time to live if a row or a list must stand, must be gone, or may be either."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ NEVER = math.inf
 
 @dataclass(frozen=True)
 class Reading:
-    """When the stores were read: from `begin_ms` to `end_ms`, by this machine's clock."""
+    """The time in which the stores were read: from `begin_ms` to `end_ms`, by this machine's clock."""
 
     begin_ms: int
     end_ms: int

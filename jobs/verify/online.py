@@ -35,7 +35,7 @@ def by_keys(views: Iterable[View]) -> dict[tuple[str, ...], list[View]]:
 def read_rows(store: "FeatureStore", views: list[View], entities: Collection[Key]) -> Rows:
     """Return the stored rows of `views`, which share their join keys. An entity without a row isn't in the answer."""
     rows: Rows = {view.name: {} for view in views}
-    references = [f"{view.name}:{each.feature}" for view in views for each in view.aggregates]
+    references = [f"{view.name}:{aggregate.feature}" for view in views for aggregate in view.aggregates]
     names, ordered = views[0].keys, sorted(entities, key=repr)
     for begin in range(0, len(ordered), CHUNK):
         chunk = ordered[begin : begin + CHUNK]
@@ -50,7 +50,8 @@ def read_rows(store: "FeatureStore", views: list[View], entities: Collection[Key
 def _rows_of(view: View, entities: list[Key], vectors: Mapping) -> dict[Key, Row]:
     from feast.type_map import feast_value_type_to_python_type as to_python
 
-    columns = {each.feature: vectors[f"{view.name}__{each.feature}"] for each in view.aggregates}
+    features = [aggregate.feature for aggregate in view.aggregates]
+    columns = {feature: vectors[f"{view.name}__{feature}"] for feature in features}
     any_column = next(iter(columns.values()))
     rows = {}
     for place, entity in enumerate(entities):
@@ -149,7 +150,7 @@ def compare_keys(
                 entity = deserialize_entity_key(key[: -len(project)])
             except ValueError:  # a project whose name ends like this one
                 continue
-            values = tuple(getattr(each, each.WhichOneof("val")) for each in entity.entity_values)
+            values = tuple(getattr(value, value.WhichOneof("val")) for value in entity.entity_values)
             if not sample.holds(*values):
                 continue
             fate = fate_by_key[names].get(key)
@@ -163,7 +164,7 @@ def _redis_key(names: tuple[str, ...], entity: Key, project: bytes) -> bytes:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.protos.feast.types.Value_pb2 import Value as Proto
 
-    values = [Proto(string_val=each) if isinstance(each, str) else Proto(int64_val=each) for each in entity]
+    values = [Proto(string_val=part) if isinstance(part, str) else Proto(int64_val=part) for part in entity]
     return serialize_entity_key(EntityKey(join_keys=names, entity_values=values)) + project
 
 

@@ -143,5 +143,5 @@ def balance(classified: Classified, gap_ms: int) -> dict[str, int]:
         "forgotten": sum(entry.forgotten for entry in classified.entries),
         "after_watermark": sum(entry.event["event_time_ms"] > classified.watermark_ms for entry in counted),
         "visitors": len(times_ms),
-        "sessions": sum(len(features.session_starts(sorted(each), gap_ms)) for each in times_ms.values()),
+        "sessions": sum(len(features.session_starts(sorted(of_visitor), gap_ms)) for of_visitor in times_ms.values()),
     }

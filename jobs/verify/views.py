@@ -54,11 +54,11 @@ def plain_view(definition) -> View:
     """Read one `StreamFeatureView`, or anything with its attributes. Raises DefinitionError with name and fault."""
     tags = dict(definition.tags or {})
     session = tags.get("window") == "session"
-    dtypes = {each.name: str(each.dtype) for each in definition.schema}
+    dtypes = {column.name: str(column.dtype) for column in definition.schema}
     return View(
         name=definition.name,
         keys=tuple(definition.join_keys),
-        aggregates=tuple(_aggregate(definition.name, each, session, dtypes) for each in definition.aggregations),
+        aggregates=tuple(_aggregate(definition.name, one, session, dtypes) for one in definition.aggregations),
         delay_ms=_delay_ms(definition),
         ttl_ms=_ms(definition.ttl) or None if definition.ttl else None,
         gap_ms=duration_ms(tags.get("gap", "30m"), definition.name) if session else None,
@@ -87,9 +87,9 @@ def _slide_ms(definition, tags: dict[str, str]) -> int | None:
         return duration_ms(tags["slide"], definition.name)
     # Feast sets slide_interval to time_window where none is given.
     slides = {
-        _ms(each.slide_interval)
-        for each in definition.aggregations
-        if each.slide_interval and each.slide_interval != each.time_window
+        _ms(aggregation.slide_interval)
+        for aggregation in definition.aggregations
+        if aggregation.slide_interval and aggregation.slide_interval != aggregation.time_window
     }
     if len(slides) > 1:
         what = f"{definition.name} slides by {sorted(slides)} ms at once"

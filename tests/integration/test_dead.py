@@ -1,4 +1,4 @@
-"""Letters in a real broker: refused events listed, shown and sent again as producers send; late ones listed and shown."""
+"""Letters in a real broker: refused events are listed, shown and sent again; late ones are listed and shown."""
 
 import base64
 import json
