@@ -121,13 +121,13 @@ def whole_second_events(count: int, end_ms: int) -> list[Event]:
 def test_equal_event_times_change_nothing_at_parallelism_2(scenario):
     """The deduplication's shuffle changes the order in which a visitor's events come; partition and offset decide."""
     events = whole_second_events(4000, time.time_ns() // 1_000_000)
-    submit.apply(scenario.settings, scenario.runtime.redis_url)
-    submit.create_topics(scenario.settings, scenario.runtime)
+    applying.apply(scenario.settings, scenario.runtime.redis_url)
+    applying.create_topics(scenario.settings, scenario.runtime)
     produce(scenario, events, final_ms=events[-1]["event_time_ms"] + 62_000)
     for job in submit.JOBS:  # in turn: the cluster has two slots
         go_on(scenario, job, None, parallelism=2)
         wait_read(scenario, job)
-        submit.stop(scenario.settings, scenario.runtime, job, savepoint=False)
+        running_jobs.stop(scenario.settings, scenario.runtime, job, savepoint=False)
     report = verify(scenario.settings, scenario.runtime)
     assert report.ok, report.to_json()[:4000]
     assert report.counts["counted"] == len(events)
