@@ -88,7 +88,7 @@ def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> 
 
 
 class Findings(NamedTuple):
-    """Every problem, the problems that only a running job's state has, and the changes that a savepoint carries over."""
+    """Every problem, and the changes that a savepoint carries over."""
 
     problems: list[Problem]
     carried: list[Change]
