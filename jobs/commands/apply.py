@@ -88,7 +88,7 @@ def history(
     source: Annotated[Path, typer.Argument(help="Contract events: JSONL (also .gz) or Parquet.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compute every view over past events and write them where Feast looks for training sets (`batch_source`).
+    """Compute every view over past events, and write the rows where Feast looks for training sets (`batch_source`).
 
     These files lie beside the definitions, so an installed liveshelf wants a feature repository of your own first
     (`liveshelf init`).

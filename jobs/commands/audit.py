@@ -1,4 +1,4 @@
-"""audit show, audit verify: what operators did."""
+"""audit show, audit verify: the log of what operators did."""
 
 import time
 
@@ -24,19 +24,19 @@ def show(as_json: AsJson = False) -> None:
     """
     from jobs.operate import audit
 
-    found = audit.entries(load_settings().state_dir)
+    entries = audit.entries(load_settings().state_dir)
     if as_json:
-        return print_json(found)
-    for each in found:
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(each.at_ms / 1000))
-        told = " ".join(f"{name}={value}" for name, value in (each.arguments | each.outcome).items() if value)
-        print(f"{each.number:5} {moment} {each.who:10} {each.action:16} {each.result:14} {told}".rstrip())
-    note(f"{len(found):,} actions, times in UTC")
+        return print_json(entries)
+    for entry in entries:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at_ms / 1000))
+        details = " ".join(f"{name}={value}" for name, value in (entry.arguments | entry.outcome).items() if value)
+        print(f"{entry.number:5} {moment} {entry.who:10} {entry.action:16} {entry.result:14} {details}".rstrip())
+    note(f"{len(entries):,} actions, times in UTC")
 
 
 @app.command()
 def verify() -> None:
-    """Check that no line was changed, dropped or moved; exits with 6 and names the first that was.
+    """Check that no line was changed, dropped or moved. Exit with 6 and name the first line that was.
 
     \b
     Example, to keep elsewhere what the log must go on from:

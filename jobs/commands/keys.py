@@ -11,7 +11,7 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 @app.callback()
 def keys() -> None:
-    """The keys that make pseudonyms of visitors' and users' ids: `new` makes or rotates, `retire` ends a rotation.
+    """Manage the keys that turn visitors' and users' ids into pseudonyms: `new` begins a rotation, `retire` ends it.
 
     \b
     Example:
@@ -21,7 +21,7 @@ def keys() -> None:
 
 @app.command()
 def new() -> None:
-    """Make a key file, or a new current key in it; the key before stays valid for look-ups until `keys retire`.
+    """Make a key file, or a new current key in it. The key before stays valid for look-ups until `keys retire`.
 
     Producers and the collector read the file when they start: restart them after a rotation. The file is
     pseudonym_keys of the settings, else STATE_DIR/pseudonym.keys. Keep a copy in a safe place: without it nobody
@@ -41,7 +41,7 @@ def new() -> None:
 
 @app.command()
 def retire() -> None:
-    """Take the older of two keys away, when nothing that was stored under it is kept any more.
+    """Take the older of two keys away. Do it when nothing that was stored under it is kept any more.
 
     \b
     Example:

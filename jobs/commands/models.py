@@ -1,4 +1,4 @@
-"""models list, publish, activate, rollback, diff, key, sign: the versions of the model, and who vouches for them."""
+"""models list, publish, activate, rollback, diff, key, sign: the versions of the model and their signatures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def registry_of_settings(signing_key: Path | None = None) -> "Registry":
 
 
 def _check_context(settings: "Settings", bundle: "Bundle") -> None:
-    """What `submit` would refuse a running job mustn't be told to take; before the first `up` nothing is applied."""
+    """Raise for a bundle that `submit` would refuse. Before the first `up` nothing is applied, so nothing is checked."""
     from jobs.features import definitions, plan
     from jobs.operate import submit
 
@@ -59,7 +59,7 @@ def publish_recorded(registry: "Registry", bundle: Path) -> str:
 
 
 def change_recorded(action: str, change: "Callable[[Registry], Active]", **arguments: str) -> str:
-    """The version that serves from now on; which one did before is kept in the audit log, too."""
+    """Change the active version and return it. The audit log names it and the one before."""
     from jobs.operate import audit
     from models.serving.registry import is_registry
 
@@ -74,7 +74,7 @@ def change_recorded(action: str, change: "Callable[[Registry], Active]", **argum
 
 @app.command("list")
 def list_versions(as_json: AsJson = False) -> None:
-    """The published versions, oldest first; * serves, and a refusal by a running job is told.
+    """List the published versions, oldest first. A * marks the active one, and a running job's refusal is told.
 
     Example:
       liveshelf models list
@@ -105,7 +105,7 @@ def publish(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
     and_activate: Annotated[bool, typer.Option("--activate", help="Also make it the one that serves.")] = False,
 ) -> None:
-    """Check a bundle and copy it in; prints its version."""
+    """Check a bundle, copy it into LIVESHELF_MODEL_DIR, and print its version."""
     version = publish_recorded(registry_of_settings(), bundle)
     if and_activate:
         change_recorded("activate", lambda registry: registry.activate(version), version=version)
@@ -114,7 +114,10 @@ def publish(
 
 @app.command()
 def activate(version: Annotated[str, typer.Argument(help="As `models list` names it.")]) -> None:
-    """Check a version, and that the feature service gives what it reads; running jobs serve it within seconds."""
+    """Make a version the one that serves. A running rankings job takes it within seconds; it isn't submitted again.
+
+    It is refused if a file is broken, or if the feature service doesn't give what the model reads.
+    """
     print(change_recorded("activate", lambda registry: registry.activate(version), version=version))
 
 
@@ -126,7 +129,7 @@ def rollback() -> None:
 
 @app.command()
 def diff(one: str, other: str) -> None:
-    """What differs between two versions: metrics, training, and the number of items that come and go (JSON)."""
+    """Print as JSON how two versions differ: metrics, training, and the number of items that come and go."""
     print_json(registry_of_settings().diff(one, other))
 
 
@@ -134,7 +137,7 @@ def diff(one: str, other: str) -> None:
 def key(
     file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes to FILE.pub.")],
 ) -> None:
-    """Make a key to sign bundles with; prints the file that LIVESHELF_MODEL_PUBLIC_KEY is to name."""
+    """Make a key that signs bundles. Print the file of the public key, for LIVESHELF_MODEL_PUBLIC_KEY."""
     from models.serving.signature import new_key
 
     print(new_key(file))

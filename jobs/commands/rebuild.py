@@ -18,8 +18,8 @@ def rebuild(
 ) -> None:
     """Fill Redis again: lists from the topic `rankings`, features by reading the events from the beginning.
 
-    Nothing newer is replaced, so it may run beside the jobs. The embedded cluster does it by itself when Redis was
-    restarted or emptied, and then only from where Redis' data ends.
+    It replaces nothing that is newer, so it may run beside the jobs. The embedded cluster does it by itself when Redis
+    was restarted or emptied, and then only from the point where Redis' data ends.
 
     \b
     Examples:
@@ -38,12 +38,12 @@ def rebuild(
     connection.close()
     note(f"{lists:,} lists were missing or old and are written")
     if features:
-        each = next((each for each in submissions.noted(settings.state_dir) if each.job == "features"), None)
-        if each is None:
+        job = submissions.noted_job(settings.state_dir, "features")
+        if job is None:
             raise ServiceError(
                 "no features job should be running", "liveshelf submit features, which reads from the beginning"
             )
-        again = rebuilding.features(settings.state_dir, running.flink_rest_url, each)
+        again = rebuilding.features(settings.state_dir, running.flink_rest_url, job)
         note(f"features job {again.job_id} reads the events from the beginning; liveshelf verify says when it is done")
 
 
@@ -67,7 +67,9 @@ def resume() -> None:
 
 
 def keep() -> None:
-    """Do both by itself, until it is ended: for a Flink cluster of your own without high availability.
+    """Resume and rebuild whenever it is needed, until it is ended: for a Flink cluster of your own.
+
+    A cluster with Flink's own high availability doesn't need it for its jobs, but still for Redis.
 
     \b
     Example, beside the cluster:

@@ -1,4 +1,4 @@
-"""What commands share: settings, durations as people write them, and JSON on stdout."""
+"""Helpers of all commands: settings, signals, durations as people write them, notes and JSON."""
 
 import os
 import re
@@ -33,7 +33,7 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
 
 
 def load_settings() -> "Settings":
-    """The settings; raises SettingsError that names each wrong one."""
+    """Return the settings; raise `SettingsError` that names each wrong one."""
     from pydantic import ValidationError
 
     from jobs.settings import Settings
@@ -60,13 +60,13 @@ def _wrong(detail: "ErrorDetails") -> str:
 
 
 def chosen(settings: "Settings") -> str:
-    """The settings that aren't defaults, on one line, with secrets hidden."""
+    """Return the settings that aren't defaults, on one line, with secrets hidden."""
     values = (f"{name}={getattr(settings, name)}" for name in sorted(settings.model_fields_set))
     return "settings: " + (", ".join(values) or "all defaults")
 
 
 def seconds(text: str, name: str) -> float:
-    """A duration such as 500ms, 60s, 5m, 1h or 1d; a bare number is seconds."""
+    """Return a duration such as 500ms, 60s, 5m, 1h or 1d in seconds. A bare number is seconds."""
     found = DURATION.fullmatch(text.strip())
     if not found:
         raise SettingsError(f"{name} is {text!r}", "a duration such as 500ms, 60s, 5m, 1h or 1d")
@@ -74,7 +74,7 @@ def seconds(text: str, name: str) -> float:
 
 
 def note(line: str) -> None:
-    """A line for a person, on stderr."""
+    """Print a line for a person, on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -84,7 +84,7 @@ def note_feast() -> None:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout, indented."""
+    """Print one JSON document on stdout, indented."""
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode())

@@ -224,7 +224,7 @@ def evaluate(
     sessions: Annotated[Path | None, typer.Option(help="What the baselines learn from; formats as for train.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """recall, MRR and nDCG at 5, 10 and 20 of a bundle, of baselines, or of lists made elsewhere.
+    """Measure recall, MRR and nDCG at 5, 10 and 20, of a bundle, of baselines, or of lists made elsewhere.
 
     Every item of the catalogue is a candidate, seen items aren't filtered, unknown targets are misses, and a target
     ranks behind all items with its score.
@@ -253,7 +253,7 @@ def evaluate(
 
 
 def _document(found: dict[str, dict]) -> dict:
-    """The model's or else the lists' numbers at the top, the baselines' under their names."""
+    """Return the model's, or else the lists', numbers at the top, and the baselines' under their names."""
     measured = {name: found[name] for name in ("model", "lists") if name in found}
     counted = {name: values for name, values in found.items() if name not in measured}
     (first, *others) = measured.items() or [("", {})]

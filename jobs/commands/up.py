@@ -13,8 +13,8 @@ def register(app: typer.Typer) -> None:
 def up(as_json: AsJson = False) -> None:
     """Start Kafka, Redis and Flink, make the topics, apply the Feast definitions.
 
-    What runs already stays as it is. Where LIVESHELF_KAFKA_BOOTSTRAP, LIVESHELF_REDIS_URL or LIVESHELF_FLINK_REST_URL
-    names a service of your own, that one is used and not started.
+    Services that run already stay as they are. A service of your own is used and not started: name it with
+    LIVESHELF_KAFKA_BOOTSTRAP, LIVESHELF_REDIS_URL or LIVESHELF_FLINK_REST_URL.
 
     \b
     Examples:
