@@ -42,7 +42,7 @@ def registry_of_settings(signing_key: Path | None = None) -> "Registry":
 
 
 def _check_context(settings: "Settings", bundle: "Bundle") -> None:
-    """Raise for a bundle that `submit` would refuse. Before the first `up` nothing is applied, so nothing is checked."""
+    """Raise for a bundle that `submit` would refuse. Before the first `up` nothing is applied, and nothing checked."""
     from jobs.features import definitions, plan
     from jobs.operate import submit
 

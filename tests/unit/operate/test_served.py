@@ -55,3 +55,5 @@ def test_only_a_job_that_reads_the_same_folder_of_versions_follows_it(settings: 
     assert takes_versions_of(versions)
     assert served(settings, RUNNING).version == registry.active().version
     assert not takes_versions_of(settings)
+    submit(settings)
+    assert not takes_versions_of(settings)  # one bundle has no versions
