@@ -17,8 +17,10 @@ import requests
 
 from jobs.cluster.runtime import Runtime, down, up
 from jobs.connect import addresses, flink_rest
+from jobs.contract.events import Event
 from jobs.features import plan
 from jobs.flow import began, submissions
+from jobs.lab.replay.sources import read
 from jobs.operate import apply as applying
 from jobs.operate import running_jobs, submit
 from jobs.settings import REPOSITORY, Settings
@@ -113,8 +115,8 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
 
 
 @pytest.fixture
-def retailrocket() -> Path:
-    """The folder of 46,350 real events that may not be committed."""
+def retailrocket() -> Iterator[Event]:
+    """Yield 46,350 real events of a set that may not be shipped; tests that need it are marked `bench`."""
     if not (REAL_DATA / "retailrocket").is_dir():
         pytest.skip("needs ../shared/data/retailrocket, whose licence doesn't allow a copy in this repository")
-    return REAL_DATA
+    return read("retailrocket", data_dir=REAL_DATA)

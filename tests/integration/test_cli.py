@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -45,14 +44,16 @@ def test_each_command_explains_itself_with_an_example(command: str) -> None:
     assert f"liveshelf {command.split()[0]}" in result.output
 
 
-def test_help_comes_within_half_a_second() -> None:
-    took_s = []
-    for _ in range(3):
-        started_s = time.monotonic()
-        argv = [sys.executable, "-c", "from jobs.cli import app; app(['--help'])"]
-        subprocess.run(argv, check=True, capture_output=True, cwd=REPOSITORY)
-        took_s.append(time.monotonic() - started_s)
-    assert min(took_s) < 0.5
+def test_help_imports_no_slow_library() -> None:
+    """The help comes at once, because it imports none of these, each of which takes 0.1 to 10 s."""
+    slow = ("feast", "kafka", "numpy", "onnxruntime", "pandas", "pyarrow", "pyflink", "redis", "torch")
+    program = (
+        "import sys; from jobs.cli import app; app(['--help'], standalone_mode=False); "
+        f"print(sorted(set({slow!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=REPOSITORY)
+    assert "Usage: " in done.stdout
+    assert done.stderr == "[]\n"
 
 
 def test_feast_says_nothing_on_stderr_that_nobody_can_act_on() -> None:
