@@ -18,7 +18,8 @@ SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000)
 LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000)
 
 
-def test_a_rate_is_the_slope_between_two_runs_so_that_their_common_start_doesnt_count():
+def test_a_rate_leaves_out_the_start_that_two_runs_share():
+    """A rate is the slope between two runs so that their common start doesn't count."""
     rates = slope(SHORT, LONG)
     # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start
     assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0)
@@ -61,7 +62,8 @@ def test_two_jobs_side_by_side_show_rates_and_their_ratio():
     }
 
 
-def test_a_first_list_is_the_first_of_its_version_between_its_activation_and_the_next():
+def test_a_first_list_comes_between_its_activation_and_the_next():
+    """A first list is the first of its version between its activation and the next."""
     # a serves; b is activated at 1,000, a again at 3,000 and b again at 5,000
     made = [Active("b", 1_000), Active("a", 3_000), Active("b", 5_000)]
     lists = [
@@ -99,7 +101,8 @@ def test_the_same_seed_makes_the_same_events(made):
     assert all((one == other).all() for one, other in zip(made, again, strict=True))
 
 
-def test_slow_traffic_has_as_many_events_as_were_asked_for_whatever_the_seed():
+def test_slow_traffic_has_as_many_events_as_asked_for():
+    """Slow traffic has as many events as were asked for whatever the seed."""
     assert [seed for seed in range(50) if len(clicks.make(20_000, 2_000, 100, seed, 0.2).visit) != 20_000] == []
 
 

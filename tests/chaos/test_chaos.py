@@ -13,9 +13,8 @@ def a_bad_minute(stage: Stage, _dose: float) -> None:
     services.redis_down(stage, 5)
 
 
-def test_nothing_is_lost_or_wrong_after_a_hung_job_a_dead_task_manager_forgotten_scripts_and_redis_away_under_hard_traffic(
-    tmp_path: Path, record_property
-) -> None:
+def test_nothing_is_lost_after_four_faults_under_hard_traffic(tmp_path: Path, record_property) -> None:
+    """Nothing is lost or wrong after a hung job a dead task manager forgotten scripts and Redis away under hard traffic."""
     scenario = Scenario("lean", "a bad minute", a_bad_minute, "of each", traffic_s=25)
     result = run(tmp_path / "system", [Act(scenario, 1, 1, 1000)], print)
     (outcome,) = result["outcomes"]

@@ -48,7 +48,8 @@ def test_a_megabyte_takes_two_seconds_at_four_megabits_a_second(proxy: FaultProx
     assert 2 <= time.monotonic() - started < 4
 
 
-def test_timeout_swallows_what_is_sent_and_the_connection_is_reset_when_it_ends(proxy: FaultProxy) -> None:
+def test_timeout_swallows_what_is_sent_and_ends_with_a_reset(proxy: FaultProxy) -> None:
+    """Timeout swallows what is sent and the connection is reset when it ends."""
     client = through(proxy, timeout_s=0.3)
     client.ping()
     proxy.set(timeout=True)
@@ -66,7 +67,7 @@ def test_down_refuses_connections_until_it_ends(proxy: FaultProxy) -> None:
     assert through(proxy).ping()
 
 
-def test_limit_data_cuts_the_connection_in_the_middle_of_a_reply(proxy: FaultProxy) -> None:
+def test_limit_data_cuts_connection_in_the_middle_of_a_reply(proxy: FaultProxy) -> None:
     through(proxy).set("large", bytes(1_000_000))
     proxy.set(limit_data=50_000)
     with pytest.raises(redis.ConnectionError):

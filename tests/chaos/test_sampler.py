@@ -21,9 +21,8 @@ def put(client: redis.Redis, list_version: int, feature_version: int) -> None:
     time.sleep(0.3)
 
 
-def test_it_sees_a_list_and_a_feature_whose_versions_fall_and_forgets_what_redis_lost(
-    redis_url: str, client: redis.Redis
-) -> None:
+def test_it_sees_versions_fall_and_forgets_what_redis_lost(redis_url: str, client: redis.Redis) -> None:
+    """It sees a list and a feature whose versions fall and forgets what Redis lost."""
     sampler = Sampler(redis_url, PLAN, "home")
     sampler.watch(["a"])
     put(client, 5, 5)

@@ -13,7 +13,7 @@ def life(pid: int, begin_s: int, seconds: int, level_mb: float, mb_per_hour: flo
     return [Look(pid, begin_s + at_s, resident, level_mb / 2, files) for at_s, resident in mb]
 
 
-def test_growth_is_the_slope_within_lives_and_not_the_step_between_them():
+def test_growth_is_slope_within_lives_and_not_step_between_them():
     found = growth(life(1, 0, 1000, 90, 0) + life(2, 1000, 1000, 110, 0), warm_up_s=0)
     assert (found.rss_per_hour, found.lives) == (0, 2)
     assert found.rss_mb == (110, 110)
@@ -27,7 +27,7 @@ def test_growth_is_a_share_of_the_mean_an_hour():
     assert found.anonymous_per_hour == 0  # only mapped files grew
 
 
-def test_what_fills_in_the_warm_up_of_a_process_is_no_growth():
+def test_what_fills_in_warm_up_of_process_is_no_growth():
     filling, steady = life(1, 0, 590, 50, 360), life(1, 600, 3000, 110, 0)
     assert growth(filling + steady, warm_up_s=600).rss_per_hour == 0
     assert growth(filling + steady, warm_up_s=0).rss_per_hour > 0.01
@@ -37,7 +37,8 @@ def test_what_fills_in_the_warm_up_of_a_process_is_no_growth():
     ("files", "peaks"),
     [([50, 50, 50, 64, 50, 50, 50, 55, 50], (50, 55)), ([64, 50, 50, 50, 50, 50, 50, 50, 64], (64, 64))],
 )
-def test_files_are_compared_at_their_peaks_in_the_first_and_in_the_last_third(files: list[int], peaks: tuple[int, int]):
+def test_files_are_compared_at_their_peaks(files: list[int], peaks: tuple[int, int]):
+    """Files are compared at their peaks in the first and in the last third."""
     looks = [look._replace(files=count) for look, count in zip(life(1, 0, 80, 50, 0), files, strict=True)]
     assert growth(looks, warm_up_s=0).files == peaks
 
@@ -46,7 +47,8 @@ def test_a_life_that_is_too_short_says_nothing():
     assert growth(life(1, 0, 590, 50, 360), warm_up_s=600) is None
 
 
-def test_events_come_in_the_order_of_their_times_at_the_rate_that_speed_asks_for():
+def test_events_come_in_order_at_the_rate_of_the_speed():
+    """Events come in the order of their times at the rate that speed asks for."""
     made = list(islice(events(1, 1_000_000), 5000))
     times_ms = [each["event_time_ms"] for each in made]
     assert times_ms == sorted(times_ms)

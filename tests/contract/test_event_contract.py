@@ -81,11 +81,13 @@ def test_every_reason_is_in_the_corpus():
     assert {case.reason for case in CASES} == {"", *events.Reason.__args__}
 
 
-def test_an_accepted_event_keeps_its_values_and_drops_what_the_contract_does_not_know():
+def test_an_accepted_event_keeps_its_known_values_only():
+    """An accepted event keeps its values and drops what the contract does not know."""
     assert parse(event(x=[1], user_id=None)) == {name: value for name, value in FULL.items() if name != "user_id"}
 
 
-def test_an_event_may_lie_as_far_in_the_future_as_the_skew_and_no_further():
+def test_an_event_may_be_ahead_by_the_skew_at_most():
+    """An event may lie as far in the future as the skew and no further."""
     assert isinstance(parse(event(), now_ms=NOW_MS - 5000, max_skew_ms=5000), dict)
     assert parse(event(), now_ms=NOW_MS - 5001, max_skew_ms=5000) == Refusal("future_event_time", "event_time_ms")
 

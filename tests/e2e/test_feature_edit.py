@@ -74,7 +74,7 @@ def online(scenario, key: str, entity: str, *features: str) -> list[object]:
     return [answer[name.partition(":")[2]][0] for name in features]
 
 
-def test_what_is_added_counts_from_the_savepoint_and_the_old_from_the_beginning(scenario):
+def test_what_is_added_counts_from_savepoint_and_old_from_beginning(scenario):
     start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS - 120 * MINUTE_MS
     at = lambda minute: start_ms + minute * MINUTE_MS  # noqa: E731
     bought = {"kind": "purchase", "price_minor": 100}

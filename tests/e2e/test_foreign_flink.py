@@ -47,9 +47,10 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-def test_jobs_come_up_with_the_right_python_only_and_leave_nothing_behind(
+def test_jobs_come_up_with_the_right_python_only(
     cluster: ForeignFlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Jobs come up with the right Python only and leave nothing behind."""
     venv.create(tmp_path / "bare", with_pip=False)
     bare = tmp_path / "bare" / "bin" / "python"
     monkeypatch.setenv("LIVESHELF_WORKER_PYTHON", str(bare))

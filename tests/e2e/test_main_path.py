@@ -80,7 +80,8 @@ def test_features_and_lists_of_retailrocket_equal_the_oracle(scenario, retailroc
 
 
 @pytest.mark.bench  # tests/chaos has late events, too
-def test_late_events_are_kept_and_left_out_by_job_and_oracle_alike(scenario, retailrocket):
+def test_job_and_oracle_leave_the_same_late_events_out(scenario, retailrocket):
+    """Late events are kept and left out by job and oracle alike."""
     scenario.start()
     sent = send(scenario, retailrocket, delay_s=1)
     report = verify(scenario.settings, scenario.runtime, wait_s=180)
@@ -90,9 +91,8 @@ def test_late_events_are_kept_and_left_out_by_job_and_oracle_alike(scenario, ret
 
 
 @pytest.mark.bench
-def test_nothing_is_lost_or_wrong_when_two_task_managers_and_a_python_worker_are_killed_in_mid_replay(
-    scenario, retailrocket, record_property
-):
+def test_nothing_is_lost_when_workers_are_killed_in_mid_replay(scenario, retailrocket, record_property):
+    """Nothing is lost or wrong when two task managers and a Python worker are killed in mid replay."""
     scenario.change_definitions(
         "watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)"
     )
@@ -182,7 +182,8 @@ REFUSED: dict[str, tuple[bytes, tuple[str, str]]] = {
 }
 
 
-def test_every_kind_of_bad_record_is_refused_with_its_reason_and_the_job_never_restarts(scenario):
+def test_bad_records_are_refused_and_the_job_never_restarts(scenario):
+    """Every kind of bad record is refused with its reason and the job never restarts."""
     scenario.start("features")
     producer = KafkaProducer(**addresses.kafka_python(scenario.runtime.kafka_bootstrap), max_request_size=4 << 20)
     places = {}
@@ -243,7 +244,8 @@ def wait_online(scenario, expected: dict[str, object], *features: str) -> None:
     eventually(are_expected, within_s=60)
 
 
-def test_a_feature_added_to_a_running_view_is_readable_and_the_old_ones_keep_their_values(scenario):
+def test_an_added_feature_is_readable_and_others_keep_their_values(scenario):
+    """A feature added to a running view is readable and the old ones keep their values."""
     scenario.start("features")
     send_views(scenario, "A1", "A2", "A3")
     old = ("visitor_session:view_count", "visitor_session:distinct_items")

@@ -118,9 +118,8 @@ def counter(scenario, name: str) -> int:
     return flink_rest.operator_counter(scenario.runtime.metrics_urls, name)
 
 
-def test_no_list_is_lost_or_of_half_a_model_while_ten_versions_are_activated_one_refused_and_two_rolled_back(
-    scenario, tmp_path, monkeypatch
-):
+def test_no_list_is_lost_while_versions_come_and_go(scenario, tmp_path, monkeypatch):
+    """No list is lost or of half a model while ten versions are activated one refused and two rolled back."""
     registry = Registry(tmp_path / "versions")
     *versions, broken = [publish(registry, tmp_path, number) for number in range(4)]
     served = [registry.activate(versions[0])]

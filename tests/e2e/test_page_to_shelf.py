@@ -36,7 +36,8 @@ def shelf_with(read: Callable[[], Shelf], **values: object) -> Shelf:
     return eventually(shelf)
 
 
-def test_pages_change_a_visitors_list_from_the_first_one_with_their_consent_until_they_opt_out(scenario, tmp_path):
+def test_pages_change_a_list_from_consent_until_opt_out(scenario, tmp_path):
+    """Pages change a visitors list from the first one with their consent until they opt out."""
     scenario.settings.consent = "required"
     scenario.start("rankings")
     topics = {name: getattr(scenario.settings, name) for name in ("events_topic", "consent_topic", "consent")}

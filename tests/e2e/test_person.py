@@ -82,7 +82,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_next_grant(scenario):
+def test_who_withdraws_counts_nowhere_until_the_next_grant(scenario):
+    """Who withdraws gets the popularity list and counts nowhere until the next grant."""
     scenario.start()
     client = redis.Redis.from_url(scenario.runtime.redis_url)
     start_ms = now_ms() - 600_000
@@ -116,7 +117,8 @@ def test_who_withdraws_gets_the_popularity_list_and_counts_nowhere_until_the_nex
     assert scenario.failures() == []
 
 
-def test_where_consent_is_required_nobody_is_personalized_who_hasnt_given_it(scenario):
+def test_required_consent_personalizes_only_who_gave_it(scenario):
+    """Where consent is required nobody is personalized who hasn't given it."""
     scenario.settings.consent = "required"
     scenario.start()
     say(scenario, "granted", "anna")
@@ -138,14 +140,15 @@ VISITORS = [f"visitor-{number:04d}-x" for number in range(1000)]
 ERASED = VISITORS[::10]
 
 
-def test_100_of_1000_visitors_erased_in_mid_stream_leave_no_trace(scenario, tmp_path):
+def test_100_of_1000_erased_visitors_leave_no_trace(scenario, tmp_path):
+    """100 of 1000 visitors erased in mid stream leave no trace."""
     scenario.start()
     client = redis.Redis.from_url(scenario.runtime.redis_url)
     erase_100_of_1000(scenario, client, tmp_path)
 
 
 @pytest.mark.bench
-def test_a_replay_from_0_brings_none_of_100_erased_visitors_back(scenario, tmp_path):
+def test_replay_from_0_brings_none_of_100_erased_visitors_back(scenario, tmp_path):
     scenario.start()
     client = redis.Redis.from_url(scenario.runtime.redis_url)
     erase_100_of_1000(scenario, client, tmp_path)

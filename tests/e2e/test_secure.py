@@ -61,7 +61,8 @@ def test_views_become_features_and_lists_and_equal_the_oracle(settings: Settings
     assert features.to_dict()["view_count"][0] >= 1
 
 
-def test_flink_answers_only_who_has_its_certificate_and_takes_no_jar_from_the_web(running: Runtime) -> None:
+def test_flink_answers_only_who_has_its_certificate(running: Runtime) -> None:
+    """Flink answers only who has its certificate and takes no jar from the web."""
     base, certificates = addresses.rest(running.flink_rest_url)
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{base}/overview", verify=certificates["verify"], timeout=5)
@@ -72,9 +73,8 @@ def test_flink_answers_only_who_has_its_certificate_and_takes_no_jar_from_the_we
     assert requests.get(f"{base}/jars", timeout=5, **certificates).status_code == 404
 
 
-def test_only_flinks_metrics_and_beams_servers_listen_on_other_than_the_loopback_address(
-    settings: Settings, running: Runtime
-) -> None:
+def test_only_metrics_and_beams_servers_listen_beyond_loopback(settings: Settings, running: Runtime) -> None:
+    """Only Flink's metrics and Beam's servers listen on other than the loopback address."""
     metrics = {urlsplit(url).port for url in running.metrics_urls}  # the reporter knows no address to bind to
     listening = [
         (main_class(process), place.laddr.ip, place.laddr.port)
@@ -139,7 +139,8 @@ def files(settings: Settings) -> Iterator[tuple[str, bytes]]:
                 yield name, file.read_bytes()
 
 
-def test_no_secret_is_in_rest_logs_jobs_command_lines_or_checkpoints(settings: Settings, running: Runtime) -> None:
+def test_no_secret_is_in_rest_logs_or_checkpoints(settings: Settings, running: Runtime) -> None:
+    """No secret is in REST logs jobs command lines or checkpoints."""
     running_jobs.stop(settings, running, "rankings")  # a savepoint, to look into
     subprocess.run(["sync"], check=True)
     secrets = secrets_of(settings)

@@ -50,7 +50,7 @@ def uuid(*options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_what_a_jvm_has_loaded_the_next_one_takes_from_the_archive(written: Path) -> None:
+def test_what_jvm_has_loaded_next_one_takes_from_the_archive(written: Path) -> None:
     loaded = uuid(archive.OPTION + str(written), *archive.SAFE, "-Xlog:class+load")
 
     (found,) = [line for line in loaded if f" {CLASS} source: " in line]
@@ -58,9 +58,8 @@ def test_what_a_jvm_has_loaded_the_next_one_takes_from_the_archive(written: Path
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "other"])
-def test_an_archive_that_is_missing_or_damaged_is_left_out_without_a_word(
-    written: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_missing_or_damaged_archive_is_left_out_silently(written: Path, tmp_path: Path, damage: str) -> None:
+    """An archive that is missing or damaged is left out without a word."""
     content, file = bytearray(written.read_bytes()), tmp_path / "damaged.jsa"
     middle = len(content) // 2
     content[middle] ^= 0xFF

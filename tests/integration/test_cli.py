@@ -66,7 +66,8 @@ def test_feast_says_nothing_on_stderr_that_nobody_can_act_on() -> None:
     assert done.stderr == "reading the definitions with Feast, which takes 10 s of processor time to import\n"
 
 
-def test_a_wrong_setting_is_named_with_its_value_and_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong setting is named with its value and ends with 2."""
     monkeypatch.setenv("LIVESHELF_KAFKA_PORT", "many")
     result = call("status")
     assert result.exit_code == 2
@@ -94,7 +95,7 @@ NEED_A_SYSTEM = ["submit", "stop features", "apply", "replay eshop2008", "verify
 
 
 @pytest.mark.parametrize("command", NEED_A_SYSTEM)
-def test_without_a_running_system_a_command_says_how_to_start_one(command: str) -> None:
+def test_without_running_system_a_command_says_how_to_start_one(command: str) -> None:
     result = call(*command.split())
     assert result.exit_code == 4
     assert "liveshelf up" in result.stderr
@@ -110,14 +111,15 @@ def test_status_as_json_names_each_service(tmp_path: Path) -> None:
     assert seen["state_dir"] == str(tmp_path / "state")
 
 
-def test_status_where_nothing_runs_names_the_folder_and_how_to_choose_another(tmp_path: Path) -> None:
+def test_status_where_nothing_runs_names_the_folder(tmp_path: Path) -> None:
+    """Status where nothing runs names the folder and how to choose another."""
     result = call("status")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0] == f"state  {tmp_path / 'state'}"
     assert "LIVESHELF_STATE_DIR=FOLDER liveshelf status" in result.stderr
 
 
-def test_a_mistyped_variable_is_told_once_and_the_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistyped_variable_is_told_once_and_the_command_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVESHELF_KAFKA_PRT", "1")
     result = call("models", "list", "--help")
     assert result.exit_code == 0

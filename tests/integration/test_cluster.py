@@ -146,7 +146,7 @@ def test_a_full_redis_refuses_writes_and_evicts_nothing(running: runtime.Runtime
     assert client.get("kept") == b"value"
 
 
-def test_a_printed_line_submits_a_job_that_reads_kafka_without_naming_jars(
+def test_printed_line_submits_job_that_reads_kafka_without_naming_jars(
     settings: Settings, running: runtime.Runtime, tmp_path: Path
 ) -> None:
     bootstrap = running.kafka_bootstrap
@@ -231,7 +231,7 @@ def test_redis_and_kafka_keep_their_data_over_down_and_up(state_dir: Path) -> No
     runtime.down(settings)
 
 
-def test_a_redis_of_the_users_own_is_neither_started_nor_stopped(running: runtime.Runtime, state_dir: Path) -> None:
+def test_redis_of_the_users_own_is_neither_started_nor_stopped(running: runtime.Runtime, state_dir: Path) -> None:
     settings = settings_in(state_dir, redis_url=running.redis_url)
     used = runtime.up(settings, what=["redis"])
 

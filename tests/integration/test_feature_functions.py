@@ -208,7 +208,7 @@ def test_every_feature_is_the_oracles_at_every_moment(name: str, rows, events):
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_with_a_cap_on_windows_every_feature_is_the_oracles_too(name: str, capped_rows, events):
+def test_with_cap_on_windows_every_feature_is_the_oracles_too(name: str, capped_rows, events):
     compare(name, capped_rows, events, CAP)
 
 
@@ -228,7 +228,8 @@ def compare(name: str, rows: Rows, events: list[dict[str, object]], cap: int = 5
     assert compared > 1000
 
 
-def test_a_session_begins_anew_after_the_gap_and_its_values_are_those_of_the_hand(rows):
+def test_a_session_begins_anew_after_the_gap(rows):
+    """A session begins anew after the gap and its values are those of the hand."""
     values = [row for _, row in rows["session"]["hand"]]
     assert [row["sum_price_minor_0"] for row in values] == [100, 400, 600, 700]
     assert [row["last_3_item_id_0"] for row in values] == [["a"], ["a", "b"], ["a", "b", '"\\é'], ["a"]]
@@ -244,7 +245,8 @@ def test_a_purchase_without_a_quantity_is_of_one_piece(rows):
     assert [row["mean_quantity_0"] for row in values] == [9, 6, 6]  # null where absent, so it isn't in the mean
 
 
-def test_a_trailing_window_holds_an_event_exactly_its_length_ago_and_none_before(rows):
+def test_a_trailing_window_holds_an_event_exactly_its_length_ago(rows):
+    """A trailing window holds an event exactly its length ago and none before."""
     values = [row for _, row in rows["trailing"]["hand"]]
     assert [row["sum_price_minor_60"] for row in values] == [100, 400, 500, 700]
     assert [row["first_item_id_60"] for row in values] == ["a", "a", "b", "a"]

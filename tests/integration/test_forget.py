@@ -49,7 +49,8 @@ def withdraw(publisher: Publisher, newest_offset: int = -1) -> int:
     return publisher.forget([Forgotten("v", (0, newest_offset), NOW_MS, POPULAR, now_ms(), "m-1")])
 
 
-def test_an_erased_list_is_absent_at_once_and_its_key_is_gone_after_20_seconds(publisher, client, redis_url) -> None:
+def test_an_erased_list_is_absent_at_once(publisher, client, redis_url) -> None:
+    """An erased list is absent at once and its key is gone after 20 seconds."""
     publish(publisher, 7)
 
     assert erase(publisher) == 1
@@ -59,9 +60,8 @@ def test_an_erased_list_is_absent_at_once_and_its_key_is_gone_after_20_seconds(p
 
 
 @pytest.mark.parametrize("forget", [erase, withdraw])
-def test_a_worker_that_outlived_its_failure_cant_put_a_forgotten_list_back_and_the_next_event_can(
-    publisher, forget
-) -> None:
+def test_an_old_worker_cant_put_a_forgotten_list_back(publisher, forget) -> None:
+    """A worker that outlived its failure can't put a forgotten list back and the next event can."""
     publish(publisher, 7)
     forget(publisher, newest_offset=9)  # 8 and 9 were on their way
 
@@ -75,9 +75,8 @@ def test_forgetting_twice_changes_nothing_more(publisher, client) -> None:
     assert msgspec.json.decode(client.get(KEY))["version"] == "00000000000000000008"
 
 
-def test_an_erasure_leaves_a_list_for_an_event_since_and_writes_nothing_where_nothing_is(
-    publisher, client, redis_url
-) -> None:
+def test_an_erasure_leaves_a_list_for_an_event_since(publisher, client, redis_url) -> None:
+    """An erasure leaves a list for an event since and writes nothing where nothing is."""
     assert erase(publisher) == 0
     assert client.keys() == []
     publish(publisher, 7)
@@ -85,7 +84,7 @@ def test_an_erasure_leaves_a_list_for_an_event_since_and_writes_nothing_where_no
     assert ShelfReader(redis_url).get("v").state == "fresh"
 
 
-def test_who_withdraws_gets_the_popularity_list_said_so_whatever_stood_there(publisher, client, redis_url) -> None:
+def test_who_withdraws_gets_popularity_list_said_so_whatever_stood_there(publisher, client, redis_url) -> None:
     assert withdraw(publisher) == 1
     publish(publisher, 7)
     assert withdraw(publisher) == 1
@@ -104,9 +103,8 @@ VIEW = ViewPlan("visits", "visitor_id", "session", [Output("n", "count", "item_i
 PLAN = FeaturePlan("shop", "events", 0, [VIEW, msgspec.structs.replace(VIEW, name="more", part=1)])
 
 
-def test_an_entitys_row_goes_and_its_hash_with_its_last_row_and_no_late_writer_brings_it_back(
-    redis_url, client
-) -> None:
+def test_an_entitys_row_goes_and_no_late_writer_revives_it(redis_url, client) -> None:
+    """An entitys row goes and its hash with its last row and no late writer brings it back."""
     writer = RedisWriter(redis_url, PLAN)
     old, new = Row("v", NOW_MS, 3, "[5]"), Row("v", NOW_MS + 1, 1, "[6]")
     writer.write([("visitor_id", old), ("visitor_id_part1", old)])

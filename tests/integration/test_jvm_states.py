@@ -84,7 +84,7 @@ def event(time_ms: int, price: int | None, item: str | None) -> list:
 
 
 @pytest.mark.parametrize("between", [(), (CHECKPOINT,)], ids=["straight", "restored"])
-def test_a_slide_enters_at_its_end_and_leaves_a_window_later(slides: Ask, between: tuple[str, ...]):
+def test_slide_enters_at_its_end_and_leaves_a_window_later(slides: Ask, between: tuple[str, ...]):
     """Windows of 60 and 100 ms that slide by 20; a and b come in the first slide, a again in the second."""
     steps = [event(5, 10, "a"), event(19, 30, "b"), event(20, 5, "a"), 19, 39, 99, 139]
     found = slides(SLIDING, *(each for step in steps for each in (step, *between)))
@@ -109,7 +109,7 @@ def test_what_is_null_neither_counts_nor_is_summed(slides: Ask):
     assert found["rows"] == [[20, [4, 0, 4.0]]]
 
 
-def test_every_moment_at_which_a_slide_moves_may_have_a_timer(slides: Ask):
+def test_every_moment_at_which_slide_moves_may_have_a_timer(slides: Ask):
     """The first slide is in the windows, and leaves them at 80 and 120. The second enters at 40."""
     found = slides(SLIDING, event(5, 10, "a"), 19, event(20, 5, "a"))
     assert (found["timers"], found["unused"]) == ([39, 79, 119], False)

@@ -70,7 +70,7 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "versions")
 
 
-def test_ten_activations_and_two_rollbacks_change_the_lists_between_two_batches(
+def test_ten_activations_and_two_rollbacks_change_lists_between_two_batches(
     registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis, counters: dict
 ) -> None:
     versions = [publish_renamed(registry, tmp_path, f"shop{number}") for number in range(3)]
@@ -120,7 +120,7 @@ BREAKAGES = {
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_broken_version_is_refused_and_the_old_one_goes_on(
+def test_broken_version_is_refused_and_the_old_one_goes_on(
     registry: Registry, tmp_path: Path, redis_url: str, client: redis.Redis, counters: dict, breakage: str
 ) -> None:
     good, bad = (publish_renamed(registry, tmp_path, name) for name in ("good", "bad"))

@@ -108,9 +108,8 @@ def test_a_server_that_forgot_the_script_gets_it_again(publisher: Publisher, cli
     assert stored_items(client, "v1") == stored_items(client, "v2") == ["new"]
 
 
-def test_a_list_expires_at_its_event_time_plus_the_ttl_however_often_it_is_written(
-    publisher: Publisher, client: redis.Redis
-) -> None:
+def test_a_list_expires_at_its_event_time_plus_the_ttl(publisher: Publisher, client: redis.Redis) -> None:
+    """A list expires at its event time plus the ttl however often it is written."""
     ten_minutes_ago_ms = NOW_MS - 600_000
     for _ in range(2):
         publish(publisher, publication("v1", 1, event_time_ms=ten_minutes_ago_ms))
@@ -127,9 +126,8 @@ def test_a_list_whose_time_is_over_is_absent_at_once(publisher: Publisher, clien
     assert client.get("shelf:{v1}:home") is None
 
 
-def test_a_foreign_value_under_a_key_is_an_error_that_names_the_key_without_the_visitor(
-    publisher: Publisher, client: redis.Redis
-) -> None:
+def test_a_foreign_value_is_an_error_without_the_visitor(publisher: Publisher, client: redis.Redis) -> None:
+    """A foreign value under a key is an error that names the key without the visitor."""
     client.rpush("shelf:{v2}:home", "mine")
 
     with pytest.raises(ServiceError, match=r"shelf:\{…\}:home.*WRONGTYPE") as raised:
@@ -146,7 +144,7 @@ def test_connections_that_were_cut_are_opened_again(publisher: Publisher, client
     assert stored_items(client, "v1") == ["new"]
 
 
-def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: Path) -> None:
+def test_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: Path) -> None:
     (port,) = processes.free_ports(1)
     url = redis_server.url(port)
     late = threading.Timer(0.7, redis_server.start, (tmp_path, port))
@@ -161,9 +159,8 @@ def test_a_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: P
     assert counts == PublishCounts(written=1, stale=0)
 
 
-def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(
-    publisher: Publisher, client: redis.Redis
-) -> None:
+def test_a_full_redis_is_waited_for_until_there_is_room(publisher: Publisher, client: redis.Redis) -> None:
+    """A full Redis is waited for and the batch written when there is room."""
     client.config_set("maxmemory", 1)
     room = threading.Timer(0.5, client.config_set, ("maxmemory", 0))
     room.start()
@@ -176,9 +173,7 @@ def test_a_full_redis_is_waited_for_and_the_batch_written_when_there_is_room(
     assert stored_items(client, "v1") == ["A"]
 
 
-def test_a_server_that_forgets_its_scripts_all_the_time_gets_every_batch(
-    publisher: Publisher, client: redis.Redis
-) -> None:
+def test_server_that_forgets_its_scripts_all_time_gets_every_batch(publisher: Publisher, client: redis.Redis) -> None:
     ending = threading.Event()
 
     def forget() -> None:
@@ -197,7 +192,8 @@ def test_a_server_that_forgets_its_scripts_all_the_time_gets_every_batch(
     assert counts == [PublishCounts(written=2, stale=0)] * 200
 
 
-def test_a_server_that_stays_away_is_an_error_that_names_it_after_the_patience() -> None:
+def test_a_server_that_stays_away_is_named_after_the_patience() -> None:
+    """A server that stays away is an error that names it after the patience."""
     (port,) = processes.free_ports(1)
     started = time.monotonic()
 
@@ -206,7 +202,7 @@ def test_a_server_that_stays_away_is_an_error_that_names_it_after_the_patience()
     assert 0.1 < time.monotonic() - started < 3
 
 
-def test_the_error_about_a_server_that_is_away_doesnt_show_its_password() -> None:
+def test_error_about_server_that_is_away_doesnt_show_its_password() -> None:
     (port,) = processes.free_ports(1)
     publisher = Publisher(f"redis://someone:hunter2@127.0.0.1:{port}/0", "home", HOUR_S, patience_s=0.1)
 
@@ -237,7 +233,7 @@ def test_context_is_each_visitors_values_in_the_services_order(redis_url: str, c
     assert context.tolist() == [[3, 1500.5, 0], [0, 0, 0], [0, 0, 3]]
 
 
-def test_a_feature_that_isnt_a_number_is_an_error_that_names_it(redis_url: str, client: redis.Redis) -> None:
+def test_feature_that_isnt_number_is_an_error_that_names_it(redis_url: str, client: redis.Redis) -> None:
     value_pb2 = pytest.importorskip("feast.protos.feast.types.Value_pb2")
     store_features(client, "v1", visitor_session__mean_dwell_ms=value_pb2.Value(string_val="x").SerializeToString())
 
@@ -246,7 +242,7 @@ def test_a_feature_that_isnt_a_number_is_an_error_that_names_it(redis_url: str, 
 
 
 @pytest.mark.skipif(not (ESHOP / "manifest.json").is_file(), reason="the eshop bundle isn't there")
-def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
+def test_operator_publishes_newest_row_of_each_visitor_and_logs_it(
     redis_url: str, client: redis.Redis, counters: dict
 ) -> None:
     udf = pytest.importorskip("jobs.rankings.operator")
@@ -278,9 +274,8 @@ def test_the_operator_publishes_the_newest_row_of_each_visitor_and_logs_it(
     assert (counters["batch_rows"], counters["rows_superseded"], counters["lists_written"]) == (3, 1, 2)
 
 
-def test_a_visitor_who_moved_to_a_higher_partition_gets_its_new_lists_and_no_old_one_back(
-    publisher: Publisher, client: redis.Redis
-) -> None:
+def test_a_visitor_on_another_partition_gets_no_old_list(publisher: Publisher, client: redis.Redis) -> None:
+    """A visitor who moved to a higher partition gets its new lists and no old one back."""
     publish(publisher, publication("v1", 900, "before the topic grew"))
     moved = publication("v1", 3, "after")._replace(partition=4)
 

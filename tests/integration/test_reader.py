@@ -80,7 +80,7 @@ def test_a_list_just_computed_is_fresh_and_complete(get: Get, redis_url: str, cl
 
 
 @both
-def test_a_list_computed_just_now_for_an_old_event_is_fresh(get: Get, redis_url: str, client: redis.Redis) -> None:
+def test_list_computed_just_now_for_an_old_event_is_fresh(get: Get, redis_url: str, client: redis.Redis) -> None:
     put(client, computed_s_ago=1, event_s_ago=86_400)
 
     assert get(redis_url, "v1").state == "fresh"
@@ -130,7 +130,8 @@ def test_a_key_of_another_redis_type_is_an_error(get: Get, redis_url: str, clien
 
 
 @both
-def test_a_server_that_is_away_is_the_clients_error_and_not_an_absent_list(get: Get) -> None:
+def test_a_server_that_is_away_is_an_error(get: Get) -> None:
+    """A server that is away is the client's error and not an absent list."""
     (port,) = processes.free_ports(1)
 
     with pytest.raises(redis.ConnectionError):
@@ -145,7 +146,7 @@ def test_a_client_of_the_apps_own_serves_too(decode_responses: bool, redis_url: 
         assert ShelfReader(own).get("v1").items == ("a", "b")
 
 
-def test_shelves_are_apart_and_the_limit_of_freshness_is_the_readers(redis_url: str, client: redis.Redis) -> None:
+def test_shelves_are_apart_and_limit_of_freshness_is_the_readers(redis_url: str, client: redis.Redis) -> None:
     put(client, computed_s_ago=5, event_s_ago=5)
 
     assert ShelfReader(client, shelf="mail").get("v1").state == "absent"
@@ -187,7 +188,7 @@ def test_pseudonyms_load_nothing_but_the_standard_library() -> None:
     assert loaded == ["liveshelf", "liveshelf.errors", "liveshelf.key_file", "liveshelf.pseudonyms"]
 
 
-def test_every_public_name_is_there_and_another_is_an_attribute_error() -> None:
+def test_every_public_name_is_there_and_another_is_attribute_error() -> None:
     assert [name for name in liveshelf.__all__ if getattr(liveshelf, name, None) is None] == []
     assert liveshelf.ShelfReader is ShelfReader
     assert liveshelf.__version__ == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]

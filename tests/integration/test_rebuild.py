@@ -85,9 +85,8 @@ def stored(client: redis.Redis) -> dict[str, dict]:
     return {key.decode(): json.loads(client.get(key)) for key in client.scan_iter("shelf:*")}
 
 
-def test_an_emptied_redis_holds_newest_living_lists_again_but_not_of_the_erased(
-    config: Config, client: redis.Redis
-) -> None:
+def test_an_emptied_redis_gets_its_living_lists_again(config: Config, client: redis.Redis) -> None:
+    """An emptied Redis holds newest living lists again but not of the erased."""
     rebuild.lists(config, Connection(config.redis_url))
     assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
     assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S
@@ -128,7 +127,7 @@ def test_the_keeper_fills_a_redis_without_its_mark_once(keeper: Keeper, client: 
     assert stored(client).keys() == BOTH
 
 
-def test_after_a_restart_it_reads_from_where_the_surviving_data_ends(keeper: Keeper, client: redis.Redis) -> None:
+def test_after_restart_it_reads_from_where_the_surviving_data_ends(keeper: Keeper, client: redis.Redis) -> None:
     client.set(
         MARK, f"{'0' * 40} {NOW_MS / 1000 + 1:.3f}"
     )  # as another run of the server left it, after all was logged
@@ -145,9 +144,10 @@ def test_a_repair_that_died_is_done_again(keeper: Keeper, client: redis.Redis) -
     assert stored(client).keys() == BOTH
 
 
-def test_a_job_isnt_started_again_while_redis_has_all_since_it_began(
+def test_redis_with_all_since_the_job_began_needs_no_restart(
     keeper: Keeper, client: redis.Redis, tmp_path: Path
 ) -> None:
+    """A job isn't started again while Redis has all since it began."""
     job = Submitted("features", "f1", ["flink", "run", "-d"], {}, at_s=NOW_MS / 1000)
     submissions.config_path(tmp_path, "rankings").rename(submissions.config_path(tmp_path, "features"))
     checkpoint = tmp_path / "flink" / "checkpoints" / "f1" / "chk-1"

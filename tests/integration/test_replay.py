@@ -101,7 +101,7 @@ def test_a_hard_replay_lies_in_the_topic_as_reported(bootstrap: str, client: str
     assert report.final_heartbeat_ms == report.last_event_time_ms + (DELAY_S + 61) * 1000
 
 
-def test_both_clients_put_a_visitor_into_the_partition_that_java_would(bootstrap: str, client: str):
+def test_both_clients_put_visitor_into_the_partition_that_java_would(bootstrap: str, client: str):
     # murmur2 of "s455" etc. as Kafka's Java producer computes it: both clients must agree, or a visitor has two homes
     topic = f"homes-{client}"
     kafka_admin.create_topics(bootstrap, {topic: PARTITIONS})
@@ -167,7 +167,7 @@ def test_the_replay_counts_as_many_late_events_as_the_oracle(bootstrap: str, cli
     assert "of 400 events will be late for features" in warning
 
 
-def test_beside_live_traffic_a_replay_leaves_its_next_minute_on_time(bootstrap: str):
+def test_beside_live_traffic_replay_leaves_its_next_minute_on_time(bootstrap: str):
     kafka_admin.create_topics(bootstrap, {"beside": PARTITIONS})
     live = {"schema_version": 1, "event_type": "view", "visitor_id": "anna", "item_id": "x"}
 
@@ -207,7 +207,7 @@ def test_a_topic_that_is_not_there_is_named(bootstrap: str, client: str):
         replay(bootstrap, "absent", read("otto"), watermark_delay_s=DELAY_S)
 
 
-def test_a_broker_that_is_not_there_is_named_with_a_fix(client: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_broker_that_is_not_there_is_named_with_a_fix(client: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(kafka_send, "CONNECT_LIMIT_MS", 1000)
     with pytest.raises(ServiceError, match=r"(?s)Kafka at 127\.0\.0\.1:1 .*fix: liveshelf up"):
         replay("127.0.0.1:1", "events", read("otto"), watermark_delay_s=DELAY_S)

@@ -85,7 +85,8 @@ REDIS: dict[tuple, set[str]] = {
 
 @pytest.mark.parametrize("user", ["app", "job", "admin"])
 @pytest.mark.parametrize("command", REDIS, ids=lambda command: " ".join(map(str, command[:2])))
-def test_a_redis_user_may_do_what_its_row_says_and_nothing_else(command: tuple, user: str, running: Runtime) -> None:
+def test_a_redis_user_may_do_what_its_row_says(command: tuple, user: str, running: Runtime) -> None:
+    """A Redis user may do what its row says and nothing else."""
     allowed = REDIS[command]
     if user == "admin" and not allowed:
         return
@@ -116,7 +117,8 @@ def test_the_scripts_of_both_writers_run_as_job(running: Runtime) -> None:
             client.evalsha(redis.Redis().register_script(SCRIPT.text).sha, 1, LIST, "1" * 20, b"{}", 1)
 
 
-def test_a_job_goes_on_when_its_redis_password_is_another_and_the_old_one_is_worth_nothing(running: Runtime) -> None:
+def test_a_job_goes_on_when_its_redis_password_changes(running: Runtime) -> None:
+    """A job goes on when its Redis password is another and the old one is worth nothing."""
     to = addresses.Address.of(as_user(running.redis_url, "job"))
     secret, old = Path(to.secrets) / "redis-job", to.password("redis")
     job = Connection(str(to), patience_s=30)
@@ -203,9 +205,10 @@ USERS = ("admin", "cli", "collector", "features", "rankings")
 @pytest.mark.parametrize(
     ("does", "table"), [(read, READERS), (write, WRITERS), (join, MEMBERS)], ids=["read", "write", "join"]
 )
-def test_a_kafka_user_may_do_what_its_rows_say_and_nothing_else(
+def test_a_kafka_user_may_do_what_its_rows_say(
     does: Callable[[str, str], bool], table: dict[str, set[str]], user: str, running: Runtime
 ) -> None:
+    """A Kafka user may do what its rows say and nothing else."""
     address = as_user(running.kafka_bootstrap, user)
     assert {name for name in table if does(address, name)} == {name for name in table if user in table[name]}
 
@@ -219,7 +222,7 @@ def test_only_admin_makes_topics_and_gives_rights(user: str, running: Runtime) -
         kafka_admin.grant(address, [Right(user, "topic", ("events",), ("ALL",))])
 
 
-def test_kafka_takes_nobody_without_tls_without_a_password_or_with_an_apps(running: Runtime) -> None:
+def test_kafka_takes_nobody_without_tls_without_password_or_with_apps(running: Runtime) -> None:
     to = addresses.Address.of(running.kafka_bootstrap)
     app = addresses.Address.of(running.redis_url)._replace(user="app").password("redis")
     known = addresses.kafka_python(running.kafka_bootstrap) | {"bootstrap_timeout_ms": 2000}

@@ -57,7 +57,8 @@ def unread_check(settings: Settings) -> doctor.Check:
     return next(check for check in doctor.checks(settings) if check.name == "events for features")
 
 
-def test_a_broker_that_keeps_no_offsets_yet_is_asked_again_until_it_does(new_broker: Settings) -> None:
+def test_a_broker_without_offsets_yet_is_asked_again(new_broker: Settings) -> None:
+    """A broker that keeps no offsets yet is asked again until it does."""
     assert kafka_admin.committed(runtime.current(new_broker).kafka_bootstrap, GROUPS["features"], TOPIC) == {}
 
 
@@ -68,9 +69,8 @@ def test_events_that_were_read_may_be_deleted(settings: Settings, bootstrap: str
     assert unread_check(settings).ok
 
 
-def test_events_deleted_unread_are_named_and_a_savepoint_from_before_is_refused(
-    settings: Settings, bootstrap: str
-) -> None:
+def test_events_deleted_unread_are_named(settings: Settings, bootstrap: str) -> None:
+    """Events deleted unread are named and a savepoint from before is refused."""
     delete(bootstrap, {0: 6})
     assert kafka_admin.deleted_unread(bootstrap, GROUPS["features"], TOPIC) == {0: (3, 6)}
     with pytest.raises(

@@ -70,7 +70,8 @@ def told(found: dict[str, Any]) -> list[list]:
 SHORT = [(f, c, "range", 1000) for f, c in (("count", "item_id"), ("first", "item_id"), ("max", "price_minor"))]
 
 
-def test_a_window_holds_the_newest_events_and_the_oldest_leaves_as_if_its_time_were_over(check: Check):
+def test_the_oldest_leaves_a_full_window_as_if_over(check: Check):
+    """A window holds the newest events and the oldest leaves as if its time were over."""
     prices = [9, 1, 2, 8, 3]
     found = check(
         SHORT, {"cap": 3}, *(event(n, 10 * n, price_minor=price) for n, price in enumerate(prices)), START_MS + 99
@@ -79,13 +80,15 @@ def test_a_window_holds_the_newest_events_and_the_oldest_leaves_as_if_its_time_w
     assert found["events"] == 2
 
 
-def test_an_event_whose_time_is_over_isnt_counted_as_one_that_the_cap_put_out(check: Check):
+def test_an_event_that_is_over_isnt_counted_as_capped(check: Check):
+    """An event whose time is over isn't counted as one that the cap put out."""
     found = check(SHORT, {"cap": 3}, *(event(n, 1001 * n) for n in range(9)), START_MS + 9999)
     assert told(found)[-1] == [8008, 1, "i8", 8]
     assert found["events"] == 0
 
 
-def test_of_more_events_at_one_millisecond_than_the_cap_those_that_came_last_are_in_the_window(check: Check):
+def test_of_one_millisecond_the_last_arrivals_stay_in_the_window(check: Check):
+    """Of more events at one millisecond than the cap those that came last are in the window."""
     found = check(SHORT, {"cap": 2}, event(9, 0), *(event(n, 5) for n in (4, 3, 2)), event(1, 6), START_MS + 9)
     # All three of millisecond 5 see the same window: 3 and 2. Then 2 and 1.
     assert told(found) == [[0, 1, "i9", 9], *[[5, 2, "i3", 3]] * 3, [6, 2, "i2", 2]]
@@ -151,7 +154,7 @@ def number(value: int) -> bytes:
     return bytes([*content, left])
 
 
-def test_a_state_of_version_2_goes_on_with_what_waited_first(check: Check):
+def test_state_of_version_2_goes_on_with_what_waited_first(check: Check):
     """As release 0.1.0 wrote it: waiting events without a place, and a part `r` that counts events."""
     never = number(2**63 - 1)
     time = number(START_MS + 5)
@@ -173,12 +176,12 @@ def test_a_state_of_an_unknown_version_is_refused(check: Check):
     assert "TrailingState$Serializer can't read state of version 9, only of 2 to 3" in refused.value.stderr
 
 
-def test_with_a_cap_of_one_a_window_is_its_newest_event(check: Check):
+def test_with_cap_of_one_a_window_is_its_newest_event(check: Check):
     found = check(SHORT, {"cap": 1}, event(1, 0), event(2, 0), event(3, 7), START_MS + 9)
     assert told(found) == [[0, 1, "i2", 2], [0, 1, "i2", 2], [7, 1, "i3", 3]]
 
 
-def test_a_smaller_cap_after_a_restart_trims_and_a_larger_one_fills(check: Check):
+def test_smaller_cap_after_restart_trims_and_a_larger_one_fills(check: Check):
     first, second = [event(n, n) for n in range(5)], [event(n, n) for n in range(5, 9)]
     smaller = check(SHORT, {"cap": 5}, *first, START_MS + 4, {"cap": 2}, *second, START_MS + 8)
     assert [row[:3] for row in told(smaller)][4:6] == [[4, 5, "i0"], [5, 2, "i4"]]
@@ -201,7 +204,8 @@ def test_a_cap_of_nothing_is_refused_with_the_settings_name():
 SESSION = [("count_distinct", "item_id", "session", 1000), ("count", "item_id", "session", 1000)]
 
 
-def test_a_session_counts_all_its_events_and_distinct_values_up_to_the_cap(check: Check):
+def test_a_session_counts_distinct_values_up_to_the_cap(check: Check):
+    """A session counts all its events and distinct values up to the cap."""
     items = ["a", "b", "a", "c", "d", "a"]
     events = [*(event(n, n, item_id=item) for n, item in enumerate(items)), event(7, 2000)]
     found = check(SESSION, {"cap": 2}, *events, START_MS + 2000)
@@ -209,7 +213,8 @@ def test_a_session_counts_all_its_events_and_distinct_values_up_to_the_cap(check
     assert (found["values"], found["events"]) == (2, 0)  # c and d
 
 
-def test_a_session_that_goes_on_with_a_smaller_cap_counts_no_further_than_that(check: Check):
+def test_a_session_that_goes_on_keeps_to_a_smaller_cap(check: Check):
+    """A session that goes on with a smaller cap counts no further than that."""
     events = [event(n, n) for n in range(6)]
     found = check(SESSION, {"cap": 4}, *events[:5], START_MS + 4, {"cap": 3}, events[5], START_MS + 5)
     assert [row[1] for row in told(found)] == [1, 2, 3, 4, 4, 3]
@@ -274,7 +279,7 @@ def same(found: object, expected: object) -> bool:
 
 
 @pytest.mark.parametrize("cap", [1, 2, 9, 70, 200, 1_000_000])
-def test_every_function_over_every_frame_is_the_oracles_whatever_the_cap(check: Check, cap: int):
+def test_every_function_over_every_frame_is_oracles_whatever_the_cap(check: Check, cap: int):
     steps = arriving(busy(700, seed=cap), seed=5, restarts={0: cap, 333: cap})
     arrived = [step for step in steps if isinstance(step, dict) and "event_id" in step]
     entries = [Entry(Record(0, place, 0, None, b""), "counted", each) for place, each in enumerate(arrived)]
@@ -298,7 +303,7 @@ def test_a_restart_changes_no_bit_of_a_sum_of_fractions(check: Check):
     assert rows[0] == rows[1]
 
 
-def test_the_state_of_a_bot_is_no_larger_than_twice_the_cap(check: Check):
+def test_state_of_bot_is_no_larger_than_twice_the_cap(check: Check):
     wanted = [
         *((f, "item_id", "range", 10**8) for f in ("first", "count")),
         ("count_distinct", "item_id", "session", 10**8),

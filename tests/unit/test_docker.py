@@ -47,7 +47,7 @@ def test_the_image_is_the_flink_that_pyflink_belongs_to():
     assert re.search(r"^FROM (\S+)$", DOCKERFILE, re.M)[1] == f"flink:{PINS['apache-flink']}-java17"
 
 
-def test_the_image_installs_the_pins_of_pyproject_and_names_none_itself():
+def test_image_installs_the_pins_of_pyproject_and_names_none_itself():
     assert "['project']['optional-dependencies']['run']" in DOCKERFILE
     assert "--requirement pinned.txt" in DOCKERFILE
     assert not re.search(r"[a-z]==\d", DOCKERFILE)
@@ -65,7 +65,7 @@ def test_everything_that_is_copied_is_there():
     assert [source for source in sources if not (REPOSITORY / source).exists()] == []
 
 
-def test_the_image_gets_its_jars_from_the_code_that_knows_them(tmp_path, monkeypatch):
+def test_image_gets_its_jars_from_the_code_that_knows_them(tmp_path, monkeypatch):
     from jobs.jvm import build
 
     assert "python -m jobs.jvm.build /opt/flink/lib" in DOCKERFILE
@@ -91,7 +91,7 @@ def test_the_connector_is_one_for_this_flink():
     assert PINS["apache-flink"].startswith("2.3.")
 
 
-def test_the_broker_is_the_embedded_ones_version_and_takes_as_large_records():
+def test_broker_is_embedded_ones_version_and_takes_as_large_records():
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{jars.KAFKA.rpartition(':')[2]}"
     assert SERVICES["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"] == kafka.MAX_MESSAGE_BYTES
 
@@ -184,7 +184,7 @@ def test_every_address_names_a_service():
     assert flink_properties()["jobmanager.rpc.address"] in SERVICES
 
 
-def test_the_submitter_waits_for_services_that_can_say_they_are_well():
+def test_submitter_waits_for_services_that_can_say_they_are_well():
     for service in SERVICES.values():
         for name, waited in service.get("depends_on", {}).items():
             assert waited["condition"] != "service_healthy" or "healthcheck" in SERVICES[name]
@@ -201,7 +201,8 @@ def test_the_submitters_commands_exist():
     assert set(called) <= commands
 
 
-def test_the_collector_is_asked_for_and_finds_its_keys_where_they_are_mounted():
+def test_the_collector_finds_its_keys_where_they_are_mounted():
+    """The collector is asked for and finds its keys where they are mounted."""
     collector = SERVICES["collector"]
     assert collector["profiles"] == ["collect"]
     assert collector["entrypoint"] == ["liveshelf", "collect"]
@@ -235,7 +236,7 @@ def test_a_deployment_runs_its_job(job: str):
 
 
 @pytest.mark.parametrize("job", DEPLOYMENTS)
-def test_a_deployment_gives_its_job_the_arguments_that_it_asks_for(job: str):
+def test_deployment_gives_its_job_the_arguments_that_it_asks_for(job: str):
     script = (REPOSITORY / "jobs" / f"session_{job}.py").read_text()
     wanted = set(re.findall(r'add_argument\("(--[a-z]+)", [^)]*required=True', script))
     spec = DEPLOYMENTS[job]["spec"]
@@ -249,7 +250,7 @@ def test_a_deployment_gives_its_job_the_arguments_that_it_asks_for(job: str):
 
 
 @pytest.mark.parametrize("job", DEPLOYMENTS)
-def test_a_deployment_leaves_the_places_of_its_state_to_be_named(job: str):
+def test_deployment_leaves_the_places_of_its_state_to_be_named(job: str):
     configuration = DEPLOYMENTS[job]["spec"]["flinkConfiguration"]
     places = ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir", "high-availability.storageDir")
     assert all(configuration[place].startswith(f"s3://CHANGE-ME/liveshelf/{job}/") for place in places)

@@ -105,7 +105,7 @@ def names_of(requirements: list[str]) -> set[str]:
     return {re.split(r"[<=>\[]", line)[0].replace("_", "-").lower() for line in requirements}
 
 
-def test_each_package_of_an_extra_that_is_imported_is_checked_for() -> None:
+def test_each_package_of_extra_that_is_imported_is_checked_for() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     lines = [line for name in extras.EXTRAS for line in project["optional-dependencies"][name]]
     of_extra = names_of(lines) - names_of(project["dependencies"])

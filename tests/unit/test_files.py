@@ -124,7 +124,7 @@ def test_a_path_that_cannot_be_used_is_one_clear_error(
 
 
 @pytest.mark.parametrize(("variable", "command", "kind", "code"), cases(SETTINGS))
-def test_a_setting_that_names_a_wrong_path_is_one_clear_error(
+def test_setting_that_names_a_wrong_path_is_one_clear_error(
     variable: str, command: str, kind: str, code: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, str(path_of(kind, "", folder)))
@@ -166,7 +166,7 @@ def test_a_damaged_file_of_a_set_is_refused(content: bytes, folder: Path) -> Non
         list(read("retailrocket", data_dir=folder))
 
 
-def test_a_file_that_can_be_written_is_left_as_it_was(folder: Path) -> None:
+def test_file_that_can_be_written_is_left_as_it_was(folder: Path) -> None:
     (folder / "old.json").write_text("{}")
     output_file(folder / "old.json", "--json")
     output_file(folder / "new.json", "--json")
@@ -175,7 +175,7 @@ def test_a_file_that_can_be_written_is_left_as_it_was(folder: Path) -> None:
     assert not (folder / "new.json").exists()
 
 
-def test_a_folder_in_folders_that_are_not_there_can_be_written(folder: Path) -> None:
+def test_folder_in_folders_that_are_not_there_can_be_written(folder: Path) -> None:
     output_folder(Path("a/b/c"), "--out")
     with pytest.raises(SettingsError, match=r"clicks\.csv is no folder"):
         output_folder(Path("clicks.csv/b"), "--out")

@@ -122,7 +122,7 @@ def test_no_import_breaks_a_rule() -> None:
     assert broken == []
 
 
-def test_only_the_graphs_settings_errors_and_cli_stand_in_the_hall() -> None:
+def test_only_graphs_settings_errors_and_cli_stand_in_the_hall() -> None:
     assert {file.stem for file in (REPOSITORY / "jobs").glob("*.py")} == LOOSE_FILES
     assert {file.stem for file in (REPOSITORY / "models").glob("*.py")} == {"__init__"}
 

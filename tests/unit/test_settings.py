@@ -19,7 +19,7 @@ WRONG = {"shelf": "", "list_size": "101", "list_ttl_s": "0", "session_gap_s": "0
 
 
 @pytest.mark.parametrize("name", [name for name in RankerSettings.__struct_fields__ if name not in DERIVED])
-def test_a_field_of_the_ranker_is_a_setting_with_its_limits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_field_of_the_ranker_is_a_setting_with_its_limits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"LIVESHELF_{name.upper()}", "7")
     assert str(getattr(Settings().ranker, name)) == "7"
     assert Settings.model_fields[name].description
@@ -29,7 +29,7 @@ def test_a_field_of_the_ranker_is_a_setting_with_its_limits(name: str, monkeypat
             Settings()
 
 
-def test_a_new_field_of_the_struct_becomes_a_field_of_settings() -> None:
+def test_new_field_of_the_struct_becomes_a_field_of_settings() -> None:
     class More(RankerSettings, kw_only=True):
         rules: Annotated[int, Meta(ge=1, le=9, description="rules at most")] = 3
         derived: str = ""
@@ -54,7 +54,7 @@ def test_a_renamed_setting_is_refused_with_its_new_name(
         Settings()
 
 
-def test_a_mistyped_variable_is_named_with_the_setting_that_was_meant() -> None:
+def test_mistyped_variable_is_named_with_the_setting_that_was_meant() -> None:
     assert unknown_variables(["LIVESHELF_KAFKA_PRT", "HOME"]) == [
         "LIVESHELF_KAFKA_PRT is no setting, and is ignored: is LIVESHELF_KAFKA_PORT meant?"
     ]
@@ -67,7 +67,7 @@ def test_a_variable_like_no_setting_is_named_without_a_guess() -> None:
     assert unknown_variables(["LIVESHELF_XYZ"]) == ["LIVESHELF_XYZ is no setting, and is ignored"]
 
 
-def test_every_setting_and_every_variable_that_the_code_reads_is_known() -> None:
+def test_every_setting_and_every_variable_that_code_reads_is_known() -> None:
     """The oracle is the code: each string in it that is the whole name of a variable."""
     texts = [file.read_text() for room in ("jobs", "models") for file in (REPOSITORY / room).rglob("*.py")]
     strings = {node.value for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
@@ -77,9 +77,8 @@ def test_every_setting_and_every_variable_that_the_code_reads_is_known() -> None
     assert unknown_variables([*read, *(PREFIX + name.upper() for name in Settings.model_fields)]) == []
 
 
-def test_a_mistyped_name_in_the_file_is_named_with_the_setting_that_was_meant(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_mistyped_name_is_told_with_the_setting_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mistyped name in the file is named with the setting that was meant."""
     from jobs.commands.shared import load_settings
 
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,8 @@ def test_one_that_ends_at_once_is_not_waited_for(tmp_path: Path):
     assert pid > 0
 
 
-def test_free_ports_are_different_not_taken_and_none_that_an_outgoing_connection_may_get():
+def test_free_ports_are_free_and_stay_so():
+    """Free ports are different not taken and none that an outgoing connection may get."""
     lowest, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", processes.free_ports(1)[0]))

@@ -33,7 +33,8 @@ def test_each_acknowledged_event_lies_in_kafka_under_its_pseudonym(broker: Broke
     assert all(json.loads(record.value)["visitor_id"] == record.key.decode() for record in found)
 
 
-def test_a_bad_event_does_not_sink_the_good_ones_and_is_not_repeated(broker: Broker, collector: RunningCollector):
+def test_a_bad_event_doesnt_sink_the_good_ones(broker: Broker, collector: RunningCollector):
+    """A bad event does not sink the good ones and is not repeated."""
     batch = [
         event(),
         event(price_minor="secret"),
@@ -61,9 +62,8 @@ def test_one_event_alone_gets_the_collector_s_time(broker: Broker, collector: Ru
     assert before_ms <= broker.stored([alone])[alone["event_id"]]["event_time_ms"] <= now_ms()
 
 
-def test_a_packed_body_is_unpacked_and_plain_text_is_taken_as_pages_send_it(
-    broker: Broker, collector: RunningCollector
-):
+def test_a_packed_body_is_unpacked_and_plain_text_is_taken(broker: Broker, collector: RunningCollector):
+    """A packed body is unpacked and plain text is taken as pages send it."""
     packed, plain = event(), event()
     assert collector.post(gzip.compress(json.dumps([packed]).encode()), content_encoding="gzip").json()["accepted"] == 1
     url = f"{collector.url}/events?key={KEY}&consent=granted"  # a beacon sends no headers of one's own
@@ -106,7 +106,8 @@ def test_the_largest_body_is_taken(collector: RunningCollector):
     assert collector.post(body.ljust(1024 * 1024)).json()["accepted"] == 17
 
 
-def test_other_paths_and_methods_have_nothing_and_the_admin_pages_are_elsewhere(collector: RunningCollector):
+def test_other_paths_and_methods_have_nothing(collector: RunningCollector):
+    """Other paths and methods have nothing and the admin pages are elsewhere."""
     assert requests.get(f"{collector.url}/events", timeout=10).status_code == 405
     for path in ("/", "/metrics", "/healthz", "/t.js/x"):
         assert requests.get(f"{collector.url}{path}", timeout=10).status_code == 404
@@ -117,7 +118,7 @@ def test_other_paths_and_methods_have_nothing_and_the_admin_pages_are_elsewhere(
     assert collector.metric('collector_events_total{outcome="accepted",write_key="other"}') == before + 2
 
 
-def test_an_allowed_page_may_read_the_answer_and_another_gets_none(collector: RunningCollector):
+def test_allowed_page_may_read_the_answer_and_another_gets_none(collector: RunningCollector):
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-write-key"}
     preflight = requests.options(f"{collector.url}/events", headers={"origin": ORIGIN, **asked}, timeout=10)
     assert preflight.status_code == 200
@@ -152,7 +153,8 @@ def test_consent_decides_what_is_kept(broker: Broker, collector: RunningCollecto
     assert abs(json.loads(last.value)["at_ms"] - now_ms()) < 60_000
 
 
-def test_a_browser_s_device_and_country_are_filled_in_and_a_server_s_are_not(broker: Broker, tmp_path: Path):
+def test_a_browsers_device_and_country_are_filled_in(broker: Broker, tmp_path: Path):
+    """A browser's device and country are filled in and a server's are not."""
     writer = MMDBWriter(ip_version=4)
     writer.insert_network(IPSet(["203.0.113.0/24"]), {"country": {"iso_code": "DE"}})
     writer.to_db_file(str(tmp_path / "countries.mmdb"))
@@ -180,7 +182,8 @@ def test_the_script_is_small_and_asked_for_once_an_hour(collector: RunningCollec
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_too_many_events_of_a_key_and_too_many_requests_of_an_address_wait(broker: Broker, tmp_path: Path):
+def test_too_many_events_or_requests_wait(broker: Broker, tmp_path: Path):
+    """Too many events of a key and too many requests of an address wait."""
     batch = [event() for _ in range(400)]
     with RunningCollector(
         broker, tmp_path, key_events_per_s=10, address_requests_per_s=5, proxies="127.0.0.1"
@@ -237,7 +240,7 @@ def test_a_client_that_stalls_is_let_go_after_ten_seconds(collector: RunningColl
     assert collector.metric("collector_too_slow_total") >= 5
 
 
-def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(broker: Broker, tmp_path: Path):
+def test_rest_of_body_that_was_refused_is_not_waited_for(broker: Broker, tmp_path: Path):
     """429 leaves the connection open, for the next try; a client that never ends the refused body would hold it."""
     with RunningCollector(broker, tmp_path, key_events_per_s=0.001) as collector:
         assert collector.post([event() for _ in range(500)]).status_code == 200
@@ -251,7 +254,8 @@ def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(broker: Broker, t
             assert time.monotonic() - began_s < 25
 
 
-def test_large_bodies_that_never_end_fill_no_memory_and_are_in_no_small_one_s_way(collector: RunningCollector):
+def test_large_bodies_that_never_end_fill_no_memory(collector: RunningCollector):
+    """Large bodies that never end fill no memory and are in no small one's way."""
     part, clients = b" " * 1_000_000, [socket.create_connection(collector.place, timeout=30) for _ in range(80)]
     for client in clients:
         client.sendall(head(collector, 1_048_576) + part)

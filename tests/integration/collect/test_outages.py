@@ -111,7 +111,7 @@ def test_slow_clients_do_not_keep_a_stopped_collector_alive(broker: Broker, tmp_
             client.close()
 
 
-def test_no_id_of_a_client_s_gets_into_kafka_or_the_log(broker: Broker, tmp_path: Path):
+def test_no_id_of_client_s_gets_into_kafka_or_log(broker: Broker, tmp_path: Path):
     raw = [f"raw-{number}@example.com" for number in range(200)]
     with RunningCollector(broker, tmp_path) as collector:
         good = [event(visitor_id=each, user_id=f"user-{each}", email=each) for each in raw]
@@ -189,7 +189,7 @@ def test_no_bytes_on_the_wire_make_the_collector_fail(collector: RunningCollecto
         ("KAFKA_BOOTSTRAP", "liveshelf up"),
     ],
 )
-def test_a_collector_that_lacks_something_does_not_start_and_says_what(
+def test_collector_that_lacks_something_does_not_start_and_says_what(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without: str, named: str
 ):
     keys, write_keys = tmp_path / "pseudonym.keys", tmp_path / "write.keys"

@@ -95,7 +95,8 @@ def test_what_a_visitor_does_lies_in_kafka(shop: Shop, browser: Chromium):
     assert shop.broker.consents(shop.collector.pseudonyms.of(visitor)) == ["granted"]
 
 
-def test_before_consent_nothing_is_sent_or_stored_and_after_it_the_page_counts(shop: Shop, browser: Chromium):
+def test_before_consent_nothing_is_sent_or_stored(shop: Shop, browser: Chromium):
+    """Before consent nothing is sent or stored and after it the page counts."""
     before = shop.count()
     browser.open(shop.page("asking"))
     browser.run("document.querySelector('button').click()")
@@ -136,7 +137,7 @@ def test_a_browser_that_signals_global_privacy_control_is_silent(shop: Shop, bro
     assert visitor_of(browser) == ""
 
 
-def test_what_happens_without_a_network_is_delivered_later_with_its_time(shop: Shop, browser: Chromium):
+def test_what_happens_without_network_is_delivered_later_with_its_time(shop: Shop, browser: Chromium):
     browser.open(shop.page("lamp"))
     visitor = visitor_of(browser)
     eventually(lambda: shop.events(visitor))
@@ -152,7 +153,8 @@ def test_what_happens_without_a_network_is_delivered_later_with_its_time(shop: S
     assert browser.run("localStorage.ls_queue || ''") == ""
 
 
-def test_what_kafka_could_not_take_is_sent_again_from_the_next_page(shop: Shop, browser: Chromium):
+def test_what_kafka_couldnt_take_is_sent_again_later(shop: Shop, browser: Chromium):
+    """What Kafka could not take is sent again from the next page."""
     browser.open(shop.page("lamp"))
     visitor = visitor_of(browser)
     eventually(lambda: shop.events(visitor))
@@ -167,7 +169,7 @@ def test_what_kafka_could_not_take_is_sent_again_from_the_next_page(shop: Shop, 
     eventually(lambda: "add_to_cart" in [each["event_type"] for each in shop.events(visitor)])
 
 
-def test_a_denial_that_found_no_network_is_sent_from_the_next_page(shop: Shop, browser: Chromium):
+def test_denial_that_found_no_network_is_sent_from_next_page(shop: Shop, browser: Chromium):
     browser.open(shop.page("lamp"))
     visitor = visitor_of(browser)
     pseudonym = shop.collector.pseudonyms.of(visitor)

@@ -16,7 +16,7 @@ def pages() -> dict[str, str]:
     return {name: explain_view(SETTINGS, name) for name in names}
 
 
-def test_a_page_has_the_steps_from_the_topic_to_the_rows(pages):
+def test_page_has_the_steps_from_the_topic_to_the_rows(pages):
     for page in pages.values():
         steps = [line for line in page.splitlines() if line.startswith("-- ")]
         assert steps[:3] == ["-- sequenced", "-- counted", "-- facts"]
@@ -49,7 +49,7 @@ def test_a_page_says_what_is_kept_for_each_key(pages):
     )
 
 
-def test_a_page_shows_the_cap_that_is_set_where_there_is_one():
+def test_page_shows_cap_that_is_set_where_there_is_one():
     settings = Settings(max_window_events=70)
     page = explain_view(settings, "visitor_activity")
     assert "\ncap => 70," in page
@@ -76,7 +76,8 @@ def test_a_service_lists_the_models_inputs_in_order():
     ]
 
 
-def test_an_unknown_view_or_service_is_told_with_those_that_are_known():
+def test_an_unknown_view_is_told_with_the_known_ones():
+    """An unknown view or service is told with those that are known."""
     with pytest.raises(
         DefinitionError, match="no view 'sessions'\n  fix: defined are category_activity, item_activity"
     ):
@@ -85,7 +86,7 @@ def test_an_unknown_view_or_service_is_told_with_those_that_are_known():
         explain_service(SETTINGS, "ranker")
 
 
-def test_the_columns_table_has_the_contracts_fields_and_the_derived_ones():
+def test_columns_table_has_the_contracts_fields_and_the_derived_ones():
     table = columns_table()
     assert "item_id                  STRING   the item" in table
     assert "is_view                  BIGINT   1 for view events, else 0" in table

@@ -118,7 +118,7 @@ def test_feast_reads_the_event_time_from_redis(on_redis, redis_url):
     writer.close()
 
 
-def test_what_was_applied_compiles_as_what_was_written_in_the_files(on_redis):
+def test_what_was_applied_compiles_as_what_was_written_in_files(on_redis):
     """Feast's registry gives back less than it was given: nothing that the compiler reads may be missing."""
     applied = [each for each in on_redis.list_stream_feature_views() if each.name != "kinds"]
     written = [view(), session_view(name="now", source=kafka("now"))]
@@ -138,7 +138,8 @@ def test_another_store_is_written_and_read_through_feast(sqlite_yaml):
     assert set(read(store, "v-2").values()) == {None}
 
 
-def test_in_another_store_an_older_row_does_not_replace_a_newer_one_and_an_equal_one_does(sqlite_yaml):
+def test_another_store_keeps_the_newer_row_too(sqlite_yaml):
+    """In another store an older row does not replace a newer one and an equal one does."""
     writer = FeastWriter(str(sqlite_yaml), plan(KINDS))
     writer.write([kinds_row("v-5", {"count": 5})])
     older = kinds_row("v-5", {"count": 4}, NOW_MS - 2000)  # SQLite's times are whole seconds
@@ -149,7 +150,7 @@ def test_in_another_store_an_older_row_does_not_replace_a_newer_one_and_an_equal
     assert read(store, "v-5")["count"] == 6
 
 
-def test_a_part_of_a_view_writes_its_own_features_of_another_store(sqlite_yaml):
+def test_part_of_view_writes_its_own_features_of_another_store(sqlite_yaml):
     first = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[:1])
     second = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[1:2], part=1)
     writer = FeastWriter(str(sqlite_yaml), plan(first, second))

@@ -123,7 +123,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_definition_is_one_problem_with_its_view_field_and_fix(name: str):
+def test_a_wrong_definition_is_one_problem_with_its_fix(name: str):
+    """A wrong definition is one problem with its view field and fix."""
     make, field, what, fix = WRONG[name]
     wrong = make()
     # The second entity's column is in the schema of a view that has one entity at most.
@@ -137,7 +138,7 @@ def test_a_source_that_is_no_topic_is_refused():
     assert ("clicks", "source", "is a PushSource", "stream feature views read a KafkaSource") in problems(pushed)
 
 
-def test_an_entity_that_no_event_has_is_refused_with_the_nearest_column():
+def test_entity_that_no_event_has_is_refused_with_nearest_column():
     from feast import Entity, ValueType
 
     guest = Entity(name="guest", join_keys=["visitor"], value_type=ValueType.STRING)
@@ -147,7 +148,8 @@ def test_an_entity_that_no_event_has_is_refused_with_the_nearest_column():
     assert found.fix.startswith("did you mean 'visitor_id'?")
 
 
-def test_views_with_different_delays_are_refused_because_one_job_reads_the_topic():
+def test_views_with_different_delays_are_refused():
+    """Views with different delays are refused because one job reads the topic."""
     slow = view(name="slow", source=kafka("slow", delay=timedelta(minutes=1)))
     assert problems(view(), slow) == [
         (
@@ -159,7 +161,8 @@ def test_views_with_different_delays_are_refused_because_one_job_reads_the_topic
     ]
 
 
-def test_a_view_that_never_expires_beside_one_that_does_is_refused_because_they_share_a_hash():
+def test_a_view_without_expiry_beside_one_with_is_refused():
+    """A view that never expires beside one that does is refused because they share a hash."""
     assert problems(view(), view(name="kept", source=kafka("kept"), ttl=timedelta(0))) == [
         ("clicks", "ttl", "is 86400 s, but kept of the same entity never expires", "give both views a ttl, or neither")
     ]
@@ -209,7 +212,7 @@ def submitted_before(state_dir: Path, **changes: object) -> None:
     plan.save(msgspec.structs.replace(submitted, views=before), plan.submitted_path(state_dir))
 
 
-def test_a_change_that_the_submitted_jobs_state_cannot_take_is_a_problem(tmp_path):
+def test_change_that_submitted_jobs_state_cannot_take_is_a_problem(tmp_path):
     submitted_before(tmp_path, gap_ms=60_000)
     (found,) = lint.lint(Settings(state_dir=tmp_path)).problems
     assert (found.view, found.field) == ("visitor_session", "")
@@ -217,14 +220,16 @@ def test_a_change_that_the_submitted_jobs_state_cannot_take_is_a_problem(tmp_pat
     assert "submit without a savepoint" in found.fix
 
 
-def test_a_change_that_a_savepoint_carries_over_is_no_problem_and_is_told(tmp_path):
+def test_a_change_that_a_savepoint_carries_over_is_no_problem(tmp_path):
+    """A change that a savepoint carries over is no problem and is told."""
     submitted_before(tmp_path, ttl_ms=60_000)
     problems, (carried,) = lint.lint(Settings(state_dir=tmp_path))
     assert problems == []
     assert carried[:3] == ("visitor_session", "ttl", "60 s became 2592000 s")
 
 
-def test_changed_settings_of_each_submitted_job_are_told_with_its_name(tmp_path):
+def test_changed_settings_are_told_with_their_job(tmp_path):
+    """Changed settings of each submitted job are told with its name."""
     before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop")
     for job in ("features", "rankings"):
         before.save(config_path(tmp_path, job))
@@ -256,7 +261,7 @@ def test_a_session_view_becomes_its_plan():
     ]
 
 
-def test_a_window_that_slides_by_itself_is_as_of_each_event():
+def test_window_that_slides_by_itself_is_as_of_each_event():
     compiled, found = lint.compile_views(
         "shop", "events", [view(aggregations=[views_sum(slide_interval=HOUR)])], ENTITIES
     )

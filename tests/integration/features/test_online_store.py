@@ -66,7 +66,7 @@ def test_an_entity_key_is_feasts(keys: dict[str, str]):
     assert entity_key("shop", keys) == feast_key("shop", keys)
 
 
-def test_an_entity_key_has_the_bytes_that_were_noted_from_feast_once():
+def test_entity_key_has_bytes_that_were_noted_from_feast_once():
     """Golden: the bytes that Feast 0.67 itself wrote for these keys."""
     noted = "01000000020000000a00000073657373696f6e5f69640200000003000000732d3173686f70"
     assert entity_key("shop", {"session_id": "s-1"}).hex() == noted
@@ -89,7 +89,8 @@ def test_a_timestamp_has_the_bytes_that_were_noted_once():
     assert timestamp(1_700_000_000_123).hex() == "0880e2cfaa0610c0a9d33a"
 
 
-def test_there_is_an_encoder_for_each_type_under_test_and_no_other():
+def test_each_type_under_test_has_an_encoder():
+    """There is an encoder for each type under test and no other."""
     assert set(ENCODERS) == set(VALUES) == set(FEAST_TYPES)
 
 
@@ -115,7 +116,7 @@ def test_a_thousand_random_values_are_what_feast_stores():
             assert ENCODERS["Float64"](real) == Value(double_val=real).SerializeToString()
 
 
-def test_a_list_leaves_its_nulls_out_because_feasts_lists_hold_none():
+def test_list_leaves_its_nulls_out_because_feasts_lists_hold_none():
     assert ENCODERS["Array(String)"](["a", None]) == ENCODERS["Array(String)"](["a"])
     assert ENCODERS["Array(Int64)"]([None]) == ENCODERS["Array(Int64)"]([])
     assert ENCODERS["Array(Float64)"]([1.5, None]) == ENCODERS["Array(Float64)"]([1.5])
@@ -167,7 +168,7 @@ def test_a_rows_arguments_are_key_version_expiry_time_and_fields():
     ]
 
 
-def test_a_part_has_a_version_of_its_own_and_its_views_names():
+def test_part_has_version_of_its_own_and_its_views_names():
     made = arguments(view_plan(output("views"), part=1), Row("v-1", 1000, 0, "[1]"))
     assert made[1] == b"_v:visitor_id_part1"
     assert made[4:7] == [b"_ts:clicks", b"\x08\x01", feature_field("clicks", "views")]
@@ -195,7 +196,7 @@ def test_a_text_of_any_length_comes_through(size: int):
 @pytest.mark.parametrize(
     ("dtype", "values"), [("Int64", range(5_000)), ("String", [f"word {n}" for n in range(5_000)])]
 )
-def test_a_remembered_value_is_the_same_and_what_is_remembered_has_a_bound(dtype: str, values: Sequence[object]):
+def test_remembered_value_is_same_and_what_is_remembered_has_bound(dtype: str, values: Sequence[object]):
     encoder = RowEncoder("shop", plan(view_plan(output("seen", dtype=dtype))).operators()[0])
     remembered = len(encoder._cells[0]._known)
     for value in [*values, values[1], values[-1]]:

@@ -52,14 +52,16 @@ def test_an_older_row_never_replaces_a_newer_one(writer, client):
     assert stored(client) == 3
 
 
-def test_of_rows_of_one_event_time_the_one_of_the_higher_sequence_stays(writer, client):
+def test_of_one_event_time_the_higher_sequence_stays(writer, client):
+    """Of rows of one event time the one of the higher sequence stays."""
     writer.write([("visitor_id", row(3, seq=5))])
     assert writer.write([("visitor_id", row(4, seq=6))]) == WriteCounts(1, 0)
     assert writer.write([("visitor_id", row(5, seq=5))]) == WriteCounts(0, 1)
     assert stored(client) == 4
 
 
-def test_a_later_row_of_the_same_event_time_and_sequence_is_not_lost(writer, client):
+def test_a_later_row_of_equal_time_and_sequence_isnt_lost(writer, client):
+    """A later row of the same event time and sequence is not lost."""
     writer.write([("visitor_id", row(3))])
     assert writer.write([("visitor_id", row(4))]) == WriteCounts(1, 0)
     assert stored(client) == 4
@@ -82,7 +84,7 @@ def test_a_replay_leaves_what_it_had_written(writer, client):
     assert abs(client.pttl(KEY) - expiry) < 5000
 
 
-def test_a_replay_by_a_second_writer_does_not_undo_the_first(writer, client, redis_url):
+def test_replay_by_a_second_writer_does_not_undo_the_first(writer, client, redis_url):
     zombie = RedisWriter(redis_url, plan(CLICKS, BRIEF, LASTING))
     writer.write([("visitor_id", row(7))])
     for count, time_ms in ((1, NOW_MS - 3), (2, NOW_MS - 2), (6, NOW_MS - 1)):
@@ -120,7 +122,7 @@ def test_a_newer_row_moves_the_expiry_on(writer, client):
     assert 59_000 < client.pttl(KEY) - before <= 60_000
 
 
-def test_a_view_that_expires_400_ms_earlier_does_not_shorten_the_others(writer, client):
+def test_view_that_expires_400_ms_earlier_does_not_shorten_others(writer, client):
     """The comparison was in whole seconds once, and took up to 999 ms away."""
     for _ in range(20):
         client.flushall()
@@ -147,7 +149,8 @@ def test_operators_of_one_entity_have_versions_of_their_own(writer, client):
     assert writer.write([(BRIEFLY, row(2, NOW_MS - 1000))]) == WriteCounts(1, 0)
 
 
-def test_of_a_batch_the_newest_row_of_each_operator_and_entity_is_kept():
+def test_a_batch_keeps_the_newest_row_of_each_entity():
+    """Of a batch the newest row of each operator and entity is kept."""
     rows = [
         ("clicks", "v-1", 10, 0),  # replaced by place 3
         ("clicks", "v-2", 10, 0),
@@ -158,7 +161,8 @@ def test_of_a_batch_the_newest_row_of_each_operator_and_entity_is_kept():
     assert newest_rows(rows) == [3, 1, 2]
 
 
-def test_of_rows_of_one_time_the_higher_sequence_and_then_the_later_place_is_kept():
+def test_of_one_time_the_higher_sequence_and_later_place_stay():
+    """Of rows of one time the higher sequence and then the later place is kept."""
     assert newest_rows([("a", "v", 10, 2), ("a", "v", 10, 1)]) == [0]
     assert newest_rows([("a", "v", 10, 2), ("a", "v", 10, 2)]) == [1]
     assert newest_rows([]) == []

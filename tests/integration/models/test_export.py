@@ -13,9 +13,8 @@ from models.session.export import export_onnx  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
 
 
-def test_the_packaged_bundles_and_both_products_use_all_that_is_allowed_and_nothing_else(
-    eshop_bundle_folder: Path, tmp_path: Path
-) -> None:
+def test_packaged_graphs_use_exactly_what_is_allowed(eshop_bundle_folder: Path, tmp_path: Path) -> None:
+    """The packaged bundles and both products use all that is allowed and nothing else."""
     torch.manual_seed(1)
     files = [eshop_bundle_folder.parent / name / "model.onnx" for name in ("eshop", "serenade")]
     for product in ("exact", "fast"):

@@ -35,7 +35,8 @@ def store(tmp_path) -> FeatureStore:
     return made
 
 
-def test_each_event_has_the_values_of_its_time_and_zero_for_what_was_not_known(store, tmp_path):
+def test_each_event_has_the_values_of_its_time(store, tmp_path):
+    """Each event has the values of its time and zero for what was not known."""
     columns = {"visitor_id": list("wvvv"), "event_type": "view", "event_time_ms": [5000, 10_000, 15_000, 20_000]}
     events = pd.DataFrame(columns | {"item_id": list("abcd")})
     events["event_timestamp"] = pd.to_datetime(events["event_time_ms"], unit="ms", utc=True)

@@ -62,7 +62,7 @@ def test_torch_and_onnx_agree_on_real_prefixes(eshop, tmp_path, product):
         assert (onnx_listed[settled] == order[:, :60][settled] + 1).all()
 
 
-def test_the_fast_graph_multiplies_in_int8_and_the_exact_one_does_not(tmp_path):
+def test_fast_graph_multiplies_in_int8_and_exact_one_does_not(tmp_path):
     onnx = pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'liveshelf[train]'")
     found = {}
     for product in ("exact", "fast"):
@@ -72,7 +72,7 @@ def test_the_fast_graph_multiplies_in_int8_and_the_exact_one_does_not(tmp_path):
     assert "MatMulIntegerToFloat" not in found["exact"]
 
 
-def test_the_fast_graph_survives_a_state_of_zeros_and_an_item_of_zeros(tmp_path):
+def test_fast_graph_survives_state_of_zeros_and_item_of_zeros(tmp_path):
     made = model(40)
     with torch.no_grad():
         made.item.zero_()
@@ -84,7 +84,8 @@ def test_the_fast_graph_survives_a_state_of_zeros_and_an_item_of_zeros(tmp_path)
     assert scores.tolist() == [[39.0, 38.0, 37.0]]
 
 
-def test_a_row_of_nan_gets_scores_that_arent_finite_and_leaves_the_others_alone(tmp_path):
+def test_a_row_of_nan_leaves_the_other_rows_alone(tmp_path):
+    """A row of NaN gets scores that aren't finite and leaves the others alone."""
     export_onnx(model(1_000), tmp_path / "model.onnx", "fast")
     batch = pad([[Event("a", "view", 0)], [Event("b", "view", 0)]], {"a": 1, "b": 2}, TYPE_INDEX)
     context = np.zeros((2, 4), np.float32)
@@ -106,7 +107,8 @@ def test_equal_scores_list_the_lower_item_first_in_onnx(tmp_path):
     assert listed.tolist() == [[9, 2, 4, 6, 1, 3, 5, 7, 8]]
 
 
-def test_the_exported_graph_has_one_gru_one_item_matrix_and_no_other_files(tmp_path):
+def test_the_exported_graph_is_one_gru_and_one_item_matrix(tmp_path):
+    """The exported graph has one GRU one item matrix and no other files."""
     onnx = pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'liveshelf[train]'")
     export_onnx(model(217), tmp_path / "model.onnx", "exact")
     graph = onnx.load(tmp_path / "model.onnx").graph
@@ -145,7 +147,8 @@ def test_types_gaps_and_context_have_no_effect_before_training():
     assert (scores == plain).all()
 
 
-def test_the_loss_is_the_cross_entropy_of_every_next_item_and_ignores_padding():
+def test_the_loss_is_the_cross_entropy_of_every_next_item():
+    """The loss is the cross entropy of every next item and ignores padding."""
     made, items = model(5), {str(index): index for index in range(1, 6)}
     sessions = [[Event(str(item), "view", float(at)) for at, item in enumerate(row)] for row in ([1, 2, 3], [4, 5])]
     arrays = [torch.from_numpy(array) for array in (*pad(sessions, items, TYPE_INDEX), np.zeros((2, 3, 4), np.float32))]

@@ -75,7 +75,7 @@ def ask(graph: ort.InferenceSession, arrays: list[np.ndarray], k: int) -> tuple[
 
 
 @pytest.mark.parametrize("k", [1, 20, 250, ITEMS - 1, ITEMS])
-def test_a_list_holds_the_best_items_of_all_with_what_the_memory_adds(graph, inputs, expected, k):
+def test_list_holds_best_items_of_all_with_what_memory_adds(graph, inputs, expected, k):
     scores, items = ask(graph, inputs, k)
     np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :k], atol=1e-4)
     np.testing.assert_allclose(np.take_along_axis(expected, items - 1, axis=1), scores, atol=1e-4)

@@ -78,7 +78,7 @@ def test_a_restored_model_scores_as_its_bundle_does(shop):
     assert sum(known.clicks.values()) == 300 * 5
 
 
-def test_a_new_item_starts_between_the_known_items_of_its_sessions(shop):
+def test_new_item_starts_between_the_known_items_of_its_sessions(shop):
     known = restore(shop)
     sessions = [[Event(item, "view", 0.0) for item in ("sku-1", "new", "sku-2")], [Event("alone", "view", 0.0)]]
     encoder = Encoder(sessions, known.clicks, FEATURES)
@@ -90,7 +90,8 @@ def test_a_new_item_starts_between_the_known_items_of_its_sessions(shop):
     assert torch.isfinite(after["alone"]).all()
 
 
-def test_what_a_version_learns_on_from_is_in_the_next_one_and_what_it_knew_too(shop, tmp_path):
+def test_a_version_knows_what_it_learned_on_from(shop, tmp_path):
+    """What a version learns on from is in the next one and what it knew too."""
     # From every item of the ring one now goes on to an item that nobody had seen before.
     sessions = [
         [*walk[:2], Event(f"new-{int(walk[1].item[4:])}", "view", walk[2].time_s)] for walk in walks(1, 400, seed=3)
@@ -108,7 +109,7 @@ def test_what_a_version_learns_on_from_is_in_the_next_one_and_what_it_knew_too(s
     assert np.mean([target in row for target, row in zip(known, items, strict=True)]) > 0.9
 
 
-def test_the_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
+def test_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
     known, chosen = restore(shop), Memory(strength=6.0, fade=0.5, share=1.0)
     numbers = [[list(known.clicks).index(event.item) + 1 for event in walk] for walk in walks(1, 300)]
     known.model.memory = item_memory(numbers, 40, chosen, torch.device("cpu"))
@@ -142,7 +143,8 @@ def test_too_few_sessions_are_refused(shop, tmp_path):
         learn.train_on(shop, walks(1, 2), tmp_path / "next", {}, tell=lambda _: None)
 
 
-def test_a_bundle_that_doesnt_know_its_clicks_cant_be_learned_on_from(shop, tmp_path):
+def test_a_bundle_without_its_clicks_cant_be_learned_on_from(shop, tmp_path):
+    """A bundle that doesn't know its clicks can't be learned on from."""
     old = tmp_path / "old"
     shutil.copytree(shop, old)
     vocabulary = json.loads((old / "vocabulary.json").read_text())
@@ -156,7 +158,8 @@ def test_a_bundle_that_doesnt_know_its_clicks_cant_be_learned_on_from(shop, tmp_
         restore(old)
 
 
-def test_a_better_version_serves_says_until_when_it_learned_and_is_a_run(registry, store):
+def test_a_better_version_serves_and_is_a_run(registry, store):
+    """A better version serves says until when it learned and is a run."""
     sessions = walks(7, 400, seed=2, at_s=10 * DAY_S)
     outcome = learn_once(registry, sessions, "asked to", lambda _: None, store)
     assert outcome.problem == ""
@@ -174,7 +177,7 @@ def test_a_better_version_serves_says_until_when_it_learned_and_is_a_run(registr
     assert losses[-1] < losses[0]
 
 
-def test_a_version_that_is_worse_on_the_newest_sessions_doesnt_serve(registry, store):
+def test_version_that_is_worse_on_the_newest_sessions_doesnt_serve(registry, store):
     before = registry.active()
     # The older sessions go a way that the newest, which judge, don't go any more.
     sessions = [*walks(7, 340, seed=2), *walks(1, 60, seed=3, at_s=DAY_S)]

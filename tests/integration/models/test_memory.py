@@ -26,7 +26,7 @@ def followers_of(item: str, found: Followers) -> dict[str, float]:
     }
 
 
-def test_companions_count_both_directions_by_the_root_of_both_items_clicks():
+def test_companions_count_both_directions_by_root_of_both_items_clicks():
     # abc: a→b 1, a→c 1/2, b→c 1. Clicks: a 2, b 1, c 1. Backward counts half: b is before c, so c has 1/2 of b.
     found = learn(encoded("abc", "a"), 3, share=0.0)
     assert followers_of("a", found) == {"b": pytest.approx(1 / math.sqrt(2)), "c": pytest.approx(0.5 / math.sqrt(2))}
@@ -53,7 +53,8 @@ def test_the_strongest_are_kept_and_the_best_comes_first():
     assert found.columns.shape == found.weights.shape == (5, 2)
 
 
-def test_the_memory_adds_the_followers_of_the_latest_items_and_fades_with_each_event_before():
+def test_the_memory_adds_followers_and_fades_with_each_event():
+    """The memory adds the followers of the latest items and fades with each event before."""
     followers = Followers(np.array([[0, 0], [1, 2], [2, 0]]), np.array([[0, 0], [3, 1], [5, 0]], np.float32))
     memory = ItemMemory(followers, strength=2.0, fade=0.5, repeats=NO_REPEATS)
     items, lengths = torch.tensor([[1, 2, 0], [2, 0, 0]]), torch.tensor([2, 1])
@@ -67,7 +68,7 @@ def test_padding_and_an_empty_session_add_nothing():
     assert memory(torch.ones(1, 2), torch.tensor([[0, 0]]), torch.tensor([1])).tolist() == [[1, 1]]
 
 
-def test_the_sessions_own_items_get_the_bias_of_their_place_from_the_end():
+def test_sessions_own_items_get_bias_of_their_place_from_end():
     followers = Followers(np.zeros((5, 1), np.int64), np.zeros((5, 1), np.float32))
     bias = Memory(last=-24.0, earlier=4.0, earlier_fade=0.5).repeats  # -24, 4, 2, 1, 0.5, 0.25
     memory = ItemMemory(followers, strength=1.0, fade=1.0, repeats=bias)

@@ -104,7 +104,7 @@ def test_an_edited_feature_service_is_trained_published_and_accepted(settings: S
         submit.served_project(settings)
 
 
-def test_a_training_set_without_one_of_the_features_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
+def test_training_set_without_one_of_features_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
     file = training_set(tmp_path / "set.parquet", FEATURES[1:])
     code, told = train("--sessions", str(file), "--out", str(tmp_path / "shop"))
     assert code == 6
@@ -131,7 +131,8 @@ def test_what_the_ranker_cannot_read_is_refused(service: str, problem: str, tmp_
         ranker_inputs(Settings(feature_repo=repo(tmp_path / "repo", service)))
 
 
-def test_a_service_that_is_not_defined_is_named_with_those_that_are() -> None:
+def test_an_undefined_service_is_named_with_the_defined_ones() -> None:
+    """A service that is not defined is named with those that are."""
     with pytest.raises(DefinitionError, match=r"no feature service 'gone' .*\n  fix: .* ranker_context"):
         ranker_inputs(Settings(context_service="gone"))
 

@@ -37,7 +37,7 @@ def runs(client):
     )
 
 
-def test_a_run_keeps_the_recipe_the_epochs_the_table_the_pictures_and_the_bundle(store, client, eshop_bundle_folder):
+def test_run_keeps_recipe_epochs_table_the_pictures_and_the_bundle(store, client, eshop_bundle_folder):
     with recorded(store, "shop") as run:
         run.recipe({"loss": "bpr_max", "epochs": 2})
         run.epoch("teaching part", 1, {"loss": 4.5, "mrr@20": 0.125})
@@ -61,7 +61,7 @@ def test_a_run_keeps_the_recipe_the_epochs_the_table_the_pictures_and_the_bundle
     ]  # fmt: skip
 
 
-def test_each_training_of_a_name_is_a_version_that_can_be_published(
+def test_each_training_of_name_is_version_that_can_be_published(
     store, client, eshop_bundle_folder, tmp_path, monkeypatch
 ):
     from mlflow.artifacts import download_artifacts
@@ -78,7 +78,9 @@ def test_each_training_of_a_name_is_a_version_that_can_be_published(
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_training_that_ends_early_keeps_its_recipe_and_says_how_it_ended(store, client, error, status):
+def test_a_training_that_ends_early_keeps_its_recipe(store, client, error, status):
+    """A training that ends early keeps its recipe and says how it ended."""
+
     def train():
         with recorded(store, "shop") as run:
             run.recipe({"epochs": 12})

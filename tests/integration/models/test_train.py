@@ -44,7 +44,7 @@ def test_the_parts_lie_behind_each_other_in_time():
     assert [question.prefix[0].item for question in parts.test] == ["a17", "a18", "a19"]
 
 
-def test_nothing_is_held_back_for_a_test_part_that_is_given():
+def test_nothing_is_held_back_for_test_part_that_is_given():
     parts = split_by_time([session("a", "b")] * 20, test=[session("x", "y", "z")])
     assert (len(parts.teach), len(parts.choose)) == (17, 3)
     assert [question.target for question in parts.test] == ["y", "z"]
@@ -79,7 +79,7 @@ def test_negatives_come_by_popularity_to_the_power_of_alpha():
     )
 
 
-def test_nothing_is_taken_from_the_scores_of_negatives_for_bpr_max():
+def test_nothing_is_taken_from_scores_of_negatives_for_bpr_max():
     sample = negatives([[1, 2, 2]], 8, Recipe(negatives=2, loss="bpr_max"), np.random.default_rng(3))
     assert sample()[1].tolist() == [0.0, 0.0]
 
@@ -88,7 +88,7 @@ def test_a_small_catalogue_is_scored_whole():
     assert negatives([[1, 2]], 100, Recipe(negatives=2048), np.random.default_rng(1)) is None
 
 
-def test_a_sample_that_is_the_catalogue_gives_the_loss_of_the_catalogue():
+def test_sample_that_is_catalogue_gives_the_loss_of_the_catalogue():
     torch.manual_seed(1)
     model = SessionGRU(40, len(EVENT_TYPES), 4, hidden=16, dropout=0.0)
     items = {str(number): number for number in range(1, 41)}
@@ -99,7 +99,8 @@ def test_a_sample_that_is_the_catalogue_gives_the_loss_of_the_catalogue():
 
 
 @pytest.mark.parametrize(("known", "expected"), [(True, 1.0), (False, 0.75)])
-def test_a_next_item_that_depends_on_the_context_is_learned_from_a_feast_training_set(tmp_path, known, expected):
+def test_a_next_item_that_depends_on_the_context_is_learned(tmp_path, known, expected):
+    """A next item that depends on the context is learned from a Feast training set."""
     # Half of the visitors go from `start` to `dear`, half to `cheap`, and only the mean price says which. Who can't
     # know lists the two in one order for all: ranks 1 and 2 in equal parts, (1 + 1 / 2) / 2.
     rows = [
@@ -126,7 +127,8 @@ def test_a_next_item_that_depends_on_the_context_is_learned_from_a_feast_trainin
     assert metrics(answers.ranks)["mrr@20"] == expected
 
 
-def test_the_context_of_an_event_stands_at_its_place_and_of_unknown_items_nowhere():
+def test_the_context_of_an_event_stands_at_its_place():
+    """The context of an event stands at its place and of unknown items nowhere."""
     sessions = [[Event("a", "view", 0, (1, 2, 3, 4)), Event("b", "view", 0, (5, 6, 7, 8))], session("a", "b", "a")]
     shown = {batch.lengths.tolist()[0]: context for batch, context in batches(sessions, {"a": 1, "b": 2}, 1, RNG, 4)}
     assert shown[2].tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
@@ -194,12 +196,12 @@ def test_a_trained_bundle_loads_and_says_what_it_learned_from(trained):
     assert bundle.manifest["metrics"]["model"]["pairs"] == 240  # 60 sessions of 5 clicks
 
 
-def test_a_bundle_folder_holds_the_bundle_alone_and_the_trials_lie_in_the_store(trained, tracking_dir):
+def test_bundle_folder_holds_bundle_alone_and_trials_lie_in_store(trained, tracking_dir):
     assert sorted(file.name for file in (trained[0] / "shop").iterdir()) == sorted(PARTS)
     assert (tracking_dir / "trials.db").is_file()
 
 
-def test_evaluate_tells_fractions_and_counts_an_unknown_target_as_a_miss(trained):
+def test_evaluate_tells_fractions_and_counts_unknown_target_as_a_miss(trained):
     folder, _ = trained
     arguments = ["--model", folder / "shop", "--prefixes", folder / "questions.tsv", "--json"]
     answer = run("evaluate", *arguments, "--baselines", "--sessions", folder / "clicks.txt")
@@ -236,7 +238,8 @@ def test_evaluate_without_anything_to_evaluate_says_what_to_give(tmp_path):
     assert "give --model, --lists or --baselines" in answer.stderr
 
 
-def test_a_search_tries_the_defaults_first_keeps_its_trials_and_goes_on_there(tmp_path):
+def test_a_search_tries_the_defaults_first_and_goes_on(tmp_path):
+    """A search tries the defaults first keeps its trials and goes on there."""
     sessions = [session(letter, digit) for letter, digit in zip("abcdefgh", "12345678", strict=True)] * 5
     parts, recipe = split_by_time(sessions), Recipe(epochs=1, batch_rows=8)
     told: list[str] = []

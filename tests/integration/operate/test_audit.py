@@ -14,7 +14,8 @@ from jobs.operate import audit
 from jobs.settings import REPOSITORY
 
 
-def test_a_line_says_who_did_what_when_and_what_came_of_it(tmp_path: Path) -> None:
+def test_a_line_says_who_did_what_when_and_its_result(tmp_path: Path) -> None:
+    """A line says who did what when and what came of it."""
     for number in range(2):
         with audit.recorded(tmp_path, "submit", job=f"job-{number}") as outcome:
             outcome["id"] = f"{number:032x}"
@@ -97,7 +98,8 @@ def test_what_an_operator_does_is_recorded_with_its_result(state_dir: Path) -> N
     assert "alice" not in (state_dir / "audit.jsonl").read_text()
 
 
-def test_audit_show_prints_each_action_and_audit_verify_names_a_broken_line(state_dir: Path) -> None:
+def test_audit_commands_show_actions_and_name_a_broken_line(state_dir: Path) -> None:
+    """Audit show prints each action and audit verify names a broken line."""
     for _ in range(3):
         call("down")
     shown = call("audit", "show")

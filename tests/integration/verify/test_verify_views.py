@@ -40,7 +40,7 @@ def definition(*aggregations: dict, name: str = "shelf", delay_s: int = 1, tags:
     return StreamFeatureView.from_proto(view.to_proto())
 
 
-def test_a_session_view_has_the_gap_of_its_tag_and_no_windows():
+def test_session_view_has_gap_of_its_tag_and_no_windows():
     tagged = definition(
         {"column": "price_minor", "function": "mean", "name": "mean_price"}, tags={"window": "session", "gap": "45m"}
     )
@@ -54,7 +54,7 @@ def test_a_session_view_has_the_gap_of_its_tag_and_no_windows():
     )
 
 
-def test_a_window_without_a_slide_is_a_view_as_of_each_event():
+def test_window_without_slide_is_a_view_as_of_each_event():
     view = plain_view(definition({"column": "is_view", "function": "sum", "time_window": 5 * MINUTE}))
     assert view.slide_ms is None
     assert view.aggregates == (Aggregate("sum_is_view_300s", "is_view", "sum", 300_000),)
@@ -76,7 +76,8 @@ def test_what_cannot_be_read_is_named():
         plain_view(tagged)
 
 
-def test_views_with_different_delays_are_refused_because_late_is_a_property_of_an_event():
+def test_views_with_different_delays_are_refused():
+    """Views with different delays are refused because late is a property of an event."""
     windowed = {"column": "is_view", "function": "sum", "time_window": MINUTE}
     with pytest.raises(DefinitionError, match="a 1000 ms, b 5000 ms"):
         plain_views([definition(windowed, name="a", delay_s=1), definition(windowed, name="b", delay_s=5)])

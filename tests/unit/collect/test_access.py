@@ -12,7 +12,7 @@ from jobs.errors import SettingsError
 LONG = "0123456789abcdef"
 
 
-def test_a_key_tells_its_name_and_a_wrong_one_is_refused():
+def test_key_tells_its_name_and_a_wrong_one_is_refused():
     keys = WriteKeys([("web", LONG), ("app", LONG[::-1])])
     assert keys.name_of(LONG) == "web"
     assert keys.name_of(LONG[::-1]) == "app"
@@ -49,7 +49,7 @@ def test_a_wildcard_or_anything_but_an_origin_is_refused(wrong: str):
         access.origins(f"https://good.example,{wrong}")
 
 
-def test_a_server_sends_no_origin_and_a_page_an_allowed_one():
+def test_server_sends_no_origin_and_a_page_an_allowed_one():
     access.check_origin(None, [])
     access.check_origin("https://shop.example", ["https://shop.example"])
     for wrong in ("https://shop.example.evil", "https://evil.example", "null", "", "http://shop.example"):

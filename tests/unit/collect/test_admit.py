@@ -87,7 +87,8 @@ def test_what_the_request_tells_fills_gaps_and_replaces_nothing():
     assert (stored["device"], stored["country"]) == ("iOS", "AT")
 
 
-def test_with_consent_good_events_are_kept_and_each_visitor_has_granted():
+def test_with_consent_each_visitor_has_granted():
+    """With consent good events are kept and each visitor has granted."""
     judged = RULES.judge([raw(), b"7", raw(event_id="f")], "granted", {}, NOW_MS)
     assert len(judged.admitted) == 2
     assert judged.rejected == {1: Rejected("not_an_object")}
@@ -98,7 +99,7 @@ def test_without_a_word_on_consent_nothing_is_kept():
     assert RULES.judge([raw(), b"7"], "unknown", {}, NOW_MS) == ([], {}, 2, {})
 
 
-def test_a_denial_withdraws_under_each_valid_key_and_keeps_nothing_else():
+def test_denial_withdraws_under_each_valid_key_and_keeps_nothing_else():
     rotating = Rules(Pseudonyms([("k2", b"\xff" * 32), ("k1", KEY)]), 300_000, 604_800_000)
     judged = rotating.judge(
         [raw(), b'{"visitor_id": "anna@example.com"}', b'{"visitor_id": 5}', b"7"], "denied", {}, NOW_MS

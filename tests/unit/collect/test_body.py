@@ -25,7 +25,7 @@ def test_a_body_is_one_event_or_an_array_of_events():
     assert body.split(b"[]") == []
 
 
-def test_what_is_not_json_as_a_whole_is_refused_as_a_whole():
+def test_what_is_not_json_as_whole_is_refused_as_whole():
     for broken in (b"", b"[1,]", b"[1] x", b'{"a":', b"\xef\xbb\xbf[]", b"NaN", b"[" * 100_000, b'{"a":' * 100_000):
         assert refusal(body.split, broken) == (400, "not_json"), broken[:20]
 
@@ -39,7 +39,8 @@ def test_five_hundred_events_are_taken_and_one_more_is_not():
     assert refusal(body.split, json.dumps([{}] * 501).encode()) == (413, "too_many_events")
 
 
-def test_an_array_of_two_million_numbers_is_refused_before_it_takes_memory():
+def test_a_huge_array_is_refused_before_it_takes_memory():
+    """An array of two million numbers is refused before it takes memory."""
     assert refusal(body.split, b"[" + b"1," * (2 * MIB - 2) + b"1]") == (413, "too_many_values")
 
 

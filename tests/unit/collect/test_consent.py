@@ -29,7 +29,8 @@ def test_a_state_that_kafka_did_not_confirm_stays_due():
     assert states.is_due("v", "granted", 0.0)
 
 
-def test_after_a_minute_it_is_written_again_as_another_collector_may_have_written_the_opposite():
+def test_after_a_minute_a_state_is_written_again():
+    """After a minute it is written again as another collector may have written the opposite."""
     states = LatelyWritten()
     states.wrote("v", "granted", 0.0)
     assert not states.is_due("v", "granted", 59.9)

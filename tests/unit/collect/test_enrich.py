@@ -31,7 +31,7 @@ BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
         ("é" * 9999, None),
     ],
 )
-def test_a_device_is_a_family_and_never_a_model_or_a_version(agent: str, family: str | None):
+def test_device_is_family_and_never_a_model_or_a_version(agent: str, family: str | None):
     assert enrich.device(agent) == family
     assert len(family or "") <= FIELD["device"].max_length
 
@@ -64,7 +64,8 @@ def test_a_country_is_that_of_the_cut_address(database: Path, address: str, coun
     assert Countries(database).of(address_of(address)) == country
 
 
-def test_an_address_of_the_newer_kind_has_no_country_in_a_database_of_the_older(tmp_path: Path):
+def test_an_ipv6_address_has_no_country_in_an_older_database(tmp_path: Path):
+    """An address of the newer kind has no country in a database of the older."""
     writer = MMDBWriter(ip_version=4)
     writer.insert_network(IPSet(["203.0.113.0/24"]), {"country": {"iso_code": "DE"}})
     writer.to_db_file(str(tmp_path / "v4.mmdb"))
@@ -73,7 +74,8 @@ def test_an_address_of_the_newer_kind_has_no_country_in_a_database_of_the_older(
     assert countries.of(address_of("2001:db8::1")) is None
 
 
-def test_without_a_database_there_is_no_country_and_a_wrong_one_is_named(tmp_path: Path):
+def test_without_a_database_there_is_no_country(tmp_path: Path):
+    """Without a database there is no country and a wrong one is named."""
     assert Countries(None).of(address_of("203.0.113.7")) is None
     (tmp_path / "wrong.mmdb").write_bytes(b"nothing")
     for name in ("wrong.mmdb", "absent.mmdb"):
@@ -81,7 +83,8 @@ def test_without_a_database_there_is_no_country_and_a_wrong_one_is_named(tmp_pat
             Countries(tmp_path / name)
 
 
-def test_addresses_are_counted_by_customer_under_names_that_mean_nothing_elsewhere():
+def test_addresses_are_counted_under_names_that_mean_nothing_elsewhere():
+    """Addresses are counted by customer under names that mean nothing elsewhere."""
     names = AddressNames()
     assert names.of(address_of("203.0.113.7")) == names.of(address_of("::ffff:203.0.113.7"))
     assert names.of(address_of("203.0.113.7")) != names.of(address_of("203.0.113.8"))

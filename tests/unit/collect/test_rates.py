@@ -8,7 +8,7 @@ from jobs.collect import rates
 from jobs.collect.rates import TokenBuckets
 
 
-def test_a_full_bucket_gives_its_burst_and_then_what_flows_in():
+def test_full_bucket_gives_its_burst_and_then_what_flows_in():
     buckets = TokenBuckets(rate_per_s=2, burst=5)
     assert [buckets.take("a", 1, 0.0) for _ in range(5)] == [0, 0, 0, 0, 0]
     assert buckets.take("a", 1, 0.0) == 0.5  # 2 a second

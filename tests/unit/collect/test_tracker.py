@@ -7,7 +7,7 @@ def test_the_script_is_at_most_two_kilobytes():
     assert len(tracker.minified(tracker.SOURCE.read_text()).encode()) <= 2048
 
 
-def test_comments_and_blanks_go_and_each_local_name_becomes_a_letter():
+def test_comments_and_blanks_go_and_each_local_name_becomes_letter():
     source = (
         '// what it does\n(_ => {\n\tlet _name = 1, _other = {item_id: _name};\n\treturn "a b" + _other.x_y;\n})();'
     )

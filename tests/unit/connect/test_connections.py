@@ -24,7 +24,7 @@ def test_a_plain_kafka_is_host_and_port_for_every_client() -> None:
     assert addresses.flink_table("a:1,b:2") == {"properties.bootstrap.servers": "a:1,b:2"}
 
 
-def test_python_clients_of_a_secure_kafka_get_the_password_from_the_users_file(secrets: Path) -> None:
+def test_python_clients_of_secure_kafka_get_password_from_users_file(secrets: Path) -> None:
     address = f"kafkas://cli@a:1,b:2?secrets={secrets}"
 
     options = addresses.kafka_python(address)
@@ -40,7 +40,7 @@ def test_python_clients_of_a_secure_kafka_get_the_password_from_the_users_file(s
     )
 
 
-def test_what_flink_is_told_names_the_file_and_holds_no_password(secrets: Path) -> None:
+def test_what_flink_is_told_names_file_and_holds_no_password(secrets: Path) -> None:
     options = addresses.flink_table(f"kafkas://cli@a:1?secrets={secrets}")
 
     assert f'username="cli" password="${{directory:{secrets}:kafka-cli}}"' in options["properties.sasl.jaas.config"]
@@ -62,7 +62,7 @@ def test_redis_gets_user_password_and_over_tls_the_authority(scheme: str, kind: 
     assert told.get("ssl_ca_certs") == (str(secrets / "ca.pem") if scheme == "rediss" else None)
 
 
-def test_a_redis_of_ones_own_may_hold_everything_in_its_url() -> None:
+def test_redis_of_ones_own_may_hold_everything_in_its_url() -> None:
     told = addresses.redis_client("rediss://me:mine@h:7/0?ssl_ca_certs=/ca.pem").connection_pool.connection_kwargs
     assert (told["username"], told["password"], told["ssl_ca_certs"]) == ("me", "mine", "/ca.pem")
 

@@ -56,7 +56,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_event_counts_is_forgotten_or_suppressed_by_what_was_said_up_to_it_and_since(case: str) -> None:
+def test_consent_up_to_an_event_and_since_decides_about_it(case: str) -> None:
+    """An event counts is forgotten or suppressed by what was said up to it and since."""
     mode, records, event_time_ms, expected = CASES[case]
     assert said(mode, *records).verdict("v", *PLACE, event_time_ms) == expected
     assert said(mode, *records).verdict("another", *PLACE, event_time_ms) == said(mode).verdict(
@@ -64,7 +65,8 @@ def test_an_event_counts_is_forgotten_or_suppressed_by_what_was_said_up_to_it_an
     )
 
 
-def test_what_is_no_record_is_left_out_and_an_empty_one_forgets_what_was_said() -> None:
+def test_what_is_no_record_is_left_out() -> None:
+    """What is no record is left out and an empty one forgets what was said."""
     withdrawn = msgspec.json.encode(WITHDRAW)
     consents = gathered(
         [(0, b"a", withdrawn), (0, b"a", b"?"), (0, b"a", b'{"state":"maybe","at_ms":1}'), (0, None, withdrawn)],
@@ -74,7 +76,7 @@ def test_what_is_no_record_is_left_out_and_an_empty_one_forgets_what_was_said() 
     assert gathered([(0, b"a", withdrawn), (0, b"a", None)], "assumed").visitors() == []
 
 
-def test_of_two_partitions_the_one_with_the_newer_time_speaks_last() -> None:
+def test_of_two_partitions_one_with_the_newer_time_speaks_last() -> None:
     """The visitor's withdrawal went to another partition, because partitions had been added since the grant."""
     grant, withdrawal = msgspec.json.encode(GRANT), msgspec.json.encode(WITHDRAW)
     for records in ([(0, b"v", withdrawal), (1, b"v", grant)], [(0, b"v", grant), (1, b"v", withdrawal)]):

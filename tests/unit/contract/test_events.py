@@ -41,7 +41,8 @@ def test_every_field_has_the_limits_of_its_kind(field):
         assert max(abs(field.minimum), abs(field.maximum)) < 2**53  # the JVM compares as doubles
 
 
-def test_every_type_says_what_it_needs_and_needs_fields_that_exist():
+def test_every_type_needs_fields_that_exist():
+    """Every type says what it needs and needs fields that exist."""
     assert set(REQUIRED_BY_TYPE) == {*EVENT_TYPES, HEARTBEAT}
     assert all(name in FIELD for names in REQUIRED_BY_TYPE.values() for name in names)
     assert FIELD["event_type"].choices == (*EVENT_TYPES, HEARTBEAT)

@@ -49,12 +49,13 @@ LOST = {
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_a_change_that_loses_state_names_whose_and_the_way_out(name: str):
+def test_change_that_loses_state_names_whose_and_the_way_out(name: str):
     changed, told = LOST[name]
     assert of_plan(RUNNING, plan(changed)) == [Change(*told, fix=RENAME)]
 
 
-def test_another_session_gap_or_slide_loses_the_state_of_all_features_of_the_view():
+def test_another_gap_or_slide_loses_the_state_of_the_view():
+    """Another session gap or slide loses the state of all features of the view."""
     for before, after, what in (
         ({"frame": "session", "gap_ms": 1000}, {"frame": "session", "gap_ms": 2000}, "session gap 1 s became 2 s"),
         (
@@ -67,7 +68,7 @@ def test_another_session_gap_or_slide_loses_the_state_of_all_features_of_the_vie
         assert told == [Change("clicks", "", what, "what views, carts have counted can't be taken over", RENAME)]
 
 
-def test_a_feature_in_a_later_part_is_told_by_its_view():
+def test_feature_in_a_later_part_is_told_by_its_view():
     running = plan(view_plan(VIEWS), view_plan(CARTS, part=1))
     (told,) = of_plan(running, plan(view_plan(VIEWS, output("carts", function="max", column="is_add_to_cart"))))
     assert (told.view, told.field, told.state) == ("clicks", "carts", NOT_TAKEN)
@@ -96,7 +97,8 @@ def test_a_removed_feature_and_a_removed_view_keep_their_state():
     ]
 
 
-def test_what_was_removed_before_is_not_told_again_and_goes_on_from_its_state_when_it_is_back():
+def test_what_was_removed_before_is_not_told_again():
+    """What was removed before is not told again and goes on from its state when it is back."""
     running = plan(view_plan(VIEWS, dropped(CARTS)), view_plan(dropped(VIEWS), name="other"))
     assert of_plan(running, plan(view_plan(VIEWS))) == []
     assert of_plan(running, plan(view_plan(VIEWS, CARTS))) == [
@@ -104,7 +106,7 @@ def test_what_was_removed_before_is_not_told_again_and_goes_on_from_its_state_wh
     ]
 
 
-def test_a_name_that_was_removed_cannot_come_back_as_another_feature():
+def test_name_that_was_removed_cannot_come_back_as_another_feature():
     (told,) = of_plan(
         plan(view_plan(VIEWS, dropped(CARTS))), plan(view_plan(VIEWS, output("carts", column="is_click")))
     )
@@ -148,7 +150,7 @@ def changes_of_both_jobs(now: Chosen) -> list[Change]:
 
 
 @pytest.mark.parametrize("name", [name for name in Chosen.__struct_fields__ if name != "ranker"])
-def test_another_setting_is_told_to_the_jobs_that_it_is_about(name: str):
+def test_another_setting_is_told_to_jobs_that_it_is_about(name: str):
     value, jobs, kept = SETTINGS[name]
     told = changes_of_both_jobs(msgspec.structs.replace(BEFORE, **{name: value}))
     before = getattr(BEFORE, name)
@@ -162,14 +164,14 @@ def test_another_setting_is_told_to_the_jobs_that_it_is_about(name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in RankerSettings.__struct_fields__ if name != "model_public_key"])
-def test_another_setting_of_the_ranker_is_told_to_its_job_alone(name: str):
+def test_another_setting_of_ranker_is_told_to_its_job_alone(name: str):
     value, kept = OF_RANKER[name]
     ranker = msgspec.structs.replace(BEFORE.ranker, **{name: value})
     told = changes_of_both_jobs(msgspec.structs.replace(BEFORE, ranker=ranker))
     assert told == [Change("rankings job", name, f"{getattr(BEFORE.ranker, name)} became {value}", kept)]
 
 
-def test_the_text_of_a_public_key_is_not_compared_with_its_file():
+def test_text_of_public_key_is_not_compared_with_its_file():
     ranker = msgspec.structs.replace(BEFORE.ranker, model_public_key="-----BEGIN PUBLIC KEY-----")
     assert of_settings("rankings", msgspec.structs.replace(BEFORE, ranker=ranker), BEFORE) == []
 
@@ -179,7 +181,8 @@ def test_the_same_model_under_another_path_is_no_change():
     assert of_settings("rankings", BEFORE, Chosen.of(Settings(model_dir=again))) == []
 
 
-def test_more_parallelism_than_parts_of_the_state_is_refused_wherever_settings_are_read():
+def test_more_parallelism_than_parts_of_state_is_refused():
+    """More parallelism than parts of the state is refused wherever settings are read."""
     assert Settings(parallelism=128).parallelism == 128
     with pytest.raises(ValidationError, match="less than or equal to 128"):
         Settings(parallelism=129)

@@ -31,7 +31,8 @@ def test_parts_that_were_added_before_stay_where_they_are():
     assert twice.views == [view_plan(VIEWS), view_plan(first, part=1), view_plan(second, part=2)]
 
 
-def test_what_is_added_at_once_shares_an_operator_and_what_was_there_keeps_its_own():
+def test_what_is_added_at_once_shares_an_operator():
+    """What is added at once shares an operator and what was there keeps its own."""
     running = plan(view_plan(VIEWS), view_plan(VIEWS, name="other"))
     wanted = plan(view_plan(VIEWS, CARTS), view_plan(VIEWS, CARTS, name="other"), view_plan(VIEWS, name="third"))
     added = evolve(running, wanted).operators()
@@ -53,7 +54,8 @@ def test_an_operator_is_one_entity_and_one_slide():
     assert [view.name for view in views[0].views] == ["clicks", "session"]
 
 
-def test_a_row_lives_as_long_as_its_longest_view_and_for_ever_with_one_that_does():
+def test_a_row_lives_as_long_as_its_longest_view():
+    """A row lives as long as its longest view and for ever with one that does."""
     assert plan(view_plan(VIEWS, ttl_ms=5), view_plan(VIEWS, name="other", ttl_ms=9)).operators()[0].ttl_ms == 9
     assert plan(view_plan(VIEWS, ttl_ms=5), view_plan(VIEWS, name="other", ttl_ms=0)).operators()[0].ttl_ms == 0
 
@@ -74,7 +76,8 @@ def test_a_dropped_view_keeps_its_operators():
     assert evolve(running, plan(view_plan(VIEWS))).views == [view_plan(VIEWS), view_plan(dropped(CARTS), name="other")]
 
 
-def test_a_feature_that_comes_back_is_written_again_from_the_state_it_kept():
+def test_a_feature_that_comes_back_goes_on_from_its_state():
+    """A feature that comes back is written again from the state it kept."""
     running = plan(view_plan(VIEWS, dropped(CARTS)))
     wanted = plan(view_plan(VIEWS, CARTS))
     assert evolve(running, wanted).views == [view_plan(VIEWS, CARTS)]

@@ -65,7 +65,7 @@ ADDED = {0: 70, 1: 40}
         "began again",
     ],
 )
-def test_a_feature_counts_from_the_earliest_savepoint_that_it_went_on_from(running, before, offsets, now) -> None:
+def test_feature_counts_from_earliest_savepoint_that_it_went_on_from(running, before, offsets, now) -> None:
     """A partition that a savepoint doesn't name had no event then, so all of its events count."""
     assert began.after(before, ["v:old", *running], {"v:new": 1}, offsets) == {"v:new": Beginning(1, now)}
 

@@ -30,9 +30,10 @@ def test_noted_jobs_are_those_that_werent_forgotten(tmp_path: Path) -> None:
     assert submissions.noted(tmp_path) == []
 
 
-def test_a_job_goes_on_from_its_newest_complete_checkpoint_then_an_older_one_then_from_where_it_began(
+def test_a_job_goes_on_from_its_newest_complete_checkpoint(
     tmp_path: Path,
 ) -> None:
+    """A job goes on from its newest complete checkpoint then an older one then from where it began."""
     assert submissions.starts(tmp_path, FEATURES) == ["file:///first", ""]
     old, newest = checkpoint(tmp_path, 1, 100), checkpoint(tmp_path, 2, 110)
     (tmp_path / "flink" / "checkpoints" / "a1" / "chk-3").mkdir()  # was under way
@@ -40,7 +41,8 @@ def test_a_job_goes_on_from_its_newest_complete_checkpoint_then_an_older_one_the
     assert submissions.starts(tmp_path, msgspec.structs.replace(FEATURES, job_id="a2", restored_from="")) == [""]
 
 
-def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_before_it(tmp_path: Path) -> None:
+def test_what_redis_lost_is_written_again_from_a_checkpoint(tmp_path: Path) -> None:
+    """What Redis lost since a moment is written again from the checkpoint before it."""
     old = checkpoint(tmp_path, 1, 100)
     checkpoint(tmp_path, 2, 110)
     assert submissions.start_before(tmp_path, FEATURES, 109.9) == old.as_uri()
@@ -50,9 +52,10 @@ def test_what_redis_lost_since_a_moment_is_written_again_from_the_checkpoint_bef
     assert submissions.start_before(tmp_path, restored, 99) == ""
 
 
-def test_a_job_started_on_this_redis_from_before_the_loss_needs_no_repair_till_it_has_a_checkpoint(
+def test_a_job_without_a_checkpoint_yet_needs_no_repair(
     tmp_path: Path,
 ) -> None:
+    """A job started on this Redis from before the loss needs no repair till it has a checkpoint."""
     begun = checkpoint(tmp_path, 1, 100)
     job = msgspec.structs.replace(FEATURES, job_id="a2", restored_from=begun.as_uri(), at_s=200)
     assert submissions.writes_again(tmp_path, job, before_s=110, since_s=150, kept=False)
@@ -68,6 +71,7 @@ def test_a_job_started_on_this_redis_from_before_the_loss_needs_no_repair_till_i
     assert not submissions.writes_again(tmp_path, own, before_s=90, since_s=150, kept=True)
 
 
-def test_a_job_that_was_only_just_submitted_writes_everything_to_a_new_redis(tmp_path: Path) -> None:
+def test_a_job_submitted_just_now_writes_everything_anew(tmp_path: Path) -> None:
+    """A job that was only just submitted writes everything to a new Redis."""
     new = msgspec.structs.replace(FEATURES, restored_from="", at_s=200)
     assert submissions.writes_again(tmp_path, new, before_s=0, since_s=150, kept=False)

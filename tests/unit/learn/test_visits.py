@@ -20,7 +20,7 @@ def items(sessions) -> list[str]:
     return ["".join(event.item for event in session) for session in sessions]
 
 
-def test_a_session_is_over_when_event_time_has_passed_its_gap():
+def test_session_is_over_when_event_time_has_passed_its_gap():
     visits = Visits(gap_s=10)
     visits.add([record("v", "a", 100), record("v", "b", 105), record("w", "x", 115)])
     assert visits.over() == []  # b is 10 s old: the next click would still belong to it
@@ -42,7 +42,8 @@ def test_events_may_come_out_of_order_and_twice():
     assert items(visits.over()) == ["ab", "c"]
 
 
-def test_heartbeats_searches_and_broken_records_are_no_clicks_but_heartbeats_move_time():
+def test_only_heartbeats_among_other_records_move_time():
+    """Heartbeats searches and broken records are no clicks but heartbeats move time."""
     visits = Visits(gap_s=10)
     beat = msgspec.json.encode({"schema_version": 1, "event_type": "heartbeat", "event_time_ms": 200_000})
     visits.add([record("v", "a", 100), record("v", None, 101, kind="search"), b"{", None, beat])

@@ -23,11 +23,12 @@ def test_popular_counts_clicks_and_ignores_the_session():
     assert ranking(Popular(encoded("ab", "b", "bca"), 3), "c") == "bac"  # b three times, a twice, c once
 
 
-def test_popular_in_session_lists_the_sessions_items_by_their_number_then_the_popular_ones():
+def test_popular_in_session_lists_the_sessions_items_first():
+    """Popular in session lists the sessions items by their number then the popular ones."""
     assert ranking(PopularInSession(encoded("ab", "b", "bd"), 4), "cac") == "cabd"
 
 
-def test_markov_ranks_by_what_followed_the_last_item_then_by_popularity():
+def test_markov_ranks_by_what_followed_last_item_then_by_popularity():
     # After a: c twice. a comes 3 times and b 4 times, neither ever after a, so b before a.
     assert ranking(Markov(encoded("ac", "ac", "bbbba"), 3), "ba") == "cba"
 
@@ -36,7 +37,7 @@ def test_markov_of_an_item_that_only_ended_sessions_is_popularity():
     assert ranking(Markov(encoded("ab", "cb"), 3), "ab") == "bac"
 
 
-def test_co_visitation_is_the_cosine_of_the_sessions_that_held_both():
+def test_co_visitation_is_cosine_of_the_sessions_that_held_both():
     # With a: b in 2 of sqrt(2 · 3), c in 1 of sqrt(2 · 1). The order of clicks doesn't matter.
     scores, _ = CoVisitation(encoded("ab", "bac", "b"), 3).list([1])
     assert scores[1] == pytest.approx(2 / math.sqrt(6), abs=1e-5)
@@ -64,12 +65,13 @@ def test_vmis_knn_weighs_rare_items_higher():
     assert found[3] / found[4] == pytest.approx((1 + math.log(3)) / (1 + math.log(1.5)))
 
 
-def test_vmis_knn_asks_only_the_latest_sessions_and_of_them_the_most_alike():
+def test_vmis_knn_asks_the_latest_and_most_alike_sessions():
+    """VMIS kNN asks only the latest sessions and of them the most alike."""
     assert ranking(VmisKnn(encoded("ab", "ac", "ad"), 4, recent=2), "a") in ("cd", "dc")
     # Both latest share a, "bac" shares b too.
     assert sorted(ranking(VmisKnn(encoded("bac", "ad"), 4, neighbours=1), "ba")) == ["b", "c"]
 
 
-def test_vmis_knn_has_nothing_for_an_item_that_training_never_saw():
+def test_vmis_knn_has_nothing_for_item_that_training_never_saw():
     scores, items = VmisKnn(encoded("ab"), 3).list([3])
     assert len(scores) == len(items) == 0

@@ -76,7 +76,7 @@ def test_the_serenade_bundle_loads(eshop_bundle_folder):
 # What it gives
 
 
-def test_a_list_is_sorted_has_no_padding_and_no_item_twice(bundle):
+def test_list_is_sorted_has_no_padding_and_no_item_twice(bundle):
     scores, items = bundle.score(*inputs(bundle, ["A13", "A16"], ["B4"]))
     assert scores.shape == items.shape == (2, 100)
     assert scores.dtype == np.float32
@@ -87,7 +87,8 @@ def test_a_list_is_sorted_has_no_padding_and_no_item_twice(bundle):
     assert all(len(set(row)) == 100 for row in items.tolist())
 
 
-def test_a_list_is_as_long_as_asked_for_and_no_longer_than_the_catalogue(bundle):
+def test_a_list_is_as_long_as_asked_for(bundle):
+    """A list is as long as asked for and no longer than the catalogue."""
     arrays = inputs(bundle, ["A13", "A16"])
     scores, items = bundle.score(*arrays, k=217)
     short_scores, short_items = bundle.score(*arrays, k=7)
@@ -193,7 +194,7 @@ def test_a_manifest_with_another_input_is_refused(folder):
         load_bundle(folder)
 
 
-def test_a_manifest_with_one_more_context_feature_than_the_graph_is_refused(folder):
+def test_manifest_with_one_more_context_feature_than_graph_is_refused(folder):
     edit_json(folder / "manifest.json", lambda manifest: manifest["context_features"].append("visitor:extra"))
     with pytest.raises(ModelError, match=r"model.onnx has inputs .*'batch', 4.*the worker feeds .*'batch', 5"):
         load_bundle(folder)

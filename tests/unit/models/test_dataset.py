@@ -10,7 +10,7 @@ ITEMS = {"a": 1, "b": 2}
 TYPES = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 
 
-def test_rows_are_left_aligned_and_padded_with_zeros_at_the_right():
+def test_rows_are_left_aligned_and_padded_with_zeros_at_right():
     batch = pad([[Event("b", "view", 0)], [Event("a", "view", 0), Event("b", "purchase", 9)]], ITEMS, TYPES)
     assert batch.items.tolist() == [[2, 0], [1, 2]]
     assert batch.types.tolist() == [[1, 0], [1, 5]]  # view is the first of the types, purchase the fifth
@@ -26,7 +26,7 @@ def test_an_unknown_item_changes_nothing():
         assert found.tolist() == expected.tolist()
 
 
-def test_a_session_without_a_known_item_has_length_1_and_item_0():
+def test_session_without_known_item_has_length_1_and_item_0():
     batch = pad([[Event("?", "view", 0)], []], ITEMS, TYPES)
     assert batch.items.tolist() == [[0], [0]]
     assert batch.lengths.tolist() == [1, 1]
@@ -39,7 +39,8 @@ def test_a_long_session_keeps_its_last_events():
     assert batch.items[0, -1] == 2
 
 
-def test_the_vocabulary_starts_with_the_most_frequent_item_and_breaks_ties_by_id():
+def test_the_vocabulary_starts_with_the_most_frequent_item():
+    """The vocabulary starts with the most frequent item and breaks ties by id."""
     sessions = [[Event(item, "view", 0) for item in "cbbac"]]
     assert Encoder(sessions).items == ["b", "c", "a"]
 
@@ -74,7 +75,7 @@ def clicks(*lines: str) -> list[list[Event]]:
     return [[Event(item, "view", 0.0) for item in line.split()] for line in lines]
 
 
-def test_rare_items_go_first_and_then_the_sessions_that_became_short():
+def test_rare_items_go_first_and_then_sessions_that_became_short():
     # b has one click; without it the second session has one left. c stays, though only one click of it is left.
     sessions = clicks("a c a", "b c", "a")
     assert with_support(sessions, 2, 2) == clicks("a c a")

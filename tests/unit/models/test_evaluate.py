@@ -38,11 +38,12 @@ def test_a_constant_score_ranks_every_target_last():
     assert target_ranks(np.zeros((1, 50)), np.arange(1, 51)[None], np.array([1])).tolist() == [50]
 
 
-def test_the_order_of_the_list_does_not_matter_for_the_rank():
+def test_order_of_the_list_does_not_matter_for_the_rank():
     assert target_ranks(np.array([[1.0, 3.0, 2.0]]), np.array([[7, 8, 9]]), np.array([9])).tolist() == [2]
 
 
-def test_a_target_that_is_not_listed_or_not_known_has_no_rank():
+def test_a_target_that_is_not_listed_has_no_rank():
+    """A target that is not listed or not known has no rank."""
     ranks = target_ranks(np.array([[2.0, 1.0], [2.0, 1.0]]), np.array([[3, 4], [3, 0]]), np.array([5, 0]))
     assert ranks.tolist() == [np.inf, np.inf]
 
@@ -71,7 +72,7 @@ def always_a_then_b(items, *_, k):
     return np.tile([2.0, 1.0], (len(items), 1)), np.tile([1, 2], (len(items), 1))
 
 
-def test_an_unknown_target_and_a_prefix_without_a_known_item_are_misses():
+def test_unknown_target_and_prefix_without_a_known_item_are_misses():
     # b→a at rank 1; a→x unknown target; x→a no known item before it, though a is listed first.
     asked = [question("b", "a"), question("a", "x"), question("x", "a")]
     answers = answers_of_model(always_a_then_b, asked, INDEX, 0)
@@ -84,7 +85,7 @@ def test_answers_keep_the_order_of_the_questions_whatever_their_length():
     assert answers_of_model(always_a_then_b, asked, INDEX, 0).ranks.tolist() == [2, 1, np.inf]
 
 
-def test_a_baseline_is_asked_with_what_it_knows_of_the_prefix():
+def test_baseline_is_asked_with_what_it_knows_of_the_prefix():
     class LastItem:
         def list(self, session):
             return np.array([1.0]), np.array([session[-1]])

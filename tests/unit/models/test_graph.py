@@ -87,7 +87,7 @@ def test_weights_in_other_files_are_refused_wherever_they_hide(where: str, how: 
     refuse(made, "keeps weights in other files")
 
 
-def test_a_place_that_is_written_with_a_longer_length_is_found_too() -> None:
+def test_place_that_is_written_with_longer_length_is_found_too() -> None:
     # The same bytes as `location`, its length as a varint of two bytes: a search for the usual bytes passes it by.
     plain = model(RELU_IS_FINE, initializer=[elsewhere()]).SerializeToString()
     entry = b"\x0a\x08location\x12\x0b/etc/passwd"

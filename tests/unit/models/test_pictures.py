@@ -22,7 +22,8 @@ FOUND = {
 }
 
 
-def test_the_curves_are_the_losses_of_each_part_and_the_mrr_of_what_was_asked():
+def test_the_curves_are_each_parts_losses_and_the_mrr():
+    """The curves are the losses of each part and the MRR of what was asked."""
     left, right = curves("shop", CURVE).axes
     assert [(line.get_label(), line.get_xydata().tolist()) for line in left.lines] == [
         ("teaching part", [[1, 4.0], [2, 3.5]]),
@@ -31,7 +32,7 @@ def test_the_curves_are_the_losses_of_each_part_and_the_mrr_of_what_was_asked():
     assert [line.get_xydata().tolist() for line in right.lines] == [[[1, 0.2], [2, 0.3]]]
 
 
-def test_each_scorer_is_a_dot_with_its_interval_the_model_at_the_top():
+def test_each_scorer_is_dot_with_its_interval_model_at_top():
     recall, mrr = comparison("shop", FOUND).axes
     dots = {container[0].get_ydata()[0]: container for container in recall.containers}
     assert [label.get_text() for label in recall.get_yticklabels()] == ["popular", "model"]

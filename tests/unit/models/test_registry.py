@@ -81,7 +81,8 @@ def test_a_broken_bundle_is_neither_published_nor_activated(registry, bundles, t
 
 
 @pytest.mark.parametrize("name", ["gone", "../other", "/etc", ""])
-def test_a_version_that_isnt_there_or_is_no_plain_name_is_refused(registry, bundles, name):
+def test_a_version_that_isnt_there_is_refused(registry, bundles, name):
+    """A version that isn't there or is no plain name is refused."""
     version = registry.publish(bundles[0])
     with pytest.raises(ModelError, match=rf"there is no version .*\n  fix: choose one of {version}"):
         registry.activate(name)
@@ -103,7 +104,8 @@ def break_manifest(registry, version):
     (registry.folder / version / "manifest.json").write_text("{")
 
 
-def test_a_version_whose_manifest_is_no_json_is_listed_as_broken_and_the_others_as_they_are(registry, bundles):
+def test_a_version_with_a_broken_manifest_is_listed_as_broken(registry, bundles):
+    """A version whose manifest is no JSON is listed as broken and the others as they are."""
     first, second = [registry.publish(bundle) for bundle in bundles]
     break_manifest(registry, first)
     listed = {each.version: each for each in registry.versions()}
@@ -112,7 +114,8 @@ def test_a_version_whose_manifest_is_no_json_is_listed_as_broken_and_the_others_
     assert listed[second].broken == ""
 
 
-def test_a_version_that_was_refused_is_offered_again_when_it_is_mended_and_activated_again(registry, bundles):
+def test_a_refused_version_that_is_mended_is_offered_again(registry, bundles):
+    """A version that was refused is offered again when it is mended and activated again."""
     first, second = [registry.publish(bundle) for bundle in bundles]
     registry.activate(first)
     registry.activate(second)
@@ -125,7 +128,7 @@ def test_a_version_that_was_refused_is_offered_again_when_it_is_mended_and_activ
     assert follow(source, second) == 1
 
 
-def test_a_refusal_is_forgotten_after_a_rollback_and_a_second_activation(registry, bundles):
+def test_refusal_is_forgotten_after_a_rollback_and_a_second_activation(registry, bundles):
     first, second = [registry.publish(bundle) for bundle in bundles]
     registry.activate(first)
     registry.activate(second)
@@ -136,7 +139,8 @@ def test_a_refusal_is_forgotten_after_a_rollback_and_a_second_activation(registr
     assert registry.refused() is None
 
 
-def test_the_state_is_that_of_the_active_version_and_a_folder_without_one_is_broken(registry, bundles, tmp_path):
+def test_the_state_is_that_of_the_active_version(registry, bundles, tmp_path):
+    """The state is that of the active version and a folder without one is broken."""
     first, second = [registry.publish(bundle) for bundle in bundles]
     assert state_of(bundles[0]) == State("active", first)
     assert state_of(tmp_path / "none").state == "broken"
@@ -169,7 +173,8 @@ def test_a_source_follows_activations_and_rollbacks(registry, bundles):
     assert source.refusals == 0
 
 
-def test_a_source_keeps_its_model_when_the_activated_one_is_broken_and_says_so(registry, bundles):
+def test_a_source_keeps_its_model_when_the_next_is_broken(registry, bundles):
+    """A source keeps its model when the activated one is broken and says so."""
     first, second = [registry.publish(bundle) for bundle in bundles]
     registry.activate(first)
     source = ModelSource(registry.folder, look_every_s=0.01)
@@ -186,7 +191,7 @@ def test_a_source_keeps_its_model_when_the_activated_one_is_broken_and_says_so(r
     assert registry.refused() is None
 
 
-def test_a_source_that_starts_on_a_broken_version_serves_the_one_before(registry, bundles):
+def test_source_that_starts_on_broken_version_serves_the_one_before(registry, bundles):
     first, second = [registry.publish(bundle) for bundle in bundles]
     registry.activate(first)
     registry.activate(second)
@@ -196,7 +201,8 @@ def test_a_source_that_starts_on_a_broken_version_serves_the_one_before(registry
     assert source.refusals == 1
 
 
-def test_a_source_that_passes_two_broken_versions_shows_the_refusal_of_the_active_one(registry, bundles, tmp_path):
+def test_a_source_shows_the_refusal_of_the_active_version(registry, bundles, tmp_path):
+    """A source that passes two broken versions shows the refusal of the active one."""
     third = Path(shutil.copytree(bundles[1], tmp_path / "third"))
     (third / "manifest.json").write_text((third / "manifest.json").read_text().replace('"other"', '"third"'))
     versions = [registry.publish(bundle) for bundle in (*bundles, third)]
@@ -240,9 +246,8 @@ def feed(state_dir: Path, *features: str) -> None:
     plan.save(running, plan.submitted_path(state_dir))
 
 
-def test_a_version_that_reads_what_the_feature_service_doesnt_give_is_not_activated_by_any_command(
-    registry, bundles, monkeypatch, tmp_path
-):
+def test_a_version_with_a_foreign_feature_is_never_activated(registry, bundles, monkeypatch, tmp_path):
+    """A version that reads what the feature service doesn't give is not activated by any command."""
     first, second = [registry.publish(bundle) for bundle in bundles]
     registry.activate(second)
     before = registry.activate(first)

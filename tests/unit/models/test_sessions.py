@@ -22,12 +22,13 @@ def write(path, text: str):
 
 
 @pytest.mark.parametrize("name", ["clicks.txt", "clicks.txt.gz", "clicks"])
-def test_a_text_file_holds_a_session_a_line_and_an_empty_line_holds_none(tmp_path, name):
+def test_text_file_holds_session_line_and_empty_line_holds_none(tmp_path, name):
     path = write(tmp_path / name, "7 8 7\n\n  sku-9  \nblouse_é 7\n")
     assert ids(read_sessions(path)) == [["7", "8", "7"], ["sku-9"], ["blouse_é", "7"]]
 
 
-def test_clicks_of_a_table_are_put_in_order_of_time_and_sessions_by_their_last_click(tmp_path):
+def test_clicks_of_a_table_are_put_in_time_order(tmp_path):
+    """Clicks of a table are put in order of time and sessions by their last click."""
     rows = [
         "SessionId\tItemId\tCatId\tTime",
         "b\t5\t1\t30.5",
@@ -41,7 +42,7 @@ def test_clicks_of_a_table_are_put_in_order_of_time_and_sessions_by_their_last_c
     assert sessions[0][1].time_s == 30.5
 
 
-def test_events_are_cut_at_a_pause_of_more_than_30_minutes(tmp_path):
+def test_events_are_cut_at_pause_of_more_than_30_minutes(tmp_path):
     lines = [
         '{"visitor_id":"v","event_type":"view","event_time_ms":1000,"item_id":"a","device":"phone"}',
         '{"visitor_id":"v","event_type":"search","event_time_ms":2000}',
@@ -105,7 +106,7 @@ def test_a_line_of_prefixes_asks_one_question(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["5 6 7", "\t7", "5\t", "5\t6 7", ""])
-def test_a_line_that_is_no_question_is_refused_with_its_number(tmp_path, line):
+def test_line_that_is_no_question_is_refused_with_its_number(tmp_path, line):
     with pytest.raises(DataError, match=r"q.tsv, line 2: .* isn't `item item …<TAB>target`"):
         read_prefixes(write(tmp_path / "q.tsv", f"5\t6\n{line}\n"))
 
@@ -116,7 +117,7 @@ def test_a_list_may_be_empty_but_names_no_item_twice(tmp_path):
         read_lists(write(tmp_path / "lists.tsv", "a b\nb c b\n"))
 
 
-def test_every_prefix_is_a_question_and_a_single_event_asks_none(tmp_path):
+def test_every_prefix_is_question_and_a_single_event_asks_none(tmp_path):
     sessions = read_sessions(write(tmp_path / "clicks.txt", "a b c\nd\n"))
     asked = questions_of(sessions)
     assert [("".join(event.item for event in question.prefix), question.target) for question in asked] == [
@@ -128,7 +129,8 @@ def test_every_prefix_is_a_question_and_a_single_event_asks_none(tmp_path):
 FEATURES = ["visitor_activity:views_1h", "visitor_session:view_count"]
 
 
-def test_parquet_may_hold_the_features_at_each_event_under_both_of_feasts_names(tmp_path):
+def test_parquet_may_hold_features_under_both_of_feasts_names(tmp_path):
+    """Parquet may hold the features at each event under both of Feast's names."""
     columns = {
         "visitor_id": ["v", "v"], "event_type": ["view", "view"], "event_time_ms": [1, 2], "item_id": ["a", "b"],
         "visitor_session:view_count": [1, 2], "visitor_activity__views_1h": [None, 7.5], "view_count": [8, 9],
@@ -140,7 +142,8 @@ def test_parquet_may_hold_the_features_at_each_event_under_both_of_feasts_names(
     assert [event.context for event in without] == [(), ()]
 
 
-def test_a_file_that_lacks_one_of_the_features_names_it_and_the_way_out(tmp_path):
+def test_a_file_names_the_feature_that_it_lacks(tmp_path):
+    """A file that lacks one of the features names it and the way out."""
     columns = {
         "visitor_id": ["v"], "event_type": ["view"], "event_time_ms": [1], "item_id": ["a"],
         "visitor_session__view_count": [3],

@@ -35,9 +35,8 @@ def public(key: Path) -> str:
     return read_public_key(key.with_name("key.pub"))
 
 
-def test_a_signed_bundle_is_taken_and_an_unsigned_one_only_where_no_key_is_set(
-    folder: Path, key: Path, public: str
-) -> None:
+def test_unsigned_bundles_are_taken_only_where_no_key_is_set(folder: Path, key: Path, public: str) -> None:
+    """A signed bundle is taken and an unsigned one only where no key is set."""
     with pytest.raises(ModelError, match=r"bundle isn't signed(.|\n)*liveshelf models sign"):
         load_bundle(folder, public)
     assert load_bundle(folder).version.startswith("eshop-")
@@ -87,7 +86,7 @@ def test_a_key_of_another_kind_is_named(tmp_path: Path, folder: Path) -> None:
             sign(folder, tmp_path / name)
 
 
-def test_a_registry_with_a_key_takes_and_serves_signed_versions_only(
+def test_registry_with_a_key_takes_and_serves_signed_versions_only(
     folder: Path, key: Path, public: str, tmp_path: Path
 ):
     careless, strict = Registry(tmp_path / "versions"), Registry(tmp_path / "versions", public_key=public)
@@ -128,7 +127,7 @@ def test_a_file_that_isnt_the_bundles_own_is_refused(
         load_bundle(folder, public)
 
 
-def test_a_version_that_is_a_link_or_lies_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_version_that_is_a_link_or_lies_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "versions")
     version = registry.publish(folder)
     (registry.folder / version).rename(tmp_path / version)

@@ -13,7 +13,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_sees_the_part_at_work_its_time_left_and_the_lines_above_it(monkeypatch):
+def test_a_terminal_sees_the_current_part_and_its_time_left(monkeypatch):
+    """A terminal sees the part at work its time left and the lines above it."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")

@@ -34,7 +34,8 @@ def test_the_user_is_the_systems_not_the_environments(tmp_path: Path, monkeypatc
     assert audit.entries(tmp_path)[0].who != "mallory"
 
 
-def test_an_unchanged_log_is_right_and_its_head_is_the_last_lines_hash(log: Path) -> None:
+def test_an_unchanged_log_is_right(log: Path) -> None:
+    """An unchanged log is right and its head is the last lines hash."""
     assert audit.verify(log.parent) == (LINES, hashlib.sha256(log.read_bytes().splitlines()[-1]).hexdigest())
     assert audit.verify(log.parent / "empty") == (0, "0" * 64)
 
@@ -72,14 +73,16 @@ def test_lines_that_were_added_by_hand_are_named(log: Path) -> None:
     assert named_line(log) == LINES + 2
 
 
-def test_after_a_line_that_was_cut_off_by_a_power_cut_recording_goes_on_and_that_line_is_named(log: Path) -> None:
+def test_recording_goes_on_after_a_line_that_was_cut_off(log: Path) -> None:
+    """After a line that was cut off by a power cut recording goes on and that line is named."""
     log.write_bytes(log.read_bytes()[:-40])
     audit.record(log.parent, "down", {}, "done", {})
     assert [json.loads(log.read_bytes().splitlines()[-1])[name] for name in ("number", "action")] == [LINES + 1, "down"]
     assert named_line(log) == LINES
 
 
-def test_an_action_that_fails_is_recorded_with_the_kind_of_its_error_and_not_its_words(tmp_path: Path) -> None:
+def test_a_failed_action_is_recorded_by_its_errors_kind(tmp_path: Path) -> None:
+    """An action that fails is recorded with the kind of its error and not its words."""
     with pytest.raises(ServiceError), audit.recorded(tmp_path, "up"):
         raise ServiceError("visitor-17 isn't there")
     with pytest.raises(KeyboardInterrupt), audit.recorded(tmp_path, "up"):

@@ -54,12 +54,12 @@ def test_late_events_are_grouped_by_partition_hour_and_reason() -> None:
     }
 
 
-def test_a_late_letter_without_an_event_time_is_named_by_its_place() -> None:
+def test_late_letter_without_event_time_is_named_by_its_place() -> None:
     with pytest.raises(DataError, match="late event 0-4"):
         by_hour([letter("late", "event_time_ms", b"{}", 4)])
 
 
-def test_an_event_from_the_future_may_go_when_its_time_has_come() -> None:
+def test_event_from_future_may_go_when_its_time_has_come() -> None:
     early = letter("future_event_time", "event_time_ms", GOOD)
     ready, refused = check_again([early], Fix(), max_skew_ms=10, now_ms=989)
     assert (ready, refused) == ([], {"future_event_time event_time_ms": 1})
@@ -92,7 +92,7 @@ def test_a_value_that_is_no_json_is_text() -> None:
     }
 
 
-def test_an_assignment_without_a_value_is_an_error_that_shows_one() -> None:
+def test_assignment_without_a_value_is_an_error_that_shows_one() -> None:
     with pytest.raises(SettingsError, match="FIELD=VALUE"):
         Fix.of(["event_type"], [])
 

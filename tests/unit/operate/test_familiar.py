@@ -36,6 +36,7 @@ def test_a_model_that_knows_none_or_few_is_warned_of() -> None:
     assert "199 (20%)" in Familiarity("m-1", 1000, 199, "events").warning()
 
 
-def test_a_model_that_knows_enough_or_a_topic_of_few_events_is_not() -> None:
+def test_enough_items_known_or_few_events_is_not_another_shop() -> None:
+    """A model that knows enough or a topic of few events is not."""
     assert Familiarity("m-1", 1000, 200, "events").warning() == ""
     assert Familiarity("m-1", 19, 0, "events").warning() == ""

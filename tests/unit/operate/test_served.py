@@ -46,7 +46,7 @@ def test_a_job_from_another_state_folder_is_unknown(settings: Settings) -> None:
     assert str(settings.state_dir) in model.reason
 
 
-def test_only_a_job_that_reads_the_same_folder_of_versions_follows_it(settings: Settings, tmp_path: Path) -> None:
+def test_only_job_that_reads_same_folder_of_versions_follows_it(settings: Settings, tmp_path: Path) -> None:
     registry = Registry(tmp_path / "versions")
     registry.activate(registry.publish(ARTIFACTS / "eshop"))
     versions = Settings(state_dir=tmp_path, model_dir=registry.folder)

@@ -12,14 +12,15 @@ from jobs.settings import Settings
 
 
 @pytest.mark.parametrize("job", submit.JOBS)
-def test_a_job_does_not_go_on_from_a_savepoint_in_another_topic(job: submit.Job, tmp_path):
+def test_job_does_not_go_on_from_savepoint_in_another_topic(job: submit.Job, tmp_path):
     before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop")
     before.save(submissions.config_path(tmp_path, job))
     with pytest.raises(SettingsError, match=f"{job} job.consent_topic: consent became asked"):
         submit.submission(Settings(state_dir=tmp_path, consent_topic="asked"), Runtime(), job, "savepoint")
 
 
-def test_a_job_that_is_started_again_has_what_it_was_submitted_with_whatever_a_dry_run_wrote_since(tmp_path):
+def test_a_restarted_job_has_what_it_was_submitted_with(tmp_path):
+    """A job that is started again has what it was submitted with whatever a dry run wrote since."""
     settings, wanted = Settings(state_dir=tmp_path), plan.wanted_path(tmp_path)
     config = tmp_path / "jobs" / "features.config.json"
     argv = [
@@ -51,6 +52,6 @@ def test_a_savepoint_goes_where_the_cluster_keeps_them():
     )
 
 
-def test_a_cluster_without_a_folder_for_savepoints_is_told_which_option():
+def test_cluster_without_a_folder_for_savepoints_is_told_which_option():
     with pytest.raises(SettingsError, match=r"http://flink has no folder.*\n.*execution.checkpointing.savepoint-dir"):
         running_jobs.own_savepoint_folder({"rest.port": "8081"}, "http://flink", "features")

@@ -63,7 +63,7 @@ def test_flinks_words_are_told_as_the_reason(output: str, reason: str) -> None:
     assert workers.cause(output) == reason
 
 
-def test_only_a_python_that_may_be_another_one_is_looked_at() -> None:
+def test_only_python_that_may_be_another_one_is_looked_at() -> None:
     assert not workers.needs_probe(Settings())
     assert workers.needs_probe(Settings(worker_python="/other/python"))
     assert workers.needs_probe(Settings(flink_rest_url="http://flink:8081"))

@@ -23,7 +23,8 @@ KNOWN = Known(
 NOBODY = Known("v", [], [], 0, [], Shelf("v"), [], [], [])
 
 
-def test_a_person_is_shown_consent_events_list_and_features_with_their_times() -> None:
+def test_a_person_is_shown_what_is_kept_with_its_times() -> None:
+    """A person is shown consent events list and features with their times."""
     assert text(KNOWN).splitlines() == [
         "consent   granted since 1970-01-01 00:00:00 UTC",
         "events    1 in retention, the newest of 1970-01-02 00:00:00 UTC; "
@@ -36,7 +37,8 @@ def test_a_person_is_shown_consent_events_list_and_features_with_their_times() -
     assert text(NOBODY).startswith("consent   nothing said\nevents    0 in retention; 0 more")
 
 
-def test_an_export_holds_a_line_for_each_thing_known_and_tells_what_the_files_are(tmp_path: Path) -> None:
+def test_an_export_holds_a_line_for_each_thing_known(tmp_path: Path) -> None:
+    """An export holds a line for each thing known and tells what the files are."""
     counts = export(KNOWN, tmp_path / "out")
     assert counts == {"consent": 1, "events": 1, "features": 1, "lists": 1, "list": 1, "offline": 1, "dead": 0}
     assert json.loads((tmp_path / "out" / "events.jsonl").read_text()) == EVENT
@@ -49,7 +51,8 @@ def test_an_export_holds_a_line_for_each_thing_known_and_tells_what_the_files_ar
         export(KNOWN, tmp_path / "out")
 
 
-def test_a_receipt_names_its_person_by_an_hmac_of_which_only_the_owner_has_the_key(tmp_path: Path) -> None:
+def test_a_receipt_names_its_person_by_an_hmac(tmp_path: Path) -> None:
+    """A receipt names its person by an HMAC of which only the owner has the key."""
     settings = Settings(state_dir=tmp_path)
     name = subject(settings, "visitor-1")
     key = tmp_path / "receipts" / "key"

@@ -31,11 +31,11 @@ def test_one_event_is_a_session() -> None:
     assert session.event_time_ms == T0
 
 
-def test_an_event_exactly_one_gap_later_still_belongs_to_the_session() -> None:
+def test_event_exactly_one_gap_later_still_belongs_to_the_session() -> None:
     assert items_of("0 view a e1", "30 view b e2") == ["a", "b"]
 
 
-def test_a_pause_one_millisecond_longer_than_the_gap_starts_a_session() -> None:
+def test_pause_one_millisecond_longer_than_the_gap_starts_a_session() -> None:
     history = f"{T0}\x1fview\x1fa\x1fe1\x1f\x1e{T0 + GAP_MS + 1}\x1fview\x1fb\x1fe2\x1f"
 
     assert current_session(history, GAP_MS).items == ["b"]
@@ -45,7 +45,7 @@ def test_only_the_events_after_the_last_of_several_pauses_count() -> None:
     assert items_of("0 view a e1", "40 view b e2", "80 view c e3", "81 view d e4") == ["c", "d"]
 
 
-def test_a_repeated_event_counts_once_and_the_first_to_arrive_stays() -> None:
+def test_repeated_event_counts_once_and_the_first_to_arrive_stays() -> None:
     session = current_session(packed("0 view a e1", "1 view b e2", "2 purchase c e1", "3 view d e2"), GAP_MS)
 
     assert session.items == ["a", "b"]
@@ -54,7 +54,8 @@ def test_a_repeated_event_counts_once_and_the_first_to_arrive_stays() -> None:
     assert session.session_events == 2
 
 
-def test_events_that_arrived_out_of_order_are_put_into_event_time_order() -> None:
+def test_events_out_of_order_are_put_into_event_time_order() -> None:
+    """Events that arrived out of order are put into event time order."""
     assert items_of("2 view c e3", "0 view a e1", "1 view b e2") == ["a", "b", "c"]
 
 
@@ -62,7 +63,8 @@ def test_arrival_decides_between_equal_event_times() -> None:
     assert items_of("1 view b e2", "0 view a e1", "1 view c e3", "1 view d e0") == ["a", "b", "c", "d"]
 
 
-def test_a_late_event_of_a_session_that_is_over_leaves_the_current_one_as_it_is() -> None:
+def test_a_late_event_of_a_past_session_changes_nothing() -> None:
+    """A late event of a session that is over leaves the current one as it is."""
     session = current_session(packed("100 view b e2", "101 view c e3", "5 view a e1"), GAP_MS)
 
     assert session.items == ["b", "c"]
@@ -94,5 +96,5 @@ def test_what_was_bought_in_an_earlier_session_isnt_in_purchased() -> None:
     ("visitors", "rows"),
     [([], []), (["a"], [0]), (["a", "b", "a", "c", "b"], [2, 3, 4]), (["a", "a", "a"], [2]), (["b", "a"], [0, 1])],
 )
-def test_the_newest_row_of_each_visitor_is_its_last_in_the_batch(visitors: list[str], rows: list[int]) -> None:
+def test_newest_row_of_each_visitor_is_its_last_in_batch(visitors: list[str], rows: list[int]) -> None:
     assert newest_rows(visitors) == rows

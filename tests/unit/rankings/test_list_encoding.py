@@ -31,7 +31,7 @@ def test_the_value_has_the_fields_of_the_contract() -> None:
     }
 
 
-def test_the_log_record_is_the_value_with_where_it_comes_from() -> None:
+def test_log_record_is_the_value_with_where_it_comes_from() -> None:
     value = ENCODER.value(PUBLICATION)
 
     assert json.loads(ENCODER.log_record(PUBLICATION, value)) == json.loads(value) | {

@@ -32,20 +32,23 @@ def test_a_known_session_gets_the_models_list_and_its_scores(ladder) -> None:
     assert ranked == [RankedList(["b", "c", "d"], [5.0, 4.0, 3.0], None, ["a", "b"])]
 
 
-def test_a_session_without_a_known_item_gets_the_popularity_list_with_scores_of_zero(ladder) -> None:
+def test_a_session_without_a_known_item_gets_the_popularity_list(ladder) -> None:
+    """A session without a known item gets the popularity list with scores of zero."""
     ranked = Ranker(ladder, list_size=2).rank([session("view zzz", "search -")], no_context(1))
 
     assert ranked == [RankedList(["e", "d"], [0.0, 0.0], "popular", [])]
     assert ladder.calls == []
 
 
-def test_a_known_item_in_an_event_of_an_unknown_type_is_no_known_item(ladder) -> None:
+def test_an_item_in_an_event_of_unknown_type_is_unknown(ladder) -> None:
+    """A known item in an event of an unknown type is no known item."""
     ranked = Ranker(ladder, list_size=2).rank([session("rating a")], no_context(1))
 
     assert ranked[0].fallback == "popular"
 
 
-def test_scores_that_arent_finite_give_the_popularity_list_marked_as_a_model_error(ladder) -> None:
+def test_infinite_scores_give_the_popularity_list_as_model_error(ladder) -> None:
+    """Scores that aren't finite give the popularity list marked as a model error."""
     ladder.broken_after = 2
     sessions = [session("view a"), session("view b"), session("view c")]
 
@@ -58,7 +61,7 @@ def test_scores_that_arent_finite_give_the_popularity_list_marked_as_a_model_err
     ]
 
 
-def test_what_was_bought_is_in_neither_a_personal_nor_a_popularity_list(ladder) -> None:
+def test_what_was_bought_is_in_neither_personal_nor_popularity_list(ladder) -> None:
     sessions = [session("view a", "purchase b"), session("purchase zzz"), session("rating a", "purchase d", "view c")]
     ladder.type_index = {"view": 1}
 
@@ -98,7 +101,7 @@ def test_known_and_unknown_sessions_keep_their_places_and_their_contexts(ladder)
     assert call[4].tolist() == [[11], [13]]
 
 
-def test_a_batch_of_several_calls_gives_each_session_its_own_list(ladder) -> None:
+def test_batch_of_several_calls_gives_each_session_its_own_list(ladder) -> None:
     last = ["abcde"[row % 5] for row in range(64)]
     sessions = [session(*["view a"] * (row * 37 % 50), f"view {item}") for row, item in enumerate(last)]
 
@@ -114,7 +117,8 @@ def test_a_batch_of_nothing_gives_nothing(ladder) -> None:
     assert Ranker(ladder, list_size=2).rank([], no_context(0)) == []
 
 
-def test_the_model_reads_kept_events_left_aligned_with_the_gap_to_the_kept_event_before(ladder) -> None:
+def test_the_model_reads_kept_events_left_aligned(ladder) -> None:
+    """The model reads kept events left aligned with the gap to the kept event before."""
     batch = encode([session("view c"), session("view a", "view zzz", "search -", "purchase b")], ladder)
 
     assert batch.items.tolist() == [[3, 0], [1, 2]]
@@ -160,7 +164,7 @@ def test_lists_dont_depend_on_who_else_is_in_the_batch(eshop) -> None:
         assert sum(a == b for a, b in zip(one.items, other.items, strict=True)) >= 18  # near ties may change places
 
 
-def test_a_list_that_the_rules_shorten_is_filled_from_further_down_the_catalogue(ladder, monkeypatch) -> None:
+def test_list_that_rules_shorten_is_filled_from_further_down_catalogue(ladder, monkeypatch) -> None:
     monkeypatch.setattr("jobs.rankings.ranker.SPARE_ITEMS", 0)
     bought_most = session("purchase b", "purchase c", "view a")
 

@@ -13,7 +13,7 @@ def test_without_names_every_item_is_offered_but_never_the_padding() -> None:
     assert offered.catalogue(ITEMS, {}).tolist() == [False, True, True, True, True]
 
 
-def test_with_names_an_item_without_one_is_out_of_the_catalogue() -> None:
+def test_with_names_item_without_one_is_out_of_the_catalogue() -> None:
     assert offered.catalogue(ITEMS, {"a": "Apron", "d": "Dress"}).tolist() == [False, True, False, False, True]
 
 

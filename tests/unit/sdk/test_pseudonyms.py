@@ -39,23 +39,26 @@ def key_file(path: Path, *lines: str, mode: int = 0o600) -> Path:
     return path
 
 
-def test_a_pseudonym_is_the_key_s_id_and_the_half_of_an_hmac_that_openssl_computes():
+def test_a_pseudonym_is_its_keys_id_and_half_an_hmac():
+    """A pseudonym is the key's id and the half of an HMAC that openssl computes."""
     assert Pseudonyms([("k1", COUNTING)]).of(ANNA) == f"k1.{ANNA_VISITS}"
     assert Pseudonyms([("k7", ONES)]).of("Zoë") == f"k7.{ZOE_VISITS}"
 
 
-def test_a_user_and_a_visitor_of_one_id_have_nothing_in_common():
+def test_user_and_visitor_of_one_id_have_nothing_in_common():
     assert Pseudonyms([("k1", COUNTING)]).of(ANNA, USER) == f"k1.{ANNA_USES}"
 
 
-def test_while_keys_rotate_the_current_one_makes_pseudonyms_and_both_find_them():
+def test_rotating_keys_make_current_pseudonyms_and_find_both():
+    """While keys rotate the current one makes pseudonyms and both find them."""
     rotating = Pseudonyms([("k2", ONES), ("k1", COUNTING)])
     assert rotating.of("Zoë") == f"k2.{ZOE_VISITS}"
     assert rotating.all_of(ANNA)[1] == f"k1.{ANNA_VISITS}"
     assert rotating.all_of("Zoë")[0] == f"k2.{ZOE_VISITS}"
 
 
-def test_an_event_keeps_all_but_its_visitor_and_its_user_and_passes_the_contract():
+def test_an_event_loses_only_its_visitor_and_user():
+    """An event keeps all but its visitor and its user and passes the contract."""
     made = Pseudonyms([("k1", COUNTING)]).event(EVENT | {"user_id": ANNA})
     assert made == EVENT | {"visitor_id": f"k1.{ANNA_VISITS}", "user_id": f"k1.{ANNA_USES}"}
     assert parse(msgspec.json.encode(made), now_ms=5) == made
@@ -75,7 +78,8 @@ def test_a_file_holds_the_current_key_and_the_one_before(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o620])
-def test_a_file_that_others_may_read_or_change_is_refused_with_the_command_that_mends_it(tmp_path: Path, mode: int):
+def test_a_file_that_others_may_read_or_change_is_refused(tmp_path: Path, mode: int):
+    """A file that others may read or change is refused with the command that mends it."""
     path = key_file(tmp_path / "keys", f"k1 {COUNTING.hex()}", mode=mode)
     with pytest.raises(SettingsError, match=rf"(?s)mode is {mode:o}.*fix: chmod 600 {path}"):
         Pseudonyms.read(path)
@@ -97,7 +101,8 @@ def test_a_file_that_others_may_read_or_change_is_refused_with_the_command_that_
         (f"k1 {COUNTING.hex()}", f"k2 {ONES.hex()}", f"k3 {'ab' * 32}"),
     ],
 )
-def test_a_file_with_anything_else_is_refused_and_no_key_is_shown(tmp_path: Path, lines: tuple[str, ...]):
+def test_a_file_with_anything_else_is_refused_without_its_keys(tmp_path: Path, lines: tuple[str, ...]):
+    """A file with anything else is refused and no key is shown."""
     path = key_file(tmp_path / "keys", *lines)
     with pytest.raises(SettingsError) as refusal:
         Pseudonyms.read(path)
@@ -105,12 +110,13 @@ def test_a_file_with_anything_else_is_refused_and_no_key_is_shown(tmp_path: Path
     assert COUNTING.hex()[:20] not in str(refusal.value)
 
 
-def test_a_missing_file_is_named_with_the_command_that_makes_it(tmp_path: Path):
+def test_missing_file_is_named_with_the_command_that_makes_it(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"(?s)absent.*fix: liveshelf keys new"):
         Pseudonyms.read(tmp_path / "absent")
 
 
-def test_keys_are_made_rotated_and_retired_in_a_file_of_its_owner_s_own(tmp_path: Path):
+def test_keys_are_made_rotated_and_retired(tmp_path: Path):
+    """Keys are made rotated and retired in a file of its owner's own."""
     path = tmp_path / "deep" / "keys"
     old_umask = os.umask(0)
     try:
@@ -132,7 +138,7 @@ def test_keys_are_made_rotated_and_retired_in_a_file_of_its_owner_s_own(tmp_path
     assert [each.name for each in path.parent.iterdir()] == ["keys"]
 
 
-def test_the_command_makes_a_file_and_says_how_to_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_command_makes_a_file_and_says_how_to_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path))
     monkeypatch.delenv("LIVESHELF_PSEUDONYM_KEYS", raising=False)
     said = CliRunner().invoke(app, ["keys", "new"])

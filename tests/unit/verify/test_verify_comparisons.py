@@ -52,7 +52,7 @@ def test_values_are_equal_as_their_type_allows(expected, found, same):
     assert same_value(expected, found) is same
 
 
-def test_a_missing_row_an_old_row_and_a_row_too_many_are_differences():
+def test_missing_row_old_row_and_row_too_many_are_differences():
     now, before = Row(2000, {"bought": 0}), Row(1000, {"bought": 0})
     report = Report()
     expected = Expected({("a",): now, ("b",): now, ("c",): now})
@@ -173,7 +173,8 @@ def logged(offset: int, context: float = 0.0, shelf: str = "home") -> dict:
     }
 
 
-def test_the_newest_log_record_answers_the_newest_event_and_of_a_replays_the_last_counts():
+def test_the_newest_log_record_answers_the_newest_event():
+    """The newest log record answers the newest event and of a replays the last counts."""
     log = records(logged(42, 1.0), logged(41, 2.0), logged(42, 3.0), logged(99, shelf="mail"))
     assert newest_logged(log, "home")["v"] == LogRecord("v", "home", 1, 42, [3.0], ["s:x"], ["i1"])
 
@@ -184,7 +185,7 @@ def test_a_log_record_of_the_first_release_counts_too():
     assert newest_logged(records(old), "mail") == {}
 
 
-def test_the_log_is_held_against_the_last_event_and_its_items():
+def test_log_is_held_against_the_last_event_and_its_items():
     class Model:
         context_features, item_index, type_index = ["s:x"], {"i1": 1}, {"view": 1}
 
@@ -196,7 +197,7 @@ def test_the_log_is_held_against_the_last_event_and_its_items():
     assert differences(report) == {"log:position": 2, "log:session_items": 1, "log:context_features": 1}
 
 
-def test_the_report_counts_by_name_and_keeps_the_first_differences_of_each():
+def test_report_counts_by_name_and_keeps_first_differences_of_each():
     report = Report()
     for n in range(9):
         report.compare("a:x", str(n), 1, 2)
@@ -212,7 +213,7 @@ def test_nothing_compared_is_not_a_success():
     assert not Report().ok
 
 
-def test_the_table_shows_entities_as_they_are_and_says_what_expired():
+def test_table_shows_entities_as_they_are_and_says_what_expired():
     report = Report(counts={"read": 1234, "refused": 2, "expired": 1}, refused_by_reason={"empty": 2})
     report.compare("a:x", "[red]visitor", 1, None)
     console = Console(width=120, record=True, file=io.StringIO())

@@ -28,11 +28,13 @@ NOW_MS = at("12:00:00")
     ("expires_in_ms", "fate"),
     [(-NEAR_MS - 1, "gone"), (-NEAR_MS, "either"), (0, "either"), (NEAR_MS, "either"), (NEAR_MS + 1, "stands")],
 )
-def test_what_expires_near_the_moment_of_reading_may_be_there_or_not(expires_in_ms: int, fate: str):
+def test_what_expires_near_the_reading_may_be_there_or_not(expires_in_ms: int, fate: str):
+    """What expires near the moment of reading may be there or not."""
     assert Reading(NOW_MS, NOW_MS).fate(NOW_MS + expires_in_ms, NOW_MS + expires_in_ms) == fate
 
 
-def test_a_reading_that_takes_long_is_near_at_both_of_its_ends():
+def test_a_long_reading_is_near_at_both_of_its_ends():
+    """A reading that takes long is near at both of its ends."""
     reading = Reading(NOW_MS, NOW_MS + 60_000)
     assert reading.fate(NOW_MS + 30_000, NOW_MS + 30_000) == "either"
     assert reading.fate(NOW_MS + 60_000 + NEAR_MS + 1, NOW_MS + 10**9) == "stands"
@@ -56,7 +58,7 @@ def test_a_row_that_has_outlived_its_ttl_must_be_absent():
     assert compared("gone", {("a",): Row(1000, {"views": 1})}).by_kind == {"outlived": 1}
 
 
-def test_a_row_near_its_expiry_is_compared_if_it_is_there():
+def test_row_near_its_expiry_is_compared_if_it_is_there():
     absent = compared("either", {})
     assert absent.compared == 0
     assert absent.not_compared.total() == 2
@@ -77,7 +79,7 @@ def test_a_list_that_has_outlived_its_ttl_must_be_absent():
     assert report.by_kind == {"outlived": 1}
 
 
-def test_a_popularity_list_that_has_outlived_its_ttl_must_be_absent():
+def test_popularity_list_that_has_outlived_its_ttl_must_be_absent():
     class Model:
         popular, names = ["i"], {}
 
@@ -86,7 +88,7 @@ def test_a_popularity_list_that_has_outlived_its_ttl_must_be_absent():
     assert report.by_kind == {"consent_list": 3}
 
 
-def test_a_popularity_list_expires_after_the_event_or_the_withdrawal_that_it_answers():
+def test_popularity_list_expires_after_event_or_withdrawal_that_it_answers():
     consents = Consents("assumed")
     consents.add("v", Said("withdrawn", at("12:00:00")))
     slice_ = records(event("11:00:00", "a"), event("12:10:00", "b"), event("12:05:00", "c"))

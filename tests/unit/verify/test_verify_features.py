@@ -41,16 +41,16 @@ def test_an_event_exactly_one_gap_later_belongs_to_the_session(second, views):
     assert values(session_view(("sum", "is_view")), event("12:00:00", "a"), event(second, "b")) == {"sum": views}
 
 
-def test_a_session_is_counted_in_event_time_whatever_the_order_of_arrival():
+def test_session_is_counted_in_event_time_whatever_order_of_arrival():
     late_bridge = [event("12:00:00", "a"), event("12:50:00", "c"), event("12:25:00", "b")]
     assert values(session_view(("sum", "is_view")), *late_bridge) == {"sum": 3}
 
 
-def test_sessions_start_after_each_pause_that_is_longer_than_the_gap():
+def test_sessions_start_after_each_pause_that_is_longer_than_gap():
     assert session_starts([0, 1800, 3601, 3601, 9000], gap_ms=1800) == [0, 2, 4]
 
 
-def test_a_row_stands_at_the_last_event_that_event_time_has_passed():
+def test_row_stands_at_last_event_that_event_time_has_passed():
     entries = accepted(event("12:00:00", "a"), event("12:01:00", "b"))
     view = session_view(("count", "event_id"))
     assert newest_rows(view, entries, at("12:01:00")) == {("v",): Row(at("12:01:00"), {"count": 2})}
@@ -64,7 +64,8 @@ def test_a_frame_includes_both_of_its_ends():
     assert values(view, outside, inside, end) == {"sum": 2}
 
 
-def test_events_of_the_same_time_are_in_each_others_frames_and_the_later_arrival_is_last():
+def test_events_of_equal_time_are_in_each_others_frames():
+    """Events of the same time are in each others frames and the later arrival is last."""
     twins = event("12:00:00", "a", item_id="first"), event("12:00:00", "b", item_id="second")
     assert values(window_view(5, ("sum", "is_view"), ("last", "item_id"), ("first", "item_id")), *twins) == {
         "sum": 2,
@@ -73,7 +74,8 @@ def test_events_of_the_same_time_are_in_each_others_frames_and_the_later_arrival
     }
 
 
-def test_a_window_holds_the_newest_events_by_time_and_then_arrival_and_no_more_than_the_cap():
+def test_a_window_holds_the_newest_events_up_to_the_cap():
+    """A window holds the newest events by time and then arrival and no more than the cap."""
     view = window_view(5, ("count", "item_id"), ("first", "item_id"))
     clicks = accepted(
         *(
@@ -87,7 +89,8 @@ def test_a_window_holds_the_newest_events_by_time_and_then_arrival_and_no_more_t
     }
 
 
-def test_a_session_counts_distinct_values_up_to_the_cap_and_all_its_events():
+def test_a_session_counts_distinct_values_up_to_the_cap():
+    """A session counts distinct values up to the cap and all its events."""
     view = session_view(("count_distinct", "item_id"), ("count", "item_id"))
     clicks = accepted(*(event(f"12:00:0{n}", f"e{n}", item_id=item) for n, item in enumerate("abcab")))
     held = [newest_rows(view, clicks, LATER, cap)[("v",)].values for cap in (2, 3, 4)]
@@ -107,14 +110,15 @@ def test_a_sliding_view_ends_with_the_event_leaving_its_window():
     assert list(due.values()) == [{}, entered, entered, left, left]
 
 
-def test_an_event_on_the_full_minute_enters_at_the_next_one():
+def test_event_on_the_full_minute_enters_at_the_next_one():
     view = window_view(5, ("sum", "is_view"), slide_ms=MINUTE)
     assert newest_rows(view, accepted(event("12:00:00", "a")), at("12:01:00")) == {
         ("v",): Row(at("12:01:00"), {"sum": 1})
     }
 
 
-def test_all_windows_of_a_sliding_view_stand_in_the_row_of_the_last_change():
+def test_the_row_of_the_last_change_has_all_windows():
+    """All windows of a sliding view stand in the row of the last change."""
     # a enters at 12:01 and leaves 5 min at 12:06; b enters at 12:04. At 12:08 nothing changed since 12:06.
     both = (Aggregate("5m", "is_view", "sum", 5 * MINUTE), Aggregate("1h", "is_view", "sum", 60 * MINUTE))
     view = View("item", ("item_id",), both, delay_ms=1000, slide_ms=MINUTE)

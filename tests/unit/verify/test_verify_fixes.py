@@ -60,7 +60,7 @@ def of_letters() -> Report:
     ],
     ids=lambda value: ",".join(value) if isinstance(value, set) else "",
 )
-def test_a_difference_is_of_the_kind_that_its_fix_is_about(report: Report, kinds: set[Kind]):
+def test_difference_is_of_the_kind_that_its_fix_is_about(report: Report, kinds: set[Kind]):
     assert set(report.by_kind) == kinds
     (line,) = report.fixes()
     assert line.endswith(fixes.BY_KIND[kinds.pop()])
@@ -75,7 +75,8 @@ def test_the_log_has_a_fix_of_its_own():
     assert set(report.by_kind) == {"wrong_log"}
 
 
-def test_a_job_that_is_behind_is_named_first_and_the_most_frequent_kind_next():
+def test_a_job_that_is_behind_is_named_first():
+    """A job that is behind is named first and the most frequent kind next."""
     report = Report(behind={"features": 1037, "rankings": 0})
     report.compare("a:x", "1", 1, 2)
     for entity in ("2", "3"):

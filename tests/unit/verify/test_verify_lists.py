@@ -39,11 +39,13 @@ def ranking(*events: dict, model: CountingModel | None = None) -> Ranked:
     return rank(current_sessions(accepted(*events), GAP_MS), {"v": [0.5]}, model or CountingModel())["v"]
 
 
-def test_a_late_event_takes_its_place_in_time_and_leaves_the_session_as_it_is():
+def test_a_late_event_takes_its_place_in_time():
+    """A late event takes its place in time and leaves the session as it is."""
     assert session_ids(event("12:00:00", "a"), event("12:20:00", "c"), event("12:10:00", "b")) == ["a", "b", "c"]
 
 
-def test_the_list_is_cut_at_the_last_pause_even_if_an_older_event_arrives_last():
+def test_the_list_is_cut_at_the_last_pause():
+    """The list is cut at the last pause even if an older event arrives last."""
     slice_ = event("12:00:00", "a"), event("14:00:00", "b"), event("12:01:00", "late")
     assert session_ids(*slice_) == ["b"]
     session = current_sessions(accepted(*slice_), GAP_MS)["v"]
@@ -56,7 +58,8 @@ def test_an_event_exactly_one_gap_later_stays_in_the_session(second, kept):
     assert session_ids(event("12:00:00", "a"), event(second, "b")) == kept
 
 
-def test_a_repeated_event_counts_once_and_the_first_of_the_last_fifty_is_the_one():
+def test_a_repeated_event_counts_once_within_the_last_fifty():
+    """A repeated event counts once and the first of the last fifty is the one."""
     assert session_ids(event("12:00:00", "a"), event("12:01:00", "b"), event("12:02:00", "a")) == ["a", "b"]
 
 
@@ -67,7 +70,8 @@ def test_repeats_take_places_among_the_fifty():
     assert ids == [f"e{n}" for n in range(1, 50)]
 
 
-def test_model_inputs_hold_gaps_between_kept_events_and_zeros_at_the_right():
+def test_model_inputs_hold_gaps_between_kept_events():
+    """Model inputs hold gaps between kept events and zeros at the right."""
     bundle = CountingModel()
     long = [event("12:00:00", "1", item_id="a"), event("12:00:09", "2", item_id="d", event_type="purchase")]
     items, types, gaps, lengths, context = model_inputs([long, long[:1]], [[1.0], [2.0]], bundle)
@@ -79,7 +83,8 @@ def test_model_inputs_hold_gaps_between_kept_events_and_zeros_at_the_right():
     assert [each.dtype for each in (items, types, gaps, lengths, context)] == ["i8", "i8", "f4", "i8", "f4"]
 
 
-def test_items_and_types_that_the_model_does_not_know_are_left_out():
+def test_unknown_items_and_types_are_left_out():
+    """Items and types that the model does not know are left out."""
     seen = event("12:00:00", "1", item_id="c"), event("12:00:01", "2", item_id="unknown")
     rated = event("12:00:02", "3", item_id="d", event_type="rating", rating=5)
     assert ranking(*seen, rated) == Ranked({"c": 12.5, "a": 4.5, "b": 3.5, "d": 1.5}, None)
@@ -136,7 +141,8 @@ def test_only_items_of_nearly_the_same_score_may_change_places(found, size, same
     assert same_items(NEAR, found, size) is same
 
 
-def test_the_order_of_a_fallback_is_exact_although_all_its_scores_are_zero():
+def test_the_order_of_a_fallback_is_exact():
+    """The order of a fallback is exact although all its scores are zero."""
     assert not same_items(Ranked({"a": 0.0, "b": 0.0}, "popular"), ["b", "a"], 2)
 
 

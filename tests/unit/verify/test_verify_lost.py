@@ -18,7 +18,7 @@ MINUTE = 60_000
 LATER = at("23:59:00")
 
 
-def test_lost_events_are_older_than_the_first_one_on_time_and_the_delay():
+def test_lost_events_are_older_than_the_first_on_time():
     """The job called the first event late, so it says nothing. The horizon of duplicates is a minute here."""
     slice_ = records(event("12:00:03", "a"), event("12:00:07", "b"), event("12:00:05", "c"), event("12:09:00", "d"))
     entries = classify(slice_, delay_ms=10_000).entries
@@ -31,7 +31,7 @@ def test_the_partition_of_which_least_is_known_decides():
     assert certain_from_ms(entries, {0}, (), 1000, 0) == at("12:00:01")
 
 
-def test_without_a_loss_all_is_certain_and_without_an_event_nothing():
+def test_without_loss_all_is_certain_and_without_an_event_nothing():
     entries = accepted(event("12:00:00", "a"))
     assert certain_from_ms(entries, (), (), 1000, MINUTE) == -math.inf
     assert certain_from_ms(entries, {7}, (), 1000, MINUTE) == math.inf
@@ -42,7 +42,7 @@ def reach(view: View) -> int:
     return row.reach_ms
 
 
-def test_a_row_reaches_back_as_far_as_an_event_could_change_it():
+def test_row_reaches_back_as_far_as_event_could_change_it():
     """An event one gap before the session would join it. The slide's row at 12:16 is the second event leaving."""
     five, ten = (Aggregate(f"{n}m", "is_view", "sum", n * MINUTE) for n in (5, 10))
     session = View("s", ("visitor_id",), (Aggregate("n", "is_view", "sum", None),), 1000, gap_ms=30 * MINUTE)
@@ -55,7 +55,8 @@ def test_a_row_reaches_back_as_far_as_an_event_could_change_it():
     assert [row.reach_ms for row in rows.values()] == [at("12:10:00")]  # 12:21, ten minutes and a slide
 
 
-def test_whether_an_event_was_late_is_uncertain_while_lost_ones_may_be_newer():
+def test_lateness_is_uncertain_while_lost_events_may_be_newer():
+    """Whether an event was late is uncertain while lost ones may be newer."""
     slice_ = records(event("12:00:00", "a"), event("12:05:00", "b"))
     late = {
         (0, offset): [Letter("late", "event_time_ms", json.encode(one).decode(), None, "events", 0, offset)]

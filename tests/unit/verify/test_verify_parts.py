@@ -21,7 +21,7 @@ def counted(*events: dict) -> list:
     return classify(records(*events), delay_ms=10**12).of_kind("counted")
 
 
-def test_a_later_part_counts_the_events_from_its_first_offset_on():
+def test_later_part_counts_the_events_from_its_first_offset_on():
     clicks = counted(event("12:00:00", "a"), event("12:01:00", "b"), event("12:02:00", "c"))
     rows = {
         first: expected_rows([SESSION], {"session:new": Beginning(1, {0: first})}, clicks, LATER, 100)["session"].rows
@@ -34,13 +34,13 @@ def test_a_later_part_counts_the_events_from_its_first_offset_on():
     }
 
 
-def test_a_partition_that_the_savepoint_does_not_name_counts_from_its_beginning():
+def test_partition_that_savepoint_does_not_name_counts_from_its_beginning():
     assert expected_rows([SESSION], {"session:new": Beginning(1, {7: 5})}, counted(event("12:00:00", "a")), LATER, 100)[
         "session"
     ].rows == {("v",): Row(at("12:00:00"), {"old": 1, "new": 1})}
 
 
-def test_what_was_seen_before_the_savepoint_stays_a_duplicate_after_it():
+def test_what_was_seen_before_savepoint_stays_a_duplicate_after_it():
     clicks = counted(event("12:00:00", "a"), event("12:01:00", "a"), event("12:02:00", "b"))
     rows = expected_rows([SESSION], {"session:new": Beginning(1, {0: 1})}, clicks, LATER, 100)["session"].rows
     assert rows[("v",)].values == {"old": 2, "new": 1}
@@ -54,7 +54,8 @@ def test_features_that_were_added_together_are_one_part():
     assert parts == [(["old"], Beginning(0, {})), (["new", "newer"], added)]
 
 
-def test_a_feature_that_began_nobody_knows_where_is_counted_and_not_compared():
+def test_a_feature_of_unknown_beginning_is_counted_and_not_compared():
+    """A feature that began nobody knows where is counted and not compared."""
     report = Report()
     expected = expected_rows(
         [SESSION], {"session:new": Beginning(1, None)}, counted(event("12:00:00", "a")), LATER, 100
@@ -81,7 +82,7 @@ def test_sliding_views_of_one_entity_and_slide_are_written_together():
     assert both["short"].rows == {("i",): Row(at("12:11:00"), {"5m": 0})}
 
 
-def test_a_sliding_view_in_two_parts_has_the_time_of_either():
+def test_sliding_view_in_two_parts_has_the_time_of_either():
     """The old part's hour ends at 13:01 for the first click; the new part's 5 minutes end at 12:16 for the second."""
     view = sliding("shelf", 60, 5)
     clicks = counted(event("12:00:30", "a"), event("12:10:30", "b"))

@@ -32,17 +32,20 @@ def rows(view: View, sample: Sample) -> dict:
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_a_sampled_entity_has_the_row_that_it_has_among_all_and_others_have_none(view):
+def test_a_sampled_entity_has_its_row_and_others_have_none(view):
+    """A sampled entity has the row that it has among all and others have none."""
     every, some = rows(view, Sample()), rows(view, Sample(7))
     assert 0 < len(some) < len(every) / 3
     assert some == {key: row for key, row in every.items() if Sample(7).holds(*key)}
 
 
-def test_one_entity_in_seven_of_many_is_in_a_sample_of_seven():
+def test_a_sample_of_seven_holds_one_entity_in_seven():
+    """One entity in seven of many is in a sample of seven."""
     assert sum(Sample(7).holds(f"visitor-{number}") for number in range(70_000)) == pytest.approx(10_000, rel=0.03)
 
 
-def test_an_event_of_nobody_in_the_sample_keeps_what_counts_visitors_and_sessions():
+def test_an_event_of_nobody_in_the_sample_still_counts_items():
+    """An event of nobody in the sample keeps what counts visitors and sessions."""
     outside = next(f"v{number}" for number in range(99) if not Sample(50).holds(f"v{number}"))
     made = event("12:00:00", "e", visitor_id=outside)
     assert Sample(50).reduced(made, VIEWS) == {

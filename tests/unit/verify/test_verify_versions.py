@@ -32,7 +32,8 @@ def version(name: str) -> str:
     return f"{name}-{load_bundle(ESHOP).version.rpartition('-')[2]}"
 
 
-def test_a_list_is_held_against_the_version_that_it_names_and_else_against_what_serves(registry: Registry) -> None:
+def test_a_list_is_held_against_the_version_that_it_names(registry: Registry) -> None:
+    """A list is held against the version that it names and else against what serves."""
     versions = Versions(registry.folder)
     assert versions.serving.version == version("b")
     named = {name: versions.named(name).version for name in (version("a"), version("c"), "gone", "", "../a")}
@@ -48,7 +49,8 @@ def test_a_version_is_loaded_once_however_often_verify_looks(registry: Registry)
     assert versions.named(version("a")) is loaded
 
 
-def test_while_the_active_version_is_broken_the_one_before_serves_as_it_does_in_the_job(registry: Registry) -> None:
+def test_the_version_before_a_broken_one_serves(registry: Registry) -> None:
+    """While the active version is broken the one before serves as it does in the job."""
     (registry.folder / version("b") / "model.onnx").write_bytes(b"")
     assert Versions(registry.folder).serving.version == version("a")
 

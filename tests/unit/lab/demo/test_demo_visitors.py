@@ -32,7 +32,7 @@ def test_no_list_is_a_miss() -> None:
     assert (visitors.score.judged, visitors.score.hits, visitors.score.in_time) == (1, 0, 0)
 
 
-def test_a_list_is_in_time_when_it_answers_the_click_before() -> None:
+def test_list_is_in_time_when_it_answers_the_click_before() -> None:
     visitors = Visitors(gap_ms=1000, popular=[])
     visitors.click("v", "a", 10, [], 0)
     visitors.click("v", "b", 20, ["c"], 10)
@@ -40,7 +40,7 @@ def test_a_list_is_in_time_when_it_answers_the_click_before() -> None:
     assert (visitors.score.judged, visitors.score.in_time) == (2, 1)
 
 
-def test_a_session_is_open_until_the_gap_has_passed_in_event_time() -> None:
+def test_session_is_open_until_gap_has_passed_in_event_time() -> None:
     visitors = Visitors(gap_ms=100, popular=[])
     visitors.click("old", "a", 0, [], 0)
     visitors.click("v", "a", 50, [], 0)
@@ -51,7 +51,7 @@ def test_a_session_is_open_until_the_gap_has_passed_in_event_time() -> None:
     assert visitors.snapshot()[1]["old"].clicks == 1
 
 
-def test_a_visitor_shows_the_last_five_clicks_and_which_were_foreseen() -> None:
+def test_visitor_shows_the_last_five_clicks_and_which_were_foreseen() -> None:
     visitors = Visitors(gap_ms=100, popular=[])
     for place, item in enumerate("abcdef"):
         visitors.click("v", item, place, ["b", "f"], 0)

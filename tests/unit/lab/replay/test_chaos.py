@@ -34,7 +34,8 @@ times = st.lists(st.integers(1, 300_000), max_size=200).map(sorted)
 
 
 @given(times, st.integers(0, 60), st.integers())
-def test_a_shuffled_event_is_less_than_the_bound_older_than_what_came_before(times_ms, seconds, seed):
+def test_a_shuffled_event_is_older_by_less_than_the_bound(times_ms, seconds, seed):
+    """A shuffled event is less than the bound older than what came before."""
     events = views(times_ms)
     arrived = list(shuffle_within(events, seconds, random.Random(seed)))
     assert Counter(event["event_id"] for event in arrived) == Counter(event["event_id"] for event in events)
@@ -81,7 +82,7 @@ def test_no_kind_of_damage_is_left_untested():
     assert len(DAMAGES) == 11
 
 
-def test_damages_come_in_turn_keep_the_key_and_leave_the_others_alone():
+def test_damages_come_in_turn_keep_key_and_leave_others_alone():
     events = views(list(range(1, 12)))
     damaged = list(corrupt(records(events), 1.0, random.Random(1)))
     assert [record.mark for record in damaged] == list(DAMAGES)
@@ -119,7 +120,8 @@ def test_a_damaged_record_has_no_copy():
 
 @settings(max_examples=50)
 @given(times, st.integers(0, 20), st.integers(0, 1000))
-def test_with_all_of_it_nothing_is_late_when_the_delay_is_the_bound_and_a_millisecond(times_ms, seconds, seed):
+def test_nothing_is_late_when_the_delay_covers_the_bound(times_ms, seconds, seed):
+    """With all of it nothing is late when the delay is the bound and a millisecond."""
     delay_ms = seconds * 1000 + 1
     how = Knobs(shuffle_within_s=seconds, duplicate=0.3, corrupt=0.1, seed=seed, watermark_delay_s=delay_ms / 1000)
     newest_ms = 0
@@ -128,14 +130,14 @@ def test_with_all_of_it_nothing_is_late_when_the_delay_is_the_bound_and_a_millis
         assert record.event["event_time_ms"] > newest_ms - delay_ms
 
 
-def test_a_seed_gives_the_same_bytes_twice_and_another_seed_others():
+def test_seed_gives_the_same_bytes_twice_and_another_seed_others():
     events = views(list(range(1, 100_000, 500)))
     first, again, other = (list(hardened(events, hard(seed))) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_turning_one_knob_leaves_the_choices_of_another_as_they_were():
+def test_turning_one_knob_leaves_choices_of_another_as_they_were():
     events = views(list(range(1, 100_000, 500)))
     plain = [record.mark for record in hardened(events, Knobs(corrupt=0.05, seed=1, watermark_delay_s=61))]
     how = Knobs(corrupt=0.05, seed=1, watermark_delay_s=61, shuffle_within_s=60)

@@ -165,7 +165,7 @@ def test_the_report_counts_what_was_sent(sender: RememberingSender):
     assert report.skipped == {"cancellation": 3}
 
 
-def test_the_callback_sees_each_intact_event_once_before_it_is_sent(sender: RememberingSender):
+def test_callback_sees_each_intact_event_once_before_it_is_sent(sender: RememberingSender):
     seen: list[tuple[str, int]] = []
     replay(
         "", "t", views(*range(1, 101)),
@@ -207,7 +207,7 @@ def test_a_shifted_event_is_a_new_event():
     assert isinstance(parse(msgspec.json.encode(long), NOW_MS), dict)
 
 
-def test_the_last_heartbeat_stays_within_the_clocks_limit_and_the_report_says_so(sender: RememberingSender):
+def test_last_heartbeat_stays_within_clocks_limit_and_report_says_so(sender: RememberingSender):
     report = replay("", "t", views(5_000), shift_to_now=True, watermark_delay_s=600)
     assert report.final_heartbeat_ms == NOW_MS + 1_000 + 295_000  # waking the partitions took the first second
     assert not report.flushed
@@ -296,7 +296,8 @@ def test_beside_others_the_last_heartbeat_leaves_time_where_it_is(sender: Rememb
     assert any("others sent 5 records" in line for line in consequences(report))
 
 
-def test_after_a_replay_a_person_knows_what_time_it_is_and_whom_to_look_at(sender: RememberingSender):
+def test_after_a_replay_a_person_knows_whom_to_look_at(sender: RememberingSender):
+    """After a replay a person knows what time it is and whom to look at."""
     report = replay("", "t", views(5_000, 6_000), shift_to_now=True, watermark_delay_s=1)
     lines = list(consequences(report))
     assert lines == [

@@ -44,7 +44,8 @@ def test_the_first_row_of_eshop_is_this_event():
     ("clicks", "pause_ms"),
     [(1, None), (2, 1_200_000), (71, 1_200_000), (72, 1_199_166), (195, 442_769)],
 )
-def test_a_session_of_eshop_fits_in_its_day_with_pauses_of_20_minutes_or_less(clicks: int, pause_ms: int | None):
+def test_a_session_of_eshop_fits_in_its_day(clicks: int, pause_ms: int | None):
+    """A session of eshop fits in its day with pauses of 20 minutes or less."""
     for session in ("1", "24026"):
         times = [eshop_time_of_day_ms(session, order, clicks) for order in range(1, clicks + 1)]
         assert 0 <= times[0] <= times[-1] < 86_400_000
@@ -119,7 +120,7 @@ def test_yoochoose_has_training_and_test_clicks_with_categories(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", NOT_SHIPPED)
-def test_a_set_that_may_not_be_shipped_asks_for_its_folder(name: str, tmp_path: Path):
+def test_set_that_may_not_be_shipped_asks_for_its_folder(name: str, tmp_path: Path):
     with pytest.raises(DataError, match="--data-dir"):
         read(name)
     with pytest.raises(DataError, match="is missing"):
