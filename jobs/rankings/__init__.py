@@ -1,1 +1,1 @@
-"""The way of a list: history → session → scores → rules → Redis and the log. Apps import only `reader`."""
+"""Make a list: session → context → candidates → rules → select → publish. `operator.py` reads in this order."""

@@ -1,4 +1,4 @@
-"""The feature service's values of a batch of visitors: one pipelined read of Feast's online store."""
+"""Read the features of a batch of visitors from Feast's online store, in one pipelined exchange."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _DOUBLE, _FLOAT = struct.Struct("<d"), struct.Struct("<f")
 
 
 def _varint(data: bytes) -> int:
-    """A protobuf varint as a signed 64-bit number (a negative int32 has ten bytes too)."""
+    """Return a protobuf varint as a signed 64-bit number; a negative int32 has ten bytes, too."""
     number = 0
     for place, byte in enumerate(data):
         number |= (byte & 0x7F) << 7 * place
@@ -36,7 +36,7 @@ _DECODERS: dict[int, Callable[[bytes], float]] = {
 
 
 def decode_number(value: bytes | None) -> float:
-    """The number in a serialized feast.types.Value; 0.0 for a missing or null one, as in training.
+    """Return the number in a serialized feast.types.Value, 0.0 for a missing or null one, as in training.
 
     Raises ValueError for a value that isn't a number.
     """
@@ -49,7 +49,7 @@ def decode_number(value: bytes | None) -> float:
 
 
 class ContextReader:
-    """Reads the same features for every batch, in the order of `features` ("view:feature")."""
+    """Read the same features for every batch, in the order of `features` ("view:feature")."""
 
     def __init__(self, redis_url: str, project: str, features: Sequence[str], patience_s: float = PATIENCE_S) -> None:
         self._connection = Connection(redis_url, patience_s)
@@ -59,13 +59,13 @@ class ContextReader:
 
     @property
     def width(self) -> int:
-        """C, the number of features."""
+        """Return C, the number of features."""
         return len(self._features)
 
     def read(self, visitor_ids: Sequence[str]) -> np.ndarray:
-        """float32 [B, C]: the newest value of each feature, 0.0 for missing and null ones.
+        """Return float32 [B, C]: the newest value of each feature, 0.0 for missing and null ones.
 
-        Raises ServiceError when Redis is away for too long, SettingsError for a feature that isn't a number.
+        Raises ServiceError if Redis is away for too long, SettingsError for a feature that isn't a number.
         """
         if not self._fields or not visitor_ids:
             return np.zeros((len(visitor_ids), len(self._fields)), np.float32)
@@ -80,6 +80,7 @@ class ContextReader:
         return np.array([self._decode(values) for values in replies], np.float32)
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def _decode(self, values: Sequence[bytes | None]) -> list[float]:

@@ -1,4 +1,7 @@
-"""What the rankings operator counts, through Flink's reporters. Counters only: they add up over tasks and restarts."""
+"""Count what the rankings operator does, for Flink's reporters.
+
+All are counters, because counters add up over tasks and restarts.
+"""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ LATENCY_BOUNDS_MS = (5, 10, 20, 30, 50, 100, 250, 1000)
 
 
 class RankingMetrics:
-    """The counters of one operator instance; each call is one batch."""
+    """Hold the counters of one operator instance. Each method is called once a batch."""
 
     def __init__(self, group: "MetricGroup") -> None:
         self._batches = group.counter("batches")
@@ -37,38 +40,38 @@ class RankingMetrics:
         self._latency = [group.counter(f"event_to_redis_ms_le_{bound}") for bound in (*LATENCY_BOUNDS_MS, "inf")]
 
     def rows(self, rows: int, superseded: int) -> None:
-        """A batch of `rows`."""
+        """Count a batch of `rows`, of which a newer one of the same visitor superseded some."""
         self._batches.inc()
         self._batch_rows.inc(rows)
         self._superseded.inc(superseded)
 
     def lists(self, ranked: list[RankedList], counts: PublishCounts) -> None:
-        """A batch's lists, as they were published."""
-        for level, lists in Counter(one.fallback for one in ranked).items():
-            self._lists[level].inc(lists)
+        """Count a batch's lists by their fallback, and how they were published."""
+        for fallback, lists in Counter(a_list.fallback for a_list in ranked).items():
+            self._lists[fallback].inc(lists)
         self._written.inc(counts.written)
         self._stale.inc(counts.stale)
 
     def forgotten(self, lists: int) -> None:
-        """Lists taken away because a visitor said so."""
+        """Count lists that a visitor's withdrawal or erasure replaced."""
         self._forgotten.inc(lists)
 
     def model_taken(self) -> None:
-        """Another version serves from here on."""
+        """Count a change of the model that serves."""
         self._models_taken.inc()
 
     def models_refused(self, refusals: int) -> None:
-        """Versions refused since the operator was opened."""
+        """Count the versions that were refused; `refusals` is their number since the operator was opened."""
         self._models_refused.inc(refusals - self._refusals)
         self._refusals = refusals
 
     def spent(self, model_ns: int, redis_ns: int) -> None:
-        """Time of a batch in the model (with encoding and rules), and in Redis (features read, lists written)."""
+        """Count a batch's time in the model (encoding and rules included) and in Redis (reading features, writing lists)."""
         self._model_us.inc(model_ns // 1000)
         self._redis_us.inc(redis_ns // 1000)
 
     def visible(self, appended_at_ms: np.ndarray, now_ms: int) -> None:
-        """Lists of events appended to Kafka at these times are readable since `now_ms`."""
+        """Count lists by the time from `appended_at_ms` (int64 [B], of their Kafka records) to `now_ms`, when they stood."""
         latency_ms = now_ms - appended_at_ms  # [B]
         within = (latency_ms[:, None] <= np.array(LATENCY_BOUNDS_MS)).sum(axis=0).tolist()
         for counter, lists in zip(self._latency, (*within, len(latency_ms)), strict=True):

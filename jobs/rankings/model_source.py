@@ -1,4 +1,4 @@
-"""The model that serves: one bundle, or whatever a registry's active version is, taken between two batches."""
+"""Hold the model that serves: one bundle, or the active version of a registry. It changes between two batches only."""
 
 import logging
 import threading
@@ -14,10 +14,10 @@ LOG = logging.getLogger(__name__)
 
 
 class ModelSource:
-    """Loads beside the batches, so that a batch waits at most for the interpreter, never for a file."""
+    """Load the next model on a thread, so that a batch waits at most for the interpreter and never for a file."""
 
     def __init__(self, folder: Path, look_every_s: float = LOOK_EVERY_S, public_key: str = "") -> None:
-        """Raises ModelError if the bundle, or the active version and all before it, are refused."""
+        """Load the model; raise ModelError if the bundle is refused, or the active version and all before it."""
         self.refusals = 0
         self._registry = Registry(folder, public_key=public_key) if is_registry(folder) else None
         self._public_key = public_key
@@ -28,7 +28,7 @@ class ModelSource:
         self.bundle = self._first(folder)
 
     def poll(self) -> bool:
-        """Called between two batches: whether `bundle` is another one than before."""
+        """Take the next model if it is loaded, and return True if it was. Called between two batches."""
         if self._registry is None:
             return False
         if self._coming is not None:
@@ -46,7 +46,10 @@ class ModelSource:
         return False
 
     def _first(self, folder: Path) -> Bundle:
-        """A restarted job whose active version is broken serves the one before, as it would have without a restart."""
+        """Return the bundle to start with.
+
+        If the active version is broken, that is the version before: a job that wasn't restarted would serve it, too.
+        """
         if self._registry is None:
             return load_bundle(folder, self._public_key)
         return self._registry.serving(self._refuse)
@@ -68,7 +71,7 @@ class ModelSource:
         self.refusals += 1
 
     def _stamp(self) -> int:
-        """Changes whenever a version is activated."""
+        """Return a number that changes whenever a version is activated."""
         if self._registry is None:
             return 0
         try:

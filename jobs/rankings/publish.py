@@ -1,9 +1,12 @@
-"""Lists → Redis: one pipeline per batch, versioned, with an absolute expiry; and the record of them for the log.
+"""Write a batch of lists to Redis in one pipeline, and make their records for the log.
 
-A replay writes the same: the version is the partition and the offset of the event that a list answers, so a restarted job,
-or a zombie beside it, puts the same list in its place again or finds a newer one and leaves it. A visitor's events sit in
-one partition, and where a topic grows to a multiple of its partitions, a visitor stays or moves to a higher one (its hash is
-taken modulo their number). A topic that is created anew needs another shelf or an emptied Redis.
+A list carries a version: the partition and the offset of the event that it answers. A write replaces older versions only.
+So a restarted job, or a zombie beside it, writes the same list again, or finds a newer one and leaves it. Expiry is
+absolute and counted from event time, so a replay expires as the first run did.
+
+A visitor's events sit in one partition. If a topic grows to a multiple of its partitions, a visitor stays or moves to a
+higher partition, because its hash is taken modulo their number. A topic that is created anew needs another shelf or an
+emptied Redis.
 """
 
 from collections.abc import Sequence
@@ -18,18 +21,19 @@ from jobs.errors import ServiceError
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 
-# Versions are digits that compare as strings: a Lua number is a double, exact to 2^53 only. GETRANGE reads the version
-# without the list; a value always begins {"version":"<20 digits>", (see `ShelfValue`).
+# Versions are digits that compare as strings, because a Lua number is a double and exact to 2^53 only. GETRANGE reads the
+# version without the list: a value always begins {"version":"<20 digits>", (see `ShelfValue`).
 SCRIPT = Script("""
 if redis.call('GETRANGE', KEYS[1], 12, 31) > ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """)
 
-# What a visitor's withdrawal or erasure does to the list: 1 if it was replaced. The new value's version is one above the
-# stored one and above the newest list that may be on its way, so neither a replay nor a zombie puts an old one back, and
-# the visitor's next event, which lies at that offset or behind, may. (A version's last 16 digits are an offset, far below
-# 2^53.) KEYS[1] the list; ARGV: the least version, first event time that stays, the value behind its version, expiry in
+# Replaces the list of a visitor who withdrew or was erased, and returns 1 if there was one. The new version is one above
+# the stored one, and above the newest list that may be on its way. So neither a replay nor a zombie puts an old list back,
+# and the visitor's next event, which lies at that offset or behind it, can write one. (A version's last 16 digits are an
+# offset, far below 2^53.)
+# KEYS[1]: the list. ARGV: the least version, the first event time that stays, the value without its version, the expiry in
 # epoch ms, the mark.
 FORGET = Script("""
 local stored = redis.call('GET', KEYS[1])
@@ -51,24 +55,24 @@ TOMBSTONE_S = 20
 
 
 def version(partition: int, offset: int) -> str:
-    """The version of the list that answers the event at a place in Kafka: 4 digits of partition, 16 of offset."""
+    """Return the version of the list that answers the event at a place in Kafka: 4 digits of partition, 16 of offset."""
     return f"{partition:04d}{offset:016d}"
 
 
 class Publication(NamedTuple):
-    """A list with where it comes from: what Redis and the log hold."""
+    """A list, and where it comes from."""
 
     visitor_id: str
     partition: int
     offset: int
     ranked: RankedList
     session: Session
-    context: list[float]  # the feature service's values that the model got
+    context: list[float]  # the features' values that the model got
     computed_at_ms: int
 
 
 class Forgotten(NamedTuple):
-    """A list that must go because its visitor withdrew (`ranked` is then the popularity list) or was erased (None)."""
+    """The list of a visitor who withdrew (`ranked` is then the popularity list) or was erased (None): it must go."""
 
     visitor_id: str
     newest: tuple[int, int]  # partition and offset of the visitor's newest event that counted; -1, -1 if none is known
@@ -78,7 +82,7 @@ class Forgotten(NamedTuple):
     model: str
 
     def arguments(self, ttl_ms: int) -> Command:
-        """The script's arguments: see `FORGET`."""
+        """Return the arguments of `FORGET`."""
         mark = self.ranked.fallback if self.ranked else ERASED
         value = ShelfValue(
             version=version(0, 0),
@@ -99,14 +103,14 @@ class Forgotten(NamedTuple):
 
 
 class PublishCounts(NamedTuple):
-    """Lists written, and lists that found a newer one and were not."""
+    """How many lists were written, and how many found a newer one in their place (`stale`)."""
 
     written: int
     stale: int
 
 
 class Provenance(msgspec.Struct):
-    """What the log holds beside the value."""
+    """What a record of the log holds beside the value in Redis."""
 
     partition: int
     offset: int
@@ -116,7 +120,7 @@ class Provenance(msgspec.Struct):
 
 
 class Encoder:
-    """Publications → JSON, for Redis and for the topic `rankings`."""
+    """Encode publications as JSON, for Redis and for the topic `rankings`."""
 
     def __init__(self, shelf: str, model: str, context_features: Sequence[str]) -> None:
         self._shelf = shelf
@@ -125,7 +129,7 @@ class Encoder:
         self._json = msgspec.json.Encoder()
 
     def value(self, publication: Publication) -> bytes:
-        """The list as Redis holds it, beginning {"version":"<20 digits>"."""
+        """Return the list as Redis holds it. It begins {"version":"<20 digits>"."""
         ranked, session = publication.ranked, publication.session
         shelf = ShelfValue(
             version=version(publication.partition, publication.offset),
@@ -141,7 +145,7 @@ class Encoder:
         return self._json.encode(shelf)
 
     def log_record(self, publication: Publication, value: bytes) -> str:
-        """The JSON for the topic `rankings`: visitor and shelf, then `value`'s fields, then where they come from."""
+        """Return the record for the topic `rankings`: visitor and shelf, the fields of `value`, then `Provenance`."""
         head = self._json.encode({"visitor_id": publication.visitor_id, "shelf": self._shelf})
         provenance = Provenance(
             partition=publication.partition,
@@ -154,7 +158,7 @@ class Encoder:
 
 
 class Publisher:
-    """Writes lists to `shelf:{VISITOR}:SHELF`."""
+    """Write lists to `shelf:{VISITOR}:SHELF`."""
 
     def __init__(self, redis_url: str, shelf: str, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
         self._connection = Connection(redis_url, patience_s)
@@ -162,10 +166,10 @@ class Publisher:
         self._ttl_ms = ttl_s * 1000
 
     def publish(self, publications: Sequence[Publication], values: Sequence[bytes]) -> PublishCounts:
-        """Write each publication's value unless a newer one is there; a list expires `ttl_s` after its event.
+        """Write each publication's value unless a newer one is there. A list expires `ttl_s` after its event.
 
-        Raises ServiceError when Redis is away for too long or refuses a write; then a part may be written, and writing
-        the batch again does no harm.
+        Raises ServiceError if Redis is away for too long or refuses a write. Then a part may be written, and writing the
+        batch again does no harm.
         """
         replies = self._connection.run(SCRIPT, list(map(self._call, publications, values)))
         for reply in replies:
@@ -175,12 +179,12 @@ class Publisher:
         return PublishCounts(written, len(replies) - written)
 
     def forget(self, lists: Sequence[Forgotten]) -> int:
-        """Replace the lists of visitors who said so, by a popularity list or by a mark that goes by itself; how many were.
+        """Replace lists by a popularity list, or by a mark that expires by itself, and return how many were replaced.
 
-        Raises ServiceError as `publish` does; doing it again does no harm.
+        Raises ServiceError as `publish` does. Doing it again does no harm.
         """
         replies = self._connection.run(
-            FORGET, [(self._key(one.visitor_id), *one.arguments(self._ttl_ms)) for one in lists]
+            FORGET, [(self._key(forgotten.visitor_id), *forgotten.arguments(self._ttl_ms)) for forgotten in lists]
         )
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
@@ -188,6 +192,7 @@ class Publisher:
         return sum(replies)
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
     def _key(self, visitor_id: str) -> str:
@@ -203,7 +208,7 @@ class Publisher:
         )
 
     def _refused(self, error: redis.ResponseError) -> ServiceError:
-        """Says the key without the id: what an operator raises stands in Flink's logs."""
+        """Return an error that names the key without the visitor: it will stand in Flink's logs."""
         key = f"shelf:{{…}}:{self._shelf}"
         return ServiceError(
             f"Redis refused to write {key}: {error}",

@@ -1,4 +1,4 @@
-"""What a visitor did lately: from the packed history of a row to the current session. Pure.
+"""Cut a visitor's current session out of the packed history of a row. Pure.
 
 The JVM keeps each visitor's last events and hands them over as one string, because ARRAY columns on their way from
 Arrow to pandas cost more than the model. RECORD_SEPARATOR joins events, which stand by Kafka partition and offset: in
@@ -15,7 +15,7 @@ FIELDS_PER_EVENT = 5
 
 
 class Session(NamedTuple):
-    """A visitor's current session in event-time order; the three lists are parallel, `items` holds "" for none."""
+    """A visitor's current session in event-time order. The three lists are parallel; `items` holds "" for no item."""
 
     event_times_ms: list[int]
     types: list[str]
@@ -24,22 +24,25 @@ class Session(NamedTuple):
 
     @classmethod
     def nothing(cls, event_time_ms: int) -> "Session":
-        """What is known of a visitor without consent: that something happened."""
+        """Return the session of a visitor without consent, which tells only that something happened."""
         return cls([event_time_ms], [""], [""], frozenset())
 
     @property
     def session_events(self) -> int:
-        """Events without repeats, of every type."""
+        """Return the number of events of every type, without repeats."""
         return sum(map(bool, self.types))
 
     @property
     def event_time_ms(self) -> int:
-        """The newest event's time."""
+        """Return the newest event's time."""
         return self.event_times_ms[-1]
 
 
 def newest_rows(visitor_ids: Iterable[str]) -> list[int]:
-    """Each visitor's last row in a batch, ascending: the list of an earlier row would be overwritten at once."""
+    """Return the place of each visitor's last row in a batch, ascending.
+
+    The list of an earlier row would be overwritten at once.
+    """
     return sorted({visitor_id: row for row, visitor_id in enumerate(visitor_ids)}.values())
 
 
@@ -72,7 +75,7 @@ def _first_of_each(event_ids: list[str]) -> list[int]:
 
 
 def _session_start(times: list[int], gap_ms: int) -> int:
-    """Index of the first event of the last session in ordered times."""
+    """Return the index of the first event of the last session; `times` (ms) are in order."""
     for row in range(len(times) - 1, 0, -1):
         if times[row] - times[row - 1] > gap_ms:
             return row

@@ -1,30 +1,36 @@
-"""What apps import: a visitor's list from Redis, and whether to trust it. Needs `redis` and nothing else of liveshelf.
+"""Read a visitor's list from Redis, and learn whether to trust it. Needs `redis` and nothing else of liveshelf.
+
+    from liveshelf import ShelfReader
 
     shelf = ShelfReader("redis://localhost:6379/0").get("visitor-1")
     if shelf.state in ("fresh", "fallback"):
         show(shelf.items)
 
-In any other language it is one GET and one JSON document:
+`AsyncShelfReader` does the same for asyncio.
 
-    key    shelf:{VISITOR}:SHELF        the braces are part of it (Redis Cluster's hash tag); SHELF is "home"
-    value  {"version": "00000000000000000042",   Kafka partition and offset, 20 digits; greater is newer
-            "items": ["a", "b"],                 best first, at most 20
+In any other language, send one GET and read one JSON document:
+
+    key    shelf:{VISITOR}:SHELF        the braces are part of the key (a hash tag of Redis Cluster); SHELF is "home"
+    value  {"version": "00000000000000000042",   20 digits of a Kafka partition and offset; greater is newer
+            "items": ["a", "b"],                 best first; at most LIVESHELF_LIST_SIZE, which is 20
             "scores": [2.5, 1.25],               parallel to items; all 0.0 in a fallback
-            "model": "eshop-1030fbc8dbb6",       which model ranked
-            "event_time_ms": 1217548800000,      newest event of the session that the list answers
-            "computed_at_ms": 1217548800012,     when the list was computed
-            "session_events": 3,                 events in that session
-            "fallback": null,                    or "popular" (nothing known of the session), "model_error",
-                                                 "no_consent" (popular, and nothing personal), "erased" (as absent)
-            "list_id": "0-42"}                   send it back with impressions and clicks, with the position from 0
+            "model": "eshop-1030fbc8dbb6",       the model that ranked
+            "event_time_ms": 1217548800000,      time of the newest event of the session that the list answers
+            "computed_at_ms": 1217548800012,     time at which the list was computed
+            "session_events": 3,                 number of events in that session
+            "fallback": null,                    or why the list isn't personal, see below
+            "list_id": "0-42"}                   send it back with impressions and clicks, and the item's position from 0
 
     value = redis.get("shelf:{" + visitor + "}:home")
-    if value is null or value.fallback is "erased":   absent: no event lately; show your own default
-    else if value.fallback is not null:           fallback: a popularity list, not personal
-    else if now_ms - value.computed_at_ms > 1800000:   stale: personal, but old
-    else:                                         fresh
+    if value is null or value.fallback is "erased":      absent: no event lately; show a default of your own
+    else if value.fallback is not null:                  fallback: a popularity list, not personal
+    else if now_ms - value.computed_at_ms > 1800000:     stale: personal, but old
+    else:                                                fresh
 
-Ignore fields that you don't know: more may come. Keys expire by themselves. Never write to them.
+A fallback is "popular" (the model knows no item of the session), "model_error" (a score wasn't a number), "no_consent" (the
+visitor may not be personalized) or "erased" (a mark that stands for 20 s where an erased visitor's list stood).
+
+Ignore fields that you don't know, because more may come. Keys expire by themselves. Never write to them.
 """
 
 import json
@@ -37,27 +43,37 @@ import redis
 import redis.asyncio
 
 State = Literal["fresh", "stale", "fallback", "absent"]
-ERASED = "erased"  # the mark that stands for some seconds where an erased visitor's list stood
+ERASED = "erased"
+STALE_AFTER_S = 1800
 
 
 class ShelfError(Exception):
-    """The key holds something that isn't a list of liveshelf's."""
+    """Say that a key holds something that isn't a list of liveshelf's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A visitor's list, best item first; for `absent` all fields but `visitor_id` keep their defaults.
+    """Hold a visitor's list, best item first. An `absent` list has its `visitor_id` and defaults.
 
-    States: `absent` (no list), `fallback` (a popularity list, whatever its age: `fallback` says why), `stale`
-    (personal, computed longer ago than the reader's limit), `fresh`.
+    The state is one of
+
+    - `absent`: there is no list;
+    - `fallback`: a popularity list of any age, and the field `fallback` says why;
+    - `stale`: a personal list that was computed more than the reader's `stale_after_s` ago;
+    - `fresh`: any other personal list.
+
+    `age_s` and `event_age_s` are counted to the moment of the `get`, by the clock of the reading machine. They differ when
+    old events are replayed: a list that answers an event of last week is computed now, so it is fresh.
     """
 
     visitor_id: str
     state: State = "absent"
     items: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
-    age_s: float | None = None  # since the list was computed: a list from a replayed old event is a new list
-    event_age_s: float | None = None  # since the newest event that it answers
+    age_s: float | None = (
+        None  # seconds since the list was computed (`computed_at_ms`); decides between fresh and stale
+    )
+    event_age_s: float | None = None  # seconds since the newest event that the list answers (`event_time_ms`)
     model: str | None = None
     event_time_ms: int | None = None
     computed_at_ms: int | None = None
@@ -67,22 +83,26 @@ class Shelf:
 
 
 class ShelfReader:
-    """Reads lists; safe to share between threads, like the Redis client inside.
+    """Read lists. A reader is safe to share between threads, like the Redis client inside.
 
     Args:
         source: redis://… or a `redis.Redis` of your own (with or without `decode_responses`).
-        shelf: which list of a visitor.
-        stale_after_s: age of a personal list from which it is `stale`.
+        shelf: which of a visitor's lists to read: the last part of its key.
+        stale_after_s: a personal list that was computed more seconds ago than this is `stale`. It can be read until it
+            expires, 30 days after its event unless LIVESHELF_LIST_TTL_S says otherwise.
     """
 
-    def __init__(self, source: "str | redis.Redis", shelf: str = "home", stale_after_s: float = 1800) -> None:
+    def __init__(self, source: "str | redis.Redis", shelf: str = "home", stale_after_s: float = STALE_AFTER_S) -> None:
         self._redis = redis.Redis.from_url(source) if isinstance(source, str) else source
         self._shelf = shelf
         self._stale_after_s = stale_after_s
 
     def get(self, visitor_id: str) -> Shelf:
-        """The visitor's list as it stands: one GET. Raises ShelfError for a value that isn't a list of liveshelf's,
-        and whatever the Redis client raises when the server doesn't answer."""
+        """Return the visitor's list as it stands now; costs one GET.
+
+        Raises ShelfError for a value that isn't a list of liveshelf's, and what the Redis client raises if the server
+        doesn't answer: an outage isn't an absent list.
+        """
         key = shelf_key(visitor_id, self._shelf)
         try:
             value = self._redis.get(key)
@@ -91,19 +111,29 @@ class ShelfReader:
         return shelf(visitor_id, key, value, self._stale_after_s, time.time() * 1000)
 
     def close(self) -> None:
+        """Close the Redis client, also one of your own."""
         self._redis.close()
 
 
 class AsyncShelfReader:
-    """`ShelfReader` for asyncio; `source` may be a `redis.asyncio.Redis`."""
+    """Read lists with asyncio. One reader serves all tasks of an event loop.
 
-    def __init__(self, source: "str | redis.asyncio.Redis", shelf: str = "home", stale_after_s: float = 1800) -> None:
+        reader = AsyncShelfReader("redis://localhost:6379/0")
+        shelf = await reader.get("visitor-1")
+        await reader.close()
+
+    Arguments and states are those of `ShelfReader`; a client of your own is a `redis.asyncio.Redis`.
+    """
+
+    def __init__(
+        self, source: "str | redis.asyncio.Redis", shelf: str = "home", stale_after_s: float = STALE_AFTER_S
+    ) -> None:
         self._redis = redis.asyncio.Redis.from_url(source) if isinstance(source, str) else source
         self._shelf = shelf
         self._stale_after_s = stale_after_s
 
     async def get(self, visitor_id: str) -> Shelf:
-        """As `ShelfReader.get`."""
+        """Return the visitor's list as it stands now, and raise the same errors as `ShelfReader.get`."""
         key = shelf_key(visitor_id, self._shelf)
         try:
             value = await self._redis.get(key)
@@ -112,16 +142,20 @@ class AsyncShelfReader:
         return shelf(visitor_id, key, value, self._stale_after_s, time.time() * 1000)
 
     async def close(self) -> None:
+        """Close the Redis client, also one of your own."""
         await self._redis.aclose()
 
 
 def shelf_key(visitor_id: str, shelf: str) -> str:
-    """The braces make a Redis Cluster keep all keys of a visitor on one server."""
+    """Return the key of a visitor's list. For its braces a Redis Cluster keeps all keys of a visitor on one server."""
     return f"shelf:{{{visitor_id}}}:{shelf}"
 
 
 def shelf(visitor_id: str, key: str, value: bytes | str | None, stale_after_s: float, now_ms: float) -> Shelf:
-    """What a value at `now_ms` means (pure)."""
+    """Return what a stored `value` means at `now_ms` (epoch). Pure.
+
+    Raises ShelfError for a value that isn't a list of liveshelf's.
+    """
     if value is None:
         return Shelf(visitor_id)
     try:
