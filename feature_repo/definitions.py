@@ -2,7 +2,7 @@
 
 Columns: the fields of an event and the derived ones (`liveshelf lint --columns` lists them).
 Functions: sum count min max mean std count_distinct first last last_N; also span (max - min) and is_single.
-Windows: tags={"window": "session", "gap": "30m"} · a time_window (as of each event) · a time_window with a slide_interval.
+Windows: tags={"window": "session", "gap": "30m"}; a time_window, as of each event; a time_window with a slide_interval.
 """
 
 from datetime import timedelta

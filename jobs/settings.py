@@ -22,8 +22,8 @@ REPOSITORY = (
 IN_CHECKOUT = (REPOSITORY / "pyproject.toml").is_file()
 SHIPPED_FEATURE_REPO = REPOSITORY / "feature_repo"
 MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sleep; 0.2 to 0.4 MB of state
-# Into so many groups of keys a job's state is divided from its first checkpoint on. It is what Flink works out for itself, but
-# only up to parallelism 85: above, a job would begin with more, and what it has saved could be restored with no other.
+# The number of key groups into which a job's state is divided from its first checkpoint on. Flink chooses the same
+# number up to parallelism 85. Above that it would begin with more, and its state could be restored with those only.
 MAX_PARALLELISM = 128
 
 

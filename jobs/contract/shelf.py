@@ -34,7 +34,7 @@ def with_shelf(fields: dict[str, Any]) -> dict[str, Any]:
 def read_logged(value: bytes | None, kind: type[Kind]) -> Kind:
     """Return a record of the log as `kind`, which names the fields that its reader needs.
 
-    Every reader of the log goes through here, because the topic keeps records of release 0.1.0 until its retention ends.
+    Every reader of the log calls this, because the topic keeps records of release 0.1.0 until its retention ends.
     Raises `msgspec.DecodeError` for a value that isn't such a record.
     """
     return msgspec.convert(with_shelf(msgspec.json.decode(value or b"", type=dict[str, Any])), kind)

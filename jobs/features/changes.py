@@ -146,7 +146,7 @@ HARMLESS: dict[Job, dict[str, str]] = {
     },
     "rankings": {"parallelism": DIVIDED},
 }
-# The rankings job's state holds visitors' events only, so every setting of the ranker may change. Some deserve a word more.
+# The rankings job's state holds visitors' events only, so every setting of the ranker may change.
 OF_RANKER = {
     "session_gap_s": "all state is kept; it cuts each visitor's next list",
     "model_dir": "all state is kept: it holds events, nothing of a model",

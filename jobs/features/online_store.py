@@ -187,7 +187,7 @@ class RowEncoder:
 
 
 # A row's version stays for a while with a sign behind it that makes it the greater of two that are equal: a worker that
-# outlived its own failure (Flink's heartbeat timeout is 10 s) can't put the row back, and the entity's next row is newer.
+# outlived its own failure (Flink's heartbeat timeout is 10 s) can't put the row back. The entity's next row is newer.
 # Then nothing is left. Nothing needs to stand against a replay, which knows who was erased before it reads an event.
 TOMBSTONE_S = 20
 ERASE_LUA = """
@@ -212,7 +212,8 @@ local expiry = tonumber(ARGV[3])
 if expiry > 0 then
   local left = redis.call('PTTL', KEYS[1])
   local now = redis.call('TIME')
-  if left < 0 or now[1] * 1000 + math.floor(now[2] / 1000) + left < expiry then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end
+  local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+  if left < 0 or now_ms + left < expiry then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end
 end
 return 1
 """

@@ -1,7 +1,7 @@
-"""The ranker's context features: what the feature service named by the setting `context_service` gives, in its order.
+"""List the ranker's context features: those of the feature service that the setting `context_service` names.
 
-The feature repository is the only place that lists them. Training asks here, a bundle's manifest keeps its model's list,
-and `submit` compares the manifest with the service that was applied.
+The feature repository is the only place that lists them. Training asks here. The manifest of a bundle keeps the list of
+its model, and `submit` compares it with the service that was applied.
 """
 
 from typing import Any

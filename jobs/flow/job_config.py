@@ -1,4 +1,4 @@
-"""What a submitted job is told: plain values, shipped as one JSON file that only its owner can read."""
+"""Hold what a submitted job is told: plain values, shipped as one JSON file that only its owner can read."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0) -> Configuration:
-    """What both jobs set, beyond the cluster's own defaults.
+    """Return what both jobs set, beyond the cluster's own defaults.
 
     `reuse-optimize-block-with-digest` makes the planner compute what several statements share once: without it, every
     statement reads and parses the topic again. `uid.generation` names operators by their order in the graph, so that
@@ -92,7 +92,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
 
 
 def _consent_parameters(config: JobConfig) -> dict[str, str]:
-    """What `jobs/jvm/src/liveshelf/Consents.java` reads: parameters, because arguments of a function show in Flink's web interface."""
+    """Return what `Consents.java` reads: parameters of the job, as a function's arguments show in Flink's web page."""
     kafka = {
         name.removeprefix("properties."): value for name, value in addresses.flink_table(config.kafka_bootstrap).items()
     }
@@ -104,5 +104,5 @@ def _consent_parameters(config: JobConfig) -> dict[str, str]:
 
 
 def _flow_map(values: dict[str, str]) -> str:
-    """A map as Flink reads one from text: YAML in one line, of which JSON is a part."""
+    """Return a map as Flink reads one from text: YAML in one line, of which JSON is a part."""
     return msgspec.json.encode(values).decode()

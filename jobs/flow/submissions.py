@@ -1,7 +1,7 @@
-"""What was submitted and should run: a note beside the system's state, from which a job can be started again.
+"""Note each submitted job beside the system's state, so that it can be started again.
 
-`submit` writes it, `stop` and `down` take it away, so a note whose job nobody knows is a job that was lost. Kept free of
-Flink's and Feast's imports: `jobs/operate/keep.py` runs all the time.
+`submit` writes the note, `stop` and `down` take it away. So a note whose job the cluster doesn't know is a job that was
+lost. This module imports neither Flink nor Feast, because `jobs/operate/keep.py` runs all the time.
 """
 
 import math
@@ -38,7 +38,7 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct):
-    """What of a job's configuration (`JobConfig`) its keeper needs."""
+    """The part of a job's configuration (`JobConfig`) that its keeper needs."""
 
     kafka_bootstrap: str
     redis_url: str
@@ -70,12 +70,12 @@ def noted_job(state_dir: Path, job: str) -> Submitted | None:
 
 def forget(state_dir: Path, *jobs: str) -> None:
     """These jobs, or all, needn't run any more."""
-    for job in jobs or [each.job for each in noted(state_dir)]:
+    for job in jobs or [submitted.job for submitted in noted(state_dir)]:
         _file(state_dir, job).unlink(missing_ok=True)
 
 
 def config_path(state_dir: Path, job: str) -> Path:
-    """The configuration of the job that was submitted last; a dry run writes another one anew."""
+    """Return the file with the configuration of the job that was submitted last. A dry run writes another file."""
     return state_dir.resolve() / "jobs" / f"{job}.submitted.config.json"
 
 
@@ -87,43 +87,46 @@ def config(state_dir: Path, job: str) -> Config:
     return saved_config.read(file, Config)
 
 
-def checkpoints(state_dir: Path, each: Submitted) -> list[Path]:
-    """The job's retained, completed checkpoints, newest first."""
-    folder = state_dir.resolve() / "flink" / "checkpoints" / each.job_id
+def checkpoints(state_dir: Path, job: Submitted) -> list[Path]:
+    """Return the job's retained, completed checkpoints, newest first."""
+    folder = state_dir.resolve() / "flink" / "checkpoints" / job.job_id
     found = sorted(folder.glob("chk-*/_metadata"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     return [file.parent for file in found]
 
 
-def starts(state_dir: Path, each: Submitted) -> list[str]:
-    """Where the job can go on, best first: from its checkpoints, from where it began, from the topic's beginning ("")."""
-    own = [path.as_uri() for path in checkpoints(state_dir, each)]
-    return [*own, each.restored_from, ""] if each.restored_from else [*own, ""]
+def starts(state_dir: Path, job: Submitted) -> list[str]:
+    """Return where the job can go on, best first: its checkpoints, where it began, the topic's beginning ("")."""
+    own = [path.as_uri() for path in checkpoints(state_dir, job)]
+    return [*own, job.restored_from, ""] if job.restored_from else [*own, ""]
 
 
-def start_before(state_dir: Path, each: Submitted, before_s: float) -> str:
-    """The newest checkpoint that was complete at `before_s` (epoch); "" is the topic's beginning.
+def start_before(state_dir: Path, job: Submitted, before_s: float) -> str:
+    """Return the newest checkpoint that was complete at `before_s` (epoch), "" for the topic's beginning.
 
-    A job that was only just restarted has none that is old enough, but the one that it was restored from may be.
+    A job that was only just restarted has no checkpoint of its own that is old enough. The one that it was restored
+    from may be.
     """
-    begun = [_path(each.restored_from)] if each.restored_from else []
-    return next(
-        (path.as_uri() for path in (*checkpoints(state_dir, each), *begun) if _complete_s(path) <= before_s), ""
-    )
+    begun = [_path(job.restored_from)] if job.restored_from else []
+    return next((path.as_uri() for path in (*checkpoints(state_dir, job), *begun) if _complete_s(path) <= before_s), "")
 
 
 def begun_mark(run_id: str, at_s: float) -> str:
-    """What `submit` leaves in Redis (`BEGUN` and the job's name): while it is there, nothing written since is lost."""
+    """Return the mark that `submit` leaves in Redis under `BEGUN` and the job's name.
+
+    While it stands, Redis has lost nothing that was written since.
+    """
     return f"{run_id} {at_s:.3f}"
 
 
-def writes_again(state_dir: Path, each: Submitted, before_s: float, since_s: float, kept: bool) -> bool:
-    """Whether the job by itself writes all that it has written since `before_s` to a Redis that runs since `since_s`.
+def writes_again(state_dir: Path, job: Submitted, before_s: float, since_s: float, kept: bool) -> bool:
+    """Return True if the running job will rewrite everything Redis lost, so that it needs no restart.
 
-    So it does when it was started on that server from a point before the loss, and has no checkpoint that says otherwise, or
-    the server has `kept` everything since.
+    Redis runs since `since_s` and has lost what was written since `before_s` (epoch, both). The job rewrites that if it
+    started from a point before the loss, and either the server has `kept` everything since, or the job started on this
+    server and has taken no checkpoint yet.
     """
-    begun_s = _complete_s(_path(each.restored_from)) if each.restored_from else 0.0
-    return begun_s <= before_s and (kept or (each.at_s >= since_s and not checkpoints(state_dir, each)))
+    begun_s = _complete_s(_path(job.restored_from)) if job.restored_from else 0.0
+    return begun_s <= before_s and (kept or (job.at_s >= since_s and not checkpoints(state_dir, job)))
 
 
 def _path(url: str) -> Path:
@@ -135,18 +138,21 @@ def _complete_s(checkpoint: Path) -> float:
     return metadata.stat().st_mtime if metadata.is_file() else math.inf
 
 
-def start_again(state_dir: Path, each: Submitted, start: str) -> Submitted:
-    """Submit the same job from a checkpoint or from the beginning; raises `ServiceError` with what Flink's client said."""
-    place = each.argv.index("-d") + 1
-    argv = [*each.argv[:place], *(["-s", start] if start else []), *each.argv[place:]]
-    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | each.environment)
+def start_again(state_dir: Path, job: Submitted, start: str) -> Submitted:
+    """Submit the same job from a checkpoint, or from the topic's beginning for "".
+
+    Raises `ServiceError` with what Flink's client said.
+    """
+    place = job.argv.index("-d") + 1
+    argv = [*job.argv[:place], *(["-s", start] if start else []), *job.argv[place:]]
+    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | job.environment)
     found = JOB_ID.search(done.stdout)
     if done.returncode or not found:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
-        raise ServiceError(f"Flink didn't take the {each.job} job again:\n{said}", "liveshelf status")
-    if each.job == "features" and not start:
+        raise ServiceError(f"Flink didn't take the {job.job} job again:\n{said}", "liveshelf status")
+    if job.job == "features" and not start:
         began.rewind(state_dir)
-    again = msgspec.structs.replace(each, job_id=found[1], restored_from=start, at_s=time.time())
+    again = msgspec.structs.replace(job, job_id=found[1], restored_from=start, at_s=time.time())
     note(state_dir, again)
     return again
 

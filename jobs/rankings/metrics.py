@@ -66,12 +66,12 @@ class RankingMetrics:
         self._refusals = refusals
 
     def spent(self, model_ns: int, redis_ns: int) -> None:
-        """Count a batch's time in the model (encoding and rules included) and in Redis (reading features, writing lists)."""
+        """Count a batch's time in the model (with encoding and rules) and in Redis (reading and writing)."""
         self._model_us.inc(model_ns // 1000)
         self._redis_us.inc(redis_ns // 1000)
 
     def visible(self, appended_at_ms: np.ndarray, now_ms: int) -> None:
-        """Count lists by the time from `appended_at_ms` (int64 [B], of their Kafka records) to `now_ms`, when they stood."""
+        """Count lists by the time from their Kafka records (`appended_at_ms`, int64 [B]) to `now_ms`."""
         latency_ms = now_ms - appended_at_ms  # [B]
         within = (latency_ms[:, None] <= np.array(LATENCY_BOUNDS_MS)).sum(axis=0).tolist()
         for counter, lists in zip(self._latency, (*within, len(latency_ms)), strict=True):

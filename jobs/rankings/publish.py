@@ -1,6 +1,6 @@
 """Write a batch of lists to Redis in one pipeline, and make their records for the log.
 
-A list carries a version: the partition and the offset of the event that it answers. A write replaces older versions only.
+A list carries a version: the partition and the offset of the event that it answers. A write replaces older versions.
 So a restarted job, or a zombie beside it, writes the same list again, or finds a newer one and leaves it. Expiry is
 absolute and counted from event time, so a replay expires as the first run did.
 
@@ -21,20 +21,20 @@ from jobs.errors import ServiceError
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 
-# Versions are digits that compare as strings, because a Lua number is a double and exact to 2^53 only. GETRANGE reads the
-# version without the list: a value always begins {"version":"<20 digits>", (see `ShelfValue`).
+# Versions are digits that compare as strings, because a Lua number is a double and exact to 2^53 only. GETRANGE reads
+# the version without the list: a value always begins {"version":"<20 digits>", (see `ShelfValue`).
 SCRIPT = Script("""
 if redis.call('GETRANGE', KEYS[1], 12, 31) > ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """)
 
-# Replaces the list of a visitor who withdrew or was erased, and returns 1 if there was one. The new version is one above
-# the stored one, and above the newest list that may be on its way. So neither a replay nor a zombie puts an old list back,
-# and the visitor's next event, which lies at that offset or behind it, can write one. (A version's last 16 digits are an
-# offset, far below 2^53.)
-# KEYS[1]: the list. ARGV: the least version, the first event time that stays, the value without its version, the expiry in
-# epoch ms, the mark.
+# Replaces the list of a visitor who withdrew or was erased, and returns 1 if it did. The new version is one above the
+# stored one, and above the newest list that may be on its way. So neither a replay nor a zombie puts an old list back,
+# and the visitor's next event, which lies at that offset or behind it, can write one. (The last 16 digits of a version
+# are an offset, far below 2^53.)
+# KEYS[1]: the list. ARGV: the least version, the first event time that stays, the value without its version, the expiry
+# in epoch ms, the mark.
 FORGET = Script("""
 local stored = redis.call('GET', KEYS[1])
 local version = ARGV[1]
@@ -55,7 +55,7 @@ TOMBSTONE_S = 20
 
 
 def version(partition: int, offset: int) -> str:
-    """Return the version of the list that answers the event at a place in Kafka: 4 digits of partition, 16 of offset."""
+    """Return the version of the list that answers an event: 4 digits of its partition, 16 of its offset."""
     return f"{partition:04d}{offset:016d}"
 
 
@@ -168,8 +168,8 @@ class Publisher:
     def publish(self, publications: Sequence[Publication], values: Sequence[bytes]) -> PublishCounts:
         """Write each publication's value unless a newer one is there. A list expires `ttl_s` after its event.
 
-        Raises ServiceError if Redis is away for too long or refuses a write. Then a part may be written, and writing the
-        batch again does no harm.
+        Raises ServiceError if Redis is away for too long or refuses a write. Then a part may be written, and writing
+        the batch again does no harm.
         """
         replies = self._connection.run(SCRIPT, list(map(self._call, publications, values)))
         for reply in replies:
@@ -179,7 +179,7 @@ class Publisher:
         return PublishCounts(written, len(replies) - written)
 
     def forget(self, lists: Sequence[Forgotten]) -> int:
-        """Replace lists by a popularity list, or by a mark that expires by itself, and return how many were replaced.
+        """Replace lists by a popularity list, or a mark that expires by itself, and return how many were replaced.
 
         Raises ServiceError as `publish` does. Doing it again does no harm.
         """

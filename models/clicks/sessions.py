@@ -201,7 +201,7 @@ def _from_parquet(path: Path, features: Sequence[str]) -> list[Session]:
 
 
 def _columns(path: Path, features: Sequence[str]) -> list[str]:
-    """Return the column of each `view:feature`, which Feast may call `view__feature`; none if the file has none of them.
+    """Return the column of each `view:feature`, which Feast may call `view__feature`; [] if the file has none.
 
     Raises DataError for a file that has some of them: what it lacks would be learned as 0, and served as it is.
     """
@@ -215,8 +215,8 @@ def _columns(path: Path, features: Sequence[str]) -> list[str]:
         return []
     if missing:
         raise DataError(
-            f"{path} has no column for {', '.join(missing)}, which the model is to read beside {len(columns) - len(missing)} "
-            "others",
+            f"{path} has no column for {', '.join(missing)}, but one for {len(columns) - len(missing)} others "
+            "that the model reads",
             "add it with Feast's get_historical_features, or take it out of the feature service",
         )
     return [column for column in columns.values() if column is not None]

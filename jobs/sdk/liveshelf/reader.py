@@ -19,7 +19,7 @@ In any other language, send one GET and read one JSON document:
             "computed_at_ms": 1217548800012,     time at which the list was computed
             "session_events": 3,                 number of events in that session
             "fallback": null,                    or why the list isn't personal, see below
-            "list_id": "0-42"}                   send it back with impressions and clicks, and the item's position from 0
+            "list_id": "0-42"}                   send it back with impressions and clicks, and the position from 0
 
     value = redis.get("shelf:{" + visitor + "}:home")
     if value is null or value.fallback is "erased":      absent: no event lately; show a default of your own
@@ -27,8 +27,8 @@ In any other language, send one GET and read one JSON document:
     else if now_ms - value.computed_at_ms > 1800000:     stale: personal, but old
     else:                                                fresh
 
-A fallback is "popular" (the model knows no item of the session), "model_error" (a score wasn't a number), "no_consent" (the
-visitor may not be personalized) or "erased" (a mark that stands for 20 s where an erased visitor's list stood).
+A fallback is "popular" (the model knows no item of the session), "model_error" (a score wasn't a number), "no_consent"
+(the visitor may not be personalized) or "erased" (a mark that stands for 20 s where an erased visitor's list stood).
 
 Ignore fields that you don't know, because more may come. Keys expire by themselves. Never write to them.
 """
@@ -62,8 +62,8 @@ class Shelf:
     - `stale`: a personal list that was computed more than the reader's `stale_after_s` ago;
     - `fresh`: any other personal list.
 
-    `age_s` and `event_age_s` are counted to the moment of the `get`, by the clock of the reading machine. They differ when
-    old events are replayed: a list that answers an event of last week is computed now, so it is fresh.
+    `age_s` and `event_age_s` are counted to the moment of the `get`, by the clock of the reading machine. They differ
+    when old events are replayed: a list that answers an event of last week is computed now, so it is fresh.
     """
 
     visitor_id: str
