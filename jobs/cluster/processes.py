@@ -55,18 +55,18 @@ def spawn(
 
 def owned(owner: Path, service: str = "") -> list[psutil.Process]:
     """Return the living processes that this state folder started, of one service if it is named."""
-    wanted = str(owner.resolve())
-    found = []
+    mark = str(owner.resolve())
+    living = []
     for process in psutil.process_iter():
         try:
             environment = process.environ()
-            if environment.get(OWNER_MARK) != wanted or not _alive(process):
+            if environment.get(OWNER_MARK) != mark or not _alive(process):
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
         if not service or environment.get(SERVICE_MARK) == service:
-            found.append(process)
-    return found
+            living.append(process)
+    return living
 
 
 def is_owned(pid: int, owner: Path) -> bool:
@@ -151,12 +151,12 @@ def free_ports(count: int) -> list[int]:
     They lie below the ports of outgoing connections, so that a server that dies finds its port free again.
     Raise `ServiceError` if there aren't so many.
     """
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.Random().sample(range(LOWEST_PORT, _lowest_outgoing_port()), PORTS_TRIED):
-        if len(found) == count:
-            return found
+        if len(ports) == count:
+            return ports
         if port_is_free(port):
-            found.append(port)
+            ports.append(port)
     raise ServiceError(
         f"{count} free ports weren't found among {PORTS_TRIED} from {LOWEST_PORT} on", "close other programs"
     )

@@ -76,8 +76,8 @@ def _knows_tls(binary: Path) -> bool:
 
 
 def _version(binary: str) -> tuple[int, ...]:
-    found = re.search(r"v=(\d+)\.(\d+)", subprocess.run([binary, "--version"], capture_output=True, text=True).stdout)
-    return tuple(int(part) for part in found.groups()) if found else (0, 0)
+    number = re.search(r"v=(\d+)\.(\d+)", subprocess.run([binary, "--version"], capture_output=True, text=True).stdout)
+    return tuple(int(part) for part in number.groups()) if number else (0, 0)
 
 
 def start(state_dir: Path, port: int, secrets: Path | None = None) -> int:

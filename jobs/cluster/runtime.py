@@ -51,7 +51,7 @@ def up(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
     with _locked(settings.state_dir):
         runtime = _without_dead(_read(settings.state_dir), settings.state_dir)
         secure.prepare(settings)
-        missing = [each for each in what if not users_own(settings, each) and each not in runtime.pids]
+        missing = [service for service in what if not users_own(settings, service) and service not in runtime.pids]
         try:
             for service in missing:
                 processes.stop(processes.owned(settings.state_dir, service))  # left by a supervisor that was killed
@@ -169,7 +169,7 @@ def _start(settings: Settings, runtime: Runtime, service: str) -> Runtime:
     port = processes.claim_port(settings.flink_port, "Flink's REST interface", "flink_port")
     metrics_ports = _metrics_ports(settings)
     pids[service] = flink.start(settings, port, metrics_ports, secrets)
-    metrics_urls = [f"http://127.0.0.1:{each}/metrics" for each in metrics_ports]
+    metrics_urls = [f"http://127.0.0.1:{metrics_port}/metrics" for metrics_port in metrics_ports]
     return replace(runtime, flink_rest_url=flink.rest_url(port, secrets), pids=pids, metrics_urls=metrics_urls)
 
 

@@ -85,16 +85,16 @@ def supervise(children: list[Child]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: ending.append(received))
     while not ending:
-        for each in kept:
-            each.look(time.monotonic())
+        for child in kept:
+            child.look(time.monotonic())
         time.sleep(LOOK_EVERY_S)
-    for each in reversed(kept):
-        each.ask_to_end()
+    for child in reversed(kept):
+        child.ask_to_end()
     deadline = time.monotonic() + GRACE_S
-    while any(each.process and each.process.poll() is None for each in kept) and time.monotonic() < deadline:
+    while any(child.process and child.process.poll() is None for child in kept) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for each in kept:
-        each.kill_group()
+    for child in kept:
+        child.kill_group()
     _say("ended")
 
 

@@ -108,9 +108,9 @@ def history(
     events = read_events(source)
     first = next(events)  # a file that can't be read is refused before the definitions are compiled
     note_feast()
-    known = definitions.from_files(settings)
-    plan = linting.checked(known.project, settings.events_topic, known.views, known.entities)
-    targets = {view.name: settings.feature_repo / view.batch_source.path for view in known.views}
+    defined = definitions.from_files(settings)
+    plan = linting.checked(defined.project, settings.events_topic, defined.views, defined.entities)
+    targets = {view.name: settings.feature_repo / view.batch_source.path for view in defined.views}
     rows = write_history(plan, chain([first], events), targets, settings.max_window_events)
     if as_json:
         return print_json(rows)

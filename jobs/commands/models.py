@@ -81,12 +81,12 @@ def list_versions(as_json: AsJson = False) -> None:
     """
     registry = registry_of_settings()
     versions = registry.versions()
-    refused = registry.refused() if any(each.active for each in versions) else None
+    refused = registry.refused() if any(version.active for version in versions) else None
     if as_json:
         return print_json({"folder": registry.folder, "versions": versions, "refused": refused})
     note(f"{len(versions)} versions in {registry.folder}")
-    for each in versions:
-        print(f"{'*' if each.active else ' '} {each.version:40} {_about(each)}".rstrip())
+    for version in versions:
+        print(f"{'*' if version.active else ' '} {version.version:40} {_about(version)}".rstrip())
     if refused:
         note(f"{refused.version} was refused by a running job, which goes on with the version before: {refused.reason}")
 

@@ -67,10 +67,10 @@ def chosen(settings: "Settings") -> str:
 
 def seconds(text: str, name: str) -> float:
     """Return a duration such as 500ms, 60s, 5m, 1h or 1d in seconds. A bare number is seconds."""
-    found = DURATION.fullmatch(text.strip())
-    if not found:
+    parts = DURATION.fullmatch(text.strip())
+    if not parts:
         raise SettingsError(f"{name} is {text!r}", "a duration such as 500ms, 60s, 5m, 1h or 1d")
-    return float(found[1]) * SECONDS[found[2]]
+    return float(parts[1]) * SECONDS[parts[2]]
 
 
 def note(line: str) -> None:
@@ -144,8 +144,8 @@ def _nearest(name: str) -> str:
     """Return a question for the setting whose name is most like `name`, "" if there is none like it."""
     from jobs.settings import Settings
 
-    wanted = name.upper().removeprefix(PREFIX).lower()
-    near = get_close_matches(wanted, Settings.model_fields, n=1)
+    mistyped = name.upper().removeprefix(PREFIX).lower()
+    near = get_close_matches(mistyped, Settings.model_fields, n=1)
     if not near:
         return ""
     is_variable = name.upper().startswith(PREFIX)

@@ -55,11 +55,11 @@ def _model_line(model: "Served") -> str:
     return "  ".join(filter(None, [f"model  {model.state:14} {model.version}".rstrip(), model.reason, place]))
 
 
-def _status_line(name: str, each: dict) -> str:
-    slots = f"{each['slots_free']} of {each['slots_total']} slots free" if "slots_total" in each else ""
-    process = f"pid {each['pid']}, {each['rss_mb']} MiB" if each["pid"] else ""
-    parts = [each["address"], "" if each["embedded"] else "your own", process, slots]
-    return f"{name:6} {each['state']:14} " + ", ".join(filter(None, parts))
+def _status_line(name: str, service: dict) -> str:
+    slots = f"{service['slots_free']} of {service['slots_total']} slots free" if "slots_total" in service else ""
+    process = f"pid {service['pid']}, {service['rss_mb']} MiB" if service["pid"] else ""
+    parts = [service["address"], "" if service["embedded"] else "your own", process, slots]
+    return f"{name:6} {service['state']:14} " + ", ".join(filter(None, parts))
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -76,14 +76,14 @@ def doctor(as_json: AsJson = False) -> None:
 
     from jobs.operate.doctor import checks
 
-    found = checks(load_settings())
+    results = checks(load_settings())
     if as_json:
-        print_json([asdict(check) for check in found])
+        print_json([asdict(check) for check in results])
     else:
-        for check in found:
+        for check in results:
             print(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {check.found}")
             if not check.ok:
                 print(f"       wanted: {check.wanted}\n       fix: {check.fix}")
-    wrong = [check.name for check in found if not check.ok]
+    wrong = [check.name for check in results if not check.ok]
     if wrong:
         raise LiveshelfError(f"not as it should be: {', '.join(wrong)}", "see each line above")

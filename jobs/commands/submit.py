@@ -46,21 +46,21 @@ def submit(
     settings = load_settings()
     from_savepoint = savepoint_path(from_savepoint)
     running = runtime.attach(settings)
-    wanted = submitting.JOBS if job == "all" else (job,)
+    jobs = submitting.JOBS if job == "all" else (job,)
     if dry_run:
-        for each in wanted:
-            print(submitting.submission(settings, running, each, from_savepoint or None).line)
+        for one in jobs:
+            print(submitting.submission(settings, running, one, from_savepoint or None).line)
         return
     note(chosen(settings))
-    if "rankings" in wanted:
+    if "rankings" in jobs:
         warn_of_another_shop(settings)
-    with audit.recorded(settings.state_dir, "submit", jobs=wanted, from_savepoint=from_savepoint) as ids:
+    with audit.recorded(settings.state_dir, "submit", jobs=jobs, from_savepoint=from_savepoint) as ids:
         # Filled as it goes, so that the audit log tells what an interrupted submission had started.
-        submitting.start(settings, running, wanted, ids, from_savepoint or None, accept_gap)
+        submitting.start(settings, running, jobs, ids, from_savepoint or None, accept_gap)
     if as_json:
         return print_json(ids)
-    for name, each in ids.items():
-        print(f"{name:8} {each}")
+    for name, job_id in ids.items():
+        print(f"{name:8} {job_id}")
 
 
 def savepoint_path(text: str) -> str:

@@ -147,14 +147,14 @@ def redis_client(address: str, **options: Any) -> redis.Redis:
 def feast_redis(address: str) -> str:
     """Return the `connection_string` of Feast's Redis store. It holds the password, so its file is a secret too."""
     to = Address.of(address)
-    known = redis.connection.parse_url(str(to._replace(secrets="")) if to.secrets else address)
-    told = ["db", "username", "password", *sorted(name for name in known if name.startswith("ssl_"))]
-    options = {name: known[name] for name in told if name in known}
+    parsed = redis.connection.parse_url(str(to._replace(secrets="")) if to.secrets else address)
+    names = ["db", "username", "password", *sorted(name for name in parsed if name.startswith("ssl_"))]
+    options = {name: parsed[name] for name in names if name in parsed}
     if to.secrets:
         options |= {"password": to.password("redis")}
     if to.scheme == "rediss":
         options |= {"ssl": "true"} | ({"ssl_ca_certs": to.file("ca.pem")} if to.secrets else {})
-    where = f"{known.get('host', '127.0.0.1')}:{known.get('port', 6379)}"
+    where = f"{parsed.get('host', '127.0.0.1')}:{parsed.get('port', 6379)}"
     return ",".join([where, *(f"{name}={value}" for name, value in options.items())])
 
 

@@ -44,7 +44,7 @@ def operator_counter(metrics_urls: Iterable[str], name: str) -> int:
 def counted(page: str, name: str) -> list[float]:
     """Return an operator's counter from a page of Flink's Prometheus reporter: one value a task."""
     line = rf"^flink_taskmanager_job_task_operator_{name}\{{[^}}]*\}} ([0-9.eE+]+)$"
-    return [float(found) for found in re.findall(line, page, re.MULTILINE)]
+    return [float(value) for value in re.findall(line, page, re.MULTILINE)]
 
 
 def cancel(rest_url: str, job_id: str) -> None:

@@ -23,9 +23,9 @@ def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mappin
     admin = _admin(bootstrap)
     try:
         missing = set(partitions) - set(admin.list_topics())
-        wanted = {name: {"num_partitions": partitions[name], "configs": dict(configs or {})} for name in missing}
-        if wanted:
-            admin.create_topics(wanted, wait_for_metadata=True)
+        specs = {name: {"num_partitions": partitions[name], "configs": dict(configs or {})} for name in missing}
+        if specs:
+            admin.create_topics(specs, wait_for_metadata=True)
     except TopicAlreadyExistsError:
         pass  # another process made it between the two requests
     except KafkaError as error:
@@ -36,7 +36,7 @@ def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mappin
 
 def grant(bootstrap: str, rights: Iterable[Right]) -> None:
     """Give the rights. Rights that were given before stay. Raise `ServiceError` if the broker refuses."""
-    wanted = [
+    rules = [
         ACL(
             f"User:{right.user}",
             "*",
@@ -50,7 +50,7 @@ def grant(bootstrap: str, rights: Iterable[Right]) -> None:
     ]
     with closing(_admin(bootstrap)) as admin:
         try:
-            failed = admin.create_acls(wanted)["failed"]
+            failed = admin.create_acls(rules)["failed"]
         except KafkaError as error:
             raise ServiceError(
                 f"rights can't be given on {bootstrap}: {error}", "give them by hand (README)"
@@ -64,25 +64,28 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     admin = _admin(bootstrap)
     try:
         described = admin.describe_topics([topic])[0]
-        asked = {TopicPartition(topic, each["partition_index"]): OffsetSpec.LATEST for each in described["partitions"]}
-        found = admin.list_partition_offsets(asked) if asked else {}
+        asked = {
+            TopicPartition(topic, partition["partition_index"]): OffsetSpec.LATEST
+            for partition in described["partitions"]
+        }
+        offsets = admin.list_partition_offsets(asked) if asked else {}
     except KafkaError as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
     finally:
         admin.close()
-    if not found:
+    if not offsets:
         raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up")
-    return {partition.partition: found[partition].offset for partition in sorted(found)}
+    return {partition.partition: offsets[partition].offset for partition in sorted(offsets)}
 
 
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """Return the offsets that a consumer group has committed with its checkpoints: the next one by partition."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            found = _group_offsets(admin, group)
+            offsets = _group_offsets(admin, group)
         except KafkaError as error:
             raise ServiceError(f"the offsets of {group!r} can't be read on {bootstrap}: {error}") from error
-    return {place.partition: each.offset for place, each in found.items() if place.topic == topic}
+    return {place.partition: offset.offset for place, offset in offsets.items() if place.topic == topic}
 
 
 def has_read(bootstrap: str, group: str, topic: str, ends: Mapping[int, int]) -> bool:
@@ -121,8 +124,8 @@ def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[in
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
     finally:
         admin.close()
-    found = {place.partition: (read[place.partition], each.offset) for place, each in begins.items()}
-    return {partition: gap for partition, gap in sorted(found.items()) if gap[0] < gap[1]}
+    gaps = {place.partition: (read[place.partition], begin.offset) for place, begin in begins.items()}
+    return {partition: gap for partition, gap in sorted(gaps.items()) if gap[0] < gap[1]}
 
 
 def told(gaps: Mapping[int, tuple[int, int]]) -> str:

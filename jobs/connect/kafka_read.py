@@ -70,10 +70,10 @@ def read_slice(
     topic is an empty slice, because side topics appear with their first record.
     """
     fast = importlib.util.find_spec("confluent_kafka") is not None
-    found = (_read_fast if fast else _read_plain)(bootstrap, topic, dict(since or {}), wanted)
-    if found is None and must_exist:
+    topic_slice = (_read_fast if fast else _read_plain)(bootstrap, topic, dict(since or {}), wanted)
+    if topic_slice is None and must_exist:
         raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
-    return found or Slice(topic, [], {}, {})
+    return topic_slice or Slice(topic, [], {}, {})
 
 
 def _stalled(topic: str) -> ServiceError:
@@ -97,7 +97,7 @@ def _read_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wante
     except (KafkaError, ValueError) as error:
         raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
     try:
-        partitions = [TopicPartition(topic, each) for each in sorted(consumer.partitions_for_topic(topic) or ())]
+        partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         return _poll_plain(consumer, topic, partitions, since, wanted) if partitions else None
     except KafkaError as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
@@ -108,21 +108,23 @@ def _read_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wante
 def _poll_plain(consumer: KafkaConsumer, topic: str, partitions: list, since: dict[int, int], wanted: Wanted) -> Slice:
     consumer.assign(partitions)
     beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-    start = {each.partition: max(since.get(each.partition, 0), beginnings[each]) for each in partitions}
-    for each in partitions:
-        consumer.seek(each, start[each.partition])
+    start = {
+        partition.partition: max(since.get(partition.partition, 0), beginnings[partition]) for partition in partitions
+    }
+    for partition in partitions:
+        consumer.seek(partition, start[partition.partition])
     records: list[Record] = []
-    while any(consumer.position(each) < ends[each] for each in partitions):
+    while any(consumer.position(partition) < ends[partition] for partition in partitions):
         batches = consumer.poll(timeout_ms=int(TIMEOUT_S * 1000), max_records=10_000)
         if not batches:
             raise _stalled(topic)
         records.extend(
-            Record(each.partition, each.offset, each.timestamp, each.key, each.value)
+            Record(record.partition, record.offset, record.timestamp, record.key, record.value)
             for batch in batches.values()
-            for each in batch
-            if wanted(each.key)
+            for record in batch
+            if wanted(record.key)
         )
-    return _sliced(topic, records, start, {each.partition: ends[each] for each in partitions})
+    return _sliced(topic, records, start, {partition.partition: ends[partition] for partition in partitions})
 
 
 def _read_fast(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Slice | None:
@@ -154,21 +156,28 @@ def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int
     from confluent_kafka import KafkaException
     from confluent_kafka import TopicPartition as Place
 
-    bounds = {each: consumer.get_watermark_offsets(Place(topic, each), timeout=TIMEOUT_S) for each in partitions}
-    start = {each: max(since.get(each, 0), low) for each, (low, _) in bounds.items()}
-    end = {each: high for each, (_, high) in bounds.items()}
-    consumer.assign([Place(topic, each, start[each]) for each in partitions])
+    bounds = {
+        partition: consumer.get_watermark_offsets(Place(topic, partition), timeout=TIMEOUT_S)
+        for partition in partitions
+    }
+    start = {partition: max(since.get(partition, 0), low) for partition, (low, _) in bounds.items()}
+    end = {partition: high for partition, (_, high) in bounds.items()}
+    consumer.assign([Place(topic, partition, start[partition]) for partition in partitions])
     records: list[Record] = []
-    unread = {each for each in partitions if start[each] < end[each]}
+    unread = {partition for partition in partitions if start[partition] < end[partition]}
     while unread:
         messages = consumer.consume(10_000, timeout=0.05) or consumer.consume(1, timeout=TIMEOUT_S)
         if not messages:
             raise _stalled(topic)
-        for each in messages:
-            if each.error() and each.error().code() != Code._PARTITION_EOF:
-                raise KafkaException(each.error())
-            if not each.error() and wanted(each.key()):
-                records.append(Record(each.partition(), each.offset(), each.timestamp()[1], each.key(), each.value()))
-            if each.error() or each.offset() >= end[each.partition()] - 1:
-                unread.discard(each.partition())
+        for message in messages:
+            if message.error() and message.error().code() != Code._PARTITION_EOF:
+                raise KafkaException(message.error())
+            if not message.error() and wanted(message.key()):
+                records.append(
+                    Record(
+                        message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value()
+                    )
+                )
+            if message.error() or message.offset() >= end[message.partition()] - 1:
+                unread.discard(message.partition())
     return _sliced(topic, records, start, end)

@@ -133,12 +133,12 @@ class ConfluentSender:
             },
         )
         try:
-            found = self._producer.list_topics(topic, timeout=CONNECT_LIMIT_MS / 1000).topics[topic]
+            metadata = self._producer.list_topics(topic, timeout=CONNECT_LIMIT_MS / 1000).topics[topic]
         except KafkaException as error:
             raise _lost(bootstrap, topic, error) from error
-        if found.error is not None:
-            raise _lost(bootstrap, topic, found.error)
-        self.partitions = len(found.partitions)
+        if metadata.error is not None:
+            raise _lost(bootstrap, topic, metadata.error)
+        self.partitions = len(metadata.partitions)
 
     def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None = None) -> None:
         at = -1 if partition is None else partition

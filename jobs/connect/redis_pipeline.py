@@ -88,7 +88,7 @@ class Connection:
             time.sleep(pause_s)
 
     def run(self, script: Script, calls: Sequence[Command]) -> list[int | redis.ResponseError]:
-        """Return the script's number for each call: one key, then arguments. A call that comes twice must do no harm."""
+        """Return the script's number for each call: one key, then arguments. A repeated call must do no harm."""
         replies = self._exchange([("EVALSHA", script.sha, 1, *call) for call in calls])
         forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if forgotten:

@@ -40,19 +40,21 @@ class Hung:
             return ""
         self._next_s = now_s + LOOK_EVERY_S
         managers = [
-            each for each in processes.owned(self._state_dir, "flink") if flink.TASK_MANAGER in processes.words(each)
+            process
+            for process in processes.owned(self._state_dir, "flink")
+            if flink.TASK_MANAGER in processes.words(process)
         ]
         # Of all processes of that name only a TaskManager's own answer it.
         workers = [
-            each
+            process
             for manager in managers
-            for each in _descendants(manager)
-            if flink.PYTHON_WORKER in processes.words(each)
+            for process in _descendants(manager)
+            if flink.PYTHON_WORKER in processes.words(process)
         ]
-        stopped = [each for each in workers if _is_stopped(each)]
-        wanted = sum(map(self._python_tasks, running))
-        whole = len(workers) - len(stopped) >= wanted
-        self._counted = self._counted or (whole and wanted > 0)
+        stopped = [process for process in workers if _is_stopped(process)]
+        tasks = sum(map(self._python_tasks, running))
+        whole = len(workers) - len(stopped) >= tasks
+        self._counted = self._counted or (whole and tasks > 0)
         if whole or not managers or not self._counted:
             self._short_since_s = 0.0
             return ""
@@ -60,14 +62,14 @@ class Hung:
         if now_s - self._short_since_s < HUNG_S:
             return ""
         self._short_since_s, self._counted = 0.0, False
-        for each in stopped or managers:
+        for process in stopped or managers:
             with suppress(psutil.NoSuchProcess):
-                each.kill()
+                process.kill()
         waited = "a job waited for a Python worker that was"
         return f"{waited} stopped, and is killed" if stopped else f"{waited} dead: its TaskManager is killed"
 
-    def _python_tasks(self, each: Submitted) -> int:
-        vertices = flink_rest.ask(self._rest_url, f"/jobs/{each.job_id}")["vertices"]
+    def _python_tasks(self, submitted: Submitted) -> int:
+        vertices = flink_rest.ask(self._rest_url, f"/jobs/{submitted.job_id}")["vertices"]
         return sum(vertex["tasks"]["RUNNING"] for vertex in vertices if "Python" in vertex["name"])
 
 

@@ -55,100 +55,101 @@ class Keeper:
 
     def look(self) -> None:
         """Look once. A service that doesn't answer raises nothing: it may answer the next time."""
-        wanted = submissions.noted(self._state_dir)
+        noted = submissions.noted(self._state_dir)
         try:
-            if wanted and self.resume(wanted) == 0:
-                for done in (self._hung.mend(wanted), self._archives.look()):
+            if noted and self.resume(noted) == 0:
+                for done in (self._hung.mend(noted), self._archives.look()):
                     if done:
                         _say(done)
-                self.repair(wanted)
+                self.repair(noted)
         except (LiveshelfError, requests.RequestException, OSError) as error:
             _say(f"will try again: {error}")
             time.sleep(2)
 
-    def resume(self, wanted: list[Submitted]) -> int:
+    def resume(self, noted: list[Submitted]) -> int:
         """Start the jobs that the JobManager doesn't know, from their newest checkpoints; return their number."""
         states = {job["jid"]: job["state"] for job in flink_rest.ask(self._rest_url, "/jobs/overview")["jobs"]}
-        for each in wanted:
-            if states.get(each.job_id) in flink_rest.ENDED:  # by someone's will: not ours to start
-                submissions.forget(self._state_dir, each.job)
-        lost = [each for each in wanted if each.job_id not in states]
+        for submitted in noted:
+            if states.get(submitted.job_id) in flink_rest.ENDED:  # by someone's will: not ours to start
+                submissions.forget(self._state_dir, submitted.job)
+        lost = [submitted for submitted in noted if submitted.job_id not in states]
         with ThreadPoolExecutor(2) as beside:
             list(beside.map(self._start, lost))
         return len(lost)
 
-    def repair(self, wanted: list[Submitted]) -> bool:
+    def repair(self, noted: list[Submitted]) -> bool:
         """Bring back what Redis has lost since it was complete; return True if it had lost anything."""
-        look = self._redis(wanted[0], patience_s=0.1)
+        look = self._redis(noted[0], patience_s=0.1)
         try:
-            (found,) = look.exchange([("EVAL", LOOK, 1, MARK, _now())])
+            (reply,) = look.exchange([("EVAL", LOOK, 1, MARK, _now())])
         except ServiceError:
             return False  # Redis is away: the jobs wait for it, and so does the keeper
         finally:
             look.close()
-        if isinstance(found, Exception):
+        if isinstance(reply, Exception):
             raise ServiceError(
-                f"Redis refuses to say whether it is complete: {found}", "allow INFO, GET and SET in scripts"
+                f"Redis refuses to say whether it is complete: {reply}", "allow INFO, GET and SET in scripts"
             )
-        run_id, mark, uptime_s = (part.decode() for part in found)
+        run_id, mark, uptime_s = (part.decode() for part in reply)
         if mark.startswith(run_id):
             return False
-        self._rebuild(wanted, run_id, float(mark.split(" ")[1]) if mark else 0.0, time.time() - float(uptime_s))
+        self._rebuild(noted, run_id, float(mark.split(" ")[1]) if mark else 0.0, time.time() - float(uptime_s))
         return True
 
-    def _rebuild(self, wanted: list[Submitted], run_id: str, before_s: float, since_s: float) -> None:
+    def _rebuild(self, noted: list[Submitted], run_id: str, before_s: float, since_s: float) -> None:
         started_s, begun = time.monotonic(), f"{NO_RUN} {before_s:.3f}"
-        connection = self._redis(wanted[0], REPAIR_PATIENCE_S)
+        connection = self._redis(noted[0], REPAIR_PATIENCE_S)
         try:
             connection.exchange([("SET", MARK, begun)])
-            for each in sorted(wanted, key=lambda each: each.job != "rankings"):  # lists are back in seconds
-                if each.job == "rankings":
+            lists_first = sorted(noted, key=lambda job: job.job != "rankings")  # they are back in seconds
+            for submitted in lists_first:
+                if submitted.job == "rankings":
                     count = rebuild.lists(
                         submissions.config(self._state_dir, "rankings"), connection, int(before_s * 1000)
                     )
                     _say(f"Redis is another or an emptied one: {count} lists written again")
                     continue
-                (mark,) = connection.exchange([("GET", submissions.BEGUN + each.job)])
-                kept = mark == submissions.begun_mark(run_id, each.at_s).encode()
-                if not submissions.writes_again(self._state_dir, each, before_s, since_s, kept):
-                    again = rebuild.features(self._state_dir, self._rest_url, each, before_s)
+                (mark,) = connection.exchange([("GET", submissions.BEGUN + submitted.job)])
+                kept = mark == submissions.begun_mark(run_id, submitted.at_s).encode()
+                if not submissions.writes_again(self._state_dir, submitted, before_s, since_s, kept):
+                    again = rebuild.features(self._state_dir, self._rest_url, submitted, before_s)
                     _say(f"features are written again from {again.restored_from or 'the beginning'}")
             connection.exchange([("EVAL", DONE, 1, MARK, begun, _now())])
         finally:
             connection.close()
         _say(f"repaired in {time.monotonic() - started_s:.1f} s")
 
-    def _redis(self, each: Submitted, patience_s: float) -> Connection:
+    def _redis(self, submitted: Submitted, patience_s: float) -> Connection:
         """Connect as admin where Redis has users: a job's user may not read the run id and not set the mark."""
         return Connection(
-            addresses.as_user(submissions.config(self._state_dir, each.job).redis_url, users.ADMIN), patience_s
+            addresses.as_user(submissions.config(self._state_dir, submitted.job).redis_url, users.ADMIN), patience_s
         )
 
-    def _start(self, each: Submitted) -> None:
+    def _start(self, submitted: Submitted) -> None:
         """Start a job from its newest checkpoint that can be read; raise the last `ServiceError` if none can."""
-        started_s, failed = time.monotonic(), ServiceError(f"{each.job} has nowhere to start from")
-        for start in submissions.starts(self._state_dir, each):
+        started_s, failed = time.monotonic(), ServiceError(f"{submitted.job} has nowhere to start from")
+        for start in submissions.starts(self._state_dir, submitted):
             try:
-                submissions.start_again(self._state_dir, each, start)
+                submissions.start_again(self._state_dir, submitted, start)
             except ServiceError as error:
                 flink_rest.ask(self._rest_url, "/overview")  # raises if it is the JobManager that can't
-                _say(f"{each.job} can't go on from {start or 'the beginning'}: {error.what}")
+                _say(f"{submitted.job} can't go on from {start or 'the beginning'}: {error.what}")
                 failed = error
                 continue
-            self._tell_gap(each)
+            self._tell_gap(submitted)
             took_s = time.monotonic() - started_s
             return _say(
-                f"the JobManager had lost {each.job}: it goes on from {start or 'the beginning'}, {took_s:.1f} s"
+                f"the JobManager had lost {submitted.job}: it goes on from {start or 'the beginning'}, {took_s:.1f} s"
             )
         raise failed
 
-    def _tell_gap(self, each: Submitted) -> None:
+    def _tell_gap(self, submitted: Submitted) -> None:
         """Log events that were lost before the job read them. The job runs all the same: lists matter more."""
-        config = submissions.config(self._state_dir, each.job)
+        config = submissions.config(self._state_dir, submitted.job)
         kafka = addresses.as_user(config.kafka_bootstrap, users.CLI)
-        gaps = kafka_admin.deleted_unread(kafka, users.GROUPS[each.job], config.events_topic)
+        gaps = kafka_admin.deleted_unread(kafka, users.GROUPS[submitted.job], config.events_topic)
         if gaps:
-            lost = f"EVENTS LOST: {config.events_topic} had deleted them before {each.job} read them"
+            lost = f"EVENTS LOST: {config.events_topic} had deleted them before {submitted.job} read them"
             _say(f"{lost}: {kafka_admin.told(gaps)}")
 
 

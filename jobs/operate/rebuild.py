@@ -70,30 +70,30 @@ def _log(config: Config, since_ms: int) -> Iterator[bytes]:
     reader = addresses.kafka_python(addresses.as_user(config.kafka_bootstrap, users.CLI))
     consumer = KafkaConsumer(**reader, enable_auto_commit=False, group_id=None)
     try:
-        found = consumer.partitions_for_topic(config.rankings_topic) or ()
-        partitions = [TopicPartition(config.rankings_topic, each) for each in sorted(found)]
+        numbers = consumer.partitions_for_topic(config.rankings_topic) or ()
+        partitions = [TopicPartition(config.rankings_topic, number) for number in sorted(numbers)]
         consumer.assign(partitions)
         ends = consumer.end_offsets(partitions)
         starts = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)) if since_ms else {}
-        for each in partitions:
+        for partition in partitions:
             if since_ms:
-                consumer.seek(each, starts[each].offset if starts[each] else ends[each])
+                consumer.seek(partition, starts[partition].offset if starts[partition] else ends[partition])
             else:
-                consumer.seek_to_beginning(each)
-        while any(consumer.position(each) < ends[each] for each in partitions):
+                consumer.seek_to_beginning(partition)
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
             for records in consumer.poll(timeout_ms=1000).values():
                 yield from (record.value for record in records if record.value is not None)
     finally:
         consumer.close()
 
 
-def features(state_dir: Path, rest_url: str, each: Submitted, before_s: float = 0) -> Submitted:
+def features(state_dir: Path, rest_url: str, submitted: Submitted, before_s: float = 0) -> Submitted:
     """Restart the features job so that it writes again everything that it wrote after `before_s` (epoch seconds).
 
     It goes back to the newest retained checkpoint that is older, or to the topic's beginning. Raise `ServiceError`.
     """
-    start = submissions.start_before(state_dir, each, before_s)
+    start = submissions.start_before(state_dir, submitted, before_s)
     with suppress(requests.HTTPError):  # it has ended, or nobody knows it
-        flink_rest.cancel(rest_url, each.job_id)
-        flink_rest.wait_gone(rest_url, each.job_id)
-    return submissions.start_again(state_dir, each, start)
+        flink_rest.cancel(rest_url, submitted.job_id)
+        flink_rest.wait_gone(rest_url, submitted.job_id)
+    return submissions.start_again(state_dir, submitted, start)

@@ -115,8 +115,10 @@ def _events(settings: Settings, bootstrap: str, shelf: Shelf) -> list[Event]:
     since = ends | {partition: min(max(0, offset - LOOK_BACK), ends.get(partition, 0))}
     key = shelf.visitor_id.encode()
     records = read_slice(bootstrap, settings.events_topic, since).records
-    arrived = [parse(each.value, each.timestamp_ms) for each in records if each.key == key and each.offset <= offset]
-    taken = [each for each in arrived if not isinstance(each, Refusal)][-HISTORY_EVENTS:]
+    arrived = [
+        parse(record.value, record.timestamp_ms) for record in records if record.key == key and record.offset <= offset
+    ]
+    taken = [event for event in arrived if not isinstance(event, Refusal)][-HISTORY_EVENTS:]
     once = {event["event_id"]: event for event in reversed(taken)}  # of a repeated id the first stays
     return sorted(reversed(once.values()), key=lambda event: event["event_time_ms"])[-shelf.session_events :]
 

@@ -58,10 +58,10 @@ def submission(
     config_path = _config_path(settings, job)
     arguments = ["--config", str(config_path)]
     if job == "features":
-        wanted = wanted_plan(settings, evolving=from_savepoint is not None)
-        plan.save(wanted, plan.wanted_path(settings.state_dir))
+        next_plan = wanted_plan(settings, evolving=from_savepoint is not None)
+        plan.save(next_plan, plan.wanted_path(settings.state_dir))
         arguments += ["--plan", str(plan.wanted_path(settings.state_dir))]
-        project = wanted.project
+        project = next_plan.project
     else:
         project = served_project(settings)
     contract = contract_jar()
@@ -85,15 +85,15 @@ def submission(
 
 def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     """Return the plan of what was applied; if `evolving`, in a form that takes the running job's state."""
-    known = definitions.from_registry(settings)
-    wanted = lint.checked(known.project, settings.events_topic, known.views, known.entities)
-    wanted = msgspec.structs.replace(wanted, services=_services(known))
+    applied = definitions.from_registry(settings)
+    next_plan = lint.checked(applied.project, settings.events_topic, applied.views, applied.entities)
+    next_plan = msgspec.structs.replace(next_plan, services=_services(applied))
     running = plan.submitted(settings.state_dir)
     if not evolving or running is None:
-        return wanted
-    if lost := changes.lost(changes.of_plan(running, wanted)):
+        return next_plan
+    if lost := changes.lost(changes.of_plan(running, next_plan)):
         raise DefinitionError("\n".join(map(str, lost)))
-    return plan.evolve(running, wanted)
+    return plan.evolve(running, next_plan)
 
 
 def _config_path(settings: Settings, job: Job) -> Path:
@@ -125,14 +125,14 @@ def check_context(settings: Settings, bundle: Bundle) -> str:
         raise DefinitionError(
             f"feature service {settings.context_service!r} gives {given}, "
             f"but model {bundle.version} reads {bundle.context_features}",
-            "liveshelf train makes a model that reads what the definition files say, and liveshelf submit features applies "
-            "the files; or choose another model_dir or context_service",
+            "liveshelf train makes a model that reads what the definition files say, and liveshelf submit features "
+            "applies the files; or choose another model_dir or context_service",
         )
     return project
 
 
-def _services(known: definitions.Definitions) -> dict[str, list[str]]:
-    return {service.name: [name for name, _ in service_inputs(service)] for service in known.services}
+def _services(applied: definitions.Definitions) -> dict[str, list[str]]:
+    return {service.name: [name for name, _ in service_inputs(service)] for service in applied.services}
 
 
 def start(
@@ -178,20 +178,20 @@ def submit(
     if from_savepoint and not accept_gap:
         refuse.refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)
-    wanted = submission(settings, runtime, job, from_savepoint, **config)
+    call = submission(settings, runtime, job, from_savepoint, **config)
     at_s = _mark_begun(runtime, job)
-    done = subprocess.run(wanted.argv, capture_output=True, text=True, env=os.environ | wanted.environment)
+    done = subprocess.run(call.argv, capture_output=True, text=True, env=os.environ | call.environment)
     job_id = JOB_ID.search(done.stdout)
     if done.returncode or not job_id:
         raise ServiceError(
-            f"Flink didn't take the {job} job:\n{cause(done.stdout + done.stderr)}", f"try by hand: {wanted.line}"
+            f"Flink didn't take the {job} job:\n{cause(done.stdout + done.stderr)}", f"try by hand: {call.line}"
         )
     if job == "features":
         began.save(settings.state_dir, _began(settings, from_savepoint))
         plan.keep_submitted(settings.state_dir)
     _keep_config(settings, job)
-    argv = again(settings, job, wanted.argv, from_savepoint)
-    note = submissions.Submitted(job, job_id[1], argv, wanted.environment, from_savepoint or "", at_s)
+    argv = again(settings, job, call.argv, from_savepoint)
+    note = submissions.Submitted(job, job_id[1], argv, call.environment, from_savepoint or "", at_s)
     submissions.note(settings.state_dir, note)
     return job_id[1]
 
@@ -201,11 +201,11 @@ def _began(settings: Settings, from_savepoint: str | None) -> began.Began:
     running = plan.submitted(settings.state_dir)
     if not from_savepoint or running is None:
         return {}
-    wanted = plan.load(plan.wanted_path(settings.state_dir))
+    next_plan = plan.load(plan.wanted_path(settings.state_dir))
     return began.after(
         began.read(settings.state_dir),
         [f"{view.name}:{output.name}" for view in running.views for output in view.outputs],
-        {f"{view.name}:{output.name}": view.part for view in wanted.views if view.part for output in view.outputs},
+        {f"{view.name}:{output.name}": view.part for view in next_plan.views if view.part for output in view.outputs},
         began.offsets_in(from_savepoint, settings.events_topic),
     )
 
