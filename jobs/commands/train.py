@@ -84,6 +84,8 @@ def train(
     settings = load_settings()
     features, name = ranker_inputs(settings), name or out.absolute().name
     if base:
+        if publish:
+            versions.registry_of_settings(key)  # a key that can't sign is refused now
         _check_inputs(settings, features, base)
     clicks = read_sessions(sessions, features)  # before torch, whose import takes seconds
     if features and not any(event.context for event in clicks[0]):
