@@ -30,6 +30,7 @@ def status(as_json: AsJson = False) -> None:
     """
     from jobs.cluster import runtime
     from jobs.operate.served import Served, served
+    from jobs.operate.workers import PROBE
 
     settings = load_settings()
     services = runtime.status(settings)
@@ -41,6 +42,8 @@ def status(as_json: AsJson = False) -> None:
     for name, service in services.items():
         print(_status_line(name, service).rstrip())
     for job in services["flink"].get("jobs", []):
+        if job["name"] == PROBE:
+            continue  # it looked at the workers' Python, and has ended
         print(f"job    {job['state']:14} {job['name']}  {job['id']}")
     print(_model_line(model))
     if model.job_id and (model.folder, model.version) != (chosen_model.folder, chosen_model.version):
