@@ -14,7 +14,7 @@ def a_bad_minute(stage: Stage, _dose: float) -> None:
 
 
 def test_nothing_is_lost_after_four_faults_under_hard_traffic(tmp_path: Path, record_property) -> None:
-    """Nothing is lost or wrong after a hung job a dead task manager forgotten scripts and Redis away under hard traffic."""
+    """The faults: a hung job, a dead task manager, forgotten scripts, and a Redis that is away."""
     scenario = Scenario("lean", "a bad minute", a_bad_minute, "of each", traffic_s=25)
     result = run(tmp_path / "system", [Act(scenario, 1, 1, 1000)], print)
     (outcome,) = result["outcomes"]

@@ -26,7 +26,8 @@ from jobs.operate import running_jobs, submit
 from jobs.settings import REPOSITORY, Settings
 from tests.support.waiting import eventually
 
-# Two jobs want 112, each further one adds about 1; a cluster that loads classes anew for each job has 200 with the second pair.
+# Two jobs want 112 and each further one adds about 1. A cluster that loads classes anew for each job has 200 with the
+# second pair.
 METASPACE_MB = 160
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 

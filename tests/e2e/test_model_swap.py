@@ -99,7 +99,7 @@ def command(*arguments: str) -> Any:
 
 
 def refuse(scenario, registry: Registry, broken: str) -> None:
-    """Has a version refused whose files broke after it was activated: by then `activate` has nothing to say any more."""
+    """Have a version refused whose files broke after it was activated, when `activate` has no say any more."""
     now = registry.active()
     (registry.folder / broken / "model.onnx").write_bytes(
         (registry.folder / broken / "model.onnx").read_bytes()[:100_000]

@@ -220,7 +220,7 @@ def stored(client: redis.Redis) -> dict[bytes, object]:
 
 
 def assert_no_trace(scenario, client: redis.Redis) -> None:
-    """None of the erased in Redis and the newest checkpoints' bytes, where all others are; nobody in logs and metrics."""
+    """Assert that Redis and the newest checkpoints hold everybody but the erased, and logs and metrics nobody."""
     content = stored(client)
     text = b" ".join([*content, *(msgspec.json.encode(str(each)) for each in content.values())])
     assert [each for each in ERASED if each.encode() in text] == []

@@ -251,7 +251,8 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
 
 def test_an_interrupted_up_stops_what_it_had_started(state_dir: Path) -> None:
     program = (
-        "import signal, sys; from pathlib import Path; from jobs.settings import Settings; from jobs.cluster import runtime\n"
+        "import signal, sys; from pathlib import Path\n"
+        "from jobs.settings import Settings; from jobs.cluster import runtime\n"
         # a shell that runs the tests in its background has set SIGINT to be ignored, and children inherit that
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "runtime.up(Settings(state_dir=Path(sys.argv[1]), kafka_port=0, redis_port=0, flink_port=0))"

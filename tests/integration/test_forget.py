@@ -1,4 +1,4 @@
-"""What a withdrawal and an erasure do to a real Redis: to the list, to the online features, and to whoever writes late."""
+"""Test what a withdrawal and an erasure do in a real Redis: to the list, the online features and late writers."""
 
 import time
 from collections.abc import Iterator

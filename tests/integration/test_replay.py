@@ -127,8 +127,8 @@ def _java_partition(key: bytes) -> int:
 def views_of_one_minute() -> list[Event]:
     return [
         {
-            "schema_version": 1, "event_id": f"e{number}", "event_type": "view", "event_time_ms": 1_000 + 15_000 * number,
-            "visitor_id": f"v{number}", "item_id": "x",
+            "schema_version": 1, "event_id": f"e{number}", "event_type": "view",
+            "event_time_ms": 1_000 + 15_000 * number, "visitor_id": f"v{number}", "item_id": "x",
         }
         for number in range(5)
     ]  # fmt: skip

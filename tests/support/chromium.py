@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven over its DevTools protocol (no WebDriver, no Playwright), and pages for it."""
+"""Drive a real Chromium without a window over its DevTools protocol, and serve pages for it."""
 
 import itertools
 import json
@@ -18,7 +18,8 @@ from websockets.sync.client import connect
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 START_LIMIT_S = 60
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--remote-debugging-port=0",
 )  # fmt: skip
 

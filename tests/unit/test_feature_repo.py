@@ -75,4 +75,5 @@ def test_init_overwrites_nothing(folder: Path) -> None:
 
 def test_workers_get_absolute_folders_to_import_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}{REPOSITORY}{os.pathsep}/opt/shared")
-    assert flink.import_path().split(os.pathsep) == [str(REPOSITORY), f"{folder}/mine", "/opt/shared"]
+    checkout = [str(REPOSITORY), str(REPOSITORY / "jobs" / "sdk")]
+    assert flink.import_path().split(os.pathsep) == [*checkout, f"{folder}/mine", "/opt/shared"]

@@ -14,7 +14,10 @@ from netaddr import IPSet
 
 from jobs.lab.bench.collector_system import KEY, ORIGIN, Broker, RunningCollector, event
 
-IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Version/17.0 Mobile/15E148 Safari/604.1"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) "
+    "AppleWebKit/605.1.15 Version/17.0 Mobile/15E148 Safari/604.1"
+)
 
 
 def now_ms() -> int:

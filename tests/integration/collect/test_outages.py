@@ -1,4 +1,4 @@
-"""When Kafka is away, when the collector is stopped, when it can't start; and that no id of a client's gets anywhere."""
+"""Test the collector without Kafka, while it stops, and where it can't start. No id of a client's gets anywhere."""
 
 import json
 import signal
@@ -153,9 +153,11 @@ bodies = st.one_of(
 @given(
     bodies,
     st.sampled_from(["granted", "denied", "unknown", "?"]),
-    st.dictionaries(st.sampled_from(["content_encoding", "origin", "x_forwarded_for", "user_agent", "sec_gpc"]), st.sampled_from(
-        ["gzip", "1", "%", "é", "https://shop.example", "::1"])),
-)  # fmt: skip
+    st.dictionaries(
+        st.sampled_from(["content_encoding", "origin", "x_forwarded_for", "user_agent", "sec_gpc"]),
+        st.sampled_from(["gzip", "1", "%", "é", "https://shop.example", "::1"]),
+    ),
+)
 def test_no_body_makes_the_collector_fail(collector: RunningCollector, body: bytes, consent: str, headers: dict):
     answer = collector.post(body, consent=consent, **{name: value.encode() for name, value in headers.items()})
     assert answer.status_code in (200, 400, 403, 413, 415)

@@ -1,4 +1,4 @@
-"""The script for pages in a real Chromium: what a visitor does in the page lies in Kafka, or doesn't when they say no."""
+"""Test the script for pages in a real Chromium: a visitor's events lie in Kafka, and none of who says no."""
 
 import json
 import time
@@ -73,8 +73,9 @@ def test_what_a_visitor_does_lies_in_kafka(shop: Shop, browser: Chromium):
     visitor = visitor_of(browser)
     (view,) = eventually(lambda: shop.events(visitor))
     assert {name: view[name] for name in view.keys() - {"event_id", "event_time_ms"}} == {
-        "schema_version": 1, "event_type": "view", "visitor_id": shop.collector.pseudonyms.of(visitor), "channel": "web",
-        "item_id": "lamp-7", "category": "lamps", "price_minor": 1299, "currency": "EUR", "device": "Linux",
+        "schema_version": 1, "event_type": "view", "visitor_id": shop.collector.pseudonyms.of(visitor),
+        "channel": "web", "item_id": "lamp-7", "category": "lamps", "price_minor": 1299,
+        "currency": "EUR", "device": "Linux",
     }  # fmt: skip
     browser.run("scrollTo(0, 1000)")
     time.sleep(1)

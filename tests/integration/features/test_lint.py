@@ -53,7 +53,8 @@ WRONG = {
         lambda: view(schema=fields(views=Float64)),
         "views", "is declared Float64, but sum(is_view) is Int64", "write dtype=Int64"),
     "a list declared as one value": (
-        lambda: session_view(views_sum(function="last_5", column="item_id", time_window=None), schema=fields(views=String)),
+        lambda: session_view(
+            views_sum(function="last_5", column="item_id", time_window=None), schema=fields(views=String)),
         "views", "is declared String, but last_5(item_id) is Array(String)", "write dtype=Array(String)"),
     "two outputs of one name": (
         lambda: view(aggregations=[views_sum(), views_sum(column="is_click")]),
@@ -99,7 +100,8 @@ WRONG = {
         lambda: view(aggregations=[views_sum(function="min", slide_interval=MINUTE)]),
         "views", "min can't slide", "drop slide_interval"),
     "the last items of a time window": (
-        lambda: view(aggregations=[views_sum(function="last_20", column="item_id")], schema=fields(views=Array(String))),
+        lambda: view(
+            aggregations=[views_sum(function="last_20", column="item_id")], schema=fields(views=Array(String))),
         "views", "last_20 over a time window", "session views only"),
     "no aggregation": (
         lambda: view(aggregations=[], schema=fields()),

@@ -1,4 +1,4 @@
-"""Each change is told beforehand: by its name, with the state that it meets, and whether a savepoint carries that over."""
+"""Test that each change is told beforehand: its name, the state that it meets, and if a savepoint carries it over."""
 
 import msgspec
 import pytest
@@ -34,7 +34,8 @@ LOST = {
         ("clicks", "views", "sum(is_view) over 3600 s as Int64 became max(is_view) over 3600 s as Int64", NOT_TAKEN)),
     "another column": (
         view_plan(VIEWS, output("carts", column="is_click")),
-        ("clicks", "carts", "sum(is_add_to_cart) over 3600 s as Int64 became sum(is_click) over 3600 s as Int64", NOT_TAKEN)),
+        ("clicks", "carts",
+         "sum(is_add_to_cart) over 3600 s as Int64 became sum(is_click) over 3600 s as Int64", NOT_TAKEN)),
     "another type": (
         view_plan(output("views", dtype="Float64"), CARTS),
         ("clicks", "views", "sum(is_view) over 3600 s as Int64 became sum(is_view) over 3600 s as Float64", NOT_TAKEN)),

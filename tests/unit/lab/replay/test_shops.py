@@ -71,7 +71,12 @@ def written(folder: Path, files: dict[str, str]) -> Path:
 
 
 def test_each_kind_of_retailrocket_row_becomes_its_event(tmp_path: Path):
-    rows = "Time,UserId,Type,ItemId,CatId\n1441852593,7,view,11,3\n1441852600,7,addtocart,11,3\n1441852601,8,transaction,12,4\n"
+    rows = """\
+Time,UserId,Type,ItemId,CatId
+1441852593,7,view,11,3
+1441852600,7,addtocart,11,3
+1441852601,8,transaction,12,4
+"""
     events = list(read("retailrocket", data_dir=written(tmp_path, {"retailrocket/events.csv.gz": rows})))
     assert events[0] == {
         "schema_version": 1,
