@@ -4,7 +4,10 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or exit with 2 and say what to install: a bare `pip install liveshelf` is for reading apps."""
+    """Run the command line, or exit with 2 and say what to install.
+
+    A bare `pip install liveshelf` is for apps that read.
+    """
     from jobs.operate import extras
 
     missing = extras.missing("run")

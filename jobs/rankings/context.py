@@ -9,6 +9,7 @@ import redis
 from jobs.connect.redis_pipeline import PATIENCE_S, Connection
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
+from jobs.rankings.arrays import Floats
 
 _DOUBLE, _FLOAT = struct.Struct("<d"), struct.Struct("<f")
 
@@ -62,7 +63,7 @@ class ContextReader:
         """Return C, the number of features."""
         return len(self._features)
 
-    def read(self, visitor_ids: Sequence[str]) -> np.ndarray:
+    def read(self, visitor_ids: Sequence[str]) -> Floats:
         """Return float32 [B, C]: the newest value of each feature, 0.0 for missing and null ones.
 
         Raises ServiceError if Redis is away for too long, SettingsError for a feature that isn't a number.
@@ -71,13 +72,16 @@ class ContextReader:
             return np.zeros((len(visitor_ids), len(self._fields)), np.float32)
         keys = [entity_key(self._project, {"visitor_id": visitor_id}) for visitor_id in visitor_ids]
         replies = self._connection.exchange([("HMGET", key, *self._fields) for key in keys])
+        values: list[list[float]] = []
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
                     f"Redis refused to read a visitor's features: {reply}",
                     "LIVESHELF_REDIS_URL must name the online store of the feature repository",
                 ) from reply
-        return np.array([self._decode(values) for values in replies], np.float32)
+            assert isinstance(reply, list), "HMGET answers with a list"
+            values.append(self._decode(reply))
+        return np.array(values, np.float32)
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jobs.rankings.arrays import Ints
 from jobs.rankings.publish import PublishCounts
 from jobs.rankings.ranked_list import RankedList
 
@@ -70,7 +71,7 @@ class RankingMetrics:
         self._model_us.inc(model_ns // 1000)
         self._redis_us.inc(redis_ns // 1000)
 
-    def visible(self, appended_at_ms: np.ndarray, now_ms: int) -> None:
+    def visible(self, appended_at_ms: Ints, now_ms: int) -> None:
         """Count lists by the time from their Kafka records (`appended_at_ms`, int64 [B]) to `now_ms`."""
         latency_ms = now_ms - appended_at_ms  # [B]
         within = (latency_ms[:, None] <= np.array(LATENCY_BOUNDS_MS)).sum(axis=0).tolist()

@@ -16,6 +16,7 @@ from pyflink.table.udf import FunctionContext, ScalarFunction
 
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import failpoints
+from jobs.rankings.arrays import Floats
 from jobs.rankings.context import ContextReader
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
@@ -158,7 +159,7 @@ class RankSessions(ScalarFunction):
             for row, ranked, session, context in zip(rows, lists, sessions, contexts.tolist(), strict=True)
         }
 
-    def _contexts(self, rows: list[Row]) -> np.ndarray:
+    def _contexts(self, rows: list[Row]) -> Floats:
         """Return float32 [B, C]: the features of the visitors who consented, 0 for all others."""
         consenting = [number for number, row in enumerate(rows) if not row.consent]
         contexts = np.zeros((len(rows), self._context.width), np.float32)

@@ -84,6 +84,7 @@ class Forgotten(NamedTuple):
     def arguments(self, ttl_ms: int) -> Command:
         """Return the arguments of `FORGET`."""
         mark = self.ranked.fallback if self.ranked else ERASED
+        assert mark is not None, "a popularity list says why it is one"
         value = ShelfValue(
             version=version(0, 0),
             items=self.ranked.items if self.ranked else [],
@@ -172,10 +173,7 @@ class Publisher:
         the batch again does no harm.
         """
         replies = self._connection.run(SCRIPT, list(map(self._call, publications, values)))
-        for reply in replies:
-            if isinstance(reply, redis.ResponseError):
-                raise self._refused(reply) from reply
-        written = sum(replies)
+        written = self._total(replies)
         return PublishCounts(written, len(replies) - written)
 
     def forget(self, lists: Sequence[Forgotten]) -> int:
@@ -186,10 +184,16 @@ class Publisher:
         replies = self._connection.run(
             FORGET, [(self._key(forgotten.visitor_id), *forgotten.arguments(self._ttl_ms)) for forgotten in lists]
         )
+        return self._total(replies)
+
+    def _total(self, replies: list[int | redis.ResponseError]) -> int:
+        """Return the sum of what a script returned for its calls; raise ServiceError for the first error reply."""
+        total = 0
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise self._refused(reply) from reply
-        return sum(replies)
+            total += reply
+        return total
 
     def close(self) -> None:
         """Close the connection."""

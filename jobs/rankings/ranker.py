@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jobs.rankings import rules, select
+from jobs.rankings.arrays import Floats
 from jobs.rankings.candidates import Candidates
 from jobs.rankings.candidates.popular import PopularItems
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel, encode
@@ -35,7 +36,7 @@ class Ranker:
         self._in_catalogue = offered.catalogue(bundle.items, bundle.names)  # bool [N + 1]
         self._ids = np.array(bundle.items, dtype=object)  # [N + 1]
 
-    def rank(self, sessions: Sequence[Session], contexts: np.ndarray) -> list[RankedList]:
+    def rank(self, sessions: Sequence[Session], contexts: Floats) -> list[RankedList]:
         """Return one list for each session, in order; `contexts`: float32 [B, C].
 
         A session without an item and type that the model knows gets the popularity list. So does one whose scores
@@ -46,7 +47,8 @@ class Ranker:
         fallbacks = [_fallback(personal, row) for row in range(len(sessions))]
         others = [row for row, fallback in enumerate(fallbacks) if fallback]
         popular = self._popular_lists([sessions[row] for row in others])
-        rankings = personal | dict(zip(others, popular, strict=True))
+        rankings = {row: ranking for row, ranking in personal.items() if ranking is not None}
+        rankings |= dict(zip(others, popular, strict=True))
         session_items = self._session_items(batch)
         ranked = []
         for row, fallback in enumerate(fallbacks):
@@ -58,9 +60,7 @@ class Ranker:
         """End the model's threads."""
         self._model.close()
 
-    def _personal(
-        self, sessions: Sequence[Session], batch: ModelInput, contexts: np.ndarray
-    ) -> dict[int, Ranking | None]:
+    def _personal(self, sessions: Sequence[Session], batch: ModelInput, contexts: Floats) -> dict[int, Ranking | None]:
         """Return the model's list for each row with a known item, None for a row with a score that isn't finite."""
         rankings: dict[int, Ranking | None] = {}
         rows, k = np.flatnonzero(batch.lengths), self._list_size + SPARE_ITEMS

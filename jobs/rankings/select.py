@@ -5,6 +5,7 @@ Shapes: B lists, K candidates of each in descending order of score, N items (1..
 
 import numpy as np
 
+from jobs.rankings.arrays import Ids, Ints, Mask
 from jobs.rankings.candidates import Candidates
 
 SCORE_DECIMALS = 6  # float32 carries 7 digits; without rounding a score is 18 characters in every list
@@ -12,7 +13,7 @@ SCORE_DECIMALS = 6  # float32 carries 7 digits; without rounding a score is 18 c
 Ranking = tuple[list[str], list[float]]  # item ids and their scores, best first
 
 
-def best(candidates: Candidates, may_show: np.ndarray, n: int, ids: np.ndarray) -> list[Ranking]:
+def best(candidates: Candidates, may_show: Mask, n: int, ids: Ids) -> list[Ranking]:
     """Return the ids and rounded scores of each row's first `n` candidates that `may_show` (bool [B, K]) allows.
 
     `ids` (object [N + 1]) names the items.
@@ -24,7 +25,7 @@ def best(candidates: Candidates, may_show: np.ndarray, n: int, ids: np.ndarray) 
     return [(row_items[:count], row_scores[:count]) for row_items, row_scores, count in rows]
 
 
-def first_allowed(may_show: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def first_allowed(may_show: Mask, n: int) -> tuple[Ints, Ints]:
     """Return the columns of each row's first `n` allowed candidates, and how many of these count.
 
     The columns are int64 [B, min(n, K)], the counts int64 [B]. A row with fewer than `n` allowed candidates gives a

@@ -20,7 +20,8 @@ COMMANDS = [
     "up", "down", "status", "doctor", "init", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show",
     "verify", "bench", "schema", "dead", "dead list", "dead show", "dead replay", "late", "late list", "late show",
     "audit show", "audit verify", "keys", "keys new", "keys retire", "collect", "rebuild", "resume", "keep", "chaos",
-    "train", "evaluate", "learn", "models list", "person show", "person export", "person erase", "consent grant", "consent withdraw",
+    "train", "evaluate", "learn", "models list", "person show", "person export", "person erase", "consent grant",
+    "consent withdraw",
 ]  # fmt: skip
 
 

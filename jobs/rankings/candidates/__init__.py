@@ -5,15 +5,15 @@ Shapes: B sessions, K candidates of each, N items of the bundle (1..N; 0 is padd
 
 from typing import NamedTuple
 
-import numpy as np
+from jobs.rankings.arrays import Floats, Ints, Mask
 
 
 class Candidates(NamedTuple):
     """K items for each of B sessions, in descending order of score."""
 
-    items: np.ndarray  # int64 [B, K], 1..N
-    scores: np.ndarray  # float32 [B, K]
+    items: Ints  # int64 [B, K], 1..N
+    scores: Floats  # float32 [B, K]
 
-    def of(self, rows: np.ndarray) -> "Candidates":
+    def of(self, rows: Ints | Mask) -> "Candidates":
         """Return the candidates of some sessions; `rows` is an index or a mask over B."""
         return Candidates(self.items[rows], self.scores[rows])

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jobs.rankings.arrays import Floats, Ints
 from jobs.rankings.candidates import Candidates
 from jobs.rankings.session import Session
 from models.serving.bundle import Bundle
@@ -25,10 +26,10 @@ MAX_GROUPS = 8
 class ModelInput(NamedTuple):
     """Sessions as the model reads them: left-aligned, padded with 0; `lengths` may be 0 here."""
 
-    items: np.ndarray  # int64 [B, T]
-    types: np.ndarray  # int64 [B, T]
-    gaps: np.ndarray  # float32 [B, T], log1p(seconds since the kept event before), 0 for the first
-    lengths: np.ndarray  # int64 [B]
+    items: Ints  # int64 [B, T]
+    types: Ints  # int64 [B, T]
+    gaps: Floats  # float32 [B, T], log1p(seconds since the kept event before), 0 for the first
+    lengths: Ints  # int64 [B]
 
 
 class SessionModel:
@@ -44,14 +45,14 @@ class SessionModel:
         """Return N, the number of items that the model can list."""
         return len(self._bundle.items) - 1
 
-    def candidates(self, batch: ModelInput, contexts: np.ndarray, rows: np.ndarray, k: int) -> Candidates:
+    def candidates(self, batch: ModelInput, contexts: Floats, rows: Ints, k: int) -> Candidates:
         """Return the best K = min(k, N) items of the sessions at `rows` (ascending), none of which may be empty.
 
         contexts: float32 [B, C]. Scores are the model's as they are, so they may be not finite.
         """
         groups = length_groups(batch.lengths, rows)[::-1]  # the longest first: the last call to end is then a short one
 
-        def score(group: np.ndarray) -> Candidates:
+        def score(group: Ints) -> Candidates:
             lengths = batch.lengths[group]
             events = slice(lengths.max())
             items, types, gaps = batch.items[group, events], batch.types[group, events], batch.gaps[group, events]
@@ -70,7 +71,7 @@ class SessionModel:
             self._pool.shutdown()
 
 
-def length_groups(lengths: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+def length_groups(lengths: Ints, rows: Ints) -> list[Ints]:
     """Return `rows` in groups of like `lengths` (int64 [B]): each is one call of the model, padded to its longest.
 
     See GROUP_ROWS for why a batch isn't one call.
@@ -103,6 +104,6 @@ def encode(sessions: Sequence[Session], bundle: Bundle) -> ModelInput:
     return batch
 
 
-def _codes(names: chain[str], index: dict[str, int], total: int) -> np.ndarray:
+def _codes(names: chain[str], index: dict[str, int], total: int) -> Ints:
     """Return int64 [total]: the index of each name, 0 for one that isn't in it."""
     return np.fromiter(map(index.get, names, repeat(0)), np.int64, total)

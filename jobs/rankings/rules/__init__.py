@@ -6,12 +6,11 @@ Shapes: B lists, K candidates of each in descending order of score, N items (1..
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from jobs.rankings.arrays import Ints, Mask
 from jobs.rankings.rules import offered, purchased
 
 
-def allowed(candidates: np.ndarray, in_catalogue: np.ndarray, bought: Sequence[Sequence[int]]) -> np.ndarray:
+def allowed(candidates: Ints, in_catalogue: Mask, bought: Sequence[Sequence[int]]) -> Mask:
     """Return bool [B, K]: which of `candidates` (int64 [B, K]) every rule lets through.
 
     `in_catalogue` is bool [N + 1]; `bought` holds for each of the B lists the items that its visitor bought.

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jobs.rankings.arrays import Ints, Mask
 
-def catalogue(items: Sequence[str], names: Mapping[str, str]) -> np.ndarray:
+
+def catalogue(items: Sequence[str], names: Mapping[str, str]) -> Mask:
     """Return bool [N + 1]: the items that have a name, or all of them when no item has one.
 
     `items[index]` is the id of a model's item; `items[0]` is padding and never offered.
@@ -15,6 +17,7 @@ def catalogue(items: Sequence[str], names: Mapping[str, str]) -> np.ndarray:
     return named
 
 
-def allowed(candidates: np.ndarray, in_catalogue: np.ndarray) -> np.ndarray:
+def allowed(candidates: Ints, in_catalogue: Mask) -> Mask:
     """Return bool [B, K]: which of `candidates` (int64 [B, K]) stand in the catalogue (bool [N + 1])."""
-    return in_catalogue[candidates]
+    may_show: Mask = in_catalogue[candidates]
+    return may_show
