@@ -15,6 +15,7 @@ from jobs.jvm import build
 from jobs.verify.classify import Entry
 from jobs.verify.features import newest_rows
 from jobs.verify.views import Aggregate, View
+from tests.support.saved_release import SAVEPOINTS
 
 CHECKPOINT = "checkpoint"
 Ask = Callable[..., dict[str, Any]]
@@ -23,6 +24,13 @@ Ask = Callable[..., dict[str, Any]]
 def answers(classpath: str, program: str, cases: Iterable[object]) -> list[str]:
     lines = "".join(case if isinstance(case, str) else json.dumps(case) + "\n" for case in cases)
     return build.run_beside(classpath, program, told=lines).splitlines()
+
+
+def test_serializers_in_a_releases_savepoints_are_read(java_checks: str):
+    """A savepoint holds them in Java's serialization: by class, `serialVersionUID` and fields."""
+    files = [SAVEPOINTS / "0.1.0" / job / "_metadata" for job in ("features", "rankings")]
+    found = build.run_beside(java_checks, "SerializerCheck", *files).splitlines()
+    assert set(found) == {"FirstWithinState 2", "HistoryState 2", "SlidingState 2", "TrailingState 3"}
 
 
 # Values: n for null, i and zigzag groups of seven bits, f and eight bytes, s and UTF-8 behind its length.

@@ -19,19 +19,21 @@ interface Durable<S> {
      *
      * <p>Each kind of state has its own version. A change of its format raises {@code version} by one, and {@code read} keeps
      * a reader of the version before. So a savepoint of one release can be restored by the next one.
+     *
+     * <p>Savepoints also hold the serializer itself, in Java's serialization. So it has no fields, and its class and its
+     * subclasses keep the {@code serialVersionUID} that release 0.1.0 had by default.
      */
     abstract class Serializer<S extends Durable<S>> extends TypeSerializerSingleton<S> {
 
-        private final int version;
-        private final int oldest;
+        private static final long serialVersionUID = 5959375325024054952L;
 
-        /** {@code version} is written. Versions from {@code oldest} on are read. */
-        Serializer(int version, int oldest) {
-            this.version = version;
-            this.oldest = oldest;
-        }
+        /** Return the version that is written. */
+        abstract int version();
 
-        /** Read a state that was written in a version from {@code oldest} to {@code version}. */
+        /** Return the oldest version that can be read. */
+        abstract int oldest();
+
+        /** Read a state that was written in a version from {@code oldest()} to {@code version()}. */
         abstract S read(int version, DataInputView in) throws IOException;
 
         @Override
@@ -56,16 +58,16 @@ interface Durable<S> {
 
         @Override
         public void serialize(S state, DataOutputView out) throws IOException {
-            out.writeByte(version);
+            out.writeByte(version());
             state.write(out);
         }
 
         @Override
         public S deserialize(DataInputView in) throws IOException {
             int found = in.readByte();
-            if (found < oldest || found > version) {
-                throw new IOException(getClass().getName() + " can't read state of version " + found + ", only of " + oldest
-                    + " to " + version + ": go on with the release that wrote it");
+            if (found < oldest() || found > version()) {
+                throw new IOException(getClass().getName() + " can't read state of version " + found + ", only of " + oldest()
+                    + " to " + version() + ": go on with the release that wrote it");
             }
             return read(found, in);
         }

@@ -93,8 +93,16 @@ public final class FirstWithinState implements Durable<FirstWithinState> {
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<FirstWithinState> {
 
-        public Serializer() {
-            super(2, 2);
+        private static final long serialVersionUID = 346071190268353438L;
+
+        @Override
+        int version() {
+            return 2;
+        }
+
+        @Override
+        int oldest() {
+            return 2;
         }
 
         @Override

@@ -98,8 +98,16 @@ public final class HistoryState implements Durable<HistoryState>, Personal {
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<HistoryState> {
 
-        public Serializer() {
-            super(2, 2);
+        private static final long serialVersionUID = -8387187080294110101L;
+
+        @Override
+        int version() {
+            return 2;
+        }
+
+        @Override
+        int oldest() {
+            return 2;
         }
 
         @Override

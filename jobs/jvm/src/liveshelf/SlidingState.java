@@ -309,8 +309,16 @@ public final class SlidingState implements Durable<SlidingState> {
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<SlidingState> {
 
-        public Serializer() {
-            super(2, 2);
+        private static final long serialVersionUID = 8104697738202617612L;
+
+        @Override
+        int version() {
+            return 2;
+        }
+
+        @Override
+        int oldest() {
+            return 2;
         }
 
         @Override

@@ -302,11 +302,18 @@ public final class TrailingState implements Durable<TrailingState>, Personal {
     /** Writes and reads it. */
     public static final class Serializer extends Durable.Serializer<TrailingState> {
 
+        private static final long serialVersionUID = 2610941030054072411L;
         /** Since version 3, a waiting event has its place in the topic. */
         private static final int WITH_PLACES = 3;
 
-        public Serializer() {
-            super(WITH_PLACES, 2);
+        @Override
+        int version() {
+            return WITH_PLACES;
+        }
+
+        @Override
+        int oldest() {
+            return 2;
         }
 
         @Override
