@@ -42,6 +42,8 @@ def repo(folder: Path, service: str) -> Path:
     text = (folder / "definitions.py").read_text()
     assert SHIPPED in text
     (folder / "definitions.py").write_text(text.replace(SHIPPED, service))
+    store = folder / "feature_store.yaml"
+    store.write_text(store.read_text().replace("project: liveshelf", "project: shop"))
     return folder
 
 
@@ -96,7 +98,7 @@ def test_an_edited_feature_service_is_trained_published_and_accepted(settings: S
     assert published.exit_code == 0, published.stderr
     assert Registry(settings.model_dir).active().version == bundle.version
     plan.save(applied(settings), plan.submitted_path(settings.state_dir))
-    assert submit.served_project(settings) == "liveshelf"
+    assert submit.served_project(settings) == "shop"
 
     shipped = Settings(feature_repo=SHIPPED_FEATURE_REPO)
     plan.save(applied(shipped), plan.submitted_path(settings.state_dir))
