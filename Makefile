@@ -1,6 +1,7 @@
 # make demo: everything from nothing. make test: every test. Needs Python 3.11 or 3.12 and make.
 
-VENV ?= .venv
+# Not from the shell's variables, where another tool may have one: `make clean` removes it. make demo VENV=.venv-3.12
+VENV := .venv
 BIN := $(VENV)/bin
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 PYTHON ?= $(shell for each in python3.11 python3.12 python3 python; do \
@@ -18,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo       start everything, replay real clicks, show what happens, stop everything"
 	@echo "make check      format, lint, types and unit tests: what needs no process"
-	@echo "make test       make check, then every other test"
+	@echo "make test       make check, then every other test; ARGS=tests/unit: only those"
 	@echo "make train-env  install what training needs (torch, Optuna, MLflow)"
 	@echo "make test-env   install what tests, chaos and bench need"
 	@echo "make bench      measure: jobs, latency, reads, memory (writes bench.json)"
@@ -32,9 +33,9 @@ check: lint
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest tests/unit
 
-# The unit tests stand in `check`, so they don't run twice.
-test: check
-	@$(BIN)/python -m pytest --ignore=tests/unit
+# The unit tests stand in `check`, so they don't run twice. With ARGS, which goes to pytest, nothing else runs.
+test: $(if $(ARGS),$(VENV)/.installed-test,check)
+	@$(BIN)/python -m pytest $(or $(ARGS),--ignore=tests/unit)
 
 train-env: $(VENV)/.installed-train
 

@@ -47,8 +47,11 @@ def cached() -> bool:
 
 
 def cache_dir() -> Path:
-    """Return liveshelf's folder in the user's cache folder (XDG base directories)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "liveshelf"
+    """Return liveshelf's folder in the user's cache folder (XDG base directories).
+
+    It is absolute: its jars reach processes that have other working directories.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "liveshelf"
 
 
 def _jars(coordinate: str) -> list[Path]:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.cluster import flink
+from jobs.jvm import jars
 from jobs.settings import REPOSITORY, SHIPPED_FEATURE_REPO, Settings
 
 FILES = {"README.md", "definitions.py", "feature_store.yaml"}
@@ -77,3 +78,8 @@ def test_workers_get_absolute_folders_to_import_from(folder: Path, monkeypatch: 
     monkeypatch.setenv("PYTHONPATH", f"mine{os.pathsep}{REPOSITORY}{os.pathsep}/opt/shared")
     checkout = [str(REPOSITORY), str(REPOSITORY / "jobs" / "sdk")]
     assert flink.import_path().split(os.pathsep) == [*checkout, f"{folder}/mine", "/opt/shared"]
+
+
+def test_the_jobs_jar_has_an_absolute_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert jars.cache_dir() == folder / "cache" / "liveshelf"

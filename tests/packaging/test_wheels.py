@@ -1,0 +1,133 @@
+"""The wheel in clean environments outside the checkout: alone for an app, and with what a system needs.
+
+Nothing is installed from a network: the tests borrow the running environment's packages.
+"""
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import redis
+
+from jobs.jvm import jars
+from jobs.rankings.publish import Encoder, Publication, Publisher
+from jobs.rankings.score import RankedList
+from jobs.rankings.session import Session
+from jobs.settings import REPOSITORY
+from tests.support import environments
+from tests.support.environments import Environment, run
+
+READ = """
+import sys
+from liveshelf import AsyncShelfReader, Shelf, ShelfError, ShelfReader, __version__
+shelf = ShelfReader(sys.argv[1]).get("v1")
+print(__version__, shelf.state, *shelf.items, shelf.list_id, type(shelf) is Shelf)
+"""
+NOT_SHIPPED = "*.png"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environments.build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """`pip install liveshelf`, from a folder that holds nothing but redis and what redis requires."""
+    packages = tmp_path_factory.mktemp("packages")
+    environments.repack_with_requirements("redis", packages)
+    environment = Environment.make(tmp_path_factory.mktemp("bare"))
+    environment.install("--no-index", "--find-links", str(packages), str(wheel))
+    return environment
+
+
+def test_the_wheel_holds_every_file_of_its_folders(wheel: Path) -> None:
+    """`liveshelf` lies in jobs/sdk, and only in the wheel beside the other folders."""
+    folders = ("liveshelf", "jobs", "models", "feature_repo")
+    files = [
+        str(file).replace("jobs/sdk/liveshelf", "liveshelf")
+        for file in environments.sources()
+        if not file.match(NOT_SHIPPED)
+    ]
+    expected = {file for file in files if file.split("/")[0] in folders}
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.split("/")[0] in folders}
+    assert expected - names == set()
+    assert names - expected == set()
+    suffixes = {Path(name).suffix for name in names} | {Path(name).name for name in names}
+    assert {".java", ".onnx", ".js", ".gz", "py.typed", "feature_store.yaml"} <= suffixes
+
+
+def test_a_bare_installation_is_liveshelf_and_redis(bare: Environment, tmp_path: Path) -> None:
+    """The running environment's redis may require packages itself (5.3.1: PyJWT)."""
+    assert bare.packages() == {"liveshelf"} | environments.repack_with_requirements("redis", tmp_path)
+
+
+@pytest.fixture
+def published(redis_url: str, client: redis.Redis) -> str:
+    """A Redis with a list that the job's own publisher wrote for the visitor v1."""
+    now_ms = int(client.time()[0]) * 1000
+    session = Session([now_ms], ["view"], ["x"], frozenset())
+    publication = Publication("v1", 1, 42, RankedList(["a", "b"], [0.5, 0.25], None, ["x"]), session, [], now_ms)
+    Publisher(redis_url, "home", 60).publish([publication], [Encoder("home", "m-2", []).value(publication)])
+    return redis_url
+
+
+def test_a_bare_installation_reads_a_list(bare: Environment, published: str, tmp_path: Path) -> None:
+    version = REPOSITORY.joinpath("pyproject.toml").read_text().partition('version = "')[2].partition('"')[0]
+    answer = run(bare.python, "-c", READ, published, cwd=tmp_path).stdout
+    assert answer == f"{version} fresh a b 1-42 True\n"
+
+
+def test_an_app_may_have_packages_named_jobs_and_models(bare: Environment, published: str, tmp_path: Path) -> None:
+    for name in ("jobs", "models"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("mine = True\n")
+    program = f"import jobs, models\nassert jobs.mine and models.mine\n{READ}"
+    assert " fresh a b " in run(bare.python, "-c", program, published, cwd=tmp_path).stdout
+
+
+def test_a_bare_installations_command_says_what_to_install(bare: Environment, tmp_path: Path) -> None:
+    process = run(bare.script("liveshelf"), "status", cwd=tmp_path, code=2)
+    assert process.stdout == ""
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "pip install 'liveshelf[run]'" in line
+
+
+class Installed:
+    """liveshelf as a person has it who has no checkout: commands, in a folder of their own with default settings."""
+
+    def __init__(self, environment: Environment, folder: Path) -> None:
+        self.environment, self.folder = environment, folder
+        self.state_dir, self.cache = folder / ".liveshelf", folder / "cache"
+        # The downloaded jars are known. The jobs' own jar isn't: it is compiled from the wheel's sources.
+        shutil.copytree(jars.cache_dir() / "jars", self.cache / "liveshelf" / "jars")
+
+    def command(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run `liveshelf`, with free ports, and check its exit code."""
+        script = self.environment.script("liveshelf")
+        variables = {f"LIVESHELF_{service}_PORT": "0" for service in ("KAFKA", "REDIS", "FLINK")}
+        return run(script, *arguments, cwd=self.folder, code=code, XDG_CACHE_HOME=str(self.cache), **variables)
+
+
+@pytest.fixture(scope="module")
+def borrowing(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel, beside packages that the running environment has installed."""
+    environment = Environment.make(tmp_path_factory.mktemp("borrowing"))
+    environment.install("--no-index", "--no-deps", str(wheel))
+    environment.borrow_packages()
+    return environment
+
+
+def test_history_asks_for_a_feature_repository_of_ones_own(borrowing: Environment, tmp_path: Path) -> None:
+    installed = Installed(borrowing, tmp_path)
+    before = borrowing.files()
+    assert "liveshelf init" in installed.command("history", "events.jsonl", code=2).stderr
+    installed.command("init")
+    definitions = tmp_path / "feature_repo" / "definitions.py"
+    definitions.write_text(definitions.read_text().replace('column="is_view"', 'column="is_viewed"', 1))
+    assert "is_viewed" in installed.command("lint", code=3).stderr
+    assert borrowing.files() == before
