@@ -13,7 +13,7 @@ import redis
 
 from jobs.jvm import jars
 from jobs.rankings.publish import Encoder, Publication, Publisher
-from jobs.rankings.score import RankedList
+from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 from jobs.settings import REPOSITORY
 from tests.support import environments
