@@ -57,7 +57,7 @@ def activate() -> str:
     return result.stderr
 
 
-def test_a_model_that_knows_no_item_of_the_newest_events_is_warned_of(settings: Settings) -> None:
+def test_a_model_that_knows_no_newest_item_is_warned_of(settings: Settings) -> None:
     assert "warning" not in activate()  # there is no topic yet
     send_views(settings, [f"of-another-shop-{number}" for number in range(30)])
     assert "knows the item of 0 (0%) of the newest 30 events with an item in topic events" in activate()
