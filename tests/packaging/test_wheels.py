@@ -1,16 +1,21 @@
 """The wheel in clean environments outside the checkout: alone for an app, and with what a system needs.
 
-Nothing is installed from a network: the tests borrow the running environment's packages.
+The default run installs nothing from a network: it borrows the running environment's packages. `-m bench` installs the
+extra `run` for real.
 """
 
+import json
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
+from jobs.cluster import flink, processes
+from jobs.flow import submissions
 from jobs.jvm import jars
 from jobs.rankings.publish import Encoder, Publication, Publisher
 from jobs.rankings.ranked_list import RankedList
@@ -18,6 +23,7 @@ from jobs.rankings.session import Session
 from jobs.settings import REPOSITORY
 from tests.support import environments
 from tests.support.environments import Environment, run
+from tests.support.waiting import eventually
 
 READ = """
 import sys
@@ -112,6 +118,39 @@ class Installed:
         variables = {f"LIVESHELF_{service}_PORT": "0" for service in ("KAFKA", "REDIS", "FLINK")}
         return run(script, *arguments, cwd=self.folder, code=code, XDG_CACHE_HOME=str(self.cache), **variables)
 
+    def problems(self) -> set[str]:
+        """Return what `doctor` finds wrong, but for what other programs on this machine take."""
+        checks = json.loads(self.command("doctor", "--json", code=None).stdout)
+        return {check["name"] for check in checks if not check["ok"]} - {"memory", "disk"}
+
+    def workers(self) -> list[psutil.Process]:
+        owned = processes.owned(self.state_dir, "flink")
+        return [process for process in owned if flink.PYTHON_WORKER in processes.words(process)]
+
+
+def check_a_system(installed: Installed) -> None:
+    """Start a system with default paths, submit both jobs, send clicks, read a list, and look where code came from."""
+    before, site_packages = installed.environment.files(), installed.environment.site_packages
+    installed.command("lint")
+    assert installed.problems() == {"Kafka", "Redis", "Flink", "Feast registry"}
+    try:
+        addresses = json.loads(installed.command("up", "--json").stdout)
+        installed.command("submit", "all")
+        assert installed.problems() == set()
+        installed.command("replay", "eshop2008", "--limit", "50", "--shift-to-now")
+        with redis.Redis.from_url(addresses["redis"]) as client:
+            eventually(lambda: list(client.scan_iter("shelf:*:home")), within_s=60)
+        submitted = submissions.noted(installed.state_dir)
+        scripts = {job.argv[job.argv.index("-py") + 1] for job in submitted}
+        assert scripts == {str(site_packages / "jobs" / f"session_{job}.py") for job in ("features", "rankings")}
+        workers = eventually(installed.workers)
+        assert {worker.cmdline()[0] for worker in workers} == {installed.environment.python}
+        assert [worker for worker in workers if str(REPOSITORY) in worker.environ().get("PYTHONPATH", "")] == []
+    finally:
+        installed.command("down")
+    assert len(list((installed.cache / "liveshelf" / "jvm").glob("liveshelf-*.jar"))) == 1
+    assert installed.environment.files() == before
+
 
 @pytest.fixture(scope="module")
 def borrowing(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
@@ -120,6 +159,10 @@ def borrowing(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environm
     environment.install("--no-index", "--no-deps", str(wheel))
     environment.borrow_packages()
     return environment
+
+
+def test_an_installed_wheel_runs_a_system_outside_a_checkout(borrowing: Environment, tmp_path: Path) -> None:
+    check_a_system(Installed(borrowing, tmp_path))
 
 
 def test_history_asks_for_a_feature_repository_of_ones_own(borrowing: Environment, tmp_path: Path) -> None:
@@ -131,3 +174,18 @@ def test_history_asks_for_a_feature_repository_of_ones_own(borrowing: Environmen
     definitions.write_text(definitions.read_text().replace('column="is_view"', 'column="is_viewed"', 1))
     assert "is_viewed" in installed.command("lint", code=3).stderr
     assert borrowing.files() == before
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(1800)
+def test_a_real_installation_of_the_extra_run_shows_the_demo(wheel: Path, tmp_path: Path) -> None:
+    """Install every package of the extra from the index that pip is set up with: about 1 GB."""
+    environment = Environment.make(tmp_path / "environment")
+    environment.install(f"liveshelf[run] @ {wheel.as_uri()}")
+    (tmp_path / "work").mkdir()
+    installed = Installed(environment, tmp_path / "work")
+    check_a_system(installed)
+    before = environment.files()
+    outcome = json.loads(installed.command("demo").stdout)
+    assert outcome["lists_published"] == outcome["accepted"] > 10_000
+    assert environment.files() == before
