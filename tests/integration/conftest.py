@@ -27,5 +27,5 @@ def counters() -> Counters:
 
 @pytest.fixture(scope="session")
 def java_checks(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the class path of the check programs that stand here, compiled beside the jobs' classes."""
-    return build.compiled_beside(tmp_path_factory.mktemp("classes"), *Path(__file__).parent.glob("*.java"))
+    """Return the class path of the check programs of tests/integration/jvm, compiled beside the jobs' classes."""
+    return build.compiled_beside(tmp_path_factory.mktemp("classes"), *Path(__file__).parent.glob("jvm/*.java"))

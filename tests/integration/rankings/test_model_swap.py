@@ -13,10 +13,11 @@ import redis
 
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.rankings import operator
+from jobs.settings import REPOSITORY
 from models.serving.bundle import load_bundle
 from models.serving.registry import ACTIVE, Registry
 
-ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
+ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 NOW_MS = time.time_ns() // 1_000_000
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import redis
@@ -19,10 +18,10 @@ from jobs.cluster import redis as redis_server
 from jobs.rankings.publish import Encoder, Publication, Publisher
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
+from jobs.settings import REPOSITORY
 from liveshelf.reader import AsyncShelfReader, Shelf, ShelfError, ShelfReader
 
 KEY = "shelf:{v1}:home"
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def get_sync(url: str, visitor: str) -> Shelf:

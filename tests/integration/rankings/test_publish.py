@@ -20,9 +20,10 @@ from jobs.rankings.context import ContextReader
 from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
+from jobs.settings import REPOSITORY
 from tests.support.waiting import eventually
 
-ESHOP = Path(__file__).resolve().parents[2] / "models" / "artifacts" / "eshop"
+ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 ENCODER = Encoder("home", "model-1", [])
 NOW_MS = time.time_ns() // 1_000_000
 HOUR_S = 3600
