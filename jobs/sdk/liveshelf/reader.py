@@ -37,7 +37,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import redis
 import redis.asyncio
@@ -105,7 +105,7 @@ class ShelfReader:
         """
         key = shelf_key(visitor_id, self._shelf)
         try:
-            value = self._redis.get(key)
+            value = cast("bytes | str | None", self._redis.get(key))  # redis-py types it as awaitable too
         except redis.ResponseError as error:
             raise _not_a_list(key, error) from error
         return shelf(visitor_id, key, value, self._stale_after_s, time.time() * 1000)
