@@ -72,7 +72,10 @@ def attach(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
     missing = [service for service in what if not runtime.address(service)]
     if missing:
         who = "nothing" if set(missing) == set(SERVICES) else f"no {' and no '.join(missing)}"
-        raise ServiceError(f"{who} is running in {settings.state_dir}", "liveshelf up")
+        raise ServiceError(
+            f"{who} is running in {settings.state_dir}",
+            "liveshelf up; or, if the system runs in another folder: LIVESHELF_STATE_DIR=FOLDER",
+        )
     return runtime
 
 

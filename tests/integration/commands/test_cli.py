@@ -100,6 +100,7 @@ def test_without_running_system_a_command_says_how_to_start_one(command: str) ->
     result = call(*command.split())
     assert result.exit_code == 4
     assert "liveshelf up" in result.stderr
+    assert "LIVESHELF_STATE_DIR" in result.stderr  # it may run, in another folder
 
 
 def test_status_as_json_names_each_service(tmp_path: Path) -> None:
