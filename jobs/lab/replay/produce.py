@@ -153,9 +153,16 @@ def _shifted_to_now(events: list[Event], how: Knobs, reached: TopicTime, tell: T
         tell(
             f"{late:,} of {len(events):,} events will be late for features: the topic holds newer ones already, up to "
             f"{moment(newest_ms)}. Lists take them all.\n"
-            f"  fix: --speed 1 sends each event when it happens, from now on; or {EMPTY_TOPIC}"
+            f"  fix: --speed 1 sends each event when it happens, from now on, which takes {_hours(events)} here; "
+            f"or {EMPTY_TOPIC}"
         )
     return shifted(events, how.speed, start_ms, newest_ms)
+
+
+def _hours(events: list[Event]) -> str:
+    """Return the span of events in order of time, as a person says it."""
+    span_s = (events[-1]["event_time_ms"] - events[0]["event_time_ms"]) / 1000
+    return f"{span_s / 3600:.1f} hours" if span_s >= 3600 else f"{span_s / 60:.1f} minutes"
 
 
 def consequences(report: ReplayReport) -> Iterator[str]:
@@ -314,5 +321,6 @@ class _Run:
             self._warns = False
             self._tell(
                 f"events before {moment(before_ms - self._delay_ms)} are late for features: the topic holds newer ones "
-                f"already. Lists take them all.\n  fix: {EMPTY_TOPIC}"
+                f"already. Lists take them all.\n  fix: --shift-to-now moves the events to the present; "
+                f"or {EMPTY_TOPIC}"
             )
