@@ -16,9 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import SettingsError
 
-REPOSITORY = (
-    Path(__file__).resolve().parent.parent
-)  # the checkout, or the site-packages that the wheel was installed into
+# The checkout, or the site-packages that the wheel was installed into.
+REPOSITORY = Path(__file__).resolve().parent.parent
 IN_CHECKOUT = (REPOSITORY / "pyproject.toml").is_file()
 SHIPPED_FEATURE_REPO = REPOSITORY / "feature_repo"
 MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sleep; 0.2 to 0.4 MB of state
@@ -76,7 +75,7 @@ class Settings(RankerFields):
     )
 
     profile: Literal["plain", "secure"] = Field(
-        "plain", description="secure: the embedded services use TLS, passwords and rights (README, Secure)"
+        "plain", description="secure: the embedded services use TLS, passwords and rights (jobs/connect/README.md)"
     )
     # Addresses with users and secrets: see jobs/connect/addresses.py.
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")

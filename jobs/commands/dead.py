@@ -8,9 +8,13 @@ import typer
 from jobs.commands.shared import AsJson, load_settings, note, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.operate.dead_letters import Letter
     from jobs.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
+Place = Annotated[str, typer.Argument(metavar="PARTITION-OFFSET", help="Its place in the events topic.")]
 Reason = Annotated[str, typer.Option(help="Only those refused for this reason.")]
 
 
@@ -45,15 +49,13 @@ def list_letters(reason: Reason = "", as_json: AsJson = False) -> None:
     if as_json:
         return print_json(letters)
     for (why, field), alike in dead_letters.by_reason(letters).items():
-        print(f"{len(alike):8,}  {why}{f' ({field})' if field else ''}  such as {alike[0].place}")
-        for letter in alike if reason else ():
-            print(f"          {letter.place}  {dead_letters.excerpt(letter)}")
+        print_group(f"{why} ({field})" if field else why, alike, each=bool(reason))
     note(f"{len(letters):,} refused events")
 
 
 @app.command()
 def show(
-    place: Annotated[str, typer.Argument(metavar="PARTITION-OFFSET", help="Its place in the events topic.")],
+    place: Place,
     as_json: AsJson = False,
 ) -> None:
     """Print one refused event: why, where it came from, and its bytes as they were.
@@ -62,12 +64,8 @@ def show(
     Example:
       liveshelf dead show 0-42
     """
-    from jobs.operate import dead_letters
-
     settings, bootstrap = broker()
-    letters = dead_letters.read_letters(bootstrap, settings.dead_topic)
-    letter = dead_letters.find(letters, place, "`liveshelf dead list --reason R` prints the places")
-    print_json(letter) if as_json else print(dead_letters.told(letter))
+    print_letter(bootstrap, settings.dead_topic, place, "`liveshelf dead list --reason R` prints the places", as_json)
 
 
 @app.command()
@@ -111,6 +109,23 @@ def replay(
     print(f"{len(ready):,} of {len(letters):,} {'would be' if dry_run else 'were'} sent to {settings.events_topic}")
     for why, count in refused.items():
         print(f"  still refused: {why} {count:,}")
+
+
+def print_letter(bootstrap: str, topic: str, place: str, fix: str, as_json: bool) -> None:
+    """Print the letter of a topic that is about the event at `place`; raise what `dead_letters.find` raises."""
+    from jobs.operate import dead_letters
+
+    letter = dead_letters.find(dead_letters.read_letters(bootstrap, topic), place, fix)
+    print_json(letter) if as_json else print(dead_letters.told(letter))
+
+
+def print_group(heading: str, alike: "Sequence[Letter]", each: bool) -> None:
+    """Print how many letters are alike and the place of one of them; with `each`, a line for each of them too."""
+    from jobs.operate.dead_letters import excerpt
+
+    print(f"{len(alike):8,}  {heading}  such as {alike[0].place}")
+    for letter in alike if each else ():
+        print(f"          {letter.place}  {excerpt(letter)}")
 
 
 def broker() -> "tuple[Settings, str]":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.dead import broker
+from jobs.commands.dead import Place, broker, print_group, print_letter
 from jobs.commands.shared import AsJson, note, print_json
 
 app = typer.Typer(rich_markup_mode=None)
@@ -47,15 +47,13 @@ def list_letters(
     if as_json:
         return print_json(letters)
     for (number, hour, why), alike in dead_letters.by_hour(letters).items():
-        print(f"{len(alike):8,}  partition {number}, events of {hour} UTC, {why}  such as {alike[0].place}")
-        for letter in alike if partition >= 0 else ():
-            print(f"          {letter.place}  {dead_letters.excerpt(letter)}")
+        print_group(f"partition {number}, events of {hour} UTC, {why}", alike, each=partition >= 0)
     note(f"{len(letters):,} late events")
 
 
 @app.command()
 def show(
-    place: Annotated[str, typer.Argument(metavar="PARTITION-OFFSET", help="Its place in the events topic.")],
+    place: Place,
     as_json: AsJson = False,
 ) -> None:
     """Print one late event: where it came from, and its bytes as they were.
@@ -64,9 +62,7 @@ def show(
     Example:
       liveshelf late show 0-42
     """
-    from jobs.operate import dead_letters
-
     settings, bootstrap = broker()
-    letters = dead_letters.read_letters(bootstrap, settings.late_topic)
-    letter = dead_letters.find(letters, place, "`liveshelf late list --partition N` prints the places")
-    print_json(letter) if as_json else print(dead_letters.told(letter))
+    print_letter(
+        bootstrap, settings.late_topic, place, "`liveshelf late list --partition N` prints the places", as_json
+    )

@@ -8,7 +8,7 @@ import typer
 
 from jobs.commands import models as versions
 from jobs.commands.files import output_folder
-from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def train(
 
     output_folder(out, "--out")
     settings = load_settings()
+    note_feast()
     features, name = ranker_inputs(settings), name or out.absolute().name
     if base:
         if publish:

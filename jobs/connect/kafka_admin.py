@@ -53,10 +53,12 @@ def grant(bootstrap: str, rights: Iterable[Right]) -> None:
             failed = admin.create_acls(rules)["failed"]
         except KafkaError as error:
             raise ServiceError(
-                f"rights can't be given on {bootstrap}: {error}", "give them by hand (README)"
+                f"rights can't be given on {bootstrap}: {error}", "give them by hand: jobs/connect/README.md"
             ) from error
     if failed:
-        raise ServiceError(f"rights can't be given on {bootstrap}: {failed}", "give them by hand (README)")
+        raise ServiceError(
+            f"rights can't be given on {bootstrap}: {failed}", "give them by hand: jobs/connect/README.md"
+        )
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:

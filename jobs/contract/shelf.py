@@ -23,6 +23,11 @@ class ShelfValue(msgspec.Struct):
     list_id: str
 
 
+def shelf_key(visitor_id: str, shelf: str) -> str:
+    """Return the Redis key of a visitor's list. The braces keep all keys of a visitor on one server of a cluster."""
+    return f"shelf:{{{visitor_id}}}:{shelf}"
+
+
 def with_shelf(fields: dict[str, Any]) -> dict[str, Any]:
     """Return `fields` with the shelf under the name of today, also where release 0.1.0 wrote them."""
     if OLD_NAME not in fields:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -49,7 +50,15 @@ class Config(msgspec.Struct):
     consent: Literal["assumed", "required"]
 
 
+def run_client(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
+    """Call `flink run -d …`. Return the job's id, "" if the cluster took no job, and what the client printed."""
+    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | environment)
+    job_id = JOB_ID.search(done.stdout)
+    return job_id[1] if job_id and not done.returncode else "", done.stdout + done.stderr
+
+
 def note(state_dir: Path, submitted: Submitted) -> None:
+    """Write the note of a job that should run."""
     file = _file(state_dir, submitted.job)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
@@ -58,7 +67,7 @@ def note(state_dir: Path, submitted: Submitted) -> None:
 
 
 def noted(state_dir: Path) -> list[Submitted]:
-    """All jobs that should run."""
+    """Return the notes of all jobs that should run."""
     files = sorted((state_dir / "jobs").glob("*.submitted.json"))
     return [msgspec.json.decode(file.read_bytes(), type=Submitted) for file in files]
 
@@ -69,7 +78,7 @@ def noted_job(state_dir: Path, job: str) -> Submitted | None:
 
 
 def forget(state_dir: Path, *jobs: str) -> None:
-    """These jobs, or all, needn't run any more."""
+    """Take the notes of these jobs away, or of all: they needn't run any more."""
     for job in jobs or [submitted.job for submitted in noted(state_dir)]:
         _file(state_dir, job).unlink(missing_ok=True)
 
@@ -80,7 +89,7 @@ def config_path(state_dir: Path, job: str) -> Path:
 
 
 def config(state_dir: Path, job: str) -> Config:
-    """Raises `ServiceError` when no such job was ever submitted from this state folder."""
+    """Return the configuration of a job; raise `ServiceError` if none was ever submitted from this state folder."""
     file = config_path(state_dir, job)
     if not file.is_file():
         raise ServiceError(f"no {job} job was submitted from {state_dir}", f"liveshelf submit {job}")
@@ -145,14 +154,13 @@ def start_again(state_dir: Path, job: Submitted, start: str) -> Submitted:
     """
     place = job.argv.index("-d") + 1
     argv = [*job.argv[:place], *(["-s", start] if start else []), *job.argv[place:]]
-    done = subprocess.run(argv, capture_output=True, text=True, env=os.environ | job.environment)
-    found = JOB_ID.search(done.stdout)
-    if done.returncode or not found:
-        said = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+    job_id, output = run_client(argv, job.environment)
+    if not job_id:
+        said = "\n".join(output.splitlines()[-5:])
         raise ServiceError(f"Flink didn't take the {job.job} job again:\n{said}", "liveshelf status")
     if job.job == "features" and not start:
         began.rewind(state_dir)
-    again = msgspec.structs.replace(job, job_id=found[1], restored_from=start, at_s=time.time())
+    again = msgspec.structs.replace(job, job_id=job_id, restored_from=start, at_s=time.time())
     note(state_dir, again)
     return again
 

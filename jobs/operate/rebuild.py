@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from jobs.connect import addresses, consent_topic, flink_rest, users
 from jobs.connect.redis_pipeline import Command, Connection, Script
-from jobs.contract.shelf import ShelfValue, read_logged
+from jobs.contract.shelf import ShelfValue, read_logged, shelf_key
 from jobs.errors import DataError
 from jobs.flow import submissions
 from jobs.flow.submissions import Config, Submitted
@@ -61,7 +61,7 @@ def _calls(config: Config, since_ms: int) -> Iterator[Command]:
         place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
         if logged.shelf == config.ranker.shelf and consents.verdict(*place) == "counts":
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
-            key = f"shelf:{{{logged.visitor_id}}}:{config.ranker.shelf}"
+            key = shelf_key(logged.visitor_id, logged.shelf)
             yield key, logged.version, encode(shelf), logged.event_time_ms + config.ranker.list_ttl_s * 1000
 
 

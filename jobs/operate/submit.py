@@ -1,9 +1,6 @@
 """Submit jobs: from the applied definitions to Flink's own client."""
 
-import os
-import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +30,6 @@ from models.serving.registry import serving_folder
 from models.serving.signature import read_public_key
 
 T = TypeVar("T")
-JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 
 @dataclass(frozen=True)
@@ -180,20 +176,17 @@ def submit(
     create_topics(settings, runtime)
     call = submission(settings, runtime, job, from_savepoint, **config)
     at_s = _mark_begun(runtime, job)
-    done = subprocess.run(call.argv, capture_output=True, text=True, env=os.environ | call.environment)
-    job_id = JOB_ID.search(done.stdout)
-    if done.returncode or not job_id:
-        raise ServiceError(
-            f"Flink didn't take the {job} job:\n{cause(done.stdout + done.stderr)}", f"try by hand: {call.line}"
-        )
+    job_id, output = submissions.run_client(call.argv, call.environment)
+    if not job_id:
+        raise ServiceError(f"Flink didn't take the {job} job:\n{cause(output)}", f"try by hand: {call.line}")
     if job == "features":
         began.save(settings.state_dir, _began(settings, from_savepoint))
         plan.keep_submitted(settings.state_dir)
     _keep_config(settings, job)
     argv = again(settings, job, call.argv, from_savepoint)
-    note = submissions.Submitted(job, job_id[1], argv, call.environment, from_savepoint or "", at_s)
+    note = submissions.Submitted(job, job_id, argv, call.environment, from_savepoint or "", at_s)
     submissions.note(settings.state_dir, note)
-    return job_id[1]
+    return job_id
 
 
 def _began(settings: Settings, from_savepoint: str | None) -> began.Began:

@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from jobs.connect.redis_pipeline import PATIENCE_S, Command, Connection, Script
-from jobs.contract.shelf import ShelfValue
+from jobs.contract.shelf import ShelfValue, shelf_key
 from jobs.errors import ServiceError
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
@@ -182,7 +182,8 @@ class Publisher:
         Raises ServiceError as `publish` does. Doing it again does no harm.
         """
         replies = self._connection.run(
-            FORGET, [(self._key(forgotten.visitor_id), *forgotten.arguments(self._ttl_ms)) for forgotten in lists]
+            FORGET,
+            [(shelf_key(forgotten.visitor_id, self._shelf), *forgotten.arguments(self._ttl_ms)) for forgotten in lists],
         )
         return self._total(replies)
 
@@ -199,13 +200,10 @@ class Publisher:
         """Close the connection."""
         self._connection.close()
 
-    def _key(self, visitor_id: str) -> str:
-        return f"shelf:{{{visitor_id}}}:{self._shelf}"
-
     def _call(self, publication: Publication, value: bytes) -> Command:
         expires_at_ms = publication.session.event_time_ms + self._ttl_ms
         return (
-            self._key(publication.visitor_id),
+            shelf_key(publication.visitor_id, self._shelf),
             version(publication.partition, publication.offset),
             value,
             expires_at_ms,
@@ -213,7 +211,7 @@ class Publisher:
 
     def _refused(self, error: redis.ResponseError) -> ServiceError:
         """Return an error that names the key without the visitor: it will stand in Flink's logs."""
-        key = f"shelf:{{…}}:{self._shelf}"
+        key = shelf_key("…", self._shelf)
         return ServiceError(
             f"Redis refused to write {key}: {error}",
             "if a key of that form holds something else (SCAN, TYPE), delete it; if Redis is full or read-only, "

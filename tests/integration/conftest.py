@@ -1,10 +1,13 @@
 """Share what stands in for Flink's worker, and the check programs of the Java part."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jobs.cluster import runtime
 from jobs.jvm import build
+from jobs.settings import Settings
 
 
 class Counters(dict):
@@ -23,6 +26,22 @@ class Counters(dict):
 @pytest.fixture
 def counters() -> Counters:
     return Counters()
+
+
+@pytest.fixture(scope="module")
+def kafka_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Yield the settings of a system in which a broker runs, and nothing else."""
+    settings = Settings(state_dir=tmp_path_factory.mktemp("kafka"), kafka_port=0)
+    try:
+        runtime.up(settings, ["kafka"])
+        yield settings
+    finally:
+        runtime.down(settings)
+
+
+@pytest.fixture(scope="module")
+def bootstrap(kafka_settings: Settings) -> str:
+    return runtime.current(kafka_settings).kafka_bootstrap
 
 
 @pytest.fixture(scope="session")

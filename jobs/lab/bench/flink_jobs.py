@@ -1,8 +1,5 @@
 """Submit a Flink job and follow it to its end through Flink's REST interface."""
 
-import os
-import re
-import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +9,7 @@ import requests
 
 from jobs.connect import flink_rest
 from jobs.errors import ServiceError
+from jobs.flow.submissions import run_client
 
 POLL_S = 0.2  # of the state only: durations are the job's own timestamps
 # A bounded job's tasks would else wait for one more checkpoint after their last record: 0 to 10 s that aren't work.
@@ -22,12 +20,10 @@ def submit(argv: list[str], environment: dict[str, str], bounded: bool) -> str:
     """Call `flink run -d …` and return the job's id. Raises ServiceError with what Flink said."""
     options = argv.index("-d")
     argv = [*argv[:options], *(BOUNDED if bounded else ()), *argv[options:]]
-    done = subprocess.run(argv, env=os.environ | environment, capture_output=True, text=True, check=False)
-    submitted = re.search(r"JobID ([0-9a-f]{32})", done.stdout)
-    if done.returncode or not submitted:
-        said = (done.stdout + done.stderr).strip()
-        raise ServiceError(f"Flink didn't take {' '.join(argv)}:\n{said[-4000:]}", "report this")
-    return submitted[1]
+    job_id, output = run_client(argv, environment)
+    if not job_id:
+        raise ServiceError(f"Flink didn't take {' '.join(argv)}:\n{output.strip()[-4000:]}", "report this")
+    return job_id
 
 
 def seconds_to_end(rest_url: str, job: str, limit_s: float) -> float:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import redis
 
+from jobs.contract.shelf import shelf_key
 from jobs.features.online_store import entity_key
 from jobs.features.plan import FeaturePlan
 
@@ -79,7 +80,7 @@ class Sampler:
         try:
             with self._client.pipeline(transaction=False) as pipeline:
                 for visitor in visitors:
-                    pipeline.getrange(f"shelf:{{{visitor}}}:{self._shelf}", *VERSION)
+                    pipeline.getrange(shelf_key(visitor, self._shelf), *VERSION)
                     pipeline.hmget(entity_key(self._project, {"visitor_id": visitor}), self._fields)
                 replies = pipeline.execute()
         except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError):

@@ -17,7 +17,7 @@ from jobs.contract.events import HEARTBEAT, SCHEMA_VERSION, Event
 from jobs.errors import SettingsError
 from jobs.lab.replay import chaos, topic_time
 from jobs.lab.replay.chaos import DUPLICATE, INTACT, Record
-from jobs.lab.replay.shift import AHEAD_MS, shift_ms, shifted
+from jobs.lab.replay.shift import AHEAD_MS, moved, shift_ms
 from jobs.lab.replay.topic_time import TopicTime, moment
 
 # A sliding window takes an event in up to a minute after it: one second more and everything is flushed.
@@ -156,7 +156,7 @@ def _shifted_to_now(events: list[Event], how: Knobs, reached: TopicTime, tell: T
             f"  fix: --speed 1 sends each event when it happens, from now on, which takes {_hours(events)} here; "
             f"or {EMPTY_TOPIC}"
         )
-    return shifted(events, how.speed, start_ms, newest_ms)
+    return moved(events, by_ms)
 
 
 def _hours(events: list[Event]) -> str:

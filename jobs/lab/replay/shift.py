@@ -1,7 +1,7 @@
 """Move recorded events to the present."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from jobs.contract.events import Event
 
@@ -10,11 +10,14 @@ SKEW_MARGIN_MS = 5_000  # clocks of broker and workers needn't agree to the seco
 AHEAD_MS = CLOCK_SKEW_MS - SKEW_MARGIN_MS
 
 
-def shifted(events: list[Event], speed: float | None, start_ms: int, not_before_ms: int = 0) -> Iterator[Event]:
-    """Yield the events with their times moved by `shift_ms`; an id changes too, as a moved event is another one."""
-    if not events:
-        return
-    by_ms = shift_ms(events[0]["event_time_ms"], events[-1]["event_time_ms"], speed, start_ms, not_before_ms)
+def shifted(events: list[Event], speed: float | None, start_ms: int) -> Iterator[Event]:
+    """Yield the events with their times moved by `shift_ms`."""
+    if events:
+        yield from moved(events, shift_ms(events[0]["event_time_ms"], events[-1]["event_time_ms"], speed, start_ms))
+
+
+def moved(events: Iterable[Event], by_ms: int) -> Iterator[Event]:
+    """Yield the events with their times moved; an id changes too, as a moved event is another one."""
     for event in events:
         event_id, time_ms = _shifted_id(event["event_id"], by_ms), event["event_time_ms"] + by_ms
         yield event | {"event_id": event_id, "event_time_ms": time_ms}

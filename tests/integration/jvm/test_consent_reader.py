@@ -7,23 +7,12 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 
-from jobs.cluster import runtime
 from jobs.connect import addresses, kafka_admin, kafka_send
 from jobs.jvm.java import JAVA
-from jobs.settings import Settings
 from tests.support.waiting import eventually
 
 VIEW_AGE_MS = 500  # of the topic's partitions; the jobs' own is ten seconds
 Ask = Callable[[str], str]
-
-
-@pytest.fixture(scope="module")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = Settings(state_dir=tmp_path_factory.mktemp("consent"), kafka_port=0)
-    try:
-        yield runtime.up(settings, ["kafka"]).kafka_bootstrap
-    finally:
-        runtime.down(settings)
 
 
 def command(classpath: str, bootstrap: str, topic: str) -> list[str]:

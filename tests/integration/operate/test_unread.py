@@ -1,6 +1,5 @@
 """A real broker's topic that lost events before a job had read them: nobody goes on behind them without a word."""
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -18,19 +17,9 @@ TOPIC = "events"
 
 
 @pytest.fixture(scope="module")
-def new_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = Settings(state_dir=tmp_path_factory.mktemp("unread"), kafka_port=0)
-    try:
-        runtime.up(settings, ["kafka"])
-        yield settings
-    finally:
-        runtime.down(settings)
-
-
-@pytest.fixture(scope="module")
-def settings(new_broker: Settings) -> Settings:
+def settings(kafka_settings: Settings) -> Settings:
     """Ten events in each of two partitions; the features job had read three of the first, and all of the other."""
-    bootstrap = runtime.current(new_broker).kafka_bootstrap
+    bootstrap = runtime.current(kafka_settings).kafka_bootstrap
     kafka_admin.create_topics(bootstrap, {TOPIC: 2})
     with closing(KafkaProducer(bootstrap_servers=bootstrap)) as producer:
         for number in range(20):
@@ -39,7 +28,7 @@ def settings(new_broker: Settings) -> Settings:
         read = {TopicPartition(TOPIC, 0): 3, TopicPartition(TOPIC, 1): 10}
         consumer.assign(list(read))
         consumer.commit({place: OffsetAndMetadata(offset, "", -1) for place, offset in read.items()})
-    return new_broker
+    return kafka_settings
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +46,9 @@ def unread_check(settings: Settings) -> doctor.Check:
     return next(check for check in doctor.checks(settings) if check.name == "events for features")
 
 
-def test_a_broker_without_offsets_yet_is_asked_again(new_broker: Settings) -> None:
+def test_a_broker_without_offsets_yet_is_asked_again(kafka_settings: Settings) -> None:
     """A broker that keeps no offsets yet is asked again until it does."""
-    assert kafka_admin.committed(runtime.current(new_broker).kafka_bootstrap, GROUPS["features"], TOPIC) == {}
+    assert kafka_admin.committed(runtime.current(kafka_settings).kafka_bootstrap, GROUPS["features"], TOPIC) == {}
 
 
 def test_events_that_were_read_may_be_deleted(settings: Settings, bootstrap: str) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,6 @@ from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.cluster import runtime
 from jobs.connect import kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import HEARTBEAT, Event, parse
@@ -21,22 +19,12 @@ from jobs.errors import ServiceError
 from jobs.lab.replay.produce import replay
 from jobs.lab.replay.sources import read
 from jobs.lab.replay.topic_time import TopicTime, look
-from jobs.settings import Settings
 from jobs.verify.classify import classify
 from liveshelf.pseudonyms import Pseudonyms, add_key
 
 DELAY_S = 60
 PARTITIONS = 3
 CLIENTS = ["kafka-python", "confluent-kafka"]
-
-
-@pytest.fixture(scope="module")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings = Settings(state_dir=tmp_path_factory.mktemp("replay"), kafka_port=0)
-    try:
-        yield runtime.up(settings, ["kafka"]).kafka_bootstrap
-    finally:
-        runtime.down(settings)
 
 
 @pytest.fixture(params=CLIENTS)
