@@ -31,7 +31,7 @@ from jobs.commands import (
     train,
     up,
 )
-from jobs.commands.shared import end_on_signals, note, unknown_variables, without_feasts_warnings
+from jobs.commands.shared import end_on_signals, note, unknown_variables, without_warnings_of_libraries
 from jobs.errors import LiveshelfError, was_interrupted
 
 INTERRUPTED = 130  # what shells say of a process that Ctrl-C ended
@@ -47,7 +47,7 @@ class Commands(TyperGroup):
         for warning in unknown_variables(os.environ):
             note(f"warning: {warning}")
         try:
-            with without_feasts_warnings():
+            with without_warnings_of_libraries():
                 return super().invoke(ctx)
         except LiveshelfError as error:
             if os.environ.get(DEBUG):

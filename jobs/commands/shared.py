@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,20 +107,22 @@ def end_on_signals() -> None:
             signal.signal(number, interrupt)
 
 
-FEAST_SAYS = "experimental feature"
+LIBRARIES = {"site-packages", "dist-packages"}
 
 
 @contextmanager
-def without_feasts_warnings() -> "Iterator[None]":
-    """Keep off stderr what Feast says of every stream feature view: that it is experimental.
+def without_warnings_of_libraries() -> "Iterator[None]":
+    """Keep off stderr what libraries warn of in their own files: nobody who gives a command can act on it.
 
-    A filter doesn't do: Feast sets filters of its own when it is imported, and they come first.
+    Feast calls every stream feature view experimental, and PyFlink makes deprecated calls. A filter doesn't do: some
+    libraries set filters of their own when they are imported, and those come first. A warning about a file of the
+    user's, such as the definitions, is shown.
     """
     shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if FEAST_SAYS not in str(message):
-            shown(message, category, *where, **more)
+    def show(message: Warning | str, category: type[Warning], filename: str, *where: Any, **more: Any) -> None:
+        if LIBRARIES.isdisjoint(Path(filename).parts):
+            shown(message, category, filename, *where, **more)
 
     warnings.showwarning = show
     try:

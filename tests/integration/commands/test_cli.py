@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import psutil
@@ -12,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
+from jobs.commands.shared import without_warnings_of_libraries
 from jobs.operate import audit
 from jobs.settings import REPOSITORY
 from tests.support.waiting import eventually
@@ -57,14 +60,42 @@ def test_help_imports_no_slow_library() -> None:
     assert done.stderr == "[]\n"
 
 
+def run_liveshelf(*arguments: object, **variables: object) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a process of its own, where libraries warn as they do for a user."""
+    argv = [sys.executable, "-c", "from jobs.cli import app; app()", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | {name: str(value) for name, value in variables.items()}
+    return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment)
+
+
+WAITS_FOR_FEAST = "reading the definitions with Feast, which takes 10 s of processor time to import\n"
+
+
 def test_feast_says_nothing_on_stderr_that_nobody_can_act_on() -> None:
     """Feast calls every stream feature view experimental, and each import of it sets its own warning filters."""
-    argv = [sys.executable, "-c", "from jobs.cli import app; app()", "explain", "visitor_session"]
-    done = subprocess.run(
-        argv, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    )
+    done = run_liveshelf("explain", "visitor_session")
     assert done.stdout.startswith("visitor_session")
-    assert done.stderr == "reading the definitions with Feast, which takes 10 s of processor time to import\n"
+    assert done.stderr == WAITS_FOR_FEAST
+
+
+def test_no_library_warns_a_user_of_its_own_code(tmp_path: Path) -> None:
+    """PyFlink, Beam and httplib2 warn of their own deprecated calls, which `history` makes."""
+    repo = shutil.copytree(REPOSITORY / "feature_repo", tmp_path / "feature_repo")
+    view = {"schema_version": 1, "event_id": "a", "event_type": "view", "event_time_ms": 5_000, "visitor_id": "v"}
+    (tmp_path / "events.jsonl").write_text(json.dumps(view | {"item_id": "i"}))
+    done = run_liveshelf("history", tmp_path / "events.jsonl", LIVESHELF_FEATURE_REPO=repo)
+    assert "1 rows of visitor_session" in done.stdout
+    assert done.stderr == WAITS_FOR_FEAST
+
+
+def test_a_warning_about_a_users_own_file_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    files: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, category, file, *rest, **more: files.append(file))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with without_warnings_of_libraries():
+            for file in ("/shop/feature_repo/definitions.py", "/venv/lib/site-packages/apache_beam/io.py"):
+                warnings.warn_explicit("an old call", DeprecationWarning, file, 3)
+    assert files == ["/shop/feature_repo/definitions.py"]
 
 
 def test_a_wrong_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
