@@ -15,7 +15,8 @@ from jobs.connect.users import GROUPS
 from jobs.contract.events import SCHEMA_VERSION, Event
 from jobs.features import plan
 from jobs.features.definitions import feature_store
-from jobs.lab.replay.produce import beat, shifted
+from jobs.lab.replay.produce import beat
+from jobs.lab.replay.shift import shifted
 from jobs.lab.replay.sources import read
 from jobs.operate import apply as applying
 from jobs.operate import running_jobs, submit
