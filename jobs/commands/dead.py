@@ -1,7 +1,7 @@
 """dead list, dead show, dead replay: events that were refused."""
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -95,7 +95,8 @@ def replay(
     # Of the corrections only the fields: a value may be somebody's id.
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)
-    with nullcontext({}) if dry_run else recorded as outcome:
+    unrecorded: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    with unrecorded if dry_run else recorded as outcome:
         settings, bootstrap = broker()
         of_reason = dead_letters.read_letters(bootstrap, settings.dead_topic, reason)
         letters = [letter for letter in of_reason if not field or letter.field == field]

@@ -63,13 +63,13 @@ def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
 
 def some_visitors(settings: Settings, running: Runtime, count: int = 5) -> list[str]:
     """Return the ids of up to `count` visitors who have a list, in no order."""
-    prefix, suffix = shelf_key("*", settings.shelf).split("*")
+    prefix, suffix = shelf_key("*", settings.ranker.shelf).split("*")
     ids: list[str] = []
     client = addresses.redis_client(running.redis_url)
-    reader, cursor = ShelfReader(client, settings.shelf), 0
+    reader, cursor = ShelfReader(client, settings.ranker.shelf), 0
     try:
         for _ in range(SCAN_ROUNDS):
-            cursor, keys = client.scan(cursor, match=f"{prefix}*{suffix}", count=SCAN_KEYS)  # type: ignore[misc]
+            cursor, keys = client.scan(cursor, match=f"{prefix}*{suffix}", count=SCAN_KEYS)
             for key in keys:
                 visitor = key.decode().removeprefix(prefix).removesuffix(suffix)
                 if visitor not in ids and reader.get(visitor).state != "absent":  # an erased visitor's mark is no list

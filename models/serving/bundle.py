@@ -22,7 +22,7 @@ from models.serving.graph import check_graph, has_wide_weights
 
 # Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
 # which is asked for by `k`.
-INPUTS = {
+INPUTS: dict[str, tuple[str, list[str]]] = {
     "items": ("tensor(int64)", ["batch", "time"]),
     "types": ("tensor(int64)", ["batch", "time"]),
     "gaps": ("tensor(float)", ["batch", "time"]),
@@ -30,7 +30,10 @@ INPUTS = {
     "context": ("tensor(float)", ["batch", "C"]),
     "k": ("tensor(int64)", [1]),
 }
-OUTPUTS = {"scores": ("tensor(float)", ["batch", "K"]), "items_out": ("tensor(int64)", ["batch", "K"])}
+OUTPUTS: dict[str, tuple[str, list[str]]] = {
+    "scores": ("tensor(float)", ["batch", "K"]),
+    "items_out": ("tensor(int64)", ["batch", "K"]),
+}
 
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
 GOLDEN_TOLERANCE = 1e-3
@@ -244,11 +247,14 @@ def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
 def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
     """Refuse a graph or a manifest that names other tensors than the code that feeds the graph."""
     sizes = {"C": len(manifest["context_features"])}
-    pairs = (("inputs", INPUTS, session.get_inputs()), ("outputs", OUTPUTS, session.get_outputs()))
-    for side, contract, tensors in pairs:
+    sides = (
+        ("inputs", INPUTS, session.get_inputs(), manifest["inputs"]),
+        ("outputs", OUTPUTS, session.get_outputs(), manifest["outputs"]),
+    )
+    for side, contract, tensors, named_tensors in sides:
         expected = [(name, kind, [sizes.get(d, d) for d in shape]) for name, (kind, shape) in contract.items()]
         in_graph = [(tensor.name, tensor.type, tensor.shape) for tensor in tensors]
-        in_manifest = [(tensor["name"], tensor["type"], tensor["shape"]) for tensor in manifest[side]]
+        in_manifest = [(tensor["name"], tensor["type"], tensor["shape"]) for tensor in named_tensors]
         for place, named in ((file, in_graph), (file.with_name("manifest.json"), in_manifest)):
             if named != expected:
                 raise ModelError(f"{place} has {side} {named}, the worker feeds {expected}", REBUILD)

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -32,7 +33,7 @@ def view(visitor: str, number: int, event_time_ms: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def send(scenario, events: list[dict[str, object]], ahead_ms: int = 1100) -> None:
+def send(scenario, events: list[dict[str, Any]], ahead_ms: int = 1100) -> None:
     """Events, then a heartbeat in every partition that lets those up to now be written: the views' delay is 1 s.
 
     What comes in less than `ahead_ms` - 1000 is late; item views are written up to the last full minute.

@@ -16,11 +16,19 @@ class Counters(dict):
     def get_metric_group(self) -> "Counters":
         return self
 
-    def counter(self, name: str) -> "Counters":
+    def counter(self, name: str) -> "Counter":
         self.setdefault(name, 0)
-        counter = Counters()
-        counter.inc = lambda n=1: self.update({name: self[name] + n})
-        return counter
+        return Counter(self, name)
+
+
+class Counter:
+    """One of `Counters`, which adds to the dictionary."""
+
+    def __init__(self, counters: Counters, name: str) -> None:
+        self._counters, self._name = counters, name
+
+    def inc(self, n: int = 1) -> None:
+        self._counters[self._name] += n
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Hold the rule of this level: a unit test starts no process and imports no heavy library."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -33,7 +33,9 @@ def heavy_modules() -> set[str]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Refuse a module that imports a heavy library."""
     before = heavy_modules()
     report = yield

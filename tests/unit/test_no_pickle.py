@@ -46,16 +46,19 @@ def problems(code: str) -> list[str]:
 
 
 def _imports(node: ast.AST) -> Iterator[str]:
-    names = []
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
         names = [node.module or ""]
+    else:
+        return
     yield from (f"line {node.lineno}: imports {name}" for name in names if name.partition(".")[0] in MODULES)
 
 
 def _names(node: ast.AST) -> Iterator[str]:
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    if not isinstance(node, ast.Attribute | ast.Name):
+        return
+    name = node.attr if isinstance(node, ast.Attribute) else node.id
     if "PICKLED" in name or name in ("read_pickle", "to_pickle"):
         yield f"line {node.lineno}: {name}"
 

@@ -63,7 +63,8 @@ class Connection:
     """One keep-alive connection; opened again when the other side has closed it."""
 
     def __init__(self, place: tuple[str, int]) -> None:
-        self._place, self._writer = place, None
+        self._place = place
+        self._writer: asyncio.StreamWriter | None = None
 
     async def post(self, body: bytes, key: str, *headers: str) -> str:
         """Return the status of the answer, or `closed`."""

@@ -100,9 +100,10 @@ class Watch:
             for process in processes.owned(self.state_dir):
                 with suppress(psutil.Error):
                     at_s, kind = time.monotonic() - self._started_s, memory.kind(process.cmdline())
-                    memory_now = process.memory_info()
-                    mb = [size / 2**20 for size in (memory_now.rss, memory_now.rss - getattr(memory_now, "shared", 0))]
-                    self.looks.setdefault(kind, []).append(Look(process.pid, at_s, *mb, process.num_fds()))
+                    now = process.memory_info()
+                    rss_mb, anonymous_mb = now.rss / 2**20, (now.rss - getattr(now, "shared", 0)) / 2**20
+                    look = Look(process.pid, at_s, rss_mb, anonymous_mb, process.num_fds())
+                    self.looks.setdefault(kind, []).append(look)
 
 
 def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
@@ -120,13 +121,13 @@ def growth(looks: list[Look], warm_up_s: float) -> Growth | None:
     if not lives or max(lives.values()) < 3:
         return None
     last = [look for look in warm if look.pid == warm[-1].pid]
-    slopes = [_slope_per_hour(warm, [getattr(look, what) for look in warm]) for what in ("rss_mb", "anonymous_mb")]
     third = max(1, len(warm) // 3)
     measured_s = sum(max(times) - min(times) for times in ([w.at_s for w in warm if w.pid == pid] for pid in lives))
     return Growth(
         (round(last[0].rss_mb, 1), round(last[-1].rss_mb, 1)),
         (max(look.files for look in warm[:third]), max(look.files for look in warm[-third:])),
-        *(round(slope, 4) for slope in slopes),
+        round(_slope_per_hour(warm, [look.rss_mb for look in warm]), 4),
+        round(_slope_per_hour(warm, [look.anonymous_mb for look in warm]), 4),
         len(lives),
         round(measured_s),
     )

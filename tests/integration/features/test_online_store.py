@@ -4,6 +4,7 @@ import json
 import random
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import msgpack
 import pytest
@@ -32,7 +33,7 @@ FEAST_TYPES = {
         Array(Float64),
     )
 }
-VALUES = {
+VALUES: dict[str, list[Any]] = {
     "Int64": [0, 1, -1, 127, 128, 2**63 - 1, -(2**63)],
     "Int32": [0, 5, -5, 2**31 - 1, -(2**31)],
     "Float64": [0.0, -0.0, 1.5, -1e300, 5e-324],

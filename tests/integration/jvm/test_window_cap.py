@@ -274,6 +274,7 @@ VIEWS = (view("windows", WINDOWS_MS), view("session", (GAP_MS,), gap_ms=GAP_MS))
 
 def same(found: object, expected: object) -> bool:
     if isinstance(expected, list):
+        assert isinstance(found, list)
         return [each for each in found if each is not None] == expected
     return found == (pytest.approx(expected, rel=1e-9, abs=1e-6) if isinstance(expected, float) else expected)
 

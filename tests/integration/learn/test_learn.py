@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -54,7 +55,7 @@ def send(bootstrap: str, step: int, begin_ms: int, count: int = 300) -> None:
     for row in range(count):
         for place, item in enumerate(walk(row * 7, step)):
             at_ms = begin_ms + row * 1000 + place * 100
-            event = {
+            event: dict[str, Any] = {
                 "schema_version": 1, "event_id": f"{begin_ms}-{row}-{place}", "event_type": "view",
                 "event_time_ms": at_ms, "visitor_id": f"v{begin_ms}-{row}", "item_id": item,
             }  # fmt: skip

@@ -27,7 +27,7 @@ def model() -> "SessionGRU":
     made = SessionGRU(ITEMS, len(EVENT_TYPES), 4, hidden=32, dropout=0.0).eval()
     rng = np.random.default_rng(3)
     columns = np.stack([rng.choice(ITEMS, 60, replace=False) for _ in range(ITEMS + 1)])
-    weights = rng.exponential(2.0, columns.shape).astype(np.float32)
+    weights = np.asarray(rng.exponential(2.0, columns.shape), np.float32)
     columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.learn leaves it
     weights[0] = 0.0
     made.memory = ItemMemory(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -39,7 +40,7 @@ def send_views(settings: Settings, items: list[str]) -> None:
     kafka_admin.create_topics(bootstrap, {settings.events_topic: 2})
     with closing(kafka_send.connect(bootstrap, settings.events_topic, fast=False)) as sender:
         for number, item in enumerate(items):
-            event = {
+            event: dict[str, Any] = {
                 "schema_version": 1,
                 "event_id": f"e-{number}",
                 "event_type": "view",

@@ -1,6 +1,7 @@
 """A graph that holds more than arithmetic is refused before a runtime opens it; onnx writes the graphs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,13 @@ helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 FILE = Path("model.onnx")
 
 
-def model(*nodes, initializer=(), **more) -> "onnx.ModelProto":
+def model(*nodes, initializer=(), **more) -> Any:
     values = [helper.make_tensor_value_info(name, FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph(list(nodes), "g", values[:1], values[1:], initializer=list(initializer))
     return helper.make_model(graph, **more)
 
 
-def refuse(made: "onnx.ModelProto", reason: str) -> None:
+def refuse(made: Any, reason: str) -> None:
     with pytest.raises(ModelError, match=f"model.onnx {reason}"):
         check_graph(FILE, made.SerializeToString())
 
@@ -57,7 +58,7 @@ def test_functions_of_ones_own_are_refused() -> None:
     refuse(model(RELU_IS_FINE, functions=[function]), "holds functions")
 
 
-def elsewhere(**how) -> "onnx.TensorProto":
+def elsewhere(**how) -> Any:
     tensor = onnx.TensorProto(name="w", data_type=FLOAT, dims=[1], **how)
     if "data_location" in how:
         return tensor
