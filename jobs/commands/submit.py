@@ -56,7 +56,7 @@ def submit(
         warn_of_another_shop(settings)
     with audit.recorded(settings.state_dir, "submit", jobs=jobs, from_savepoint=from_savepoint) as ids:
         # Filled as it goes, so that the audit log tells what an interrupted submission had started.
-        submitting.start(settings, running, jobs, ids, from_savepoint or None, accept_gap)
+        submitting.start(settings, running, jobs, ids, from_savepoint or None, accept_gap, note)
     if as_json:
         return print_json(ids)
     for name, job_id in ids.items():

@@ -138,8 +138,9 @@ def start(
     job_ids: dict[str, str],
     from_savepoint: str | None = None,
     accept_gap: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Submit jobs and wait until they run; `job_ids` is filled as it goes.
+    """Submit jobs and wait until they run; `job_ids` is filled as it goes, and `tell` is told each step.
 
     A job that doesn't come up is cancelled, so that it keeps no task slot; so is one whose submission is interrupted.
     Raises `DefinitionError`, `SettingsError` or `ServiceError`.
@@ -149,8 +150,10 @@ def start(
         workers.check(settings, runtime.flink_rest_url)
     try:
         for job in jobs:
+            tell(f"submitting {job}")
             job_ids[job] = submit(settings, runtime, job, from_savepoint, accept_gap)
         for job in jobs:
+            tell(f"waiting until {job} runs")
             wait_running(runtime, job_ids[job], RUNNING_LIMIT_S)
     except BaseException:  # Ctrl-C too
         with suppress(requests.RequestException, ServiceError):  # a cluster that is gone: the first error says it
