@@ -140,6 +140,19 @@ class Settings(RankerFields):
     collector_country_database: Path | None = Field(None, description=".mmdb file with countries (none: no country)")
     collector_key_events_per_s: float = Field(2000, gt=0, description="events that a write key may send")
     collector_address_requests_per_s: float = Field(50, gt=0, description="requests that an address may send")
+    collector_address_events_per_s: float = Field(200, gt=0, description="events that an address may send")
+    collector_key_new_per_s: float = Field(
+        5,
+        gt=0,
+        description="new visitors, items and categories that a page's key may bring, and 20,000 times as many"
+        " at once; each takes some 1,400 bytes of the features job's heap for a day",
+    )
+    collector_address_new_per_s: float = Field(
+        1, gt=0, description="new ones that an address may bring, and 1,000 times as many at once"
+    )
+    collector_items: Path | None = Field(
+        None, description="file of the items, one a line, that events may name beside those of the model (none: any)"
+    )
     collector_max_event_age_s: int = Field(7 * 86400, gt=0, description="how old an event may be that is sent late")
 
     @property

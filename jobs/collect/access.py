@@ -15,10 +15,15 @@ FIX = (
     'echo "web $(openssl rand -hex 16)" >> write.keys; chmod 600 write.keys; LIVESHELF_COLLECTOR_WRITE_KEYS=write.keys'
 )
 MIN_KEY_LENGTH = 16
+SERVER = "server:"
 
 
 class WriteKeys:
-    """Hold the keys that may write events and nothing else. A browser's key is public: it only tells pages apart."""
+    """Hold the keys that may write events and nothing else.
+
+    A page's key is public: it tells shops apart, and says nothing about who sends. A name that begins with `server:` is
+    that of a shop's server. Its key is a secret, so it isn't bounded by address, and no browser may use it.
+    """
 
     def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
         self._keys = [(name, key.encode()) for name, key in keys]
@@ -39,11 +44,18 @@ class WriteKeys:
 
     def name_of(self, given: str) -> str:
         """Return the name of a key; raises RequestRefusedError (401). Takes the same time for every key."""
-        encoded = given.encode()
-        matches = [name for name, key in self._keys if hmac.compare_digest(key, encoded)]
+        matches = self._names(given)
         if not matches:
             raise RequestRefusedError(401, "write_key")
         return matches[0]
+
+    def is_servers(self, given: str) -> bool:
+        """Return True for the key of a shop's server. Takes the same time for every key."""
+        return any(name.startswith(SERVER) for name in self._names(given))
+
+    def _names(self, given: str) -> list[str]:
+        encoded = given.encode()
+        return [name for name, key in self._keys if hmac.compare_digest(key, encoded)]
 
 
 def origins(listed: str) -> list[str]:
@@ -57,10 +69,13 @@ def origins(listed: str) -> list[str]:
     return found
 
 
-def check_origin(origin: str | None, allowed: list[str]) -> None:
-    """Raise RequestRefusedError (403) for a browser's request from elsewhere. Servers send no origin."""
-    if origin is not None and origin not in allowed:
-        raise RequestRefusedError(403, "origin")
+def check_origin(origin: str | None, allowed: list[str], is_servers: bool = False) -> None:
+    """Raise RequestRefusedError (403) for a browser's request from elsewhere, or with the key of a server.
+
+    Servers send no origin. A server's key that comes from a page isn't a secret any more.
+    """
+    if origin is not None and (is_servers or origin not in allowed):
+        raise RequestRefusedError(403, "server_key" if is_servers else "origin")
 
 
 def consent(headers: Mapping[str, str], query: Mapping[str, str]) -> Consent:

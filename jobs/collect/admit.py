@@ -1,6 +1,6 @@
 """Turn an event's bytes into what is stored: contract, time, pseudonyms, and the fields that are filled in. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +23,10 @@ class Admitted(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """The reason why an event isn't stored (one of the contract, or `too_old`), and its field or ""."""
+    """The reason why an event isn't stored, and its field or "".
+
+    It is one of the contract, `too_old`, or one of `newcomers`.
+    """
 
     reason: str
     field: str = ""
@@ -38,6 +41,9 @@ class Judged(NamedTuple):
     states: dict[str, State]
 
 
+Bound = Callable[[events.Event], Rejected | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The limits on an event's time, and the keys that make pseudonyms."""
@@ -46,13 +52,16 @@ class Rules:
     max_skew_ms: int
     max_age_ms: int
 
-    def admit(self, raw: bytes, seen: Mapping[str, str], now_ms: int) -> Admitted | Rejected:
+    def admit(
+        self, raw: bytes, seen: Mapping[str, str], now_ms: int, bound: Bound = lambda _: None
+    ) -> Admitted | Rejected:
         """Check an event and return what is stored of it.
 
         Args:
             raw: the event's JSON.
             seen: fields that the request tells (device, country). What the event says itself wins.
             now_ms: the collector's clock: the event's time if it has none, and the latest time that is stored.
+            bound: says of what would be stored why it isn't, if it isn't.
 
         An event may be ahead by `max_skew_ms`, but is stored as now. The newest event of a partition decides what is
         late in it, so one fast clock would make everybody else's events late.
@@ -71,9 +80,18 @@ class Rules:
             return Rejected("too_old", "event_time_ms")
         event_time_ms = min(event["event_time_ms"], now_ms)
         stored = self.pseudonyms.event({**seen, **event, "event_time_ms": event_time_ms})
+        if refused := bound(stored):
+            return refused
         return Admitted(stored["visitor_id"], _encode(stored), event_time_ms)
 
-    def judge(self, raws: Sequence[bytes], consent: Consent, seen: Mapping[str, str], now_ms: int) -> "Judged":
+    def judge(
+        self,
+        raws: Sequence[bytes],
+        consent: Consent,
+        seen: Mapping[str, str],
+        now_ms: int,
+        bound: Bound = lambda _: None,
+    ) -> "Judged":
         """Judge a request's events, and say which states of consent they make known.
 
         Nothing of an event is kept without consent. A denial is kept under each valid key, so that what was stored
@@ -82,7 +100,7 @@ class Rules:
         if consent != "granted":
             denying = self.visitors(raws) if consent == "denied" else []
             return Judged([], {}, len(raws), dict.fromkeys(denying, "withdrawn"))
-        verdicts = [self.admit(raw, seen, now_ms) for raw in raws]
+        verdicts = [self.admit(raw, seen, now_ms, bound) for raw in raws]
         admitted = [verdict for verdict in verdicts if isinstance(verdict, Admitted)]
         rejected = {place: verdict for place, verdict in enumerate(verdicts) if isinstance(verdict, Rejected)}
         return Judged(admitted, rejected, 0, dict.fromkeys((event.visitor for event in admitted), "granted"))

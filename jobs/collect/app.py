@@ -16,8 +16,8 @@ from jobs.collect.access import WriteKeys
 from jobs.collect.admit import Judged, Rules
 from jobs.collect.deliver import Deliveries, NotDeliveredError, Record
 from jobs.collect.enrich import Address, AddressNames, Countries
+from jobs.collect.limits import Limits, Source
 from jobs.collect.metrics import Metrics
-from jobs.collect.rates import TokenBuckets
 from jobs.collect.refusal import RequestRefusedError
 
 RETRY_AFTER_S = 5  # when Kafka is away
@@ -27,7 +27,7 @@ ALLOWED_HEADERS = ["content-type", "content-encoding", "x-write-key", "x-consent
 
 @dataclass(frozen=True)
 class Collector:
-    """The parts of a collector. `by_address` limits requests, `by_key` limits events.
+    """The parts of a collector.
 
     An event that comes with a new consent follows it after `consent_lead_s`, so that jobs which require consent know
     it.
@@ -37,15 +37,14 @@ class Collector:
     write_keys: WriteKeys
     origins: list[str]
     countries: Countries
-    by_address: TokenBuckets
-    by_key: TokenBuckets
+    limits: Limits
     deliveries: Deliveries
     events_topic: str
     consent_topic: str
     consent_lead_s: float
     metrics: Metrics
     _bodies: body.Bodies = field(default_factory=body.Bodies)
-    _address_names: AddressNames = field(default_factory=AddressNames)
+    address_names: AddressNames = field(default_factory=AddressNames)
     _states: consent.LatelyWritten = field(default_factory=consent.LatelyWritten)
 
     async def post(self, request: Request) -> Response:
@@ -61,22 +60,38 @@ class Collector:
 
     async def _take(self, request: Request) -> Response:
         address = enrich.address_of(request.client.host) if request.client else None
-        _spend(self.by_address, self._address_names.of(address), 1)
-        access.check_origin(request.headers.get("origin"), self.origins)
-        key = self.write_keys.name_of(request.headers.get("x-write-key") or request.query_params.get("key", ""))
-        _check_rate(self.by_key.wait_s(key, time.monotonic()))
-        judged = await self._judged(request, key, address)
+        source = self._source(request, self.address_names.of(address))
+        self.limits.check_events(source)
+        judged = await self._judged(request, source, address)
         await self._store(judged)
-        self._count(key, judged)
+        self._count(source.key, judged)
         return answers.taken(judged)
 
-    async def _judged(self, request: Request, key: str, address: Address | None) -> Judged:
+    def _source(self, request: Request, name: str) -> Source:
+        """Return who sends, once the request is within its address' rate, and key and origin fit each other."""
+        given = request.headers.get("x-write-key") or request.query_params.get("key", "")
+        is_servers = self.write_keys.is_servers(given)
+        if not is_servers:
+            self.limits.spend_request(name)
+        access.check_origin(request.headers.get("origin"), self.origins, is_servers)
+        return Source(self.write_keys.name_of(given), None if is_servers else name)
+
+    async def _judged(self, request: Request, source: Source, address: Address | None) -> Judged:
         """Return the verdicts on a request's events. The body is released here, because Kafka may take seconds."""
         stated = access.consent(request.headers, request.query_params)
         body.check_type(request)
-        raws = body.split(await self._bodies.read(request))
-        _spend(self.by_key, key, len(raws))
-        return self.rules.judge(raws, stated, self._seen(request, address), time.time_ns() // 1_000_000)
+        content = await self._bodies.read(request, source.address or source.key)
+        paid = self.limits.spend_body(source, len(content))
+        raws = body.split(content)
+        self.limits.spend_events(source, len(raws), paid)
+        now_s = time.monotonic()
+        return self.rules.judge(
+            raws,
+            stated,
+            self._seen(request, address),
+            time.time_ns() // 1_000_000,
+            lambda event: self.limits.newcomers.refuse(event, source.key, source.address, now_s),
+        )
 
     def _seen(self, request: Request, address: Address | None) -> dict[str, str]:
         """Return what a browser's request tells of its visitor. A request without an origin comes from a server."""
@@ -126,12 +141,3 @@ class Collector:
         )
         routes = [Route("/events", self.post, methods=["POST"]), Route("/t.js", tracker.serve, methods=["GET"])]
         return Starlette(routes=routes, middleware=[cors])
-
-
-def _spend(buckets: TokenBuckets, name: str, tokens: int) -> None:
-    _check_rate(buckets.take(name, tokens, time.monotonic()))
-
-
-def _check_rate(wait_s: float) -> None:
-    if wait_s > 0:
-        raise RequestRefusedError(429, "rate", wait_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections import Counter
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +15,7 @@ MAX_UNPACKED_BYTES = 4 * 1024 * 1024
 MAX_DISCARDED_BYTES = 4 * 1024 * 1024
 SMALL_BODY_BYTES = 64 * 1024  # what uvicorn holds of a body anyway
 MAX_LARGE_BYTES = 64 * 1024 * 1024
+MAX_LARGE_BYTES_OF_ADDRESS = 16 * 1024 * 1024  # else one address could have all of it
 BODY_LIMIT_S = 10.0
 MAX_EVENTS = 500
 # 500 events of all 21 fields hold 10,500. Without this, 4 MiB of `1,1,…` took 150 MB and 0.8 s to be refused.
@@ -40,21 +42,22 @@ class Bodies:
 
     def __init__(self) -> None:
         self._large_bytes = 0
+        self._large_of: Counter[str] = Counter()
 
-    async def read(self, request: Request) -> bytes:
-        """Return the unpacked body.
+    async def read(self, request: Request, address: str) -> bytes:
+        """Return the unpacked body. `address` is the name of the client's address.
 
         Raises RequestRefusedError: 408 if it doesn't come in time, 413 if it is too large, 400 if it isn't gzip, 503 if
         too many large ones are being read.
         """
         try:
             async with asyncio.timeout(BODY_LIMIT_S):
-                body = await self._received(request)
+                body = await self._received(request, address)
         except (TimeoutError, ClientDisconnect) as error:
             raise RequestRefusedError(408, "body_incomplete") from error
         return _unpacked(body) if request.headers.get("content-encoding", "").lower() == "gzip" else body
 
-    async def _received(self, request: Request) -> bytes:
+    async def _received(self, request: Request, address: str) -> bytes:
         parts, size, large_bytes = [], 0, 0
         try:
             async for part in request.stream():
@@ -68,13 +71,20 @@ class Bodies:
                 if size > SMALL_BODY_BYTES:
                     large_bytes += len(part)
                     self._large_bytes += len(part)
-                if self._large_bytes > MAX_LARGE_BYTES and large_bytes:
+                    self._large_of[address] += len(part)
+                if large_bytes and self._is_full(address):
                     raise RequestRefusedError(503, "bodies", BODY_LIMIT_S)
         finally:
             self._large_bytes -= large_bytes
+            self._large_of[address] -= large_bytes
+            if not self._large_of[address]:
+                del self._large_of[address]
         if size > MAX_BODY_BYTES:
             raise RequestRefusedError(413, "body_too_large")
         return b"".join(parts)
+
+    def _is_full(self, address: str) -> bool:
+        return self._large_bytes > MAX_LARGE_BYTES or self._large_of[address] > MAX_LARGE_BYTES_OF_ADDRESS
 
 
 def _unpacked(packed: bytes) -> bytes:

@@ -1,9 +1,10 @@
-"""Limit the time and the size of a request's head and body, in uvicorn's HTTP protocol.
+"""Limit the time and the size of a request's head and body, and an address' connections, in uvicorn's HTTP protocol.
 
 uvicorn 0.54 waits forever for a first request, for the rest of a head, and for the rest of a body that was answered.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,22 +18,57 @@ TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
+class Shares:
+    """Count the open connections of each address.
+
+    `name_of` gives a host's name in this table, or "" for one without a limit: a proxy has everybody's connections.
+    """
+
+    def __init__(self, most: int, name_of: Callable[[str], str]) -> None:
+        self._most, self._name_of = most, name_of
+        self._open: Counter[str] = Counter()
+
+    def enter(self, host: str) -> str | None:
+        """Count a connection and return its name for `leave`; None if the address has as many as it may."""
+        name = self._name_of(host)
+        if name and self._open[name] >= self._most:
+            return None
+        self._open[name] += 1
+        return name
+
+    def leave(self, name: str) -> None:
+        self._open[name] -= 1
+        if not self._open[name]:
+            del self._open[name]
+
+
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. `on_too_slow` is called when it is closed for its slowness."""
+    """One connection. `on_too_slow` is called when it is closed for its slowness, `on_too_many` for its address."""
 
     on_too_slow: Callable[[], None] = staticmethod(lambda: None)
+    on_too_many: Callable[[], None] = staticmethod(lambda: None)
+    shares: Shares
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limit: asyncio.TimerHandle | None = None
         self._head_bytes: int | None = 0  # None while no head is under way
+        self._share: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._share = self.shares.enter(peer[0] if isinstance(peer, tuple) else "")
+        if self._share is None:
+            self.on_too_many()
+            transport.abort()  # without an answer: it costs nothing to write one and nothing to wait for it
+            return
         self._allow(HEAD_LIMIT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._allow(None)
+        if self._share is not None:
+            self.shares.leave(self._share)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

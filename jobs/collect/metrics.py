@@ -19,6 +19,7 @@ class Metrics:
         self.too_slow = self._counter(
             "too_slow", "Connections closed because a request's head or body didn't come in time"
         )
+        self.too_many = self._counter("too_many", "Connections refused because their address has too many")
         self.seconds = Histogram(
             "collector_request_seconds",
             "From a request's head to its answer",

@@ -25,9 +25,9 @@ class TokenBuckets:
             self._buckets.popitem(last=False)
         return 0.0 if enough else (tokens - there) / self._rate_per_s
 
-    def wait_s(self, name: str, now_s: float) -> float:
-        """Return the seconds until there is one token; take none."""
-        return max(0.0, 1 - self._there(name, now_s)) / self._rate_per_s
+    def wait_s(self, name: str, now_s: float, tokens: float = 1) -> float:
+        """Return the seconds until there are so many tokens; take none."""
+        return max(0.0, tokens - self._there(name, now_s)) / self._rate_per_s
 
     def _there(self, name: str, now_s: float) -> float:
         tokens, at_s = self._buckets.get(name, (self._burst, now_s))

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,15 +15,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from jobs.collect import access, deliver
+from jobs.collect import access, deliver, enrich
 from jobs.collect.access import WriteKeys
 from jobs.collect.admit import Rules
 from jobs.collect.app import Collector
 from jobs.collect.body import MAX_EVENTS
 from jobs.collect.deliver import Deliveries
 from jobs.collect.enrich import Countries
-from jobs.collect.guard import GuardedProtocol
+from jobs.collect.guard import GuardedProtocol, Shares
+from jobs.collect.items import Items
+from jobs.collect.limits import Limits
 from jobs.collect.metrics import Metrics
+from jobs.collect.newcomers import ENTITIES, Newcomers
 from jobs.collect.rates import TokenBuckets
 from jobs.errors import ServiceError, SettingsError
 from jobs.settings import Settings
@@ -30,6 +35,11 @@ from liveshelf.pseudonyms import Pseudonyms
 BURST_S = 2.0  # a bucket holds what flows into it in so long
 # Below the 1,024 files that a process may open by default. Over it, uvicorn answers 503.
 MAX_CONNECTIONS = 900
+# A carrier's address has many phones, a page has two connections. Six addresses together may take all there are.
+MAX_CONNECTIONS_OF_ADDRESS = 150
+# Seconds of flow that a bucket of new entities holds. An address may bring 1,000 at once, a key 100,000: a collector
+# that was started knows nobody, and then all are new.
+NEW_BURST_S = {"address": 1_000.0, "key": 20_000.0}
 STOP_LIMIT_S = round(deliver.DELIVERY_LIMIT_S) + 2
 ADMIN_HOST = "127.0.0.1"
 CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs/jvm/src/liveshelf/ConsentReader.java)
@@ -56,9 +66,12 @@ def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries]:
     return rules, keys, origins, Countries(settings.collector_country_database)
 
 
-def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None]) -> None:
+def serve(
+    settings: Settings, bootstrap: str, items: Callable[[], list[Path]], started: Callable[[str, str], None]
+) -> None:
     """Collect until SIGTERM or Ctrl-C. Then refuse new connections, and answer the requests under way.
 
+    `items` names the files of the items that events may name, none for any item.
     `started` is called with the URLs of the collector and of its admin pages once both answer. Raises SettingsError,
     and ServiceError if Kafka doesn't answer or a port is taken.
     """
@@ -67,6 +80,7 @@ def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None
     )  # ten lines a second while Kafka is away; `deliver` says it once
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each request that isn't HTTP
     rules, keys, origins, countries = check(settings)
+    limits = _limits(settings, items)
     with (
         _listening(settings.collector_host, settings.collector_port, "collector_port") as public,
         _listening(ADMIN_HOST, settings.collector_admin_port, "collector_admin_port") as private,
@@ -76,8 +90,7 @@ def serve(settings: Settings, bootstrap: str, started: Callable[[str, str], None
             write_keys=keys,
             origins=origins,
             countries=countries,
-            by_address=_buckets(settings.collector_address_requests_per_s, at_least=1),
-            by_key=_buckets(settings.collector_key_events_per_s, at_least=MAX_EVENTS),
+            limits=limits,
             deliveries=Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)),
             events_topic=settings.events_topic,
             consent_topic=settings.consent_topic,
@@ -110,6 +123,8 @@ async def _run(servers: list[tuple[_Server, socket.socket]], collector: Collecto
 def _public(settings: Settings, collector: Collector) -> _Server:
     class Protocol(GuardedProtocol):
         on_too_slow = staticmethod(collector.metrics.too_slow.inc)
+        on_too_many = staticmethod(collector.metrics.too_many.inc)
+        shares = Shares(MAX_CONNECTIONS_OF_ADDRESS, lambda host: _name_of(settings, collector, host))
 
     config = uvicorn.Config(
         collector.app(),
@@ -145,8 +160,32 @@ def _admin(collector: Collector) -> _Server:
     )
 
 
-def _buckets(rate_per_s: float, at_least: int) -> TokenBuckets:
-    return TokenBuckets(rate_per_s, max(rate_per_s * BURST_S, at_least))
+def _name_of(settings: Settings, collector: Collector, host: str) -> str:
+    """Return the name by which a host's connections are counted, "" for a proxy, which has those of everybody."""
+    proxies = [each.strip() for each in settings.collector_proxies.split(",")]
+    if not host or host in proxies or "*" in proxies:
+        return ""
+    return collector.address_names.of(enrich.address_of(host))
+
+
+def _limits(settings: Settings, items: Callable[[], list[Path]]) -> Limits:
+    new_of_address, new_of_key = settings.collector_address_new_per_s, settings.collector_key_new_per_s
+    now_s = time.monotonic()
+    return Limits(
+        requests_of_address=_buckets(settings.collector_address_requests_per_s, at_least=1),
+        events_of_address=_buckets(settings.collector_address_events_per_s, at_least=MAX_EVENTS),
+        events_of_key=_buckets(settings.collector_key_events_per_s, at_least=MAX_EVENTS),
+        newcomers=Newcomers(
+            _buckets(new_of_address, len(ENTITIES), NEW_BURST_S["address"]),
+            _buckets(new_of_key, len(ENTITIES), NEW_BURST_S["key"]),
+            Items(items, now_s),
+            now_s,
+        ),
+    )
+
+
+def _buckets(rate_per_s: float, at_least: int, burst_s: float = BURST_S) -> TokenBuckets:
+    return TokenBuckets(rate_per_s, max(rate_per_s * burst_s, at_least))
 
 
 def _listening(host: str, port: int, setting: str) -> socket.socket:

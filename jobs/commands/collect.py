@@ -1,8 +1,14 @@
 """collect: events from browsers and servers over HTTP."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from jobs.commands.shared import load_settings, note
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -28,6 +34,18 @@ def collect() -> None:
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
     consent.create_topic(settings, bootstrap)
     serve.serve(
-        settings, bootstrap, lambda url, admin_url: note(f"collecting on {url}, /healthz and /metrics on {admin_url}")
+        settings,
+        bootstrap,
+        lambda: _item_files(settings),
+        lambda url, admin_url: note(f"collecting on {url}, /healthz and /metrics on {admin_url}"),
     )
     note("stopped: what was acknowledged is in Kafka")
+
+
+def _item_files(settings: "Settings") -> list[Path]:
+    """Return the files of the items that events may name: the catalogue, and what the served model has learned."""
+    if settings.collector_items is None:
+        return []
+    from models.serving.registry import serving_folder
+
+    return [settings.collector_items, serving_folder(settings.model_dir) / "vocabulary.json"]

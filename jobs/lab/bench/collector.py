@@ -239,7 +239,8 @@ def main() -> int:
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder) / "kafka") as broker:
         (Path(folder) / "collector").mkdir()
-        limits = {"key_events_per_s": chosen.limit, "address_requests_per_s": 1e6}  # all clients have one address here
+        unbounded = ("address_requests_per_s", "address_events_per_s", "address_new_per_s")
+        limits = {"key_events_per_s": chosen.limit} | dict.fromkeys(unbounded, 1e6)  # all clients have one address here
         with RunningCollector(broker, Path(folder) / "collector", **limits) as collector:
             load = Load(collector.place, chosen.limit)
             rss, core_share = asyncio.run(run(load, chosen.minutes, psutil.Process(collector.process.pid)))

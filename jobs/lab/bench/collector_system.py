@@ -22,6 +22,7 @@ from liveshelf.pseudonyms import Pseudonyms, add_key
 
 ORIGIN = "https://shop.example"
 KEY = "test-write-key-0123456789"
+SERVER_KEY = f"server-{KEY}"
 START_LIMIT_S = 60
 _numbers = itertools.count()
 
@@ -92,7 +93,7 @@ class RunningCollector:
         add_key(keys)
         self.pseudonyms = Pseudonyms.read(keys)
         write_keys = self.folder / "write.keys"
-        write_keys.write_text(f"web {KEY}\nother another-{KEY}\n")
+        write_keys.write_text(f"web {KEY}\nother another-{KEY}\nserver:orders {SERVER_KEY}\n")
         write_keys.chmod(0o600)
         values = {
             "state_dir": self.folder,

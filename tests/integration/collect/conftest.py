@@ -17,6 +17,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def collector(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
     """One that is never in its tests' way with its rates."""
     with RunningCollector(
-        broker, tmp_path_factory.mktemp("collector"), key_events_per_s=1e6, address_requests_per_s=1e6
+        broker,
+        tmp_path_factory.mktemp("collector"),
+        key_events_per_s=1e6,
+        address_requests_per_s=1e6,
+        address_events_per_s=1e6,
+        address_new_per_s=1e6,
     ) as running:
         yield running

@@ -12,7 +12,7 @@ import requests
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from jobs.lab.bench.collector_system import KEY, ORIGIN, Broker, RunningCollector, event
+from jobs.lab.bench.collector_system import KEY, ORIGIN, SERVER_KEY, Broker, RunningCollector, event
 
 IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) "
@@ -204,6 +204,60 @@ def test_too_many_events_or_requests_wait(broker: Broker, tmp_path: Path):
         refused = collector.post(event(), key="guessed", x_forwarded_for="198.51.100.2")
         assert refused.headers["retry-after"] == "1"
         assert collector.post(event(), key="guessed", x_forwarded_for="198.51.100.3").status_code == 401
+
+
+def test_a_flooding_address_leaves_the_others_their_events(broker: Broker, tmp_path: Path):
+    """The flood comes within the address' requests, 60 events each; pages send 99, and the shop's server 500."""
+    with RunningCollector(broker, tmp_path, proxies="127.0.0.1") as collector:
+        flood = [[event(visitor_id=f"f{number}") for _ in range(60)] for number in range(80)]
+        with ThreadPoolExecutor(4) as clients:
+            sent = list(clients.map(lambda batch: collector.post(batch, x_forwarded_for="198.51.100.1"), flood))
+            honest = [
+                collector.post([event() for _ in range(99)], x_forwarded_for=f"203.0.113.{host}") for host in range(10)
+            ]
+        assert {answer.status_code for answer in sent} == {200, 429}
+        assert [answer.status_code for answer in honest] == [200] * 10
+        servers = [collector.post([event() for _ in range(500)], key=SERVER_KEY) for _ in range(6)]
+        assert [answer.status_code for answer in servers] == [200] * 6
+        on_a_page = collector.post(event(), key=SERVER_KEY, origin=ORIGIN)
+        assert (on_a_page.status_code, on_a_page.json()) == (403, {"error": "server_key"})
+
+
+def test_new_items_of_an_address_are_bounded(broker: Broker, tmp_path: Path):
+    settings = {"address_new_per_s": 0.02, "key_new_per_s": 1, "proxies": "127.0.0.1"}  # 20 at once
+    with RunningCollector(broker, tmp_path, **settings) as collector:
+        flood = [event(item_id=f"made-up-{number}") for number in range(100)]
+        answer = collector.post(flood, x_forwarded_for="198.51.100.1").json()
+        assert answer["accepted"] == 19  # and the visitor
+        assert answer["rejected"][0] == {"index": 19, "reason": "too_many_new", "field": "item_id"}
+        assert set(broker.stored(flood)) == {each["event_id"] for each in flood[:19]}
+        known = [event(item_id="made-up-3") for _ in range(100)]
+        assert collector.post(known, x_forwarded_for="198.51.100.1").json()["accepted"] == 100
+        assert collector.post(event(item_id="new"), x_forwarded_for="198.51.100.2").json()["accepted"] == 1
+        imported = [event(item_id=f"imported-{number}") for number in range(100)]
+        assert collector.post(imported, key=SERVER_KEY).json()["accepted"] == 100
+        assert collector.metric('collector_rejected_total{field="item_id",reason="too_many_new"}') == 81
+
+
+def test_items_that_no_list_names_are_refused(broker: Broker, tmp_path: Path):
+    (tmp_path / "items.txt").write_text("lamp\nchair\n")
+    with RunningCollector(broker, tmp_path, items=tmp_path / "items.txt") as collector:
+        answer = collector.post([event(item_id=item) for item in ("lamp", "made-up", "chair")]).json()
+    assert answer["rejected"] == [{"index": 1, "reason": "unknown_item", "field": "item_id"}]
+
+
+def test_an_address_cannot_take_all_connections(broker: Broker, tmp_path: Path):
+    """900 idle ones kept the collector at 503 for everybody."""
+    with RunningCollector(broker, tmp_path) as collector:
+        idle = [
+            socket.create_connection(collector.place, timeout=5, source_address=("127.0.0.2", 0)) for _ in range(950)
+        ]
+        try:
+            assert collector.post(event()).status_code == 200
+            assert collector.metric("collector_too_many_total") == 800
+        finally:
+            for client in idle:
+                client.close()
 
 
 def head(collector: RunningCollector, length: int) -> bytes:

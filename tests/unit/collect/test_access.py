@@ -35,6 +35,16 @@ def test_keys_come_from_a_file_of_names_and_keys(tmp_path: Path):
         WriteKeys.read(None)
 
 
+def test_a_servers_key_is_of_no_use_on_a_page():
+    keys = WriteKeys([("web", LONG), ("server:orders", LONG[::-1])])
+    assert [keys.is_servers(given) for given in (LONG, LONG[::-1], "", "wrong")] == [False, True, False, False]
+    assert keys.name_of(LONG[::-1]) == "server:orders"
+    access.check_origin(None, ["https://shop.example"], is_servers=True)
+    with pytest.raises(RequestRefusedError) as refused:
+        access.check_origin("https://shop.example", ["https://shop.example"], is_servers=True)
+    assert (refused.value.status, refused.value.code) == (403, "server_key")
+
+
 def test_origins_are_listed_as_browsers_send_them():
     listed = " https://shop.example, http://localhost:8000 ,"
     assert access.origins(listed) == ["https://shop.example", "http://localhost:8000"]
