@@ -8,7 +8,7 @@ import msgspec
 
 from jobs.collect.access import Consent
 from jobs.collect.consent import State
-from jobs.contract import events
+from jobs.contract import events, nothing
 from liveshelf.pseudonyms import Pseudonyms
 
 _encode = msgspec.json.Encoder().encode
@@ -111,6 +111,7 @@ class Rules:
         for raw in raws:
             document = events.decode(raw)
             visitor = document.get("visitor_id") if isinstance(document, dict) else None
-            if isinstance(visitor, str) and 0 < len(visitor) <= events.FIELD["visitor_id"].max_length:
+            longest = events.FIELD["visitor_id"].max_length
+            if isinstance(visitor, str) and len(visitor) <= longest and not nothing.names_nothing(visitor):
                 found.update(dict.fromkeys(self.pseudonyms.all_of(visitor)))
         return list(found)

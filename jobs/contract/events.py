@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from jobs.contract import nothing
+
 SCHEMA_VERSION = 1
 MAX_EVENT_BYTES = 65_536
 MAX_DEPTH = 100  # of brackets in each other; the decoder's own limit is what the caller's stack leaves it
@@ -48,6 +50,12 @@ class Field:
     max_length: int | None = None
     choices: tuple[str, ...] | None = None
     free_text: bool = False  # may hold line breaks and tabs; an id may not: control characters separate packed fields
+    may_be_empty: bool = False  # "" is a value
+
+    @property
+    def names(self) -> bool:
+        """Return True for a text that names something. If it names nothing (see `nothing.py`) it counts as absent."""
+        return self.kind == "string" and not self.free_text and self.choices is None
 
 
 MAX_TIME_MS = 4_102_444_800_000  # 2100-01-01
@@ -86,7 +94,13 @@ FIELDS: tuple[Field, ...] = (
     Field("channel", "string", "where it happened: web, app, mail, …", max_length=32),
     Field("device", "string", "kind of device", max_length=32),
     Field("country", "string", "ISO 3166", max_length=8),
-    Field("list_id", "string", "the ranked list that an impression or a click answers", max_length=128),
+    Field(
+        "list_id",
+        "string",
+        'the ranked list that an impression or a click answers; "" for a list that answers no event',
+        max_length=128,
+        may_be_empty=True,
+    ),
     Field("position", "int", "place in that list, from 0", minimum=0, maximum=10_000),
 )
 FIELD = {field.name: field for field in FIELDS}
@@ -170,7 +184,8 @@ def parse(value: bytes | None, now_ms: int | None = None, max_skew_ms: int = 300
         now_ms: the clock for the limit on future event times; the machine's if absent.
         max_skew_ms: how far in the future an event may be.
 
-    A field that is null counts as absent. A field that the contract doesn't know is ignored.
+    A field that is null counts as absent, and so does one that names nothing ("", "undefined") if an event can do
+    without it. A field that the contract doesn't know is ignored.
     """
     document = decode(value)
     return document if isinstance(document, Refusal) else check(document, now_ms, max_skew_ms)
@@ -197,8 +212,10 @@ def decode(value: bytes | None) -> dict[str, object] | Refusal:
 def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
     """Return the present fields of a JSON object, or why it is no event; arguments as in `parse`."""
     event: Event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}
-    refusal = _field_refusal(event) or _missing(event)
-    if refusal:
+    if refusal := _field_refusal(event):
+        return refusal
+    event = {name: value for name, value in event.items() if not _names_nothing(FIELD[name], value)}
+    if refusal := _missing(event):
         return refusal
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     return Refusal("future_event_time", "event_time_ms") if event["event_time_ms"] > now_ms + max_skew_ms else event
@@ -242,7 +259,11 @@ def _check_string(field: Field, value: object) -> Reason | None:
         return "too_long"
     if field.choices and value not in field.choices:
         return "unknown_value"
-    return "out_of_range" if field.required and not value else None
+    return "out_of_range" if field.required and _names_nothing(field, value) else None
+
+
+def _names_nothing(field: Field, value: Any) -> bool:
+    return field.names and nothing.names_nothing(value) and not (field.may_be_empty and not value)
 
 
 def _missing(event: Event) -> Refusal | None:
@@ -263,7 +284,10 @@ def as_json() -> bytes:
             "required_of_heartbeat": REQUIRED_OF_HEARTBEAT,
             "required_by_type": REQUIRED_BY_TYPE,
             "reasons": get_args(Reason),
-            "fields": [asdict(field) for field in FIELDS],
+            "blanks": nothing.BLANKS,
+            "words_for_nothing": nothing.WORDS,
+            "object_for_nothing": nothing.OBJECT,
+            "fields": [asdict(field) | {"names": field.names} for field in FIELDS],
         }
     )
 
@@ -274,7 +298,7 @@ def json_schema() -> dict[str, Any]:
     rules = [
         {
             "if": {"properties": {"event_type": {"const": kind}}, "required": ["event_type"]},
-            "then": {"required": list(names), "properties": {name: {"not": {"type": "null"}} for name in names}},
+            "then": {"required": list(names), "properties": {name: {"not": _absent(FIELD[name])} for name in names}},
         }
         for kind, names in REQUIRED_BY_TYPE.items()
         if names
@@ -296,11 +320,20 @@ def _property(field: Field) -> dict[str, Any]:
         schema["enum"] = list(EVENT_TYPES)
     limits = {"minimum": field.minimum, "maximum": field.maximum, "maxLength": field.max_length}
     schema |= {name: limit for name, limit in limits.items() if limit is not None}
-    if field.required and field.kind == "string":
-        schema["minLength"] = 1
+    if field.required and field.names:
+        schema["not"] = _absent(field)
     if field.kind == "string":
         schema["pattern"] = r"^[^\u0000]*$" if field.free_text else r"^[^\u0000-\u001f]*$"
     return schema
+
+
+def _absent(field: Field) -> dict[str, Any]:
+    """Return the schema of values that count as absent, or aren't taken where the field is required."""
+    null: dict[str, Any] = {"type": "null"}
+    if not field.names:
+        return null
+    empty = {"minLength": 1} if field.may_be_empty else {}
+    return {"anyOf": [null, {"type": "string", "pattern": nothing.pattern(), **empty}]}
 
 
 def docs_table() -> str:

@@ -87,6 +87,12 @@ def test_an_accepted_event_keeps_its_known_values_only():
     assert parse(event(x=[1], user_id=None)) == {name: value for name, value in FULL.items() if name != "user_id"}
 
 
+def test_a_field_that_names_nothing_counts_as_absent():
+    assert parse(event(category=" ", user_id="undefined", country="null")) == {
+        name: value for name, value in FULL.items() if name not in ("category", "user_id", "country")
+    }
+
+
 def test_an_event_may_be_ahead_by_the_skew_at_most():
     """An event may lie as far in the future as the skew and no further."""
     assert isinstance(parse(event(), now_ms=NOW_MS - 5000, max_skew_ms=5000), dict)

@@ -69,6 +69,9 @@ def test_an_event_keeps_its_time_unless_it_lies_ahead(time_ms: int, stored_ms: i
         (raw(item_id=None), Rejected("missing_field", "item_id")),
         (raw(visitor_id=5), Rejected("wrong_type", "visitor_id")),
         (raw(visitor_id=""), Rejected("out_of_range", "visitor_id")),
+        (raw(visitor_id="undefined"), Rejected("out_of_range", "visitor_id")),
+        (raw(item_id=""), Rejected("missing_field", "item_id")),
+        (raw(item_id="[object Object]"), Rejected("missing_field", "item_id")),
         (raw(visitor_id="v" * 129), Rejected("too_long", "visitor_id")),
         (raw(user_id="a\nb"), Rejected("control_character", "user_id")),
         (raw(user_id=["x"]), Rejected("wrong_type", "user_id")),
@@ -102,9 +105,12 @@ def test_without_a_word_on_consent_nothing_is_kept():
 def test_denial_withdraws_under_each_valid_key_and_keeps_nothing_else():
     rotating = Rules(Pseudonyms([("k2", b"\xff" * 32), ("k1", KEY)]), 300_000, 604_800_000)
     judged = rotating.judge(
-        [raw(), b'{"visitor_id": "anna@example.com"}', b'{"visitor_id": 5}', b"7"], "denied", {}, NOW_MS
+        [raw(), b'{"visitor_id": "anna@example.com"}', b'{"visitor_id": 5}', b'{"visitor_id": "undefined"}', b"7"],
+        "denied",
+        {},
+        NOW_MS,
     )
-    assert (judged.admitted, judged.rejected, judged.suppressed) == ([], {}, 4)
+    assert (judged.admitted, judged.rejected, judged.suppressed) == ([], {}, 5)
     assert judged.states == dict.fromkeys(rotating.pseudonyms.all_of("anna@example.com"), "withdrawn")
     assert ANNA in judged.states
 

@@ -42,6 +42,16 @@ def test_events_may_come_out_of_order_and_twice():
     assert items(visits.over()) == ["ab", "c"]
 
 
+def test_items_that_name_nothing_are_not_learned():
+    visits = Visits(gap_s=10)
+    nothing = [
+        record("v", item, 100 + place) for place, item in enumerate((" ", "undefined", "null", "[object Object]"))
+    ]
+    empty = record("v", "x", 104).replace(b'"item_id":"x"', b'"item_id":""')
+    visits.add([*nothing, empty, record("v", "a", 105), record("undefined", "b", 106), record("w", "c", 200)])
+    assert items(visits.over()) == ["a"]
+
+
 def test_only_heartbeats_among_other_records_move_time():
     """Heartbeats searches and broken records are no clicks but heartbeats move time."""
     visits = Visits(gap_s=10)

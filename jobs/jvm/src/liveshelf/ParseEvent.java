@@ -47,7 +47,7 @@ public class ParseEvent extends ScalarFunction {
     private static final int MAX_WHOLE_DIGITS = 4300;   // what Python's decoder reads of a whole number
 
     private record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
-                         int maxLength, Set<String> choices, boolean freeText) {}
+                         int maxLength, Set<String> choices, boolean freeText, boolean names, boolean mayBeEmpty) {}
 
     private transient JsonFactory json;
     private transient boolean escapes;
@@ -57,6 +57,10 @@ public class ParseEvent extends ScalarFunction {
     private transient List<Field> requiredOfHeartbeat;
     private transient Map<String, List<Field>> requiredByType;
     private transient List<String> reasons;
+    private transient String blanks;
+    private transient Set<String> wordsForNothing;
+    private transient String objectBegins;
+    private transient String objectEnds;
     private transient int maxBytes;
     private transient String heartbeat;
     private transient Map<String, Counter> counters;
@@ -224,11 +228,26 @@ public class ParseEvent extends ScalarFunction {
         if (field.choices != null && !field.choices.contains(value)) {
             return "unknown_value";
         }
-        if (field.required && value.isEmpty()) {
-            return "out_of_range";
+        if (field.names && namesNothing(value) && !(field.mayBeEmpty && value.isEmpty())) {
+            return field.required ? "out_of_range" : null;   // null: it counts as absent
         }
         row.setField(field.slot, StringData.fromString(value));
         return null;
+    }
+
+    /** As {@code jobs/contract/nothing.py}: "", blanks, a word for a value that isn't there, an object's text. */
+    private boolean namesNothing(String value) {
+        int begin = 0;
+        int end = value.length();
+        while (begin < end && blanks.indexOf(value.charAt(begin)) >= 0) {
+            begin++;
+        }
+        while (end > begin && blanks.indexOf(value.charAt(end - 1)) >= 0) {
+            end--;
+        }
+        String word = value.substring(begin, end);
+        return word.isEmpty() || wordsForNothing.contains(word)
+            || word.startsWith(objectBegins) && word.endsWith(objectEnds);
     }
 
     private String number(JsonParser parser, JsonToken token, Field field, GenericRowData row) throws java.io.IOException {
@@ -290,6 +309,11 @@ public class ParseEvent extends ScalarFunction {
                 .forEachRemaining(entry -> requiredByType.put(entry.getKey(), named(entry.getValue())));
             reasons = new ArrayList<>();
             contract.get("reasons").forEach(reason -> reasons.add(reason.textValue()));
+            blanks = contract.get("blanks").textValue();
+            wordsForNothing = new HashSet<>();
+            contract.get("words_for_nothing").forEach(word -> wordsForNothing.add(word.textValue()));
+            objectBegins = contract.get("object_for_nothing").get(0).textValue();
+            objectEnds = contract.get("object_for_nothing").get(1).textValue();
         } catch (java.io.IOException broken) {
             throw new IllegalStateException("event_contract.json in liveshelf's jar can't be read", broken);
         }
@@ -324,7 +348,8 @@ public class ParseEvent extends ScalarFunction {
         }
         return new Field(node.get("name").textValue(), slot, node.get("kind").textValue().charAt(0),
             node.get("required").booleanValue(), node.get("minimum").asDouble(), node.get("maximum").asDouble(),
-            node.get("max_length").asInt(), choices, node.get("free_text").booleanValue());
+            node.get("max_length").asInt(), choices, node.get("free_text").booleanValue(),
+            node.get("names").booleanValue(), node.get("may_be_empty").booleanValue());
     }
 
     @Override
