@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json
-from jobs.errors import DefinitionError, SettingsError
+from jobs.errors import DataError, DefinitionError, SettingsError
 
 
 def register(app: typer.Typer) -> None:
@@ -85,7 +85,7 @@ def explain(
 
 
 def history(
-    source: Annotated[Path, typer.Argument(help="Contract events: JSONL (also .gz) or Parquet.")],
+    source: Annotated[Path, typer.Argument(help="Contract events: JSON lines, CSV, TSV (.gz of each) or Parquet.")],
     as_json: AsJson = False,
 ) -> None:
     """Compute every view over past events, and write the rows where Feast looks for training sets (`batch_source`).
@@ -101,12 +101,15 @@ def history(
 
     from jobs.features import definitions
     from jobs.features import lint as linting
-    from jobs.features.backfill import read_events, write_history
+    from jobs.features.backfill import write_history
+    from jobs.files import events as files
 
     settings = load_settings()
     definitions.refuse_shipped(settings)
-    events = read_events(source)
-    first = next(events)  # a file that can't be read is refused before the definitions are compiled
+    events = (row.event for row in files.read(source))
+    first = next(events, None)  # a file that can't be read is refused before the definitions are compiled
+    if first is None:
+        raise DataError(f"{source} holds no event but heartbeats", "give a file with at least one event")
     note_feast()
     defined = definitions.from_files(settings)
     plan = linting.checked(defined.project, settings.events_topic, defined.views, defined.entities)

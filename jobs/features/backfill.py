@@ -6,22 +6,18 @@ The rows are the ones that the features job would have written, one for each cha
 It runs on Flink's streaming engine with an input that ends, because the functions need watermarks.
 """
 
-import gzip
 import json
 import os
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.contract import events
-from jobs.errors import DataError
 from jobs.features import sql
 from jobs.features.plan import FeaturePlan, ViewPlan
 from jobs.jvm.build import contract_jar
@@ -62,41 +58,6 @@ def write_history(
             _write_view(view, rows[operator.key], first, targets[view.name])
             first += len(view.outputs)
     return {view.name: len(rows[operator.key]) for operator in plan.operators() for view in operator.views}
-
-
-def read_events(path: Path) -> Iterator[events.Event]:
-    """Yield the contract events of a JSONL (also gzipped) or Parquet file.
-
-    Raises `DataError` for a file that can't be read or holds no event, and with the row of the first that is refused.
-    """
-    number = 0
-    for number, row in enumerate(_rows_of_file(path), 1):
-        event = events.parse(row)
-        if isinstance(event, events.Refusal):
-            raise DataError(
-                f"{path}, row {number}: {event.reason} {event.field}: {row[:80]!r}", "correct or remove the row"
-            )
-        yield event
-    if not number:
-        raise DataError(f"{path} holds no event", "give contract events: JSON, one a line, or a Parquet table")
-
-
-def _rows_of_file(path: Path) -> Iterator[bytes]:
-    """Yield each event's JSON."""
-    try:
-        if path.suffix == ".parquet":
-            with path.open("rb") as file:  # a folder is no file, though pyarrow would read all that lies in it
-                table = pq.read_table(file)
-            for row in table.to_pylist():
-                yield msgspec.json.encode({name: value for name, value in row.items() if value is not None})
-            return
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            yield from (line.strip() for line in lines if line.strip())
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{path} can't be read: {reason}", "give a file of contract events: JSONL or Parquet"
-        ) from error
 
 
 def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) -> None:

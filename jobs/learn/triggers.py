@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from models.clicks.dataset import Session
-from models.clicks.sessions import Question
+from models.clicks.sessions import questions_of
 from models.quality.evaluate import answers_of_model, metrics
 from models.serving.bundle import Bundle
 
@@ -73,12 +73,7 @@ def item_drift(clicks: dict[str, int], sessions: list[Session]) -> float | None:
 
 def recall_of(bundle: Bundle, sessions: list[Session], since_s: float) -> float | None:
     """Return recall@20 on the latest 2,000 clicks after `since_s`, None for too few."""
-    asked = [
-        Question(session[:end], session[end].item)
-        for session in sessions
-        for end in range(1, len(session))
-        if session[end].time_s > since_s
-    ]
+    asked = questions_of(sessions, since_s)
     if len(asked) < LEAST_CLICKS:
         return None
     return metrics(

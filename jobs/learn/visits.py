@@ -11,7 +11,7 @@ from jobs.contract.consent import Consents
 from jobs.contract.events import HEARTBEAT, Refusal, parse
 from jobs.errors import ServiceError
 from models.clicks.dataset import Event, Session
-from models.clicks.sessions import cut
+from models.clicks.sessions import click_of, cut
 
 POLL_MS = 1000
 # A refused version leaves its sessions to the next training. This many take about 1 GB; the oldest are dropped.
@@ -40,9 +40,9 @@ class Visits:
                 continue
             time_s = event["event_time_ms"] / 1000
             self.newest_s = max(self.newest_s, time_s)
-            if event["event_type"] != HEARTBEAT and "item_id" in event:
-                click = Event(event["item_id"], event["event_type"], time_s)
-                self._open.setdefault(event["visitor_id"], {})[event["event_id"]] = click
+            click = click_of(event) if event["event_type"] != HEARTBEAT else None
+            if click:
+                self._open.setdefault(event["visitor_id"], {}).setdefault(event["event_id"], click)
         self._close()
 
     def over(self) -> list[Session]:

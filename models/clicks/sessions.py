@@ -9,44 +9,41 @@
 | prefixes (`read_prefixes`)    | a question: items seen, oldest first, a tab, the item that came next                 |
 | lists (`read_lists`)          | a ranked list made elsewhere: item ids, best first                                   |
 
-Each may be gzipped (`.gz`). Ids are kept as text, whatever they look like.
+Each may be gzipped; `jobs/files` opens them all, and reads the events. Ids are kept as text, whatever they look like.
 """
 
-import gzip
-import math
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from jobs.errors import DataError
-from models.clicks.dataset import Event, Session
+from jobs.files import events as contract_events
+from jobs.files import tables, text, times
+from jobs.files.numbers import number, was_shortened
+from models.clicks.dataset import MAX_EVENTS, Event, Session
 
 SESSION_GAP_S = 1800.0
 DEFAULT_TYPE = "view"
-EVENT_COLUMNS = ("visitor_id", "event_type", "event_time_ms", "item_id")
+FORMS = (
+    "give a session a line (item ids with blanks between), a .tsv with SessionId, ItemId and Time, or events of the "
+    "contract as .jsonl or .parquet"
+)
+# What a table looks like where a session should stand: separators of values, a JSON value, a date.
+_SEPARATORS = (",", ";")
+_SEPARATORS_OF_ONE_WORD = ("|", "::")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
 
 
 class Question(NamedTuple):
-    """Hold the events up to now, and the item that came next."""
+    """Hold the last events up to now, at most `MAX_EVENTS`, and the item that came next."""
 
     prefix: Session
     target: str
-
-
-class ClickEvent(msgspec.Struct):
-    """Hold the fields of an event of the contract that training needs."""
-
-    visitor_id: str
-    event_type: str
-    event_time_ms: int
-    item_id: str | None = None
 
 
 def read_sessions(path: Path, features: Sequence[str] = ()) -> list[Session]:
@@ -56,25 +53,29 @@ def read_sessions(path: Path, features: Sequence[str] = ()) -> list[Session]:
     become the events' context, in this order. From all other files no context is known.
     Raises DataError with the line for what can't be read, for a missing feature, and for a file without a session.
     """
-    name = path.name.removesuffix(".gz")
     readers: dict[str, Callable[[Path], list[Session]]] = {
         ".tsv": _from_tsv,
-        ".jsonl": _from_jsonl,
+        ".csv": _refuse_csv,
         ".parquet": partial(_from_parquet, features=features),
+        **dict.fromkeys(tables.JSON_LINES, _from_events),
     }
-    sessions = readers.get(Path(name).suffix, _from_text)(path)
+    sessions = readers.get(text.kind(path), _from_text)(path)
     if not sessions:
         raise DataError(f"{path} holds no session", "give a file with at least one click")
     return sessions
 
 
 def read_prefixes(path: Path) -> list[Question]:
-    """Return the questions in `path`: `item item item<TAB>target` a line."""
+    """Return the questions in `path`: `item item item<TAB>target` a line.
+
+    A blank line is refused: the lines of `read_lists` stand beside these.
+    """
     questions = []
-    for number, line in _lines(path):
+    for at, line in text.lines(path):
         prefix, tab, target = line.rstrip("\r\n").partition("\t")
         if not tab or not prefix.split() or len(target.split()) != 1:
-            raise DataError(f"{path}, line {number}: {_short(line)} isn't `item item …<TAB>target`", "mend the line")
+            raise DataError(f"{path}, line {at}: {text.short(line)} isn't `item item …<TAB>target`", "mend the line")
+        _refuse_table(path, at, line, [*prefix.split(), target.strip()])
         questions.append(Question(_clicks(prefix.split()), target.strip()))
     if not questions:
         raise DataError(f"{path} holds no question", "write `item item …<TAB>target` a line")
@@ -84,18 +85,35 @@ def read_prefixes(path: Path) -> list[Question]:
 def read_lists(path: Path) -> list[list[str]]:
     """Return the ranked lists in `path`; an empty line is an empty list."""
     lists = []
-    for number, line in _lines(path):
+    for at, line in text.lines(path):
         ids = line.split()
         if len(set(ids)) != len(ids):
             twice = next(item for item in ids if ids.count(item) > 1)
-            raise DataError(f"{path}, line {number} lists {twice!r} twice", "list each item once")
+            raise DataError(f"{path}, line {at} lists {twice!r} twice", "list each item once")
+        _refuse_table(path, at, line, ids)
         lists.append(ids)
     return lists
 
 
-def questions_of(sessions: Iterable[Session]) -> list[Question]:
-    """Return n - 1 questions for each session of n events."""
-    return [Question(session[:end], session[end].item) for session in sessions for end in range(1, len(session))]
+def questions_of(sessions: Iterable[Session], since_s: float = float("-inf")) -> list[Question]:
+    """Return a question for each event after a session's first one that lies after `since_s`.
+
+    A prefix holds the last `MAX_EVENTS` events, as a visitor's history does in serving. With all of them, memory would
+    grow with the square of a session: a robot's 20,000 clicks took 1.5 GB.
+    """
+    return [
+        Question(session[max(0, end - MAX_EVENTS) : end], session[end].item)
+        for session in sessions
+        for end in range(1, len(session))
+        if session[end].time_s > since_s
+    ]
+
+
+def click_of(event: Mapping[str, Any]) -> Event | None:
+    """Return what an event of the contract says to a model, None for one without an item."""
+    if "item_id" not in event:
+        return None
+    return Event(event["item_id"], event["event_type"], event["event_time_ms"] / 1000)
 
 
 def _clicks(ids: Iterable[str]) -> Session:
@@ -103,101 +121,94 @@ def _clicks(ids: Iterable[str]) -> Session:
     return [Event(item, DEFAULT_TYPE, 0.0) for item in ids]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each line with its number from 1. Raises DataError for a file that can't be read as UTF-8, or as gzip."""
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, line {number}: {error.reason} at byte {error.start}", "save it as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"{path} can't be read after line {number} ({reason})", "give the path of a readable file"
-        ) from error
-
-
-def _short(line: str) -> str:
-    text = line.rstrip("\r\n")
-    return repr(text if len(text) <= 60 else text[:57] + "…")
+def _refuse_csv(path: Path) -> list[Session]:
+    first = next(text.lines(path), (1, ""))[1]
+    raise DataError(f"{path}, line 1: {text.short(first)} is a line of a table, no session", FORMS)
 
 
 def _from_text(path: Path) -> list[Session]:
     sessions = []
-    for number, line in _lines(path):
+    for at, line in text.lines(path):
+        ids = line.split()
         if "\t" in line.strip():
             raise DataError(
-                f"{path}, line {number}: {_short(line)} has a tab; a session is item ids with blanks between",
+                f"{path}, line {at:,}: {text.short(line)} has a tab; a session is item ids with blanks between",
                 "name a table of clicks .tsv; a file of prefixes and targets belongs to `liveshelf evaluate`",
             )
-        if "\0" in line:
-            raise DataError(f"{path}, line {number} holds a null byte", "give a text file")
-        if ids := line.split():
+        _refuse_table(path, at, line, ids)
+        if ids:
             sessions.append(_clicks(ids))
     return sessions
 
 
+def _refuse_table(path: Path, at: int, line: str, ids: list[str]) -> None:
+    """Raise DataError for a line that isn't one of ids, but of a table or of JSON."""
+    found = next((repr(separator) for separator in _SEPARATORS if separator in line), "")
+    if line.lstrip()[:1] in ("{", "["):
+        found = "a value of JSON"
+    if len(ids) == 1:
+        found = found or next((repr(each) for each in _SEPARATORS_OF_ONE_WORD if ids[0].count(each) > 1), "")
+    for item in ids:
+        if _DATE.fullmatch(item) or was_shortened(item):
+            found = found or f"{item!r}, which is {'a time' if _DATE.fullmatch(item) else 'shortened by a spreadsheet'}"
+    if found:
+        what = f"{path}, line {at:,}: {text.short(line)} has {found}; here are item ids with blanks between"
+        raise DataError(what, FORMS)
+
+
 def _from_tsv(path: Path) -> list[Session]:
-    lines = _lines(path)
-    header = next(lines, (0, ""))[1].rstrip("\r\n").split("\t")
-    places = {name: header.index(name) for name in ("SessionId", "ItemId", "Time") if name in header}
-    if len(places) < 3:
-        raise DataError(f"{path}, line 1 is {header}", "begin with a header that names SessionId, ItemId and Time")
     clicks: dict[str, list[Event]] = {}
-    for number, line in lines:
-        values = line.rstrip("\r\n").split("\t")
-        try:
-            session, item, time_s = (values[places[name]].strip() for name in ("SessionId", "ItemId", "Time"))
-            event = Event(item, DEFAULT_TYPE, _finite(time_s))
-        except (IndexError, ValueError) as error:
-            raise DataError(
-                f"{path}, line {number}: {_short(line)} isn't a click", "give a session, an item and a time in seconds"
-            ) from error
+    clock = _Clock(path)
+    rows = tables.table(path, "\t", ("SessionId", "ItemId", "Time"), about_missing=FORMS)
+    for at, row in rows:
+        session, item = (str(row[name]).strip() for name in ("SessionId", "ItemId"))
         if not item or not session:
-            raise DataError(f"{path}, line {number}: {_short(line)} has no session or no item", "mend the line")
-        clicks.setdefault(session, []).append(event)
+            what = f"{path}, line {at:,}: {list(row.values())} has no session or no item"
+            raise DataError(what, "give a session, an item and a time in seconds")
+        for name, given in (("SessionId", session), ("ItemId", item)):
+            if was_shortened(given):
+                raise DataError(f"{path}, line {at:,}: {name} {given!r} was shortened by a spreadsheet", "get text")
+        clicks.setdefault(session, []).append(Event(item, DEFAULT_TYPE, clock.seconds(at, row["Time"])))
+    clock.refuse_two()
     return _in_time_order(clicks.values())
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
+class _Clock:
+    """Read the times of a file: all of them since 1970, or all of them since a begin of the file's own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._first: dict[bool, tuple[int, object]] = {}  # since 1970? → line and time
+
+    def seconds(self, line: int, raw: object) -> float:
+        """Return a time in seconds; raise DataError for what is none, or lies after tomorrow."""
+        found = number(raw)
+        if found is not None and found * 1000 < times.EARLIEST_MS:
+            self._first.setdefault(False, (line, raw))
+            return float(found)
+        where = f"{self._path}, line {line:,}: Time in seconds"
+        found_ms = times.time_ms(where, raw, "s", "write Time in seconds")
+        self._first.setdefault(True, (line, raw))
+        return found_ms / 1000 if found is None else float(found)
+
+    def refuse_two(self) -> None:
+        """Raise DataError where some times are since 1970 and others, such as a 0 for none, aren't."""
+        if len(self._first) > 1:
+            line, raw = self._first[False]
+            raise DataError(
+                f"{self._path}, line {line:,}: Time {raw!r} lies before 2000, other lines' don't",
+                "write all of them in seconds since 1970, or all since one begin",
+            )
 
 
-def _from_jsonl(path: Path) -> list[Session]:
-    decoder = msgspec.json.Decoder(ClickEvent)
-    events = []
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            events.append((decoder.decode(line), ()))
-        except msgspec.DecodeError as error:
-            raise DataError(f"{path}, line {number}: {error}", "give one event of the contract a line") from error
-    return _sessionize(events)
+def _from_events(path: Path) -> list[Session]:
+    return _sessionize((row.event, ()) for row in contract_events.read(path))
 
 
 def _from_parquet(path: Path, features: Sequence[str]) -> list[Session]:
-    try:
-        columns = _columns(path, features)
-        table = pd.read_parquet(path, columns=[*EVENT_COLUMNS, *columns])
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} can't be read as events: {error}", f"give columns {', '.join(EVENT_COLUMNS)}"
-        ) from error
-    events = table[list(EVENT_COLUMNS)]
-    rows = events.astype(object).where(events.notna(), None).itertuples(index=False, name=None)
-    pairs = []
-    for number, (row, context) in enumerate(zip(rows, _contexts(path, table, columns), strict=True), start=1):
-        try:
-            pairs.append((msgspec.convert(dict(zip(EVENT_COLUMNS, row, strict=True)), ClickEvent), context))
-        except msgspec.ValidationError as error:
-            raise DataError(f"{path}, row {number}: {error}", "give one event of the contract a row") from error
-    return _sessionize(pairs)
+    contexts = _contexts(path, features)
+    rows = contract_events.read(path)
+    return _sessionize((row.event, contexts[row.line - 1] if contexts else ()) for row in rows)
 
 
 def _columns(path: Path, features: Sequence[str]) -> list[str]:
@@ -205,7 +216,7 @@ def _columns(path: Path, features: Sequence[str]) -> list[str]:
 
     Raises DataError for a file that has some of them: what it lacks would be learned as 0, and served as it is.
     """
-    there = set(pq.read_schema(path).names)
+    there = set(tables.columns(path))
     columns = {
         feature: next((name for name in (feature, feature.replace(":", "__")) if name in there), None)
         for feature in features
@@ -222,8 +233,12 @@ def _columns(path: Path, features: Sequence[str]) -> list[str]:
     return [column for column in columns.values() if column is not None]
 
 
-def _contexts(path: Path, table: pd.DataFrame, columns: list[str]) -> list[tuple[float, ...]]:
-    """Return each row's values in `columns`, 0 for missing ones."""
+def _contexts(path: Path, features: Sequence[str]) -> list[tuple[float, ...]]:
+    """Return each row's values of the features, 0 for missing ones; [] if the file has none of them."""
+    columns = _columns(path, features) if features else []
+    if not columns:
+        return []
+    table = pd.read_parquet(path, columns=columns)
     values = np.zeros((len(table), len(columns)), np.float32)
     for place, name in enumerate(columns):
         try:
@@ -233,17 +248,18 @@ def _contexts(path: Path, table: pd.DataFrame, columns: list[str]) -> list[tuple
     return list(map(tuple, values.tolist()))
 
 
-def _sessionize(events: Iterable[tuple[ClickEvent, tuple[float, ...]]]) -> list[Session]:
+def _sessionize(events: Iterable[tuple[Mapping[str, Any], tuple[float, ...]]]) -> list[Session]:
     """Return sessions as the rankings job cuts them: by visitor, in event time, at pauses of over 30 minutes.
 
-    Events without an item are left out.
+    Events without an item are left out, and so is an event whose id the visitor has had before.
     """
-    by_visitor: dict[str, Session] = {}
+    by_visitor: dict[str, dict[str, Event]] = {}
     for event, context in events:
-        if event.item_id:
-            click = Event(event.item_id, event.event_type, event.event_time_ms / 1000, context)
-            by_visitor.setdefault(event.visitor_id, []).append(click)
-    return _in_time_order(part for clicks in by_visitor.values() for part in cut(clicks, SESSION_GAP_S))
+        click = click_of(event)
+        if click:
+            clicks = by_visitor.setdefault(event["visitor_id"], {})
+            clicks.setdefault(event["event_id"], click._replace(context=context))
+    return _in_time_order(part for clicks in by_visitor.values() for part in cut(clicks.values(), SESSION_GAP_S))
 
 
 def cut(events: Iterable[Event], gap_s: float) -> Iterator[Session]:

@@ -10,22 +10,14 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from jobs.contract.events import SCHEMA_VERSION, Event
+from jobs.files.events import Row
 
 DAY_MS = 86_400_000
 DATASETS = Path(__file__).parent / "datasets"
-
-
-class Row(NamedTuple):
-    """An event and the line that it came from, counted from 1."""
-
-    file: Path
-    line: int
-    event: Event
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ import msgspec
 
 from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import DataError, SettingsError
-from jobs.lab.replay import own_files
-from jobs.lab.replay.shops import DATASETS, SHOPS, Row, Shop
+from jobs.files import events as files
+from jobs.files import mapping as mappings
+from jobs.files.events import Row, refused
+from jobs.lab.replay.shops import DATASETS, SHOPS, Shop
 
 # What a reader raises for a file that is damaged, or is another one than its name says.
 UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, msgspec.DecodeError, KeyError, ValueError, ArithmeticError)
@@ -31,8 +33,8 @@ def read(
     """Yield the events of a set or a file, in event-time order (equal times: in file order); `parse` accepts each.
 
     Args:
-        source: a name in `SHOPS`, or a CSV, TSV or JSONL file (also gzipped).
-        mapping: TOML file that says what the columns of a file of one's own mean (see `own_files`).
+        source: a name in `SHOPS`, or a file of one's own (see `jobs/files/events.py`).
+        mapping: TOML file that says what the columns of a file of one's own mean (see `jobs/files/mapping.py`).
         data_dir: folder that holds the sets which may not be shipped, as `<data_dir>/retailrocket/events.csv.gz`.
         since: first moment that is read, as a date or date and time; UTC unless it says otherwise.
         until: first moment that isn't read any more.
@@ -46,13 +48,13 @@ def read(
     name = os.fspath(source)
     if name in SHOPS:
         shop = SHOPS[name]
-        rows, in_time_order = shop.rows(_files(name, shop, data_dir), skipped), shop.in_time_order
-    elif Path(name).is_file():
-        rows, in_time_order = own_files.rows(Path(name), own_files.load(mapping), skipped), False
-    else:
+        rows = _counted(name, shop.rows(_files(name, shop, data_dir), skipped), skipped)
+        events = _checked(name, _within(rows, from_ms, to_ms))
+        return events if shop.in_time_order else _sorted(events)
+    if not Path(name).is_file():
         raise DataError(f"{name!r} is neither a set nor a file", f"one of {', '.join(SHOPS)}, or a path")
-    events = _checked(name, _within(_counted(name, rows, skipped), from_ms, to_ms))
-    return events if in_time_order else _sorted(events)
+    rows = files.read(Path(name), mappings.load(mapping), skipped)
+    return _sorted(row.event for row in _within(rows, from_ms, to_ms))
 
 
 def moment_ms(text: str, name: str) -> int:
@@ -101,20 +103,11 @@ def _checked(name: str, rows: Iterable[Row]) -> Iterator[Event]:
         for row in rows:
             event = parse(encode(row.event))
             if isinstance(event, Refusal):
-                raise _refused(row, event)
+                raise refused(f"{row.file}, line {row.line}", row.event, event)
             yield event
     except UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"a file of {name} can't be read: {reason}", "get it again") from error
-
-
-def _refused(row: Row, refusal: Refusal) -> DataError:
-    value = row.event.get(refusal.field) if refusal.field else ""
-    about = f"{refusal.field} {value!r:.80}" if refusal.field in row.event else refusal.field
-    return DataError(
-        f"{row.file}, line {row.line}: {about} is refused ({refusal.reason})",
-        'correct the row, or map its event type to "skip"',
-    )
 
 
 def _sorted(events: Iterable[Event]) -> Iterator[Event]:

@@ -64,10 +64,13 @@ def test_a_csv_becomes_events_in_time_order_through_a_mapping(tmp_path: Path, ma
         "2024-05-01T08:00:03Z,anna,ping,,",
     )
     skipped: Counter[str] = Counter()
-    assert list(read(file, mapping, skipped=skipped)) == [
+    events = list(read(file, mapping, skipped=skipped))
+    event_ids = [event["event_id"] for event in events]
+    assert [event_id[-2:] for event_id in event_ids] == ["-3", "-2"]
+    assert events == [
         {
             "schema_version": 1,
-            "event_id": "shop-3",
+            "event_id": event_ids[0],
             "event_type": "view",
             "event_time_ms": 1_714_550_401_000,
             "visitor_id": "anna",
@@ -76,7 +79,7 @@ def test_a_csv_becomes_events_in_time_order_through_a_mapping(tmp_path: Path, ma
         },
         {
             "schema_version": 1,
-            "event_id": "shop-2",
+            "event_id": event_ids[1],
             "event_type": "purchase",
             "event_time_ms": 1_714_550_402_000,
             "visitor_id": "anna",
@@ -90,26 +93,30 @@ def test_a_csv_becomes_events_in_time_order_through_a_mapping(tmp_path: Path, ma
 
 def test_a_gzipped_jsonl_with_the_contracts_names_needs_no_mapping(tmp_path: Path):
     file = tmp_path / "shop.jsonl.gz"
-    line = b'{"event_id":"a","event_type":"view","event_time_ms":5,"visitor_id":7,"item_id":"x","rating":null,"own":[]}'
+    line = b'{"event_id":"a","event_type":"view","event_time_ms":1714550401000,"visitor_id":7,'
+    line += b'"item_id":"x","rating":null,"own":[]}'
     file.write_bytes(gzip.compress(line + b"\n\n"))
     assert list(read(file)) == [
         {
             "schema_version": 1,
             "event_id": "a",
             "event_type": "view",
-            "event_time_ms": 5,
+            "event_time_ms": 1_714_550_401_000,
             "visitor_id": "7",
             "item_id": "x",
         }
     ]
 
 
-@pytest.mark.parametrize(("unit", "given", "time_ms"), [("s", "1.5", 1500), ("ms", "1500", 1500)])
-def test_times_come_in_seconds_or_milliseconds(tmp_path: Path, unit: str, given: str, time_ms: int):
+@pytest.mark.parametrize(
+    ("unit", "given"),
+    [("s", "1714550401.5"), ("ms", "1714550401500"), ("us", "1714550401500123"), ("ns", "1714550401500123456")],
+)
+def test_times_come_in_four_units(tmp_path: Path, unit: str, given: str):
     mapping = tmp_path / "mapping.toml"
     mapping.write_text(MAPPING.replace('unit = "iso"', f'unit = "{unit}"'))
     (event,) = read(csv(tmp_path, f"{given},anna,viewed,shoe,"), mapping)
-    assert event["event_time_ms"] == time_ms
+    assert event["event_time_ms"] == 1_714_550_401_500
 
 
 @pytest.mark.parametrize(
@@ -122,7 +129,7 @@ def test_times_come_in_seconds_or_milliseconds(tmp_path: Path, unit: str, given:
         ("2024-05-01,anna,viewed,shoe,-1", r"line 2: price_minor -100 is refused \(out_of_range\)"),
         ("2024-05-01,anna,viewed", r"line 2: not 5 values as in the header"),
         ("2024-05-01,anna,viewed,a,b,c", r"line 2: not 5 values as in the header"),
-        ("2999-05-01,anna,viewed,shoe,1", r"line 2: event_time_ms \d+ is refused \(out_of_range\)"),
+        ("2999-05-01,anna,viewed,shoe,1", r"line 2: time .* that is 2999-05-01 00:00:00 \(out_of_range"),
     ],
 )
 def test_a_bad_row_is_named_with_file_line_and_value(tmp_path: Path, mapping: Path, row: str, says: str):
@@ -153,11 +160,13 @@ def test_a_bad_mapping_is_named_with_its_fix(tmp_path: Path, mapping: Path, chan
     ("name", "content", "says"),
     [
         ("a.jsonl", b'{"visitor_id":\n', r"a.jsonl, line 1: .* isn't JSON"),
-        ("a.jsonl", b"[1]\n", r"line 1: .* isn't an object"),
+        ("a.jsonl", b"[1]\n", r"line 1: '\[1\]' begins a JSON array\n  fix: write one object a line, without brackets"),
+        ("a.jsonl", b"\n1\n", r"line 2: '1' isn't an object"),
         ("a.csv", b"event_time_ms,visitor_id\n1,\xff\n", r"a.csv, line 2: .* isn't UTF-8"),
         ("a.csv.gz", b"no gzip", r"a.csv.gz can't be read"),
         ("a.csv.gz", gzip.compress(b"event_time_ms,visitor_id\n")[:-9], r"a.csv.gz can't be read"),
-        ("a.parquet", b"PAR1", r"unknown kind"),
+        ("a.parquet", b"PAR1", r"a.parquet can't be read after row 0 \("),
+        ("a.txt", b"", r"unknown kind"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes, says: str):
@@ -167,5 +176,5 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content:
 
 
 def test_a_mapping_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(DataError, match=r"none.toml can't be read: No such file"):
+    with pytest.raises(DataError, match=r"none.toml can't be read after line 0 \(No such file"):
         read(csv(tmp_path), tmp_path / "none.toml")

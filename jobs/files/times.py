@@ -1,0 +1,101 @@
+"""Read times as other systems write them: numbers since 1970 in four units, and dates with a time of day."""
+
+import re
+import time
+from datetime import UTC, date, datetime
+
+from jobs.errors import DataError
+from jobs.files.numbers import number
+
+PER_MS = {"s": 1000.0, "ms": 1.0, "us": 0.001, "ns": 0.000001}
+ISO = "iso"
+UNITS = (*PER_MS, ISO)
+EARLIEST_MS = 946_684_800_000  # 2000-01-01: no shop that keeps clicks is older, and 1970 means another unit
+DAY_MS = 86_400_000
+
+# A date (1), a time of day (2), and what follows it (3): 2024-05-01T08:00:01.5+02:00, 2024/05/01 08:00:01 UTC, …
+_DATE = r"(\d{4}-?\d\d-?\d\d|\d{4}/\d\d/\d\d|\d{4}-W\d\d-\d)"
+_MOMENT = re.compile(_DATE + r"(?:[ T](\d\d(?::?\d\d){0,2}(?:[.,]\d+)?)(.*))?", re.ASCII | re.I)
+# What may follow: UTC in its spellings, an offset, or both as Go writes it; Java adds the zone's name to the offset.
+_OFFSET = r"(?:UTC|GMT)?\s*([+-]\d\d)(?::?(\d\d))?(?:\s+UTC)?(?:\s*\[[\w/+-]+\])?"
+_ZONE = re.compile(rf"\s*(?:{_OFFSET}|Z|UTC|GMT|)\s*", re.ASCII | re.I)
+
+
+def time_ms(where: str, raw: object, unit: str, fix: str, now_ms: int | None = None) -> int:
+    """Return a time as ms since 1970. A moment without a zone is UTC; a date alone is its midnight.
+
+    Args:
+        where: the file, the line and the column, for errors.
+        raw: what stands there; a `datetime`, as Parquet has it, needs no unit.
+        unit: one of `UNITS`.
+        fix: the way out where another unit would fit.
+        now_ms: the clock; the machine's if absent.
+
+    Raises DataError for what is no time in this unit, and for a time before 2000 or after tomorrow.
+    """
+    latest_ms = (time.time_ns() // 1_000_000 if now_ms is None else now_ms) + DAY_MS
+    found = _moment_ms(raw) if unit == ISO or isinstance(raw, datetime) else _number_ms(raw, unit)
+    if found is None:
+        raise DataError(f"{where} is {raw!r}, not in unit {unit!r}", _fix(raw, unit, fix, latest_ms))
+    if not EARLIEST_MS <= found <= latest_ms:
+        raise DataError(
+            f"{where} is {raw!r}: in unit {unit!r} that is {_year(found)} (out_of_range: 2000 to tomorrow)",
+            _fix(raw, unit, fix, latest_ms),
+        )
+    return found
+
+
+def unit_of(raw: object, latest_ms: int) -> str:
+    """Return the unit in which a time lies between 2000 and `latest_ms`, "" if there is none."""
+    if _moment_ms(raw) is not None:
+        return ISO
+    return next((unit for unit in PER_MS if EARLIEST_MS <= (_number_ms(raw, unit) or 0) <= latest_ms), "")
+
+
+def _fix(raw: object, unit: str, fix: str, latest_ms: int) -> str:
+    likely = unit_of(raw, latest_ms)
+    if likely and likely != unit:
+        return f'it looks like unit "{likely}": {fix}'
+    if unit == ISO:
+        return "write 2024-05-01T08:00:01Z, or an offset such as +02:00 for Z (no names of zones, no day before month)"
+    return f"write a number of {unit} since 1970, all its digits and no separators; or another unit: {fix}"
+
+
+def _number_ms(raw: object, unit: str) -> int | None:
+    exact = number(raw)
+    if exact is None or (isinstance(raw, str) and "e" in raw.lower()):  # a spreadsheet's 1.71455E+12 has lost its end
+        return None
+    return round(float(exact) * PER_MS[unit]) if unit == "s" else int(exact // round(1 / PER_MS[unit]))
+
+
+def _moment_ms(raw: object) -> int | None:
+    if isinstance(raw, datetime):
+        moment: datetime | None = raw
+    else:
+        moment = _parsed(raw) if isinstance(raw, str) else None
+    if moment is None:
+        return None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _parsed(text: str) -> datetime | None:
+    found = _MOMENT.fullmatch(text.strip())
+    if not found:
+        return None
+    day, clock, rest = found[1].replace("/", "-"), found[2], found[3] or ""
+    zone = _ZONE.fullmatch(rest)
+    if not zone:
+        return None
+    offset = f"{zone[1]}:{zone[2] or '00'}" if zone[1] else "+00:00"
+    try:
+        return datetime.fromisoformat(f"{day}T{clock or '00:00'}{offset}")
+    except ValueError:
+        return None
+
+
+def _year(found_ms: int) -> str:
+    """Return a moment as a person says it; years that Python's dates don't have as their number."""
+    year = 1970 + found_ms // 31_556_952_000
+    if not date.min.year <= year < date.max.year:
+        return f"the year {year}"
+    return datetime.fromtimestamp(found_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
