@@ -3,9 +3,11 @@
 `admin` may do everything, in both: it is what `liveshelf up`, `apply` and `verify` work with.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from jobs.errors import SettingsError
 from jobs.settings import Settings
 
 ADMIN, CLI, COLLECTOR, JOB, APP = "admin", "cli", "collector", "job", "app"
@@ -22,8 +24,13 @@ REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"{{keys}} {READ} {WRITE}", APP: f"{{k
 def redis_acl(hashed: Mapping[str, str], project: str) -> str:
     """Return Redis' ACL file. `hashed` maps users to the SHA-256 of their passwords. `project` is Feast's.
 
-    Nobody but these users gets in.
+    Nobody but these users gets in. Raise `SettingsError` for a project whose name is more than a name here.
     """
+    if not re.fullmatch(r"[\w-]+", project, re.ASCII):
+        raise SettingsError(
+            f"the project {project!r} of feature_store.yaml can't stand in Redis' rights",
+            "name it with letters, digits, _ and -",
+        )
     keys = f"~shelf:* ~*{project}"
     lines = [
         f"user {user} on resetchannels #{hashed[user]} {rule.format(keys=keys)}" for user, rule in REDIS_USERS.items()

@@ -14,7 +14,7 @@ LOOSE_FILES = {"__init__", "cli", "errors", "session_features", "session_ranking
 # What a room may import beside itself and `jobs.errors`. A room that isn't named here may import any room below it.
 ONLY = {
     "jobs.contract": set(),
-    "jobs.connect": {"jobs.contract", "jobs.settings"},
+    "jobs.connect": {"jobs.contract", "jobs.settings", "liveshelf"},
     "jobs.files": {"jobs.contract"},
     "models.serving": set(),
     "models.clicks": {"models.serving", "jobs.files"},

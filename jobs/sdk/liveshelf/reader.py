@@ -45,6 +45,7 @@ import redis.asyncio
 State = Literal["fresh", "stale", "fallback", "absent"]
 ERASED = "erased"
 STALE_AFTER_S = 1800
+TIMEOUT_S = 1.0  # a list takes a millisecond, and a page that waits longer than this is better shown without one
 
 
 class ShelfError(Exception):
@@ -86,14 +87,16 @@ class ShelfReader:
     """Read lists. A reader is safe to share between threads, like the Redis client inside.
 
     Args:
-        source: redis://… or a `redis.Redis` of your own (with or without `decode_responses`).
+        source: redis://… or a `redis.Redis` of your own (with or without `decode_responses`). A client that is made
+            from an address waits for the server no longer than 1 s, and over TLS (rediss://…) checks the server's name.
+            The address may say otherwise: ?socket_timeout=0.1&ssl_check_hostname=false.
         shelf: which of a visitor's lists to read: the last part of its key.
         stale_after_s: a personal list that was computed more seconds ago than this is `stale`. It can be read until it
             expires, 30 days after its event unless LIVESHELF_LIST_TTL_S says otherwise.
     """
 
     def __init__(self, source: "str | redis.Redis", shelf: str = "home", stale_after_s: float = STALE_AFTER_S) -> None:
-        self._redis = redis.Redis.from_url(source) if isinstance(source, str) else source
+        self._redis = redis.Redis.from_url(source, **_careful(source)) if isinstance(source, str) else source
         self._shelf = shelf
         self._stale_after_s = stale_after_s
 
@@ -128,7 +131,7 @@ class AsyncShelfReader:
     def __init__(
         self, source: "str | redis.asyncio.Redis", shelf: str = "home", stale_after_s: float = STALE_AFTER_S
     ) -> None:
-        self._redis = redis.asyncio.Redis.from_url(source) if isinstance(source, str) else source
+        self._redis = redis.asyncio.Redis.from_url(source, **_careful(source)) if isinstance(source, str) else source
         self._shelf = shelf
         self._stale_after_s = stale_after_s
 
@@ -144,6 +147,14 @@ class AsyncShelfReader:
     async def close(self) -> None:
         """Close the Redis client, also one of your own."""
         await self._redis.aclose()
+
+
+def _careful(address: str) -> dict[str, Any]:
+    """Return what redis-py doesn't do by itself: limits of time, and a look at the name in a certificate."""
+    told: dict[str, Any] = {"socket_timeout": TIMEOUT_S}
+    if not address.startswith("unix:"):
+        told["socket_connect_timeout"] = TIMEOUT_S
+    return told | ({"ssl_check_hostname": True} if address.startswith("rediss:") else {})
 
 
 def shelf_key(visitor_id: str, shelf: str) -> str:

@@ -1,12 +1,13 @@
 """An address names the place, the user and the folder of secrets; clients get the password, and nothing else does."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis import Redis, SSLConnection
 from redis.connection import Connection
 
-from jobs.connect import addresses
+from jobs.connect import addresses, users
 from jobs.connect.addresses import as_user
 from jobs.errors import SettingsError
 
@@ -15,6 +16,7 @@ from jobs.errors import SettingsError
 def secrets(tmp_path: Path) -> Path:
     for name in ("kafka-cli", "redis-job", "ca.pem", "rest.pem"):
         (tmp_path / name).write_text(f"the {name}")
+        (tmp_path / name).chmod(0o600)
     return tmp_path
 
 
@@ -70,11 +72,88 @@ def test_redis_of_ones_own_may_hold_everything_in_its_url() -> None:
 def test_feasts_connection_string_has_what_the_client_has(secrets: Path) -> None:
     address = f"rediss://job@h:7/3?secrets={secrets}"
     expected = f"h:7,db=3,username=job,password=the redis-job,ssl=true,ssl_ca_certs={secrets}/ca.pem"
+    expected += ",ssl_check_hostname=true"
     assert addresses.feast_redis(address) == expected
     assert addresses.feast_redis("redis://h:7/3") == "h:7,db=3"
-    assert (
-        addresses.feast_redis("rediss://:p@h:7?ssl_ca_certs=/ca.pem") == "h:7,password=p,ssl_ca_certs=/ca.pem,ssl=true"
-    )
+    own = addresses.feast_redis("rediss://:p@h:7?ssl_ca_certs=/ca.pem")
+    assert own == "h:7,password=p,ssl_ca_certs=/ca.pem,ssl=true,ssl_check_hostname=true"
+
+
+# Feast cuts its string at commas, reads JSON, and fills in variables. Each was tried with Feast's own reader.
+@pytest.mark.parametrize(
+    "password",
+    ["pa,ss", "x,db=5", "true", "null", "1e5", '"quoted"', "[]", "-0", "1.0", "0", "NaN", "9" * 5000, "$HOME", "${X}"],
+)
+def test_a_password_that_feast_reads_otherwise_is_refused(password: str) -> None:
+    with pytest.raises(SettingsError, match="Feast can't hold the password") as refused:
+        addresses.feast_redis(f"redis://app:{quote(password, safe='')}@h:7/0")
+    assert password not in refused.value.what or password in "0,-0"
+
+
+@pytest.mark.parametrize("password", ["plain", "a=b", "p@ss#w/rd?&%", "12345678", "0012", "dollar$", "{x"])
+def test_a_password_that_feast_reads_right_is_taken(password: str) -> None:
+    told = addresses.feast_redis(f"redis://app:{quote(password, safe='')}@h:7/0")
+    assert told == f"h:7,db=0,username=app,password={password}"
+
+
+@pytest.mark.parametrize("url", ["unix:///run/redis.sock", "redis://[::1]:7/0"])
+def test_a_place_that_feast_cant_reach_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="Feast can't reach Redis at"):
+        addresses.feast_redis(url)
+
+
+def test_every_client_of_redis_has_a_limit_of_time() -> None:
+    told = addresses.redis_client("redis://h:7/0").connection_pool.connection_kwargs
+    assert (told["socket_connect_timeout"], told["socket_timeout"]) == (10, 60)
+    own = addresses.redis_client("redis://h:7/0?socket_timeout=3").connection_pool.connection_kwargs
+    assert own["socket_timeout"] == 3
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o666])
+@pytest.mark.parametrize("name", ["redis-job", "kafka-cli", "rest.pem"])
+def test_a_secret_that_others_may_read_is_refused(secrets: Path, name: str, mode: int) -> None:
+    (secrets / name).chmod(mode)
+    read = {
+        "redis-job": lambda: addresses.redis_client(f"redis://job@h:7/0?secrets={secrets}"),
+        "kafka-cli": lambda: addresses.librdkafka(f"kafkas://cli@h:7?secrets={secrets}"),
+        "rest.pem": lambda: addresses.rest(f"https://h:7?secrets={secrets}"),
+    }
+    with pytest.raises(SettingsError, match=f"{name} is open to others: its mode is {mode:o}"):
+        read[name]()
+
+
+def test_an_authority_that_others_may_change_is_refused(secrets: Path) -> None:
+    (secrets / "ca.pem").chmod(0o644)
+    addresses.librdkafka(f"kafkas://cli@h:7?secrets={secrets}")
+    (secrets / "ca.pem").chmod(0o646)
+    with pytest.raises(SettingsError, match=r"ca\.pem is open to others"):
+        addresses.librdkafka(f"kafkas://cli@h:7?secrets={secrets}")
+
+
+@pytest.mark.parametrize("text", ["word", "word\n", "word\r\n"])
+def test_one_newline_is_no_part_of_a_password(secrets: Path, text: str) -> None:
+    (secrets / "redis-job").write_bytes(text.encode())
+    assert addresses.Address.of(f"redis://job@h:7/0?secrets={secrets}").password("redis") == "word"
+    (secrets / "redis-job").write_bytes(b"word\n\n")
+    assert addresses.Address.of(f"redis://job@h:7/0?secrets={secrets}").password("redis") == "word\n"
+
+
+@pytest.mark.parametrize("text", ["word\n", 'a"b', "a\\b"])
+def test_a_password_that_breaks_flinks_login_is_refused(secrets: Path, text: str) -> None:
+    (secrets / "kafka-cli").write_text(text)
+    with pytest.raises(SettingsError, match="kafka-cli holds a quote, a backslash or a newline"):
+        addresses.flink_table(f"kafkas://cli@h:7?secrets={secrets}")
+
+
+def test_users_name_cant_leave_its_quotes_in_flinks_login(secrets: Path) -> None:
+    login = addresses.flink_table(f'kafkas://a" debug="x@h:7?secrets={secrets}')["properties.sasl.jaas.config"]
+    assert 'username="a\\" debug=\\"x"' in login
+
+
+@pytest.mark.parametrize("project", ["shop ~*", "a\nuser b on", "*", ""])
+def test_a_project_that_widens_redis_rights_is_refused(project: str) -> None:
+    with pytest.raises(SettingsError, match="can't stand in Redis' rights"):
+        users.redis_acl(dict.fromkeys(users.REDIS_USERS, "00"), project)
 
 
 def test_flinks_rest_interface_with_secrets_shows_and_wants_a_certificate(secrets: Path) -> None:
