@@ -80,8 +80,8 @@ def test_feast_says_nothing_on_stderr_that_nobody_can_act_on() -> None:
 def test_no_library_warns_a_user_of_its_own_code(tmp_path: Path) -> None:
     """PyFlink, Beam and httplib2 warn of their own deprecated calls, which `history` makes."""
     repo = shutil.copytree(REPOSITORY / "feature_repo", tmp_path / "feature_repo")
-    view = {"schema_version": 1, "event_id": "a", "event_type": "view", "event_time_ms": 5_000, "visitor_id": "v"}
-    (tmp_path / "events.jsonl").write_text(json.dumps(view | {"item_id": "i"}))
+    view = {"schema_version": 1, "event_id": "a", "event_type": "view", "visitor_id": "v"}
+    (tmp_path / "events.jsonl").write_text(json.dumps(view | {"event_time_ms": 1_714_550_400_000, "item_id": "i"}))
     done = run_liveshelf("history", tmp_path / "events.jsonl", LIVESHELF_FEATURE_REPO=repo)
     assert "1 rows of visitor_session" in done.stdout
     assert done.stderr == WAITS_FOR_FEAST

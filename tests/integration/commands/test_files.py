@@ -82,7 +82,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIVESHELF_MODEL_DIR", "versions")
-    (tmp_path / "clicks.csv").write_text("visitor_id,event_type,item_id,event_time_ms\nanna,view,a,1\n")
+    (tmp_path / "clicks.csv").write_text("visitor_id,event_type,item_id,event_time_ms\nanna,view,a,1714550400000\n")
     (tmp_path / "clicks.txt").write_text("a b c\n")
     (tmp_path / "questions.tsv").write_text("a b\tc\n")
     return tmp_path

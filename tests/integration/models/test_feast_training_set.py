@@ -9,11 +9,17 @@ from feast.types import Float64, Int64
 
 from models.clicks.sessions import read_sessions
 
+START_S = 1_714_550_400  # 2024-05-01T08:00:00Z
+
 
 @pytest.fixture
 def store(tmp_path) -> FeatureStore:
     """A view that has rows of visitor v, at second 10 (1 view, 500) and at second 20 (2 views, no price)."""
-    rows = {"visitor_id": ["v", "v"], "time": pd.to_datetime([10, 20], unit="s", utc=True), "view_count": [1, 2]}
+    rows = {
+        "visitor_id": ["v", "v"],
+        "time": pd.to_datetime([START_S + 10, START_S + 20], unit="s", utc=True),
+        "view_count": [1, 2],
+    }
     pd.DataFrame(rows | {"mean_price_minor": [500.0, None]}).to_parquet(tmp_path / "rows.parquet")
     visitor = Entity(name="visitor", join_keys=["visitor_id"], value_type=ValueType.STRING)
     view = FeatureView(
@@ -37,7 +43,8 @@ def store(tmp_path) -> FeatureStore:
 
 def test_each_event_has_the_values_of_its_time(store, tmp_path):
     """Each event has the values of its time and zero for what was not known."""
-    columns = {"visitor_id": list("wvvv"), "event_type": "view", "event_time_ms": [5000, 10_000, 15_000, 20_000]}
+    times_ms = [START_S * 1000 + after_ms for after_ms in (5000, 10_000, 15_000, 20_000)]
+    columns = {"visitor_id": list("wvvv"), "event_type": "view", "event_time_ms": times_ms}
     events = pd.DataFrame(columns | {"item_id": list("abcd")})
     events["event_timestamp"] = pd.to_datetime(events["event_time_ms"], unit="ms", utc=True)
     features = ["visitor_session:view_count", "visitor_session:mean_price_minor"]

@@ -27,6 +27,7 @@ SHIPPED = """        visitor_session[["view_count", "duration_s", "mean_price_mi
 EDITED = """        visitor_activity[["carts_5m", "spend_minor_24h"]],
         visitor_session[["bounce", "duration_s", "distinct_items"]],
 """
+EIGHT_MS = 1_714_550_400_000  # 2024-05-01T08:00:00Z
 FEATURES = [
     "visitor_activity:carts_5m",
     "visitor_activity:spend_minor_24h",
@@ -64,7 +65,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def training_set(file: Path, features: list[str]) -> Path:
     """60 visitors who click item after item, with made values of the features at each click."""
     rows = [
-        {"visitor_id": f"v{visitor}", "event_type": "view", "event_time_ms": visitor * 10_000 + place,
+        {"visitor_id": f"v{visitor}", "event_type": "view", "event_time_ms": EIGHT_MS + visitor * 10_000 + place,
          "item_id": f"i{(visitor + place) % 12}"} | {feature.replace(":", "__"): place for feature in features}
         for visitor in range(60) for place in range(4)
     ]  # fmt: skip

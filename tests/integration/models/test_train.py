@@ -107,7 +107,7 @@ def test_a_next_item_that_depends_on_the_context_is_learned(tmp_path, known, exp
         {
             "visitor_id": f"v{row}",
             "event_type": "view",
-            "event_time_ms": row * 10 + place,
+            "event_time_ms": 1_714_550_400_000 + row * 10 + place,
             "item_id": item,
             "price": price,
         }

@@ -227,7 +227,7 @@ def test_with_keys_no_id_of_the_source_enters_the_topic(
     source = tmp_path / "clicks.csv"
     source.write_text(
         "visitor_id,user_id,event_type,item_id,event_time_ms\n"
-        "anna@example.com,anna,view,i1,1000\nZoë,,view,i2,2000\nanna@example.com,anna,view,i3,3000\n"
+        "anna@example.com,anna,view,i1,1714550401000\nZoë,,view,i2,1714550402000\nanna@example.com,anna,view,i3,1714550403000\n"
     )
     keys = tmp_path / "pseudonym.keys"
     add_key(keys)
