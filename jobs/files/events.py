@@ -9,7 +9,7 @@
 | ids                     | text or whole numbers; blanks and byte order marks around them are no part of them     |
 | a list or an object     | refused: an event has one value in each field                                          |
 | times                   | from 2000 to tomorrow; another unit is named                                           |
-| no event id             | made of the file's name, the row's content and its line: see `made_id`                 |
+| no event id             | made of the file's name, the row's content and its line: see `_made_id`                |
 | a column of the mapping | refused if no row has it                                                               |
 
 All of it is checked against the contract, so whoever reads events through here may trust them.
@@ -17,6 +17,7 @@ All of it is checked against the contract, so whoever reads events through here 
 
 import hashlib
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,19 +27,29 @@ from typing import NamedTuple
 
 import msgspec
 
-from jobs.contract.events import EVENT_TYPES, FIELD, HEARTBEAT, SCHEMA_VERSION, Event, Refusal, check
+from jobs.contract import nothing
+from jobs.contract.events import (
+    EVENT_TYPES,
+    FIELD,
+    HEARTBEAT,
+    REQUIRED_BY_TYPE,
+    SCHEMA_VERSION,
+    Event,
+    Field,
+    Refusal,
+    check,
+)
 from jobs.errors import DataError
 from jobs.files import numbers, tables, text
-from jobs.files.mapping import OWN_NAMES, SKIP, Mapping
+from jobs.files.mapping import OWN_NAMES, SKIP, Column, Mapping
 from jobs.files.tables import Record
-from jobs.files.times import time_ms
+from jobs.files.times import Place, said, time_ms
 
 KINDS = (*tables.DELIMITERS, *tables.JSON_LINES, ".parquet")
 NAME_CHARACTERS = 64  # of a file, in an id: 128 are allowed in all
 FEWEST_FIELDS = {"visitor_id"}
-TAKEN = [name for name in FIELD if name not in ("event_type", "event_time_ms")]
-# What programs write for "no value": MySQL, SQL, JavaScript, Python, pandas. As an id it would be one shared person.
-NOTHING = ("", "\\N", "NULL", "null", "undefined", "None", "nan", "NaN", "<NA>")
+OTHER_NOTHING = ("\\N", "<NA>")  # MySQL's and pandas' words, which no page sends
+LENGTHS_OF_NOTHING = {len(word) for word in nothing.WORDS}
 ONE_VALUE = "write a row for each value; what to do with orders of several items: jobs/files/mapping.py"
 _ENCODE = msgspec.json.Encoder(enc_hook=str).encode  # Parquet has dates and decimals
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
@@ -65,10 +76,10 @@ def read(path: Path, mapping: Mapping = OWN_NAMES, skipped: Counter[str] | None 
     """
     skipped = Counter() if skipped is None else skipped
     missing = {column.name for column in mapping.fields.values()} if mapping.required else set()
-    row = None
+    rows, row = _Rows(path, mapping, skipped), None
     for record in _records(path, mapping):
         missing -= record.values.keys()
-        event = _event(path, record, mapping, skipped)
+        event = rows.event(record)
         if event is not None:
             row = Row(path, record.number, event)
             yield row
@@ -76,16 +87,6 @@ def read(path: Path, mapping: Mapping = OWN_NAMES, skipped: Counter[str] | None 
         raise DataError(f"{path} holds no event", "give a file with at least one row")
     if missing:
         raise DataError(f"{path}: no row has {sorted(missing)[0]!r}", "correct the column's name in [fields]")
-
-
-def made_id(path: Path, record: Record) -> str:
-    """Return the id of an event that has none: `<file>-<digest of the row>-<line>`.
-
-    The same file sent again gives the same ids, from another folder too, gzipped or longer than before. Files of two
-    days differ by their rows, also where both are called part-0.csv.
-    """
-    digest = hashlib.blake2b(_ENCODE((text.stem(path), record.values)), digest_size=8).hexdigest()
-    return f"{_UNSAFE.sub('_', text.stem(path))[:NAME_CHARACTERS]}-{digest}-{record.number}"
 
 
 def _records(path: Path, mapping: Mapping) -> Iterator[Record]:
@@ -102,31 +103,6 @@ def _records(path: Path, mapping: Mapping) -> Iterator[Record]:
     return tables.table(path, tables.DELIMITERS[kind], needed, once=own, time=mapping.time.name, about_missing=fix)
 
 
-def _event(path: Path, record: Record, mapping: Mapping, skipped: Counter[str]) -> Event | None:
-    where = f"{path}, {'row' if text.kind(path) == '.parquet' else 'line'} {record.number:,}"
-    theirs = _value(where, record, mapping, "event_type", mapping.constants.get("event_type"))
-    kind = mapping.event_types.get(str(theirs), theirs)
-    if kind in (SKIP, HEARTBEAT):
-        skipped[HEARTBEAT if kind == HEARTBEAT else f"event_type {theirs}"] += 1
-        return None
-    if kind not in EVENT_TYPES:
-        fix = f'[event_types] with "{kind}" = one of {EVENT_TYPES} or "skip"'
-        raise DataError(f"{where}: event type {kind!r}", fix)
-    given: Event = {"schema_version": SCHEMA_VERSION, "event_type": kind}
-    given["event_time_ms"] = _time_ms(where, record, mapping)
-    currency = _value(where, record, mapping, "currency", mapping.constants.get("currency"))
-    for name in TAKEN:
-        value = _value(where, record, mapping, name, mapping.constants.get(name), currency)
-        if value is not None:
-            given[name] = value
-    if "event_id" not in given:
-        given["event_id"] = made_id(path, record)
-    event = check(given)
-    if isinstance(event, Refusal):
-        raise refused(where, given, event)
-    return event
-
-
 def refused(where: str, given: Event, refusal: Refusal) -> DataError:
     """Return the error about an event that the contract refuses."""
     value = given.get(refusal.field) if refusal.field else ""
@@ -135,64 +111,122 @@ def refused(where: str, given: Event, refusal: Refusal) -> DataError:
     return DataError(f"{where}: {about} is refused ({refusal.reason})", fix)
 
 
-def _time_ms(where: str, record: Record, mapping: Mapping) -> int:
-    name = mapping.time.name
-    about = f"{where}: time (column {name!r})"
-    fix = "set unit in [time]" if mapping.required else f"write {name} in ms, or name its unit in replay's --mapping"
-    return time_ms(about, record.values.get(name), mapping.time_unit, fix)
+class _Rows:
+    """Make events of a file's rows. What is common to all rows is worked out once."""
+
+    def __init__(self, path: Path, mapping: Mapping, skipped: Counter[str]) -> None:
+        self._file = f"{path}, {'row' if text.kind(path) == '.parquet' else 'line'}"
+        self._stem = text.stem(path)
+        self._name = _UNSAFE.sub("_", self._stem)[:NAME_CHARACTERS]
+        self._mapping, self._skipped = mapping, skipped
+        # The currency first: it says how many digits a price has.
+        self._columns = sorted(
+            ((FIELD[name], column) for name, column in mapping.fields.items() if name != "event_type"),
+            key=lambda pair: pair[0].name != "currency",
+        )
+        unit = "set unit in [time]" if mapping.required else "write ms, or name the unit in replay's --mapping"
+        self._unit_fix = unit
+        self._now_ms = time.time_ns() // 1_000_000
+
+    def event(self, record: Record) -> Event | None:
+        """Return the event of a row, None for one that is left out; raise DataError for one that is neither."""
+        kind = self._kind(record)
+        if not kind:
+            return None
+        mapping, values = self._mapping, record.values
+        given: Event = {"schema_version": SCHEMA_VERSION} | mapping.constants
+        given["event_type"] = kind
+        raw_time = values.get(mapping.time.name)
+        about = (self._file, record.number, "time", mapping.time.name)
+        given["event_time_ms"] = time_ms(about, raw_time, mapping.time_unit, self._unit_fix, self._now_ms)
+        for field, column in self._columns:
+            raw = values.get(column.name)
+            if raw is None or (raw == "" and not (field.may_be_empty and field.name in REQUIRED_BY_TYPE[kind])):
+                continue
+            value = self._value(record, field, column, raw, given.get("currency"))
+            if value is not None:
+                given[field.name] = value
+        if "event_id" not in given:
+            given["event_id"] = self._made_id(record)
+        event = check(given, self._now_ms)
+        if isinstance(event, Refusal):
+            raise refused(f"{self._file} {record.number:,}", given, event)
+        return event
+
+    def _kind(self, record: Record) -> str:
+        """Return the contract's event type, "" for a row that is left out."""
+        mapping = self._mapping
+        column = mapping.fields.get("event_type")
+        raw = record.values.get(column.name) if column else None
+        theirs = mapping.constants.get("event_type")
+        if column and raw is not None and raw != "":
+            theirs = self._value(record, FIELD["event_type"], column, raw, None)
+        kind = mapping.event_types.get(str(theirs), str(theirs))
+        if kind in EVENT_TYPES:
+            return kind
+        if kind not in (SKIP, HEARTBEAT):
+            fix = f'[event_types] with "{kind}" = one of {EVENT_TYPES} or "skip"'
+            raise DataError(f"{self._file} {record.number:,}: event type {theirs!r}", fix)
+        self._skipped[HEARTBEAT if kind == HEARTBEAT else f"event_type {theirs}"] += 1
+        return ""
+
+    def _value(self, record: Record, field: Field, column: Column, raw: object, currency: object) -> object:
+        """Return the value of a field, None where it names nothing."""
+        about = (self._file, record.number, field.name, column.name)
+        if field.kind != "string":
+            return _number(about, field, raw, column.factor, currency)
+        found = raw if type(raw) is str else _text(about, raw)
+        if field.free_text:
+            return found
+        if found.isalnum() and len(found) not in LENGTHS_OF_NOTHING:
+            return found
+        found = found.strip().strip(nothing.BLANKS).strip()
+        if field.may_be_empty and not found:
+            return found
+        return None if nothing.names_nothing(found) or found in OTHER_NOTHING else _id(about, found)
+
+    def _made_id(self, record: Record) -> str:
+        """Return the id of an event that has none: `<file>-<digest of the row>-<line>`.
+
+        The same file sent again gives the same ids, from another folder too, gzipped or longer than before. Files of
+        two days differ by their rows, also where both are called part-0.csv.
+        """
+        digest = hashlib.blake2b(_ENCODE((self._stem, record.values)), digest_size=8).hexdigest()
+        return f"{self._name}-{digest}-{record.number}"
 
 
-def _value(
-    where: str, record: Record, mapping: Mapping, name: str, constant: object, currency: object = None
-) -> object:
-    """Return what a row has for a field, or else the constant; None for nothing."""
-    column = mapping.fields.get(name)
-    raw = record.values.get(column.name) if column else None
-    if column is None or raw is None or raw == "":
-        return constant
-    about = f"{where}: {name} (column {column.name!r})"
-    if FIELD[name].kind != "string":
-        return _number(about, name, raw, column.factor, currency)
-    found = _text(about, raw)
-    if FIELD[name].free_text:
-        return found
-    found = found.strip().strip(text.MARK).strip()
-    return _id(about, found) if found not in NOTHING else constant
-
-
-def _number(where: str, name: str, raw: object, factor: int | float, currency: object) -> int | float:
+def _number(about: Place, field: Field, raw: object, factor: int | float, currency: object) -> int | float:
+    is_whole = field.kind == "int"
+    by = numbers.minor_factor(factor, currency) if field.name == "price_minor" else factor
+    if type(raw) is int and type(by) is int and is_whole:
+        return raw * by
     exact = numbers.number(raw)
-    is_whole = FIELD[name].kind == "int"
     if exact is not None:
-        by = numbers.minor_factor(factor, currency) if name == "price_minor" else factor
         exact *= Decimal(str(by))
         if not is_whole:
             return float(exact)
         if factor != 1 or exact == exact.to_integral_value():
             return numbers.rounded(exact)
-    raise DataError(f"{where} is {raw!r}, not {'a whole number' if is_whole else 'a number'}", numbers.fix(raw))
+    raise DataError(f"{said(about)} is {raw!r}, not {'a whole number' if is_whole else 'a number'}", numbers.fix(raw))
 
 
-def _text(where: str, raw: object) -> str:
-    if type(raw) is str:
-        return raw
+def _text(about: Place, raw: object) -> str:
     if type(raw) is int or (isinstance(raw, Decimal) and raw == raw.to_integral_value()):
         return str(int(raw))
     if isinstance(raw, bytes):  # Parquet of programs that don't say which of their bytes are text
         with suppress(UnicodeDecodeError):
             return raw.decode()
     fix = "write an id as text or a whole number: as a fraction it has lost digits, or won a .0"
-    raise DataError(f"{where} is {raw!r:.80}, not text", fix if isinstance(raw, float) else ONE_VALUE)
+    raise DataError(f"{said(about)} is {raw!r:.80}, not text", fix if isinstance(raw, float) else ONE_VALUE)
 
 
-def _id(where: str, found: str) -> str:
+def _id(about: Place, found: str) -> str:
     """Return the id as it is; raise DataError for what can't be one, however it got there."""
     if found[0] + found[-1] in ("[]", "{}"):
-        raise DataError(f"{where} is {found!r:.80}, a list or an object, not text", ONE_VALUE)
+        raise DataError(f"{said(about)} is {found!r:.80}, a list or an object, not text", ONE_VALUE)
     if text.MARK in found:
-        raise DataError(f"{where} is {found!a:.80}, with a byte order mark inside", "take it out: it can't be seen")
+        what = f"{said(about)} is {found!a:.80}, with a byte order mark inside"
+        raise DataError(what, "take it out: it can't be seen")
     if numbers.was_shortened(found):
-        raise DataError(
-            f"{where} is {found!r}, shortened by a spreadsheet", "export the column as text, not as numbers"
-        )
+        raise DataError(f"{said(about)} is {found!r}, shortened by a spreadsheet", "export the column as text")
     return found

@@ -44,7 +44,7 @@ def minor_factor(factor: int | float, currency: object) -> int | float:
 
 def was_shortened(text: str) -> bool:
     """Return True for an id that a spreadsheet has written as a number with an exponent: 8.80004E+11."""
-    return bool(_SHORTENED.fullmatch(text))
+    return "E+" in text and bool(_SHORTENED.fullmatch(text))
 
 
 def fix(raw: object) -> str:

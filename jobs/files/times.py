@@ -5,11 +5,12 @@ import time
 from datetime import UTC, date, datetime
 
 from jobs.errors import DataError
-from jobs.files.numbers import number
+from jobs.files.numbers import LARGEST, number
 
-PER_MS = {"s": 1000.0, "ms": 1.0, "us": 0.001, "ns": 0.000001}
+PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
+NUMBERS = ("s", *PER_MS)
 ISO = "iso"
-UNITS = (*PER_MS, ISO)
+UNITS = (*NUMBERS, ISO)
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: no shop that keeps clicks is older, and 1970 means another unit
 DAY_MS = 86_400_000
 
@@ -21,11 +22,20 @@ _OFFSET = r"(?:UTC|GMT)?\s*([+-]\d\d)(?::?(\d\d))?(?:\s+UTC)?(?:\s*\[[\w/+-]+\])
 _ZONE = re.compile(rf"\s*(?:{_OFFSET}|Z|UTC|GMT|)\s*", re.ASCII | re.I)
 
 
-def time_ms(where: str, raw: object, unit: str, fix: str, now_ms: int | None = None) -> int:
+Place = tuple[str, int, str, str]  # file, line, what it is, and its column
+
+
+def said(place: Place) -> str:
+    """Return a place as an error names it."""
+    file, line, name, column = place
+    return f"{file} {line:,}: {name} (column {column!r})"
+
+
+def time_ms(place: Place, raw: object, unit: str, fix: str, now_ms: int | None = None) -> int:
     """Return a time as ms since 1970. A moment without a zone is UTC; a date alone is its midnight.
 
     Args:
-        where: the file, the line and the column, for errors.
+        place: where it stands, for errors.
         raw: what stands there; a `datetime`, as Parquet has it, needs no unit.
         unit: one of `UNITS`.
         fix: the way out where another unit would fit.
@@ -36,10 +46,10 @@ def time_ms(where: str, raw: object, unit: str, fix: str, now_ms: int | None = N
     latest_ms = (time.time_ns() // 1_000_000 if now_ms is None else now_ms) + DAY_MS
     found = _moment_ms(raw) if unit == ISO or isinstance(raw, datetime) else _number_ms(raw, unit)
     if found is None:
-        raise DataError(f"{where} is {raw!r}, not in unit {unit!r}", _fix(raw, unit, fix, latest_ms))
+        raise DataError(f"{said(place)} is {raw!r}, not in unit {unit!r}", _fix(raw, unit, fix, latest_ms))
     if not EARLIEST_MS <= found <= latest_ms:
         raise DataError(
-            f"{where} is {raw!r}: in unit {unit!r} that is {_year(found)} (out_of_range: 2000 to tomorrow)",
+            f"{said(place)} is {raw!r}: in unit {unit!r} that is {_year(found)} (out_of_range: 2000 to tomorrow)",
             _fix(raw, unit, fix, latest_ms),
         )
     return found
@@ -49,7 +59,7 @@ def unit_of(raw: object, latest_ms: int) -> str:
     """Return the unit in which a time lies between 2000 and `latest_ms`, "" if there is none."""
     if _moment_ms(raw) is not None:
         return ISO
-    return next((unit for unit in PER_MS if EARLIEST_MS <= (_number_ms(raw, unit) or 0) <= latest_ms), "")
+    return next((unit for unit in NUMBERS if EARLIEST_MS <= (_number_ms(raw, unit) or 0) <= latest_ms), "")
 
 
 def _fix(raw: object, unit: str, fix: str, latest_ms: int) -> str:
@@ -62,10 +72,14 @@ def _fix(raw: object, unit: str, fix: str, latest_ms: int) -> str:
 
 
 def _number_ms(raw: object, unit: str) -> int | None:
+    if type(raw) is str and raw.isascii() and raw.isdecimal():
+        raw = int(raw)
+    if type(raw) is int and abs(raw) < LARGEST:
+        return raw * 1000 if unit == "s" else raw // PER_MS[unit]
     exact = number(raw)
     if exact is None or (isinstance(raw, str) and "e" in raw.lower()):  # a spreadsheet's 1.71455E+12 has lost its end
         return None
-    return round(float(exact) * PER_MS[unit]) if unit == "s" else int(exact // round(1 / PER_MS[unit]))
+    return round(exact * 1000) if unit == "s" else int(exact // PER_MS[unit])
 
 
 def _moment_ms(raw: object) -> int | None:

@@ -161,7 +161,7 @@ def _from_tsv(path: Path) -> list[Session]:
     clock = _Clock(path)
     rows = tables.table(path, "\t", ("SessionId", "ItemId", "Time"), about_missing=FORMS)
     for at, row in rows:
-        session, item = (str(row[name]).strip() for name in ("SessionId", "ItemId"))
+        session, item = str(row["SessionId"]).strip(), str(row["ItemId"]).strip()
         if not item or not session:
             what = f"{path}, line {at:,}: {list(row.values())} has no session or no item"
             raise DataError(what, "give a session, an item and a time in seconds")
@@ -186,8 +186,8 @@ class _Clock:
         if found is not None and found * 1000 < times.EARLIEST_MS:
             self._first.setdefault(False, (line, raw))
             return float(found)
-        where = f"{self._path}, line {line:,}: Time in seconds"
-        found_ms = times.time_ms(where, raw, "s", "write Time in seconds")
+        place = f"{self._path}, line", line, "Time in seconds", "Time"
+        found_ms = times.time_ms(place, raw, "s", "write Time in seconds")
         self._first.setdefault(True, (line, raw))
         return found_ms / 1000 if found is None else float(found)
 

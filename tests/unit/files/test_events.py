@@ -317,9 +317,7 @@ def test_a_file_without_a_row_holds_no_event(name: str, content: bytes, tmp_path
 
 
 def test_a_seconds_file_is_told_where_it_has_no_mapping(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"line 1: time .* 1970-01-20 .*\n  fix: it looks like unit \"s\": write event_"
-    ):
+    with pytest.raises(DataError, match=r"line 1: time .* 1970-01-20 .*\n  fix: it looks like unit \"s\": write ms"):
         read(lines(tmp_path, VIEW | {"event_time_ms": 1_714_550_401}))
 
 

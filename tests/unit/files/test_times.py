@@ -12,7 +12,7 @@ EIGHT_MS = 1_714_550_401_000  # 2024-05-01T08:00:01Z
 
 
 def read(raw: object, unit: str) -> int:
-    return time_ms("a.csv, line 2: time", raw, unit, "set unit in [time]", NOW_MS)
+    return time_ms(("a.csv, line", 2, "time", "when"), raw, unit, "set unit in [time]", NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,8 @@ def test_numbers_since_1970_in_four_units(raw: object, unit: str, expected_ms: i
 )
 def test_a_unit_wrong_by_a_thousand_is_told(raw: object, unit: str, is_: str, looks: str) -> None:
     says = (
-        rf'time is \S+: in unit \'{unit}\' that is {is_} .*\n  fix: it looks like unit "{looks}": set unit in \[time\]'
+        rf"a\.csv, line 2: time \(column 'when'\) is \S+: in unit '{unit}' that is {is_} .*\n"
+        rf'  fix: it looks like unit "{looks}": set unit in \[time\]'
     )
     with pytest.raises(DataError, match=says):
         read(raw, unit)

@@ -88,8 +88,8 @@ def test_parquet_holds_the_same_events(tmp_path):
         ("clicks.txt.gz", b"not gzip", r"can't be read after line 0 \(Not a gzipped file"),
         ("clicks.tsv", b"SessionId\tItem\tTime\n1\t2\t3\n", r"line 1: the header has no column 'ItemId'; it has"),
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\t3\n1\t2\n", r"line 3: not 3 values as in the header but 2"),
-        ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnoon\n", r"line 2: Time in seconds is 'noon', not in unit 's'"),
-        ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnan\n", r"line 2: Time in seconds is 'nan'"),
+        ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnoon\n", r"line 2: Time .* is 'noon', not in unit 's'"),
+        ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnan\n", r"line 2: Time in seconds .* is 'nan'"),
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t\t5\n", r"line 2: .* has no session or no item"),
         ("events.jsonl", event(0, "a", visitor_id=[7]).encode(), r"line 1: visitor_id .* is \[7\], not text"),
         ("events.parquet", b"PAR", r"can't be read after row 0"),
@@ -223,9 +223,9 @@ def test_questions_and_lists_are_no_tables(tmp_path):
 @pytest.mark.parametrize(
     ("times", "says"),
     [
-        (("1714550401123",), r"line 2: Time in seconds is '1714550401123': in unit 's' that is the year 56301"),
+        (("1714550401123",), r"line 2: Time in seconds .* is '1714550401123': in unit 's' that is the year 56301"),
         (("1714550401", "0"), r"line 3: Time '0' lies before 2000, other lines' don't"),
-        (("1.71455E+09",), r"line 2: Time in seconds is '1\.71455E\+09', not in unit 's'"),
+        (("1.71455E+09",), r"line 2: Time in seconds .* is '1\.71455E\+09', not in unit 's'"),
         (("2024-05-01 08:00:01 UTC",), r"line 2: .* not in unit 's'\n  fix: it looks like unit \"iso\""),
     ],
 )
