@@ -21,20 +21,21 @@ def read(bootstrap: str, topic: str, mode: Mode) -> Consents:
     A topic that doesn't exist holds none.
     """
     records = read_slice(bootstrap, topic, must_exist=False).records
-    return gathered(((record.partition, record.key, record.value) for record in records), mode)
+    return gathered(records, mode)
 
 
-def send(bootstrap: str, topic: str, records: Mapping[str, Record | None]) -> None:
-    """Write consents by visitor, and return when Kafka has them; raise `ServiceError` if it doesn't take them."""
+def send(bootstrap: str, topic: str, records: Mapping[str, Record]) -> None:
+    """Write consents by visitor, and return when Kafka has them; raise `ServiceError` if it doesn't take them.
+
+    Each is said now: its time is its Kafka timestamp, too.
+    """
     from kafka import KafkaProducer
     from kafka.errors import KafkaError
 
     try:
         with closing(KafkaProducer(**addresses.kafka_python(bootstrap), acks="all")) as producer:
             acks = [
-                producer.send(
-                    topic, key=visitor.encode(), value=None if record is None else msgspec.json.encode(record)
-                )
+                producer.send(topic, key=visitor.encode(), value=msgspec.json.encode(record), timestamp_ms=record.at_ms)
                 for visitor, record in records.items()
             ]
             for ack in acks:

@@ -1,100 +1,214 @@
-"""Consent: the records of the topic `consent`, and what they mean for an event. Pure.
+"""Consent: what all records about a visitor mean for an event. Pure.
 
-The topic is compacted. Its key is the visitor's id, its value {"state": "granted" | "withdrawn" | "erased", "at_ms":
-…}. A record that erases also says where the events topic ended (`before`: partition → offset), and whether consent was
-withdrawn (`withdrawn`), because an erasure doesn't lift a withdrawal. Compaction must lag behind the retention of
-events: a replay needs what was said in between.
+The order in which records arrive changes nothing. They stand by `at_ms`; of equal times the denial counts. The jobs
+decide in the JVM (`Person.java`). This is the same rule for the oracle, the commands and training. It asks two
+questions of an event.
 
-The jobs decide in the JVM (`Person.java`). This is the same rule for the oracle, the commands and training. It asks two
-questions. Was the event allowed when it happened? The newest record up to its time decides; an event that wasn't
-allowed counts nowhere (`suppressed`). Was its visitor forgotten since? Then it counts in aggregates that hold no
-person, and in nothing of the visitor's own (`forgotten`).
+1. Was it allowed when it happened? The newest withdrawal up to the event's time denies it, unless a grant is newer. A
+   first grant reaches back to its `at_ms`. A grant after a denial holds from its Kafka timestamp on: what a visitor did
+   in between stays undone. An event that wasn't allowed counts nowhere (`suppressed`).
+2. Was its visitor forgotten since, by a withdrawal or an erasure? Then it counts in aggregates that hold no person, and
+   in nothing of the visitor's own (`forgotten`).
+
+An erasure doesn't lift a withdrawal. A record that can't be read (`consent_record.py`) is a withdrawal at its Kafka
+timestamp. A record without a value says nothing: it only lets Kafka's compaction drop what was said.
+
+A visitor takes the same memory however often they speak. Of each state the earliest record and the newest `KEPT` are
+kept. Whoever denies more often than that is denied all the time between.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
-import msgspec
+from jobs.contract.consent_record import KEPT, Reason, Record, Refusal, State, parse, visitor_of
+
+__all__ = ["Consents", "Mode", "Reason", "Record", "State", "Unread", "Verdict", "gathered"]
 
 Mode = Literal["assumed", "required"]
-State = Literal["granted", "withdrawn", "erased"]
 Verdict = Literal["counts", "forgotten", "suppressed"]
+NEVER = -1 << 63
+MAX_UNREAD = 1000  # places that are remembered; more are only counted
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The value of one record. Decoding anything else raises msgspec.DecodeError."""
+class Unread(NamedTuple):
+    """A record that wasn't understood: its place in the topic, and why."""
 
-    state: State
-    at_ms: int
-    before: dict[str, int] = {}
-    withdrawn: bool = False
+    partition: int
+    offset: int
+    reason: Reason
+    field: str = ""
 
-    @property
-    def after(self) -> State:
-        """The state that holds after this record."""
-        return "withdrawn" if self.withdrawn else self.state
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset} {self.reason}{f' of {self.field}' if self.field else ''}"
 
-    def covers(self, partition: int, offset: int, event_time_ms: int) -> bool:
-        """Return True if it forgets an event: by time, and by place, because a producer's clock may be ahead."""
-        return self.state != "granted" and (event_time_ms < self.at_ms or offset < self.before.get(str(partition), -1))
+
+class _Times:
+    """The earliest of many times and the newest `KEPT`. Adding is a union: neither order nor repetition matter."""
+
+    __slots__ = ("are_merged", "times")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.are_merged = False
+
+    def add(self, time_ms: int) -> None:
+        place = bisect_left(self.times, time_ms)
+        if self.times[place : place + 1] != [time_ms]:
+            self.times.insert(place, time_ms)
+            if len(self.times) > KEPT + 1:
+                del self.times[1]
+                self.are_merged = True
+
+    def last(self) -> int:
+        return self.times[-1] if self.times else NEVER
+
+    def last_until(self, time_ms: int) -> int:
+        place = bisect_right(self.times, time_ms)
+        return self.times[place - 1] if place else NEVER
+
+    def has_gap_at(self, time_ms: int) -> bool:
+        """Return True if times around this one were dropped."""
+        return self.are_merged and self.times[0] <= time_ms < self.times[1]
+
+
+class _Person:
+    """What is kept of one visitor's records. `grants` maps a grant's time to the earliest time at which it was said."""
+
+    __slots__ = ("before", "erasures", "grants", "withdrawals")
+
+    def __init__(self) -> None:
+        self.grants: dict[int, int] = {}
+        self.withdrawals, self.erasures = _Times(), _Times()
+        self.before: dict[str, int] = {}
+
+    def add(self, record: Record, recorded_ms: int) -> None:
+        at_ms = min(record.at_ms, recorded_ms)
+        if record.state == "granted":
+            self._grant(at_ms, recorded_ms)
+            return
+        if record.state == "erased":
+            self.erasures.add(at_ms)
+        if record.after == "withdrawn":
+            self.withdrawals.add(at_ms)
+        for partition, offset in record.before.items():
+            self.before[partition] = max(self.before.get(partition, 0), offset)
+
+    def _grant(self, at_ms: int, recorded_ms: int) -> None:
+        self.grants[at_ms] = min(self.grants.get(at_ms, recorded_ms), recorded_ms)
+        if len(self.grants) > KEPT + 1:
+            del self.grants[sorted(self.grants)[1]]
+
+    def allows(self, required: bool, time_ms: int) -> bool:
+        """Return True if an event of that time was allowed."""
+        denials = [self.withdrawals, self.erasures] if required else [self.withdrawals]
+        if any(each.has_gap_at(time_ms) for each in denials):
+            return False
+        denied_ms = max(each.last_until(time_ms) for each in denials)
+        if denied_ms == NEVER and not required:
+            return True
+        return any(
+            at_ms > denied_ms
+            and (
+                said_ms <= time_ms or (at_ms <= time_ms and all(each.last_until(said_ms) == NEVER for each in denials))
+            )
+            for at_ms, said_ms in self.grants.items()
+        )
+
+    def forgets(self, partition: int, offset: int, time_ms: int) -> bool:
+        """Return True if a denial came after the event, by time or by place: a producer's clock may be ahead."""
+        return time_ms < max(self.withdrawals.last(), self.erasures.last()) or offset < self.before.get(
+            str(partition), NEVER
+        )
+
+    def is_withdrawn_at(self, time_ms: int) -> bool:
+        """Return True if no grant up to a time is newer than the newest withdrawal up to it."""
+        withdrawn_ms = self.withdrawals.last_until(time_ms)
+        return withdrawn_ms != NEVER and not any(withdrawn_ms < at_ms <= time_ms for at_ms in self.grants)
+
+    def records(self) -> list[Record]:
+        """Return what is kept as records, the newest last; of equal times a denial is the newer."""
+        said = [(at_ms, Record("granted", at_ms)) for at_ms in self.grants]
+        only_withdrawn = [at_ms for at_ms in self.withdrawals.times if at_ms not in self.erasures.times]
+        said += [(at_ms, Record("withdrawn", at_ms)) for at_ms in only_withdrawn]
+        said += [
+            (at_ms, Record("erased", at_ms, self.before, self.is_withdrawn_at(at_ms))) for at_ms in self.erasures.times
+        ]
+        return [record for _, record in sorted(said, key=lambda each: each[0])]
+
+    def since_ms(self) -> int:
+        """Return the time since which the newest record holds."""
+        denied_ms, granted_ms = max(self.withdrawals.last(), self.erasures.last()), max(self.grants, default=NEVER)
+        if denied_ms >= granted_ms:
+            return denied_ms
+        said_ms = self.grants[granted_ms]
+        denials = self.withdrawals, self.erasures
+        return said_ms if any(each.last_until(said_ms) != NEVER for each in denials) else granted_ms
 
 
 class Consents:
-    """All records of every visitor."""
+    """What every visitor has said. `unread` names records that weren't understood; `unread_count` counts them all."""
 
     def __init__(self, mode: Mode) -> None:
-        self._default: State = "granted" if mode == "assumed" else "withdrawn"
-        self._records: dict[str, dict[int, list[Record]]] = {}  # visitor → partition → in order of arrival
+        self._required = mode == "required"
+        self._persons: dict[str, _Person] = {}
+        self.unread: list[Unread] = []
+        self.unread_count = 0
 
-    def add(self, visitor_id: str, record: Record | None, partition: int = 0) -> None:
-        """Add a partition's next record about a visitor; None forgets all records about them."""
-        if record is None:
-            self._records.pop(visitor_id, None)
-        else:
-            self._records.setdefault(visitor_id, {}).setdefault(partition, []).append(record)
+    def add(self, visitor_id: str, record: Record, recorded_ms: int | None = None) -> None:
+        """Add a record about a visitor. `recorded_ms` is its Kafka timestamp, or the time that it tells if absent."""
+        said_ms = record.at_ms if recorded_ms is None else recorded_ms
+        self._persons.setdefault(visitor_id, _Person()).add(record, said_ms)
+
+    def take(self, place: tuple[int, int], key: bytes | None, value: bytes | None, recorded_ms: int) -> None:
+        """Add a record as it lies in the topic. One about a visitor that can't be read is a withdrawal."""
+        visitor = visitor_of(key)
+        if isinstance(visitor, Refusal):
+            self._miss(Unread(*place, *visitor))
+        elif value is not None:
+            record = parse(value, recorded_ms)
+            if isinstance(record, Refusal):
+                self._miss(Unread(*place, *record))
+                record = Record("withdrawn", recorded_ms)
+            self.add(visitor, record, recorded_ms)
+
+    def _miss(self, unread: Unread) -> None:
+        self.unread_count += 1
+        if len(self.unread) < MAX_UNREAD:
+            self.unread.append(unread)
 
     def of(self, visitor_id: str) -> list[Record]:
-        """Return a visitor's records, the newest last.
-
-        Within a partition they stand in order of arrival. A visitor's records lie in several partitions if partitions
-        were added to the topic. Then time decides between them: the newest that a partition has shown up to the record.
-        """
-        by_partition = self._records.get(visitor_id, {})
-        if len(by_partition) < 2:
-            return next(iter(by_partition.values()), [])
-        dated = [
-            (newest_ms, partition, record)
-            for partition, records in by_partition.items()
-            for newest_ms, record in zip(accumulate((each.at_ms for each in records), max), records, strict=True)
-        ]
-        return [record for *_, record in sorted(dated, key=lambda each: each[:2])]
+        """Return what is kept of a visitor's records, the newest last."""
+        person = self._persons.get(visitor_id)
+        return person.records() if person else []
 
     def visitors(self) -> list[str]:
-        """Return the visitors with at least one record."""
-        return list(self._records)
+        """Return the visitors who have said something."""
+        return list(self._persons)
 
     def latest(self, visitor_id: str) -> Record | None:
-        return self.of(visitor_id)[-1] if self.of(visitor_id) else None
+        """Return a visitor's newest record; None if there is none."""
+        records = self.of(visitor_id)
+        return records[-1] if records else None
+
+    def since_ms(self, visitor_id: str) -> int:
+        """Return the time since which a visitor's newest record holds; a time before all others if there is none."""
+        person = self._persons.get(visitor_id)
+        return person.since_ms() if person else NEVER
 
     def verdict(self, visitor_id: str, partition: int, offset: int, event_time_ms: int) -> Verdict:
         """Return how a visitor's event at a place of the events topic counts."""
-        records = self.of(visitor_id)
-        said = [record.after for record in records if record.at_ms <= event_time_ms]
-        state = said[-1] if said else "erased"
-        if (self._default if state == "erased" else state) != "granted":
+        person = self._persons.get(visitor_id)
+        if person is None:
+            return "suppressed" if self._required else "counts"
+        if not person.allows(self._required, event_time_ms):
             return "suppressed"
-        return "forgotten" if any(each.covers(partition, offset, event_time_ms) for each in records) else "counts"
+        return "forgotten" if person.forgets(partition, offset, event_time_ms) else "counts"
 
 
-def gathered(records: Iterable[tuple[int, bytes | None, bytes | None]], mode: Mode) -> Consents:
-    """Build consents from partitions, keys and values, each partition's in order. Skip what isn't a record."""
+def gathered(records: Iterable[tuple[int, int, int, bytes | None, bytes | None]], mode: Mode) -> Consents:
+    """Build consents from partitions, offsets, Kafka timestamps, keys and values, in whatever order."""
     consents = Consents(mode)
-    for partition, key, value in records:
-        if key is None:
-            continue
-        try:
-            consents.add(key.decode(), msgspec.json.decode(value, type=Record) if value else None, partition)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+    for partition, offset, recorded_ms, key, value in records:
+        consents.take((partition, offset), key, value, recorded_ms)
     return consents

@@ -221,6 +221,11 @@ def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms
     return Refusal("future_event_time", "event_time_ms") if event["event_time_ms"] > now_ms + max_skew_ms else event
 
 
+def id_reason(visitor_id: str) -> Reason | None:
+    """Return why a text is no visitor's id; None if it is one."""
+    return _check_string(FIELD["visitor_id"], visitor_id)
+
+
 def _depth(text: str) -> int:
     """Return how deep brackets are nested, or an upper bound if that is low enough. `text` is JSON."""
     bound = text.count("[") + text.count("{")

@@ -12,19 +12,20 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from jobs.contract import events
+from jobs.contract import consent_record, events
 from jobs.errors import ServiceError
 from jobs.jvm import jars
 from jobs.jvm.java import JAVA
 
 ECJ = "org.eclipse.jdt:ecj:3.42.0"
 SOURCES = Path(__file__).parent / "src"
+CONTRACTS = {"event_contract.json": events.as_json(), "consent_contract.json": consent_record.as_json()}
 
 
 def contract_jar() -> Path:
     """Return the jar of the JVM's part and the event contract. Compile it if sources or contract have changed."""
     sources = sorted(SOURCES.rglob("*.java"))
-    digest = hashlib.sha256(events.as_json())
+    digest = hashlib.sha256(b"".join(CONTRACTS.values()))
     for source in sources:
         digest.update(source.read_bytes())
     jar = jars.cache_dir() / "jvm" / f"liveshelf-{digest.hexdigest()[:16]}.jar"
@@ -65,7 +66,8 @@ def _compile(sources: list[Path], libraries: list[str], folder: Path) -> None:
 def _pack(sources: list[Path], jar: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _compile(sources, _libraries(), Path(folder))
-        Path(folder, "event_contract.json").write_bytes(events.as_json())
+        for name, contract in CONTRACTS.items():
+            Path(folder, name).write_bytes(contract)
         partial = Path(folder, "liveshelf.jar")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(Path(folder).rglob("*")):

@@ -72,10 +72,9 @@ def without_consent(
     times_ms: dict[str, list[int]] = defaultdict(list)
     for entry in entries:
         visitor, time_ms = entry.event["visitor_id"], entry.event["event_time_ms"]
-        latest = consents.latest(visitor)
         if entry.kind != "suppressed":
             times_ms.pop(visitor, None)
-        elif latest is None or time_ms >= latest.at_ms:
+        elif time_ms >= consents.since_ms(visitor):
             times_ms[visitor].append(time_ms)
     for visitor in visitors:
         latest = consents.latest(visitor)

@@ -19,9 +19,7 @@ public class ConsentReaderCheck {
         reader.start(consents);
         Scanner visitors = new Scanner(System.in);
         while (visitors.hasNext()) {
-            Person person = consents.of(visitors.next());
-            int records = person.entries().size();
-            System.out.println(records == 0 ? "unknown" : person.entries().get(records - 1).state());
+            System.out.println(consents.of(visitors.next()).said());
         }
         reader.stop();
     }

@@ -58,8 +58,11 @@ public class HistoriesCheck {
         return Row.of("v", step.get(0).asInt(), step.get(1).asLong(), step.get(2).asLong(), step.get(3).asText(), null);
     }
 
-    private static Row record(JsonNode value, long offset) {
-        return Row.of("v", 0, offset, null, null, value.toString().getBytes(StandardCharsets.UTF_8));
+    /** What the consents' reader does comes first: a record that is written when it says. */
+    private Row record(JsonNode value, long offset) {
+        byte[] control = value.toString().getBytes(StandardCharsets.UTF_8);
+        function.consents.apply("v".getBytes(StandardCharsets.UTF_8), control, value.get("at_ms").asLong());
+        return Row.of("v", 0, offset, null, null, control);
     }
 
     private void checkpoint() throws Exception {

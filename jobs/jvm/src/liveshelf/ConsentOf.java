@@ -26,6 +26,9 @@ public class ConsentOf extends ScalarFunction {
         consents = Consents.open(context);
         suppressed = context.getMetricGroup().counter("events_suppressed");
         forgotten = context.getMetricGroup().counter("events_forgotten");
+        if (consents != null) {
+            consents.count(context.getMetricGroup());
+        }
     }
 
     public String eval(String visitor, Integer partition, Long offset, Long timeMs) {

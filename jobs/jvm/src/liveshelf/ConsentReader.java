@@ -1,6 +1,5 @@
 package liveshelf;
 
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -22,8 +21,9 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteA
 final class ConsentReader implements Runnable {
 
     private static final Duration POLL = Duration.ofMillis(100);
+    private static final long AWAIT_PAUSE_MS = 1;
     private static final String VIEW_AGE_MS = "10000";      // Kafka's own five minutes are long for a withdrawal
-    private static final long START_LIMIT_MS = 120_000;     // 1 M records take some 10 s
+    private static final long STALL_LIMIT_MS = 120_000;     // without a record, while there are some to read
 
     private final String topic;
     private final Map<String, Object> kafka;
@@ -71,12 +71,18 @@ final class ConsentReader implements Runnable {
             throw new IllegalStateException("there is no topic " + topic + "; `liveshelf up` makes it");
         }
         Map<TopicPartition, Long> ends = consumer.endOffsets(places);
-        long deadline = System.currentTimeMillis() + START_LIMIT_MS;
+        long read = 0;
+        long deadline = System.currentTimeMillis() + STALL_LIMIT_MS;
         while (places.stream().anyMatch(place -> consumer.position(place) < ends.get(place))) {
-            if (System.currentTimeMillis() > deadline) {
-                throw new IllegalStateException("topic " + topic + " wasn't read to its end in " + START_LIMIT_MS + " ms");
-            }
             poll();
+            long now = places.stream().mapToLong(consumer::position).sum();
+            if (now != read) {      // a long topic takes its time: only a standstill is an error
+                read = now;
+                deadline = System.currentTimeMillis() + STALL_LIMIT_MS;
+            } else if (System.currentTimeMillis() > deadline) {
+                throw new IllegalStateException("topic " + topic + " gave no record for " + STALL_LIMIT_MS
+                    + " ms before its end: is each partition's leader there?");
+            }
         }
     }
 
@@ -93,8 +99,7 @@ final class ConsentReader implements Runnable {
 
     private void poll() {
         for (ConsumerRecord<byte[], byte[]> each : consumer.poll(POLL)) {
-            String visitor = each.key() == null ? null : new String(each.key(), StandardCharsets.UTF_8);
-            target.apply(visitor, each.value(), each.partition(), each.offset());
+            target.apply(each.key(), each.value(), each.timestamp());
             next.put(each.partition(), each.offset() + 1);
         }
     }
@@ -125,8 +130,21 @@ final class ConsentReader implements Runnable {
         consumer.wakeup();
     }
 
-    boolean hasRead(int partition, long offset) {
-        return offset < next.getOrDefault(partition, 0L);
+    /** Wait until a record has been read. It is in the topic: Flink has read it. */
+    void await(int partition, long offset) {
+        long deadline = System.currentTimeMillis() + STALL_LIMIT_MS;
+        while (offset >= next.getOrDefault(partition, 0L)) {
+            check();
+            if (System.currentTimeMillis() > deadline) {
+                throw new IllegalStateException("topic " + topic + " gave no record at " + partition + ":" + offset);
+            }
+            try {
+                Thread.sleep(AWAIT_PAUSE_MS);
+            } catch (InterruptedException cancelled) {
+                Thread.currentThread().interrupt();
+                throw new IllegalStateException("the job ends", cancelled);
+            }
+        }
     }
 
     void check() {

@@ -1,12 +1,11 @@
 package liveshelf;
 
-import java.io.IOException;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.flink.metrics.Gauge;
+import org.apache.flink.metrics.MetricGroup;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.ProcessTableFunction;
@@ -22,13 +21,14 @@ final class Consents {
     private static final String TOPIC = "liveshelf.consent.topic";
     private static final String REQUIRED = "liveshelf.consent.required";
     private static final String KAFKA = "liveshelf.consent.kafka";
-    private static final List<String> STATES = List.of(Person.GRANTED, Person.WITHDRAWN, Person.ERASED);
     private static final ObjectMapper JSON = new ObjectMapper();
     /** By topic, mode and address: on a cluster that has this class in its own lib, several jobs meet here. */
     private static final Map<List<String>, Consents> SHARED = new HashMap<>();
 
     final boolean required;
     private final Map<String, Person> persons = new ConcurrentHashMap<>();
+    private final ConsentRecord.Reader records = new ConsentRecord.Reader();
+    private volatile long unread;       // only the reader's thread counts
     private final ConsentReader reader;
     private int users;
 
@@ -76,10 +76,14 @@ final class Consents {
         return of(visitor).verdict(required, partition, offset, timeMs);
     }
 
-    /** Take a record that came through Flink, which may be ahead of the reader or behind it. Return its visitor. */
-    Person take(String visitor, byte[] value, int partition, long offset) {
-        if (reader == null || !reader.hasRead(partition, offset)) {
-            apply(visitor, value, partition, offset);
+    /**
+     * Return what a visitor has said, a record included that came through Flink.
+     *
+     * <p>The record isn't taken from there: the reader knows its Kafka timestamp, too. Mostly the reader has read it already.
+     */
+    Person take(String visitor, int partition, long offset) {
+        if (reader != null) {
+            reader.await(partition, offset);
         }
         return of(visitor);
     }
@@ -101,50 +105,27 @@ final class Consents {
         return gone ? Person.ALL : person.goneBefore(required);
     }
 
-    /** Take a record. Twice is as good as once. An empty value forgets the visitor; a value that can't be read is left out. */
-    void apply(String visitor, byte[] value, int partition, long offset) {
+    /** Take a record. Twice is as good as once. One without a value says nothing; one that can't be read is a withdrawal. */
+    void apply(byte[] key, byte[] value, long recordedMs) {
+        String visitor = records.visitor(key);
         if (visitor == null) {
-            return;
-        }
-        if (value == null || value.length == 0) {
-            persons.remove(visitor);
-            return;
-        }
-        Person.Entry entry = parse(value, partition, offset);
-        if (entry != null) {
-            persons.compute(visitor, (id, known) -> with(known == null ? Person.UNKNOWN : known, entry));
+            unread++;
+        } else if (value != null) {
+            ConsentRecord said = records.record(value, recordedMs);
+            unread += said == null ? 1 : 0;
+            ConsentRecord record = said == null ? ConsentRecord.unreadable(recordedMs) : said;
+            persons.compute(visitor, (id, known) -> (known == null ? Person.UNKNOWN : known).with(record));
         }
     }
 
-    private Person with(Person known, Person.Entry entry) {
-        for (Person.Entry each : known.entries()) {
-            if (each.partition() == entry.partition() && each.offset() >= entry.offset()) {
-                return known;
-            }
-        }
-        List<Person.Entry> entries = new ArrayList<>(known.entries());
-        entries.add(entry);
-        Person person = Person.of(entries);
-        // Where consent is assumed, a grant says nothing new. Most records of such a topic are grants: they take no memory.
-        return person.goneBefore(required) == Person.NEVER ? null : person;
+    /** Return how many records weren't understood. */
+    long unread() {
+        return unread;
     }
 
-    private static Person.Entry parse(byte[] value, int partition, long offset) {
-        try {
-            JsonNode record = JSON.readTree(value);
-            int known = STATES.indexOf(record.path("state").asText());
-            JsonNode atMs = record.path("at_ms");
-            if (known < 0 || !atMs.isIntegralNumber()) {
-                return null;
-            }
-            String state = STATES.get(known);   // one string for all visitors
-            Map<Integer, Long> before = new HashMap<>();
-            record.path("before").fields()
-                .forEachRemaining(each -> before.put(Integer.valueOf(each.getKey()), each.getValue().asLong()));
-            String after = record.path("withdrawn").asBoolean() ? Person.WITHDRAWN : state;
-            return new Person.Entry(state, after, atMs.asLong(), Map.copyOf(before), partition, offset);
-        } catch (IOException | NumberFormatException broken) {
-            return null;
-        }
+    /** Show how many visitors have said something, and how many records weren't understood. */
+    void count(MetricGroup group) {
+        group.gauge("consent_visitors", (Gauge<Integer>) persons::size);
+        group.gauge("consents_unread", (Gauge<Long>) () -> unread);
     }
 }

@@ -108,8 +108,7 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
             return null;
         }
         byte[] control = event.getFieldAs(FIRST_COLUMN + columns + 2);
-        return control == null ? null : consents.take(event.getFieldAs(ENTITY), control,
-            partition(event, columns), offset(event, columns));
+        return control == null ? null : consents.take(event.getFieldAs(ENTITY), partition(event, columns), offset(event, columns));
     }
 
     static int partition(Row event, int columns) {

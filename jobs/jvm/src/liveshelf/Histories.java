@@ -49,6 +49,7 @@ public class Histories extends ProcessTableFunction<Row> {
     @Override
     public void open(FunctionContext context) throws Exception {
         consents = Consents.open(context);
+        consents.count(context.getMetricGroup());
     }
 
     @Override
@@ -62,7 +63,7 @@ public class Histories extends ProcessTableFunction<Row> {
         long offset = row.getFieldAs(OFFSET);
         byte[] control = row.getFieldAs(CONTROL);
         if (control != null) {
-            obey(context, state, consents.take(visitor, control, partition, offset));
+            obey(context, state, consents.take(visitor, partition, offset));
             return;
         }
         long timeMs = row.getFieldAs(TIME);

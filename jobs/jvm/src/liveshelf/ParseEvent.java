@@ -121,35 +121,10 @@ public class ParseEvent extends ScalarFunction {
     }
 
     private String[] check(byte[] value, GenericRowData row, long maxSkewMs) {
-        if (value == null || value.length == 0) {
-            return refuse("empty", "");
-        }
-        if (value.length > maxBytes) {
-            return refuse("too_large", "");
-        }
-        String text;
-        try {
-            text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(value)).toString();
-        } catch (CharacterCodingException invalid) {
-            return refuse("not_utf8", "");
-        }
-        escapes = text.contains("\\u");
         Map<String, String> bad = new HashMap<>();
-        try (JsonParser parser = json.createParser(text)) {
-            JsonToken first = next(parser);
-            if (first == JsonToken.START_OBJECT) {
-                readFields(parser, row, bad);
-            } else {
-                skip(parser, first);
-            }
-            if (next(parser) != null) {
-                return refuse("not_json", "");
-            }
-            if (first != JsonToken.START_OBJECT) {   // only then "not an object" when it is JSON to its end
-                return refuse("not_an_object", "");
-            }
-        } catch (java.io.IOException malformed) {
-            return refuse("not_json", "");
+        String broken = object(value, (parser, name, token) -> readField(parser, name, token, row, bad));
+        if (broken != null) {
+            return refuse(broken, "");
         }
         for (Field field : inOrder) {   // the contract's order decides which of several faults is named
             String reason = bad.get(field.name);
@@ -162,8 +137,47 @@ public class ParseEvent extends ScalarFunction {
 
     private static final class NotJson extends java.io.IOException {}
 
+    /** Takes a field of an object: its name, and the first token of its value. It must read the whole value. */
+    interface Taker {
+        void take(JsonParser parser, String name, JsonToken token) throws java.io.IOException;
+    }
+
+    /** Read a JSON object as strictly as Python's check does. Return the reason if the bytes hold none, else null. */
+    String object(byte[] value, Taker taker) {
+        if (value == null || value.length == 0) {
+            return "empty";
+        }
+        if (value.length > maxBytes) {
+            return "too_large";
+        }
+        String text;
+        try {
+            text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(value)).toString();
+        } catch (CharacterCodingException invalid) {
+            return "not_utf8";
+        }
+        escapes = text.contains("\\u");
+        try (JsonParser parser = json.createParser(text)) {
+            JsonToken first = next(parser);
+            if (first == JsonToken.START_OBJECT) {
+                while (next(parser) == JsonToken.FIELD_NAME) {
+                    String name = parser.currentName();
+                    taker.take(parser, name, next(parser));
+                }
+            } else {
+                skip(parser, first);
+            }
+            if (next(parser) != null) {
+                return "not_json";
+            }
+            return first == JsonToken.START_OBJECT ? null : "not_an_object";    // only when it is JSON to its end
+        } catch (java.io.IOException malformed) {
+            return "not_json";
+        }
+    }
+
     /** Return the next token. Half a surrogate pair, or a number that no double holds, is no JSON to the Python check. */
-    private JsonToken next(JsonParser parser) throws java.io.IOException {
+    JsonToken next(JsonParser parser) throws java.io.IOException {
         JsonToken token = parser.nextToken();
         boolean text = token == JsonToken.VALUE_STRING || token == JsonToken.FIELD_NAME;
         if (escapes && text && !StandardCharsets.UTF_8.newEncoder().canEncode(parser.getText())) {
@@ -178,28 +192,26 @@ public class ParseEvent extends ScalarFunction {
         return token;
     }
 
-    private void readFields(JsonParser parser, GenericRowData row, Map<String, String> bad) throws java.io.IOException {
-        while (next(parser) == JsonToken.FIELD_NAME) {
-            Field field = fields.get(parser.currentName());
-            JsonToken token = next(parser);
-            if (field == null) {
-                skip(parser, token);
-                continue;
-            }
-            row.setField(field.slot, null);      // of a name that comes twice, the last one counts
-            bad.remove(field.name);
-            if (token == JsonToken.VALUE_NULL) {
-                continue;
-            }
-            String reason = field.kind == 's' ? string(parser, token, field, row) : number(parser, token, field, row);
-            if (reason != null) {
-                bad.put(field.name, reason);
-            }
+    private void readField(JsonParser parser, String name, JsonToken token, GenericRowData row, Map<String, String> bad)
+            throws java.io.IOException {
+        Field field = fields.get(name);
+        if (field == null) {
+            skip(parser, token);
+            return;
+        }
+        row.setField(field.slot, null);      // of a name that comes twice, the last one counts
+        bad.remove(field.name);
+        if (token == JsonToken.VALUE_NULL) {
+            return;
+        }
+        String reason = field.kind == 's' ? string(parser, token, field, row) : number(parser, token, field, row);
+        if (reason != null) {
+            bad.put(field.name, reason);
         }
     }
 
     /** Skip a value whose first token is {@code token}, with all that is in it. */
-    private void skip(JsonParser parser, JsonToken token) throws java.io.IOException {
+    void skip(JsonParser parser, JsonToken token) throws java.io.IOException {
         int depth = 0;
         for (JsonToken each = token; each != null; each = next(parser)) {
             depth += each.isStructStart() ? 1 : each.isStructEnd() ? -1 : 0;
@@ -216,6 +228,19 @@ public class ParseEvent extends ScalarFunction {
             return "wrong_type";
         }
         String value = parser.getText();
+        String reason = refusal(field, value);
+        if (reason == null && !countsAsAbsent(field, value)) {
+            row.setField(field.slot, StringData.fromString(value));
+        }
+        return reason;
+    }
+
+    /** Return why a text is no visitor's id; null if it is one. */
+    String refusalOfVisitor(String id) {
+        return refusal(fields.get("visitor_id"), id);
+    }
+
+    private String refusal(Field field, String value) {
         char refusedBelow = field.freeText ? '\1' : ' ';
         for (int i = 0; i < value.length(); i++) {
             if (value.charAt(i) < refusedBelow) {
@@ -228,11 +253,11 @@ public class ParseEvent extends ScalarFunction {
         if (field.choices != null && !field.choices.contains(value)) {
             return "unknown_value";
         }
-        if (field.names && namesNothing(value) && !(field.mayBeEmpty && value.isEmpty())) {
-            return field.required ? "out_of_range" : null;   // null: it counts as absent
-        }
-        row.setField(field.slot, StringData.fromString(value));
-        return null;
+        return field.required && countsAsAbsent(field, value) ? "out_of_range" : null;
+    }
+
+    private boolean countsAsAbsent(Field field, String value) {
+        return field.names && namesNothing(value) && !(field.mayBeEmpty && value.isEmpty());
     }
 
     /** As {@code jobs/contract/nothing.py}: "", blanks, a word for a value that isn't there, an object's text. */
@@ -289,7 +314,8 @@ public class ParseEvent extends ScalarFunction {
         return new String[] {reason, field};
     }
 
-    private void read() {
+    /** Read the contract from the jar. */
+    ParseEvent read() {
         try (InputStream in = ParseEvent.class.getResourceAsStream("/event_contract.json")) {
             JsonNode contract = new ObjectMapper().readTree(in);
             maxBytes = contract.get("max_event_bytes").intValue();
@@ -314,6 +340,7 @@ public class ParseEvent extends ScalarFunction {
             contract.get("words_for_nothing").forEach(word -> wordsForNothing.add(word.textValue()));
             objectBegins = contract.get("object_for_nothing").get(0).textValue();
             objectEnds = contract.get("object_for_nothing").get(1).textValue();
+            return this;
         } catch (java.io.IOException broken) {
             throw new IllegalStateException("event_contract.json in liveshelf's jar can't be read", broken);
         }

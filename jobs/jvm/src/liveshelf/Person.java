@@ -1,94 +1,181 @@
 package liveshelf;
 
-import java.util.ArrayList;
-import java.util.Comparator;
+import java.util.Arrays;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 
 /**
- * One visitor's consent: the records of topic {@code consent}, the newest last. Pure.
+ * One visitor's consent: what all records about the visitor mean together. Pure, and never changed once it is made.
  *
- * <p>It answers two questions. Was an event allowed when it happened? The newest record up to its time decides, and an event
- * that wasn't allowed counts nowhere. Has the visitor been forgotten since, by a withdrawal or an erasure? Then the event
- * counts in aggregates that hold no person (items, categories), and no more in anything of the visitor's own.
+ * <p>The rule is that of {@code jobs/contract/consent.py}. The order in which records arrive changes nothing: they stand by
+ * their time, and of equal times the denial counts. It answers two questions. Was an event allowed when it happened? An event
+ * that wasn't counts nowhere. Has the visitor been forgotten since, by a withdrawal or an erasure? Then the event counts in
+ * aggregates that hold no person (items, categories), and no more in anything of the visitor's own.
+ *
+ * <p>Of grants, withdrawals and erasures the earliest and the newest {@code KEPT} are kept, so a visitor takes the same memory
+ * however often they speak.
  */
-record Person(List<Entry> entries) {
+final class Person {
 
     enum Verdict { COUNTS, FORGOTTEN, SUPPRESSED }
 
-    static final String GRANTED = "granted";
-    static final String WITHDRAWN = "withdrawn";
-    static final String ERASED = "erased";
     static final long NEVER = Long.MIN_VALUE;
     static final long ALL = 4_102_444_800_000L;     // 2100: no event is later
+    private static final int MOST = ConsentRecord.KEPT + 1;
+    private static final long[] NONE = {};
+    private static final Times NO_TIMES = new Times(NONE, false);
 
-    /**
-     * One record and its place.
-     *
-     * <p>An erasure's {@code before} holds where the events topic ended, by partition. {@code after} is the state from then on:
-     * a withdrawal still holds after an erasure, and a grant is forgotten like everything else.
-     */
-    record Entry(String state, String after, long atMs, Map<Integer, Long> before, int partition, long offset) {}
+    /** Times in ascending order. Some between the first and the second were dropped if they are {@code merged}. */
+    private record Times(long[] each, boolean merged) {
 
-    /**
-     * A visitor of whom these records are known, which stand in order of arrival within each partition.
-     *
-     * <p>A visitor's records lie in several partitions if partitions were added to the topic. What is read first from them is
-     * chance then, so time decides between partitions: the newest that a partition has shown up to the record.
-     */
-    static Person of(List<Entry> entries) {
-        Map<Integer, Long> newestMs = new HashMap<>();
-        List<Dated> dated = new ArrayList<>();
-        for (Entry entry : entries) {
-            dated.add(new Dated(newestMs.merge(entry.partition, entry.atMs, Math::max), entry));
+        /** Add a time: a union, so neither order nor repetition matter. Return the same object if nothing changes. */
+        Times with(long time) {
+            int found = Arrays.binarySearch(each, time);
+            if (found >= 0) {
+                return this;
+            }
+            long[] more = inserted(each, -found - 1, time);
+            if (more.length <= MOST) {
+                return new Times(more, merged);
+            }
+            return merged && found == -2 ? this : new Times(removed(more, 1, 1), true);
         }
-        dated.sort(Comparator.comparingLong(Dated::newestMs).thenComparingInt(each -> each.entry.partition));
-        return new Person(dated.stream().map(Dated::entry).toList());
+
+        long last() {
+            return each.length == 0 ? NEVER : each[each.length - 1];
+        }
+
+        long lastUntil(long time) {
+            int found = Arrays.binarySearch(each, time);
+            int until = found >= 0 ? found : -found - 2;
+            return until < 0 ? NEVER : each[until];
+        }
+
+        boolean hasGapAt(long time) {
+            return merged && each[0] <= time && time < each[1];
+        }
     }
 
-    private record Dated(long newestMs, Entry entry) {}
+    static final Person UNKNOWN = new Person(NONE, NO_TIMES, NO_TIMES, Map.of());
 
-    static final Person UNKNOWN = new Person(List.of());
+    private final long[] grants;        // in pairs: the time of each, ascending, and when that was recorded first
+    private final Times withdrawals;
+    private final Times erasures;
+    private final Map<Integer, Long> before;
 
-    /** Return whether a visitor in this state is personalized. An erased one is like one of whom nothing is known. */
-    private static boolean allows(String state, boolean required) {
-        return GRANTED.equals(state) || !required && !WITHDRAWN.equals(state);
+    private Person(long[] grants, Times withdrawals, Times erasures, Map<Integer, Long> before) {
+        this.grants = grants;
+        this.withdrawals = withdrawals;
+        this.erasures = erasures;
+        this.before = before;
+    }
+
+    /** Return the visitor with one more record; the same object if it changes nothing. */
+    Person with(ConsentRecord record) {
+        long[] granted = record.grants() ? granted(record.atMs(), record.recordedMs()) : grants;
+        Times withdrawn = record.withdraws() ? withdrawals.with(record.atMs()) : withdrawals;
+        Times erased = record.erases() ? erasures.with(record.atMs()) : erasures;
+        Map<Integer, Long> places = before;
+        if (!record.grants() && !record.before().isEmpty()) {
+            places = new HashMap<>(before);
+            for (Map.Entry<Integer, Long> each : record.before().entrySet()) {
+                places.merge(each.getKey(), each.getValue(), Math::max);
+            }
+        }
+        boolean same = granted == grants && withdrawn == withdrawals && erased == erasures && places.equals(before);
+        return same ? this : new Person(granted, withdrawn, erased, Map.copyOf(places));
+    }
+
+    private long[] granted(long atMs, long recordedMs) {
+        int place = 0;
+        while (place < grants.length && grants[place] < atMs) {
+            place += 2;
+        }
+        if (place < grants.length && grants[place] == atMs) {
+            if (grants[place + 1] <= recordedMs) {
+                return grants;
+            }
+            long[] earlier = grants.clone();
+            earlier[place + 1] = recordedMs;
+            return earlier;
+        }
+        if (grants.length == 2 * MOST && place == 2) {
+            return grants;
+        }
+        long[] more = inserted(grants, place, atMs, recordedMs);
+        return more.length > 2 * MOST ? removed(more, 2, 2) : more;
+    }
+
+    private static long[] inserted(long[] values, int place, long... added) {
+        long[] more = new long[values.length + added.length];
+        System.arraycopy(values, 0, more, 0, place);
+        System.arraycopy(added, 0, more, place, added.length);
+        System.arraycopy(values, place, more, place + added.length, values.length - place);
+        return more;
+    }
+
+    private static long[] removed(long[] values, int place, int count) {
+        long[] less = new long[values.length - count];
+        System.arraycopy(values, 0, less, 0, place);
+        System.arraycopy(values, place + count, less, place, less.length - place);
+        return less;
     }
 
     Verdict verdict(boolean required, int partition, long offset, long timeMs) {
-        String state = ERASED;
-        for (Entry entry : entries) {
-            state = entry.atMs <= timeMs ? entry.after : state;
-        }
-        if (!allows(state, required)) {
+        if (!allows(required, timeMs)) {
             return Verdict.SUPPRESSED;
         }
         return forgets(partition, offset, timeMs) ? Verdict.FORGOTTEN : Verdict.COUNTS;
     }
 
-    /** Return whether a withdrawal or an erasure came after the event, by time or by place: a producer's clock may be ahead. */
-    boolean forgets(int partition, long offset, long timeMs) {
-        for (Entry entry : entries) {
-            if (!GRANTED.equals(entry.state)
-                    && (timeMs < entry.atMs || offset < entry.before.getOrDefault(partition, NEVER))) {
+    private boolean allows(boolean required, long timeMs) {
+        if (withdrawals.hasGapAt(timeMs) || required && erasures.hasGapAt(timeMs)) {
+            return false;
+        }
+        long denied = denied(required, timeMs);
+        if (denied == NEVER && !required) {
+            return true;
+        }
+        for (int i = 0; i < grants.length; i += 2) {
+            if (grants[i] > denied && (grants[i + 1] <= timeMs
+                    || grants[i] <= timeMs && denied(required, grants[i + 1]) == NEVER)) {
                 return true;
             }
         }
         return false;
     }
 
-    private Entry latest() {
-        return entries.isEmpty() ? null : entries.get(entries.size() - 1);
+    /** Return the newest time up to {@code timeMs} that only a newer grant lifts. Where consent is assumed, an erasure doesn't. */
+    private long denied(boolean required, long timeMs) {
+        long withdrawn = withdrawals.lastUntil(timeMs);
+        return required ? Math.max(withdrawn, erasures.lastUntil(timeMs)) : withdrawn;
     }
 
+    private long lastDenial() {
+        return Math.max(withdrawals.last(), erasures.last());
+    }
+
+    private long lastGrant() {
+        return grants.length == 0 ? NEVER : grants[grants.length - 2];
+    }
+
+    /** Return whether a withdrawal or an erasure came after the event, by time or by place: a producer's clock may be ahead. */
+    boolean forgets(int partition, long offset, long timeMs) {
+        return timeMs < lastDenial() || offset < before.getOrDefault(partition, NEVER);
+    }
+
+    /** Return whether the newest record is a withdrawal. */
     boolean isWithdrawn() {
-        return latest() != null && WITHDRAWN.equals(latest().state);
+        return withdrawals.last() > erasures.last() && withdrawals.last() >= lastGrant();
     }
 
     /** Return the time since which the newest record holds; {@code NEVER} if there is none. */
     long since() {
-        return latest() == null ? NEVER : latest().atMs;
+        if (lastDenial() >= lastGrant()) {
+            return lastDenial();
+        }
+        long recorded = grants[grants.length - 1];
+        return denied(true, recorded) == NEVER ? lastGrant() : recorded;
     }
 
     /** Return whether state that was made of events since {@code origin} may hold something that must go. */
@@ -105,18 +192,25 @@ record Person(List<Entry> entries) {
         if (isWithdrawn()) {
             return ALL;
         }
-        long denied = NEVER;
-        for (Entry entry : entries) {
-            denied = GRANTED.equals(entry.state) ? denied : Math.max(denied, entry.atMs);
+        long lifted = denied(required, Long.MAX_VALUE);
+        if (lifted == NEVER && (!required || grants.length == 0)) {
+            return lastDenial();
         }
-        long first = since();
-        long before = Long.MAX_VALUE;
-        for (int i = entries.size() - 1; i >= -1; i--) {    // newest first; each decides about the times before the newer ones
-            long from = i < 0 ? NEVER : entries.get(i).atMs;
-            long counting = Math.max(from, denied);
-            first = counting < before && allows(i < 0 ? ERASED : entries.get(i).after, required) ? counting : first;
-            before = Math.min(before, from);
+        if (lifted == NEVER) {
+            return grants[0];
         }
-        return first;
+        long first = Long.MAX_VALUE;
+        for (int i = 0; i < grants.length; i += 2) {
+            first = grants[i] > lifted ? Math.min(first, grants[i + 1]) : first;
+        }
+        return first == Long.MAX_VALUE ? since() : Math.max(first, lastDenial());
+    }
+
+    /** Return what the newest record says: "granted", "withdrawn", "erased", or "unknown" if there is none. */
+    String said() {
+        if (this == UNKNOWN) {
+            return "unknown";
+        }
+        return isWithdrawn() ? "withdrawn" : lastDenial() >= lastGrant() ? "erased" : "granted";
     }
 }
