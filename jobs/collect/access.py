@@ -1,9 +1,11 @@
 """Decide who may send, and read what the visitor agreed to: origin, write key, consent."""
 
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from jobs.collect.refusal import RequestRefusedError
 from jobs.errors import SettingsError
@@ -16,6 +18,8 @@ FIX = (
 )
 MIN_KEY_LENGTH = 16
 SERVER = "server:"
+PORTS = {"http": 80, "https": 443}
+HOST = r"[a-z0-9._-]+|[0-9a-f:.]+"
 
 
 class WriteKeys:
@@ -62,11 +66,26 @@ def origins(listed: str) -> list[str]:
     """Return the origins of a comma-separated list; raises SettingsError for anything else, `*` included."""
     found = [origin.strip() for origin in listed.split(",") if origin.strip()]
     for origin in found:
-        scheme, _, host = origin.partition("://")
-        if scheme not in ("http", "https") or not host or set(host) & set("/*?# "):
-            fix = "scheme and host as browsers send them, such as https://shop.example"
+        sent = _as_browsers_send(origin)
+        if origin != sent:
+            example = sent or "https://shop.example"
+            fix = f"scheme, host and a port that isn't the scheme's own, as browsers send them: {example}"
             raise SettingsError(f"collector_origins holds {origin!r}", fix)
     return found
+
+
+def _as_browsers_send(origin: str) -> str | None:
+    """Return what a browser sends for a page of that origin: in small letters, ASCII, without the scheme's own port."""
+    try:
+        parts = urlsplit(origin)
+        host = (parts.hostname or "").encode("idna").decode()
+        port = parts.port
+    except ValueError:  # UnicodeError is one
+        return None
+    if parts.scheme not in PORTS or not re.fullmatch(HOST, host) or set(origin) & set("*?#@\\"):
+        return None
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in (None, PORTS[parts.scheme]) else "")
 
 
 def check_origin(origin: str | None, allowed: list[str], is_servers: bool = False) -> None:

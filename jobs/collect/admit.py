@@ -63,16 +63,18 @@ class Rules:
             now_ms: the collector's clock: the event's time if it has none, and the latest time that is stored.
             bound: says of what would be stored why it isn't, if it isn't.
 
-        An event may be ahead by `max_skew_ms`, but is stored as now. The newest event of a partition decides what is
-        late in it, so one fast clock would make everybody else's events late.
+        An event that waited says when it is sent (`sent_ms`) by the clock that dated it. What counts is how long ago it
+        was by that clock, which may be wrong by days. An event may be ahead by `max_skew_ms`, but is stored as now. The
+        newest event of a partition decides what is late in it, so one fast clock would make everybody else's events
+        late.
         """
         document = events.decode(raw)
         if isinstance(document, events.Refusal):
             return Rejected(*document)
         if document.get("event_type") == events.HEARTBEAT:  # moves time on for all: the producers' own
             return Rejected("unknown_value", "event_type")
-        if document.get("event_time_ms") is None:
-            document["event_time_ms"] = now_ms
+        if refused := _date(document, now_ms):
+            return refused
         event = events.check(document, now_ms, self.max_skew_ms)
         if isinstance(event, events.Refusal):
             return Rejected(*event)
@@ -115,3 +117,15 @@ class Rules:
             if isinstance(visitor, str) and len(visitor) <= longest and not nothing.names_nothing(visitor):
                 found.update(dict.fromkeys(self.pseudonyms.all_of(visitor)))
         return list(found)
+
+
+def _date(document: dict[str, object], now_ms: int) -> Rejected | None:
+    """Set the event's time by the collector's clock, or return why that can't be done."""
+    time_ms, sent_ms = document.get("event_time_ms"), document.get("sent_ms")
+    if sent_ms is not None and type(sent_ms) is not int:
+        return Rejected("wrong_type", "sent_ms")
+    if time_ms is None:
+        document["event_time_ms"] = now_ms
+    elif isinstance(sent_ms, int) and type(time_ms) is int:
+        document["event_time_ms"] = now_ms - max(0, sent_ms - time_ms)
+    return None

@@ -137,6 +137,7 @@ class Collector:
             allow_origins=self.origins,
             allow_methods=["POST"],
             allow_headers=ALLOWED_HEADERS,
+            allow_credentials=True,  # sendBeacon always asks for it; no cookie is read here
             max_age=PREFLIGHT_MAX_AGE_S,
         )
         routes = [Route("/events", self.post, methods=["POST"]), Route("/t.js", tracker.serve, methods=["GET"])]

@@ -17,10 +17,10 @@ def minified(source: str) -> str:
     """Return the script without comments and blanks, with one letter for each name that begins with _.
 
     It knows no JavaScript, so the source keeps to these rules: a comment has its own line, a statement ends with a
-    semicolon, no string or regular expression has a blank beside a sign, and no name is a single letter.
+    semicolon, no string or regular expression has a blank beside a sign or ";}", and no name is a single letter.
     """
     lines = [line for line in source.splitlines() if not line.lstrip().startswith("//")]
-    text = re.sub(r"\s*([^\w\s\"'.])\s*", r"\1", " ".join(lines).strip())
+    text = re.sub(r"\s*([^\w\s\"'.])\s*", r"\1", " ".join(lines).strip()).replace(";}", "}")
     names: dict[str, str] = {}
     return re.sub(r"(?<![\w$])_\w*", lambda found: names.setdefault(found[0], NAMES[len(names)]), text)
 

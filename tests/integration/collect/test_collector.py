@@ -130,12 +130,38 @@ def test_allowed_page_may_read_the_answer_and_another_gets_none(collector: Runni
     answer = collector.post([event()], origin=ORIGIN)
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "origin" in answer.headers["vary"].lower()
-    assert not any("access-control-allow-credentials" in each.headers for each in (answer, preflight))
     for elsewhere in ("https://evil.example", "null", f"{ORIGIN}.evil.example"):
         assert "access-control-allow-origin" not in collector.post([event()], origin=elsewhere).headers
         refused = requests.options(f"{collector.url}/events", headers={"origin": elsewhere, **asked}, timeout=10)
         assert refused.status_code == 400
         assert "access-control-allow-origin" not in refused.headers
+
+
+def test_beacon_of_json_gets_through_and_is_counted_once(broker: Broker, collector: RunningCollector):
+    """sendBeacon asks with credentials, and a page sees only "network error" if an answer doesn't name its origin."""
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    preflight = requests.options(f"{collector.url}/events", headers={"origin": ORIGIN, **asked}, timeout=10)
+    assert preflight.headers["access-control-allow-credentials"] == "true"
+    sent = event(visitor_id="beacon")
+    statuses = {}
+    for content_type in ("text/plain;charset=UTF-8", "application/json; charset=utf-8", "Application/JSON"):
+        answer = collector.post([sent], origin=ORIGIN, **{"content-type": content_type})
+        statuses[content_type] = answer.status_code
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert answer.headers["access-control-allow-credentials"] == "true"
+    assert set(statuses.values()) == {200}
+    for content_type in ("application/x-www-form-urlencoded", "application/x-ndjson", "multipart/form-data", ""):
+        answer = collector.post([sent], origin=ORIGIN, **{"content-type": content_type})
+        assert (answer.status_code, answer.json()) == (415, {"error": "content_type"})
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+def test_event_that_waited_is_stored_with_its_age(broker: Broker, collector: RunningCollector):
+    sent = event(event_time_ms=5_000_000_000_000, sent_ms=5_000_003_600_000)  # a clock in 2128, an hour on the shelf
+    assert collector.post([sent]).json()["accepted"] == 1
+    stored = broker.stored([sent])[sent["event_id"]]
+    assert abs(stored["event_time_ms"] - (now_ms() - 3_600_000)) < 60_000
+    assert "sent_ms" not in stored
 
 
 def test_consent_decides_what_is_kept(broker: Broker, collector: RunningCollector):

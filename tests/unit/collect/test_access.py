@@ -52,7 +52,43 @@ def test_origins_are_listed_as_browsers_send_them():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["*", "https://*.shop.example", "shop.example", "https://shop.example/", "null", "https://"]
+    ("wrong", "right"),
+    [
+        ("https://Shop.Example", "https://shop.example"),
+        ("HTTPS://shop.example", "https://shop.example"),
+        ("https://shop.example:443", "https://shop.example"),
+        ("http://shop.example:80", "http://shop.example"),
+        ("https://müller.example", "https://xn--mller-kva.example"),
+        ("https://shop.example/", "https://shop.example"),
+        ("https://shop.example/de", "https://shop.example"),
+    ],
+)
+def test_origin_that_no_browser_sends_is_refused_with_right_one(wrong: str, right: str):
+    """It would never match, and each page would be refused for a reason that nobody sees."""
+    with pytest.raises(SettingsError) as refused:
+        access.origins(wrong)
+    assert refused.value.fix.endswith(f": {right}")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[::1]:8000", "https://xn--mller-kva.example", "http://127.0.0.1", "https://a_b.c"]
+)
+def test_unusual_origins_are_taken(origin: str):
+    assert access.origins(origin) == [origin]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "*",
+        "https://*.shop.example",
+        "shop.example",
+        "null",
+        "https://",
+        "https://a:b",
+        "https://a:99999",
+        "https://u@a",
+    ],
 )
 def test_a_wildcard_or_anything_but_an_origin_is_refused(wrong: str):
     with pytest.raises(SettingsError, match="collector_origins"):

@@ -58,11 +58,29 @@ def test_an_event_keeps_its_time_unless_it_lies_ahead(time_ms: int, stored_ms: i
     assert admitted(raw(event_time_ms=time_ms))["event_time_ms"] == stored_ms
 
 
+@pytest.mark.parametrize("clock_ms", [1, 3_600_000, NOW_MS, 2 * NOW_MS, 4_102_444_800_000 * 2])
+def test_an_event_that_waited_happened_so_long_ago(clock_ms: int):
+    """Whatever the clock of its producer says: an hour on the shelf is an hour."""
+    assert admitted(raw(event_time_ms=clock_ms, sent_ms=clock_ms + 3_600_000))["event_time_ms"] == NOW_MS - 3_600_000
+    assert admitted(raw(event_time_ms=clock_ms, sent_ms=clock_ms))["event_time_ms"] == NOW_MS
+    assert admitted(raw(event_time_ms=clock_ms, sent_ms=clock_ms - 1))["event_time_ms"] == NOW_MS  # it was set back
+
+
+def test_sent_ms_says_nothing_alone_and_is_not_stored():
+    assert admitted(raw(event_time_ms=None, sent_ms=5)) == admitted(raw())
+    assert admitted(raw(event_time_ms=NOW_MS - 5, sent_ms=None))["event_time_ms"] == NOW_MS - 5
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
         (raw(event_time_ms=NOW_MS + 300_001), Rejected("future_event_time", "event_time_ms")),
         (raw(event_time_ms=NOW_MS - 604_800_001), Rejected("too_old", "event_time_ms")),
+        (raw(event_time_ms=5, sent_ms=604_800_006), Rejected("too_old", "event_time_ms")),
+        (raw(event_time_ms=5, sent_ms=10**30), Rejected("out_of_range", "event_time_ms")),
+        (raw(event_time_ms="1", sent_ms=1), Rejected("wrong_type", "event_time_ms")),
+        (raw(sent_ms="1"), Rejected("wrong_type", "sent_ms")),
+        (raw(sent_ms=True), Rejected("wrong_type", "sent_ms")),
         (raw(event_time_ms="1"), Rejected("wrong_type", "event_time_ms")),
         (raw(event_type="heartbeat"), Rejected("unknown_value", "event_type")),
         (raw(event_type="teleport"), Rejected("unknown_value", "event_type")),
