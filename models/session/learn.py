@@ -111,9 +111,26 @@ def train_on(
         "torch": str(torch.__version__),
         "train_s": round(time.monotonic() - started),
     }
-    content = base.manifest["name"], shipped, all_items, sessions, base.names, base.manifest["product"]
+    content = (
+        base.manifest["name"],
+        shipped,
+        all_items,
+        sessions,
+        names_of(base.names, sessions),
+        base.manifest["product"],
+    )
     write_bundle(out, *content, training, flat({"model": judgement.after, "before": judgement.before}))
     return judgement
+
+
+def names_of(known: dict[str, str], sessions: list[Session]) -> dict[str, str]:
+    """Return the items' names; an item of the new sessions that has none gets its id for one.
+
+    Where a bundle names items, only named ones are shown. An item that people look at is offered, so without a name it
+    would be learned, judged, and never shown. Older versions hold such items, named here when clicked again.
+    """
+    clicked = {event.item: event.item for session in sessions for event in session}
+    return clicked | known if known else {}
 
 
 def _check_inputs(base: Restored, rival: Bundle) -> None:

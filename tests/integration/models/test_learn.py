@@ -12,6 +12,8 @@ from jobs.errors import DataError, ModelError
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
 from jobs.learn.loop import learn_once, learned_until_s  # noqa: E402
+from jobs.rankings.ranker import Ranker  # noqa: E402
+from jobs.rankings.session import Session  # noqa: E402
 from models.clicks.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
 from models.runs.tracking import EXPERIMENT  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
@@ -107,6 +109,49 @@ def test_a_version_knows_what_it_learned_on_from(shop, tmp_path):
     _, items = bundle.score(*pad(ring, bundle.item_index, TYPE_INDEX), np.zeros((40, 4), np.float32), k=5)
     known = [bundle.item_index[f"sku-{(int(session[0].item[4:]) + 1) % 40}"] for session in ring]
     assert np.mean([target in row for target, row in zip(known, items, strict=True)]) > 0.9
+
+
+def test_items_learned_later_are_shown(shop, tmp_path):
+    """A bundle that names its items shows no item without a name, so what is learned later gets one."""
+    named = tmp_path / "named"
+    shutil.copytree(shop, named)
+    vocabulary = json.loads((named / "vocabulary.json").read_text())
+    vocabulary["names"] = {item: f"the {item}" for item in vocabulary["items"] if item not in ("sku-0", "sku-20")}
+    rewrite(named, vocabulary)
+    ranked = shown_after(learned_from(named, tmp_path / "first", ["sku-1", "new-1", "new-2", "sku-20"]), "new-1")
+    assert {"new-2", "sku-20"} <= set(ranked[:5])  # people look at sku-20: the shop has it
+    assert "sku-0" not in ranked
+    vocabulary = json.loads((tmp_path / "first" / "vocabulary.json").read_text())
+    assert (vocabulary["names"]["sku-1"], vocabulary["names"]["new-1"]) == ("the sku-1", "new-1")
+    again = learned_from(tmp_path / "first", tmp_path / "second", ["sku-2", "new-3", "new-1"])
+    assert {"new-1", "new-2", "new-3"} <= set(load_bundle(again).names)
+
+
+def test_names_are_not_made_where_no_item_has_one(shop, tmp_path):
+    assert load_bundle(learned_from(shop, tmp_path / "next", ["sku-1", "new-1", "new-2"])).names == {}
+
+
+def rewrite(folder, vocabulary: dict) -> None:
+    (folder / "vocabulary.json").write_text(json.dumps(vocabulary))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["vocabulary.json"] = hashlib.sha256((folder / "vocabulary.json").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def learned_from(folder, out, items: list[str]):
+    """What is made of a bundle by 80 sessions of these items."""
+    sessions = [[Event(item, "view", row + place / 10) for place, item in enumerate(items)] for row in range(80)]
+    learn.train_on(folder, sessions, out, {}, tell=lambda _: None)
+    return out
+
+
+def shown_after(folder, item: str) -> list[str]:
+    """The list that the rankings job shows to whom looks at the item."""
+    bundle = load_bundle(folder)
+    session = Session([0], ["view"], [item], frozenset())
+    (ranked,) = Ranker(bundle, 20).rank([session], np.zeros((1, len(bundle.context_features)), np.float32))
+    assert ranked.fallback is None
+    return ranked.items
 
 
 def test_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
