@@ -150,8 +150,9 @@ def sign(
 ) -> None:
     """Check a bundle and sign it, so that it is served where LIVESHELF_MODEL_PUBLIC_KEY is set."""
     from models.serving import signature
-    from models.serving.bundle import load_bundle
+    from models.serving.bundle import check_content, read_content
 
-    load_bundle(bundle)
-    signature.sign(bundle, key)
+    content = read_content(bundle)
+    check_content(bundle, content)
+    signature.sign(bundle, content["manifest.json"], key)
     print(bundle / signature.SIGNATURE)

@@ -79,11 +79,14 @@ def train(
     from models.clicks.dataset import fingerprint
     from models.clicks.sessions import read_sessions
     from models.quality.measure import table
+    from models.serving.bundle import check_name
 
     output_folder(out, "--out")
+    name = name or out.absolute().name
+    check_name(name, "--name" if name != out.absolute().name else f"--out {out}")
     settings = load_settings()
     note_feast()
-    features, name = ranker_inputs(settings), name or out.absolute().name
+    features = ranker_inputs(settings)
     if base:
         if publish:
             versions.registry_of_settings(key)  # a key that can't sign is refused now

@@ -41,6 +41,12 @@ GOLDEN_TOLERANCE = 1e-3
 # its candidates was chosen for lists of 30.
 GOLDEN_PLACES = 20
 
+# A name becomes a folder of the registry, a part of each list, and a line on somebody's screen.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+# Bytes that a file may have. The largest bundle that was made here, of 18,009 items, has 10 MB, 1 MB and 30 kB.
+LIMITS = {"manifest.json": 1 << 24, "model.onnx": 1 << 30, "vocabulary.json": 1 << 28, signature.SIGNATURE: 1 << 12}
+
 REBUILD = "export the bundle again: liveshelf train (see models/README.md)"
 
 
@@ -131,10 +137,23 @@ def load_bundle(path: Path | str, public_key: str = "") -> Bundle:
     Raises ModelError with the file, the value, the expected value and the way out.
     """
     folder = Path(path)
-    manifest = read_manifest(folder, public_key)
-    content = {name: _read(folder / name) for name in ("model.onnx", "vocabulary.json")}
-    for name, data in content.items():
-        _check_hash(folder / name, data, manifest["files"][name])
+    return check_content(folder, read_content(folder), public_key)
+
+
+def read_content(folder: Path) -> dict[str, bytes]:
+    """Return a bundle's files by name, read once; its signature is among them if it has one.
+
+    Raises ModelError for a file that isn't there, is a link, or is larger than a bundle's file can be.
+    """
+    names = [*LIMITS] if (folder / signature.SIGNATURE).exists() else [*LIMITS][:-1]
+    return {name: _read(folder / name) for name in names}
+
+
+def check_content(folder: Path, content: dict[str, bytes], public_key: str = "") -> Bundle:
+    """Return the bundle that these bytes are, checked as in `load_bundle`. Errors name the files of `folder`."""
+    manifest = _manifest(folder, content["manifest.json"], content.get(signature.SIGNATURE), public_key)
+    for name in ("model.onnx", "vocabulary.json"):
+        _check_hash(folder / name, content[name], manifest["files"][name])
     _check_features(folder / "manifest.json", manifest["context_features"])
     vocabulary = _decode(folder / "vocabulary.json", content["vocabulary.json"], Vocabulary)
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
@@ -160,10 +179,31 @@ def read_manifest(folder: Path, public_key: str = "") -> Manifest:
 
     Raises ModelError if the manifest can't be read, or isn't signed with that key.
     """
-    described = _read(folder / "manifest.json")
+    signed = folder / signature.SIGNATURE
+    written = _read(signed) if public_key and signed.exists() else None
+    return _manifest(folder, _read(folder / "manifest.json"), written, public_key)
+
+
+def _manifest(folder: Path, described: bytes, signed: bytes | None, public_key: str) -> Manifest:
+    file = folder / "manifest.json"
     if public_key:
-        signature.check(folder / "manifest.json", described, _signed(folder / signature.SIGNATURE), public_key)
-    return _decode(folder / "manifest.json", described, Manifest)
+        if signed is None:
+            raise ModelError(f"{folder} isn't signed, and model_public_key is set", signature.HOW)
+        signature.check(file, described, signed, public_key)
+    manifest = _decode(file, described, Manifest)
+    check_name(manifest["name"], str(file))
+    for name, digest in manifest["files"].items():
+        if not SHA256.fullmatch(digest):
+            raise ModelError(f"{file} says that {name} has sha256 {digest!r}", REBUILD)
+    return manifest
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise ModelError for a bundle's name that isn't a plain one; `where` says who has given it."""
+    if not NAME.fullmatch(name):
+        raise ModelError(
+            f"{where} names the bundle {name!r}", "use up to 64 letters, digits, . _ and -, the first no sign"
+        )
 
 
 def version_of(manifest: Manifest) -> str:
@@ -173,11 +213,12 @@ def version_of(manifest: Manifest) -> str:
 
 def _read(file: Path) -> bytes:
     """Read a file of the bundle itself. A link's target isn't part of the bundle, and a pipe would block the worker."""
+    limit = LIMITS[file.name]
     try:
         with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise ModelError(f"{file} isn't a plain file", "copy the bundle's files themselves")
-            return opened.read()
+            data = opened.read(limit + 1)
     except OSError as error:
         if file.is_symlink():
             raise ModelError(f"{file} is a link", "copy the bundle's files themselves") from error
@@ -185,12 +226,9 @@ def _read(file: Path) -> bytes:
             f"{file} can't be read ({error.strerror})",
             "point LIVESHELF_MODEL_DIR at a folder with model.onnx, vocabulary.json and manifest.json",
         ) from error
-
-
-def _signed(file: Path) -> bytes:
-    if not file.exists():
-        raise ModelError(f"{file.parent} isn't signed, and model_public_key is set", signature.HOW)
-    return _read(file)
+    if len(data) > limit:
+        raise ModelError(f"{file} has more than {limit:,} bytes", "a bundle's file is never so large")
+    return data
 
 
 def _decode(file: Path, data: bytes, kind: type) -> dict:

@@ -4,7 +4,6 @@
 activated. Every change is one rename, so a reader sees the old state or the new one. A version's files never change.
 """
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,12 @@ import msgspec
 
 from jobs.errors import ModelError
 from models.serving import signature
-from models.serving.bundle import Bundle, load_bundle, read_manifest, version_of
+from models.serving.bundle import Bundle, check_content, load_bundle, read_content, read_manifest, version_of
 
 ACTIVE, REFUSED = "active.json", "refused.json"
 PARTS = ("model.onnx", "vocabulary.json", "manifest.json")
+# The jobs that serve a version may run as another user, and a version holds no person and no secret.
+OF_FOLDERS, OF_FILES = 0o755, 0o644
 
 
 class Active(msgspec.Struct, frozen=True):
@@ -69,7 +70,8 @@ def is_registry(folder: Path) -> bool:
 
 def serving_folder(folder: Path) -> Path:
     """Return the folder of the bundle that serves: `folder` itself, or its active version."""
-    return folder / Registry(folder).active().version if is_registry(folder) else folder
+    registry = Registry(folder)
+    return registry.place(registry.active().version) if is_registry(folder) else folder
 
 
 def state_of(folder: Path) -> State:
@@ -142,19 +144,25 @@ class Registry:
         return [_version(file, serving) for file in self._manifests()]
 
     def publish(self, source: Path) -> str:
-        """Copy a bundle into the folder and return its version; a second time changes nothing.
+        """Write a bundle into the folder and return its version; a second time changes nothing.
 
-        Raises ModelError if the bundle is broken.
+        The bundle is read once: what was checked is what is written. Raises ModelError if it is broken.
         """
+        content = read_content(source)
         if self._signing_key:
-            signature.sign(source, self._signing_key)
-        bundle = load_bundle(source, self._public_key)
+            content[signature.SIGNATURE] = signature.sign(source, content["manifest.json"], self._signing_key)
+        bundle = check_content(source, content, self._public_key)
         place = self.folder / bundle.version
         if not place.exists():
             coming = self.folder / f".{bundle.version}.{time.time_ns()}"
-            coming.mkdir(parents=True)
-            for part in (*PARTS, *([signature.SIGNATURE] if (source / signature.SIGNATURE).is_file() else [])):
-                shutil.copyfile(source / part, coming / part)
+            if not self.folder.exists():
+                self.folder.mkdir(parents=True)
+                self.folder.chmod(OF_FOLDERS)
+            coming.mkdir()
+            for name, data in content.items():
+                (coming / name).write_bytes(data)
+                (coming / name).chmod(OF_FILES)
+            coming.chmod(OF_FOLDERS)
             coming.rename(place)
         return bundle.version
 
@@ -263,6 +271,7 @@ class Registry:
 def _replace(file: Path, content: msgspec.Struct) -> None:
     coming = file.with_name(f".{file.name}.{time.time_ns()}")
     coming.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    coming.chmod(OF_FILES)
     coming.replace(file)
 
 

@@ -54,10 +54,14 @@ def read_public_key(file: Path | None) -> str:
     return text
 
 
-def sign(folder: Path, key_file: Path) -> None:
-    """Write the signature of the bundle in `folder`. Raises SettingsError for a file that is no private key."""
-    key = read_private_key(key_file)
-    (folder / SIGNATURE).write_bytes(key.sign((folder / "manifest.json").read_bytes()))
+def sign(folder: Path, manifest: bytes, key_file: Path) -> bytes:
+    """Write the signature of a bundle's manifest into `folder`, and return it.
+
+    Raises SettingsError for a file that is no private key.
+    """
+    signed = read_private_key(key_file).sign(manifest)
+    (folder / SIGNATURE).write_bytes(signed)
+    return signed
 
 
 def read_private_key(key_file: Path) -> "Ed25519PrivateKey":

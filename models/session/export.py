@@ -13,6 +13,7 @@ import torch
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
 from models.quality.evaluate import TYPE_INDEX
 from models.serving.bundle import GOLDEN_PLACES, INPUTS, OUTPUTS, load_bundle
+from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, Product, with_list
 
@@ -45,6 +46,8 @@ def write_bundle(
     golden = pad([session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]], encoder.index, TYPE_INDEX)
     write_manifest(out, model, name, product, golden, encoder.context_features, training, table)
     load_bundle(out)
+    for part in PARTS:
+        (out / part).chmod(OF_FILES)
 
 
 def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:

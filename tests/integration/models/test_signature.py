@@ -16,7 +16,7 @@ def test_an_ed25519_key_of_openssls_making_signs_too(eshop_bundle_folder: Path, 
     theirs, public = tmp_path / "theirs", tmp_path / "theirs.pub"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", theirs], check=True)
     subprocess.run(["openssl", "pkey", "-in", theirs, "-pubout", "-out", public], check=True)
-    sign(folder, theirs)
+    sign(folder, (folder / "manifest.json").read_bytes(), theirs)
     assert load_bundle(folder, read_public_key(public))
     verify = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", public, "-rawin"]
     told = subprocess.run([*verify, "-in", folder / "manifest.json", "-sigfile", folder / "manifest.sig"], check=False)

@@ -10,7 +10,8 @@ import pytest
 
 from jobs.errors import ModelError
 from models.clicks.dataset import Event, pad
-from models.serving.bundle import Bundle, load_bundle
+from models.serving import bundle as bundle_file
+from models.serving.bundle import Bundle, load_bundle, read_content, read_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -180,6 +181,34 @@ def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelError, match=rf"{name} can't be read"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped", "/abs/x", "x\x1b[31m\nline", "", ".", "..", "-x", "a/b", "a" * 65, "x\n", "ü"]
+)
+def test_a_bundle_whose_name_is_no_plain_one_is_refused(folder, name):
+    edit_json(folder / "manifest.json", lambda manifest: manifest.update(name=name))
+    for read in (load_bundle, read_manifest):
+        with pytest.raises(ModelError, match=r"manifest.json names the bundle"):
+            read(folder)
+
+
+def test_a_hash_that_would_lead_elsewhere_is_refused(folder):
+    edit_json(folder / "manifest.json", lambda manifest: manifest["files"].update({"model.onnx": "/../../elsewhere"}))
+    with pytest.raises(ModelError, match=r"says that model.onnx has sha256 '/../../elsewhere'"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.sig"])
+def test_a_file_that_is_too_large_is_not_read(folder, name, monkeypatch):
+    (folder / "manifest.sig").write_bytes(b"")
+    size = (folder / name).stat().st_size
+    monkeypatch.setitem(bundle_file.LIMITS, name, size)
+    read_content(folder)
+    with (folder / name).open("ab") as file:
+        file.truncate(1 << 40)  # sparse: a terabyte that takes no room
+    with pytest.raises(ModelError, match=rf"{name} has more than {size:,} bytes"):
+        read_content(folder)
 
 
 def test_a_manifest_without_a_field_is_refused(folder):

@@ -1,6 +1,7 @@
 """Publishing, activating and rolling back; and a source that follows it between two batches."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from jobs.features import plan
 from jobs.operate import submit
 from jobs.rankings.model_source import ModelSource
 from jobs.settings import Settings
-from models.serving.bundle import load_bundle
+from models.serving.bundle import check_content, load_bundle
 from models.serving.registry import Registry, State, is_registry, serving_folder, state_of
 
 
@@ -54,6 +55,32 @@ def test_publishing_again_changes_nothing(registry, bundles):
     assert registry.publish(bundles[0]) == version
     assert (registry.folder / version / "model.onnx").stat().st_mtime_ns == before
     assert [each.name for each in registry.folder.iterdir()] == [version]
+
+
+def test_what_was_checked_is_what_is_published(registry, bundles, monkeypatch):
+    """A bundle that another process changes after the check is published as it was checked."""
+    checked = {file.name: file.read_bytes() for file in bundles[1].iterdir()}
+
+    def changed_meanwhile(*content):
+        bundle = check_content(*content)
+        for file in bundles[1].iterdir():
+            file.write_bytes(b"another")
+        return bundle
+
+    monkeypatch.setattr("models.serving.registry.check_content", changed_meanwhile)
+    version = registry.publish(bundles[1])
+    assert {file.name: file.read_bytes() for file in (registry.folder / version).iterdir()} == checked
+
+
+def test_another_users_job_may_read_a_version(registry, bundles):
+    before = os.umask(0o077)
+    try:
+        registry.activate(registry.publish(bundles[0]))
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in registry.folder.rglob("*") if path.is_file()}
+    folders = {path.stat().st_mode & 0o777 for path in (registry.folder, *registry.folder.iterdir()) if path.is_dir()}
+    assert (modes, folders) == ({0o644}, {0o755})
 
 
 def test_rollback_walks_back_through_what_served(registry, bundles):

@@ -40,7 +40,7 @@ def test_unsigned_bundles_are_taken_only_where_no_key_is_set(folder: Path, key: 
     with pytest.raises(ModelError, match=r"bundle isn't signed(.|\n)*liveshelf models sign"):
         load_bundle(folder, public)
     assert load_bundle(folder).version.startswith("eshop-")
-    sign(folder, key)
+    sign(folder, (folder / "manifest.json").read_bytes(), key)
     assert load_bundle(folder, public).version == load_bundle(folder).version
 
 
@@ -52,7 +52,7 @@ def test_a_private_key_is_its_owners_and_never_overwritten(key: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["manifest", "weights", "signature", "empty", "another key's"])
 def test_what_was_changed_after_it_was_signed_is_refused(broken: str, folder: Path, key: Path, public: str) -> None:
-    sign(folder, key)
+    sign(folder, (folder / "manifest.json").read_bytes(), key)
     manifest, signature, model = folder / "manifest.json", folder / "manifest.sig", folder / "model.onnx"
     reason = "manifest.json isn't signed with the key"
     if broken == "manifest":
@@ -66,7 +66,7 @@ def test_what_was_changed_after_it_was_signed_is_refused(broken: str, folder: Pa
         signature.write_bytes(b"")
     else:
         new_key(key.with_name("theirs"))
-        sign(folder, key.with_name("theirs"))
+        sign(folder, (folder / "manifest.json").read_bytes(), key.with_name("theirs"))
     with pytest.raises(ModelError, match=reason):
         load_bundle(folder, public)
 
@@ -83,7 +83,7 @@ def test_a_key_of_another_kind_is_named(tmp_path: Path, folder: Path) -> None:
             read_public_key(tmp_path / name)
     for name in ("elliptic", "text", "absent"):
         with pytest.raises(SettingsError, match=name):
-            sign(folder, tmp_path / name)
+            sign(folder, (folder / "manifest.json").read_bytes(), tmp_path / name)
 
 
 def test_registry_with_a_key_takes_and_serves_signed_versions_only(
@@ -99,7 +99,7 @@ def test_registry_with_a_key_takes_and_serves_signed_versions_only(
     with pytest.raises(ModelError, match=r"no version in .* can be served(.|\n)*isn't signed"):
         ModelSource(tmp_path / "versions", public_key=public)
 
-    sign(folder, key)
+    sign(folder, (folder / "manifest.json").read_bytes(), key)
     shutil.rmtree(tmp_path / "versions")
     strict.activate(strict.publish(folder))
     assert ModelSource(tmp_path / "versions", public_key=public).bundle.version == version
@@ -117,7 +117,7 @@ def test_a_registry_with_the_private_key_signs_what_it_publishes(
 def test_a_file_that_isnt_the_bundles_own_is_refused(
     name: str, kind: str, folder: Path, key: Path, public: str
 ) -> None:
-    sign(folder, key)
+    sign(folder, (folder / "manifest.json").read_bytes(), key)
     elsewhere = (folder / name).rename(folder.with_name("elsewhere"))
     if kind == "link":
         (folder / name).symlink_to(elsewhere)
