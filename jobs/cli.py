@@ -43,6 +43,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:
         end_on_signals()
+        os.umask(0o077)  # state, exports, receipts and logs hold people, passwords or both
         # A warning and no error: Kubernetes sets variables such as LIVESHELF_SERVICE_HOST for a service of that name.
         for warning in unknown_variables(os.environ):
             note(f"warning: {warning}")

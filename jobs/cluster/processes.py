@@ -7,6 +7,7 @@ Marks find what pid files lose: workers of a killed parent, and processes that a
 import os
 import random
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from jobs.errors import ServiceError
 
 OWNER_MARK = "LIVESHELF_OWNER"
 SERVICE_MARK = "LIVESHELF_SERVICE"
+PRIVATE = 0o077  # umask: nobody but the owner reads topics, lists, checkpoints and logs, which hold people
 LOWEST_PORT, PORTS_TRIED = 20_000, 1_000
 
 _children: list[subprocess.Popen[bytes]] = []  # kept: a Popen that is collected while its process runs gives a warning
@@ -34,9 +36,9 @@ def spawn(
     cwd: Path | None = None,
 ) -> int:
     """Start `argv` and return its pid. It has a session of its own, so Ctrl-C in the terminal doesn't reach it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(log.parent)
     marks = {OWNER_MARK: str(owner.resolve()), SERVICE_MARK: service}
-    with log.open("ab") as output:
+    with open(log, "ab", opener=_private_file) as output:
         child = subprocess.Popen(
             argv,
             env={**os.environ, **(environment or {}), **marks},
@@ -45,12 +47,34 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=PRIVATE,
         )
     _children.append(child)
     # A program that is being loaded has no environment for a moment: 32 of 300 on a busy machine seemed to have ended.
     while child.poll() is None and not is_owned(child.pid, owner):
         time.sleep(0.001)
     return child.pid
+
+
+def _private_file(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that only its owner can look into, whatever the umask."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def open_to_others(folder: Path) -> list[Path]:
+    """Return what others may read, write or enter, of a folder and all in it. A link has no mode of its own."""
+    looked = [folder, *folder.rglob("*")] if folder.is_dir() else []
+    found = []
+    for path in looked:
+        with suppress(FileNotFoundError):  # a checkpoint may go while this looks
+            mode = path.lstat().st_mode
+            if mode & 0o077 and not stat.S_ISLNK(mode):
+                found.append(path)
+    return found
 
 
 def owned(owner: Path, service: str = "") -> list[psutil.Process]:

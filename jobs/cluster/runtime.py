@@ -47,7 +47,8 @@ def up(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
     Raise `ServiceError` if a port is taken, or a service ends or doesn't answer. After an error or an interruption, the
     services that it started are stopped again.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    processes.private_folder(settings.state_dir)
+    settings.state_dir.chmod(0o700)  # one that an earlier release made
     with _locked(settings.state_dir):
         runtime = _without_dead(_read(settings.state_dir), settings.state_dir)
         secure.prepare(settings)

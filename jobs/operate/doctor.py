@@ -44,6 +44,7 @@ def checks(settings: Settings) -> list[Check]:
         *_ports(settings, running),
         _memory(settings),
         _disk(settings),
+        _private(settings),
         _broker(running),
         _redis(running),
         _flink(running),
@@ -108,6 +109,14 @@ def _disk(settings: Settings) -> Check:
     free = psutil.disk_usage(str(existing)).free / GIB
     fix = "free some space, or set LIVESHELF_STATE_DIR to another disk"
     return Check("disk", free >= DISK_GIB, f"{free:.1f} GiB free at {existing}", f"{DISK_GIB} GiB", fix)
+
+
+def _private(settings: Settings) -> Check:
+    """Look whether anybody else on this machine may read what the system knows of people."""
+    found = processes.open_to_others(settings.state_dir.resolve())
+    told = f"open to others: {len(found)}, such as {found[0]}" if found else "its owner's only"
+    fix = f"chmod -R go= {settings.state_dir}" if found else ""
+    return Check("state folder", not found, told, "nobody else may read it or anything in it", fix)
 
 
 def _broker(running: runtime.Runtime) -> Check:

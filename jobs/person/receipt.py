@@ -5,7 +5,6 @@ It names the person by a keyed hash, so only the owner of the key can tell whose
 
 import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
 from jobs.connect import addresses
 from jobs.errors import ServiceError
 from jobs.settings import Settings
+from liveshelf import key_file
 
 
 class Remains(msgspec.Struct, frozen=True):
@@ -46,12 +46,8 @@ def folder(settings: Settings) -> Path:
 
 def subject(settings: Settings, visitor_id: str) -> str:
     """Return a visitor's name in receipts. The key is made once: 32 random bytes that only the owner can read."""
-    key = folder(settings) / "key"
-    if not key.is_file():
-        key.parent.mkdir(parents=True, exist_ok=True)
-        key.touch(mode=0o600)
-        key.write_bytes(secrets.token_bytes(32))
-    return hmac.new(key.read_bytes(), visitor_id.encode(), hashlib.sha256).hexdigest()
+    key = key_file.made_once(folder(settings) / "key")
+    return hmac.new(key, visitor_id.encode(), hashlib.sha256).hexdigest()
 
 
 def store(settings: Settings, receipt: Receipt) -> Path:

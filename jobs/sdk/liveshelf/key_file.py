@@ -1,12 +1,15 @@
 """Key files: lines of a name and a secret. A secret in a variable or an argument shows in process lists and dumps."""
 
 import os
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from liveshelf.errors import SettingsError
 
 OWNERS_ONLY = 0o600
+KEY_BYTES = 32
 # A group may read: Kubernetes mounts secrets for a user that isn't root with 440.
 FORBIDDEN_MODE = stat.S_IWGRP | stat.S_IRWXO
 
@@ -37,6 +40,28 @@ def read(path: Path, setting: str, fix: str) -> list[tuple[str, str]]:
     if not found or len({name for name, _ in found}) < len(found):
         raise SettingsError(f"{setting} {path} holds no key, or two of one name", fix)
     return found
+
+
+def made_once(path: Path) -> bytes:
+    """Return the 32 random bytes of a file, which is made if it isn't there; only its owner can read it.
+
+    The file appears with its content or not at all, and of two processes that make it at once both get the same.
+    Raises SettingsError for a file that holds anything else.
+    """
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNERS_ONLY), "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process was first
+            os.link(partial, path)
+        partial.unlink()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise SettingsError(f"{path} holds {len(key)} bytes and not a key", "put it back from a copy")
+    return key
 
 
 def write(path: Path, keys: list[tuple[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """Test the audit log: every line is chained to the one before, and no change goes unseen."""
 
 import hashlib
+import hmac
 import json
 from pathlib import Path
 
@@ -70,7 +71,88 @@ def test_lines_that_were_added_by_hand_are_named(log: Path) -> None:
         entry = json.loads(last) | {"number": number, "prev": hashlib.sha256(last).hexdigest()}
         last = json.dumps(entry).encode()
         log.write_bytes(log.read_bytes() + last + b"\n")
-    assert named_line(log) == LINES + 2
+    assert named_line(log) == LINES + 1
+
+
+def forged(log: Path) -> bytes:
+    """A line that goes on from the last one, as whoever may write the log alone can make it."""
+    last = log.read_bytes().splitlines()[-1]
+    return json.dumps(json.loads(last) | {"number": LINES + 1, "prev": hashlib.sha256(last).hexdigest()}).encode()
+
+
+def test_one_forged_line_never_becomes_history(log: Path) -> None:
+    log.write_bytes(log.read_bytes() + forged(log) + b"\n")
+    assert named_line(log) == LINES + 1
+    audit.record(log.parent, "down", {}, "done", {})
+    assert named_line(log) == LINES + 1
+
+
+def test_a_last_line_that_was_cut_off_never_becomes_history(log: Path) -> None:
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:-1]))
+    assert named_line(log) == LINES
+    audit.record(log.parent, "down", {}, "done", {})
+    assert named_line(log) == LINES
+
+
+@pytest.mark.parametrize("name", ["audit.head", "audit.key"])
+def test_what_knows_the_logs_end_may_not_be_gone(name: str, log: Path) -> None:
+    (log.parent / name).unlink()
+    log.write_bytes(log.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(DataError, match=f"{name} is gone"):
+        audit.verify(log.parent)
+
+
+def test_a_head_without_the_key_is_no_head(log: Path) -> None:
+    """Who may write log and head, and can't read the key, can't add a line."""
+    line = forged(log)
+    log.write_bytes(log.read_bytes() + line + b"\n")
+    text = f"{LINES + 1} {hashlib.sha256(line).hexdigest()} {log.stat().st_size} "
+    (log.parent / "audit.head").write_text(f"{text}\n{hmac.new(b'', text.encode(), 'sha256').hexdigest()}\n")
+    for use in (audit.verify, lambda folder: audit.record(folder, "down", {}, "done", {})):
+        with pytest.raises(DataError, match=r"doesn't fit audit\.key"):
+            use(log.parent)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the line", "after the line"])
+def test_a_power_cut_while_writing_is_no_forgery(written: bool, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    def power_cut(file: Path, head: audit.Head, key: bytes) -> None:
+        heads.append(head)
+        if len(heads) == 1:
+            keep_head(file, head, key)
+        if len(heads) == 1 + written:
+            raise KeyboardInterrupt
+
+    keep_head = audit._keep_head
+    with monkeypatch.context() as cut:
+        cut.setattr(audit, "_keep_head", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            audit.record(log.parent, "up", {}, "done", {})
+    assert audit.verify(log.parent)[0] == LINES + written
+    audit.record(log.parent, "down", {}, "done", {})
+    assert audit.verify(log.parent)[0] == LINES + written + 1
+
+
+def test_a_log_of_an_earlier_release_goes_on(log: Path) -> None:
+    """Its head had a number and a hash, and there was no key."""
+    lines = log.read_bytes().splitlines()
+    (log.parent / "audit.head").write_text(f"{LINES} {hashlib.sha256(lines[-1]).hexdigest()}\n")
+    (log.parent / "audit.key").unlink()
+    assert audit.verify(log.parent)[0] == LINES
+    audit.record(log.parent, "down", {}, "done", {})
+    assert audit.verify(log.parent)[0] == LINES + 1
+    assert (log.parent / "audit.key").is_file()
+
+
+def test_a_line_costs_no_look_at_the_others(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_lines", lambda _: pytest.fail("the whole log was read"))
+    audit.record(log.parent, "down", {}, "done", {})
+
+
+def test_the_logs_files_are_their_owners(log: Path) -> None:
+    assert {file.stat().st_mode & 0o777 for file in log.parent.iterdir()} == {0o600}
 
 
 def test_recording_goes_on_after_a_line_that_was_cut_off(log: Path) -> None:
