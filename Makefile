@@ -9,6 +9,10 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3 python; do \
 # To stderr, so that `make demo` prints nothing but its result.
 # What is never imported needn't be compiled: that is most of torch and of MLflow.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-compile
+# A section of constraints.txt: each file that pip takes must have its SHA-256 there. What has no wheel is built with the
+# pinned setuptools, and not with one that pip would fetch by itself.
+PINNED = awk -v section=$(1) '/^\#\# /{on = $$2 == section} on' constraints.txt | \
+	$(PIP) --no-deps --no-build-isolation --require-hashes --requirement /dev/stdin >&2
 
 # Set-up compiles nothing beforehand, so the first import must: without this, each process would compile anew what it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,17 +63,19 @@ $(BIN)/python:
 	@echo "making $(VENV) with $(PYTHON)" >&2
 	@$(PYTHON) -m venv $(VENV) >&2
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing liveshelf into $(VENV) (about 1 GB the first time)" >&2
-	@$(PIP) --editable '.[run]' >&2
+	@$(call PINNED,build)
+	@$(call PINNED,run)
+	@$(PIP) --no-deps --no-build-isolation --editable . >&2
 	@touch $@
 
 $(VENV)/.installed-train: $(VENV)/.installed
 	@echo "installing torch, Optuna and MLflow" >&2
-	@$(PIP) --editable '.[train]' >&2
+	@$(call PINNED,train)
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed-train
 	@echo "installing what tests need" >&2
-	@$(PIP) --editable '.[test]' >&2
+	@$(call PINNED,test)
 	@touch $@

@@ -1,7 +1,4 @@
-"""Compile the JVM's part into one small jar. Its name holds the hash of what went into it.
-
-The Java that pip brings has no compiler, so Eclipse's (`ecj`, one jar) is resolved from its Maven coordinates.
-"""
+"""Compile the JVM's part into one small jar. Its name holds the hash of what went into it."""
 
 import hashlib
 import os
@@ -17,7 +14,6 @@ from jobs.errors import ServiceError
 from jobs.jvm import jars
 from jobs.jvm.java import JAVA
 
-ECJ = "org.eclipse.jdt:ecj:3.42.0"
 SOURCES = Path(__file__).parent / "src"
 CONTRACTS = {"event_contract.json": events.as_json(), "consent_contract.json": consent_record.as_json()}
 
@@ -55,7 +51,7 @@ def _libraries() -> list[str]:
 
 def _compile(sources: list[Path], libraries: list[str], folder: Path) -> None:
     options = ["-source", "17", "-target", "17", "-nowarn", "-cp", os.pathsep.join(libraries), "-d", str(folder)]
-    command = [str(JAVA), "-jar", str(jars._jars(ECJ)[0]), *options, *map(str, sources)]
+    command = [str(JAVA), "-jar", str(jars.compiler()), *options, *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ServiceError(

@@ -1,10 +1,14 @@
 """Find Kafka's and Flink's jars: `jgo` resolves Maven coordinates once, and later starts need no network.
 
-The jars themselves lie in Maven's usual local repository (`~/.m2/repository`), where other tools share them.
+The jars themselves lie in Maven's usual local repository (`~/.m2/repository`), where other tools share them. So each
+jar is compared with its SHA-256 in `jars.json` whenever it is asked for, and a jar that has none isn't used. After a
+change of a coordinate, `python -m jobs.jvm.jars` prints the file anew: compare it with another download.
 """
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -17,6 +21,7 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 # Resolved apart: in one request with Kafka, log4j's parent pom pins kafka-clients to 3.8.0.
 KAFKA_LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
 REDIS_WITH_TLS = "com.github.codemonstur:embedded-redis:1.4.3"
+COMPILER = "org.eclipse.jdt:ecj:3.42.0"  # Eclipse's, one jar: the Java that pip brings has none
 FLINK_KAFKA_CONNECTOR = "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2"
 SHIPPED = Path(pyflink.__file__).parent  # Flink, as the wheel brings it
 
@@ -34,6 +39,11 @@ def flink_kafka_connector() -> Path:
 def redis_with_tls() -> Path:
     """Return the jar that holds a Redis server with TLS (see `jobs/cluster/redis.py`)."""
     return _jars(REDIS_WITH_TLS)[0]
+
+
+def compiler() -> Path:
+    """Return the jar of a Java compiler."""
+    return _jars(COMPILER)[0]
 
 
 def python_jar() -> Path:
@@ -54,10 +64,40 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "liveshelf"
 
 
+@cache
+def pins() -> dict[str, dict[str, str]]:
+    """Return the SHA-256 of each jar by coordinate and file name, in the order of the class path."""
+    return msgspec.json.decode((Path(__file__).parent / "jars.json").read_bytes(), type=dict[str, dict[str, str]])
+
+
 def _jars(coordinate: str) -> list[Path]:
-    paths = _remembered(coordinate)
-    if paths:
-        return paths
+    return _checked(coordinate, _remembered(coordinate) or _found(coordinate))
+
+
+def _checked(coordinate: str, paths: list[Path]) -> list[Path]:
+    """Return the jars of `paths` that are pinned; raise `ServiceError` if one isn't there or is another.
+
+    Kafka's 46 jars take 0.1 s.
+    """
+    found = {path.name: path for path in paths}
+    for name, digest in pins()[coordinate].items():
+        if name not in found:
+            raise ServiceError(
+                f"{name} isn't among the jars of {coordinate}: {', '.join(found)}",
+                f"remove {_memory(coordinate)}; if it stays away, the Maven repository has another {coordinate}",
+            )
+        with found[name].open("rb") as jar:
+            actual = hashlib.file_digest(jar, "sha256").hexdigest()
+        if actual != digest:
+            raise ServiceError(
+                f"{found[name]} has sha256 {actual}, and {name} of {coordinate} has {digest}",
+                "remove the file, so that it comes anew; if it comes as it is, don't trust that Maven repository",
+            )
+    return [found[name] for name in pins()[coordinate]]
+
+
+def _found(coordinate: str) -> list[Path]:
+    """Return the paths of a coordinate's jars from its Maven repository, and remember them."""
     paths = _resolve(coordinate)
     memory = _memory(coordinate)
     memory.parent.mkdir(parents=True, exist_ok=True)
@@ -93,3 +133,18 @@ def _resolve(coordinate: str) -> list[Path]:
             f"the jars of {coordinate} can't be resolved: {error}",
             "check the network, or name a Maven repository in ~/.config/jgo.conf under [repositories]",
         ) from error
+
+
+def main() -> None:
+    """Print `jars.json` for what the coordinates resolve to now. Of all but Kafka only the first jar is used."""
+    found = {coordinate: _found(coordinate) for coordinate in pins()}
+    used = {coordinate: paths if coordinate == KAFKA else paths[:1] for coordinate, paths in found.items()}
+    digests = {
+        coordinate: {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+        for coordinate, paths in used.items()
+    }
+    print(msgspec.json.format(msgspec.json.encode(digests), indent=1).decode())
+
+
+if __name__ == "__main__":
+    main()
