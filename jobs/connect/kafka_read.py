@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -69,23 +70,44 @@ def read_slice(
     Raise `ServiceError` if the broker doesn't answer or the topic doesn't exist. With `must_exist=False` a missing
     topic is an empty slice, because side topics appear with their first record.
     """
+    with _opened(bootstrap, topic, dict(since or {}), must_exist, wanted) as reading:
+        records = sorted(reading.records, key=lambda record: record.position)
+    return Slice(topic, records, reading.start, reading.end)
+
+
+def stream(bootstrap: str, topic: str, *, must_exist: bool = True) -> Iterator[Record]:
+    """Yield the committed records of `topic` while it is read, up to its present end: each partition's in order.
+
+    It holds no more than a fetch of them. Raises as `read_slice` does.
+    """
+    with _opened(bootstrap, topic, {}, must_exist, lambda key: True) as reading:
+        yield from reading.records
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A topic that is being read: its records, and the offsets that bound them, by partition (end exclusive)."""
+
+    start: dict[int, int]
+    end: dict[int, int]
+    records: Iterator[Record]
+
+
+@contextmanager
+def _opened(bootstrap: str, topic: str, since: dict[int, int], must_exist: bool, wanted: Wanted) -> Iterator[_Reading]:
     fast = importlib.util.find_spec("confluent_kafka") is not None
-    topic_slice = (_read_fast if fast else _read_plain)(bootstrap, topic, dict(since or {}), wanted)
-    if topic_slice is None and must_exist:
-        raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
-    return topic_slice or Slice(topic, [], {}, {})
+    with (_open_fast if fast else _open_plain)(bootstrap, topic, since, wanted) as reading:
+        if reading is None and must_exist:
+            raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
+        yield reading or _Reading({}, {}, iter(()))
 
 
 def _stalled(topic: str) -> ServiceError:
     return ServiceError(f"topic {topic!r} gave no record for {TIMEOUT_S:.0f} s before its end", "liveshelf doctor")
 
 
-def _sliced(topic: str, records: list[Record], start: dict[int, int], end: dict[int, int]) -> Slice:
-    inside = [record for record in records if record.offset < end[record.partition]]
-    return Slice(topic, sorted(inside, key=lambda record: record.position), start, end)
-
-
-def _read_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Slice | None:
+@contextmanager
+def _open_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Iterator[_Reading | None]:
     try:
         consumer = KafkaConsumer(
             **addresses.kafka_python(bootstrap),
@@ -98,14 +120,16 @@ def _read_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wante
         raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
     try:
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        return _poll_plain(consumer, topic, partitions, since, wanted) if partitions else None
+        yield _begin_plain(consumer, topic, partitions, since, wanted) if partitions else None
     except KafkaError as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
     finally:
         consumer.close()
 
 
-def _poll_plain(consumer: KafkaConsumer, topic: str, partitions: list, since: dict[int, int], wanted: Wanted) -> Slice:
+def _begin_plain(
+    consumer: KafkaConsumer, topic: str, partitions: list, since: dict[int, int], wanted: Wanted
+) -> _Reading:
     consumer.assign(partitions)
     beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
     start = {
@@ -113,21 +137,23 @@ def _poll_plain(consumer: KafkaConsumer, topic: str, partitions: list, since: di
     }
     for partition in partitions:
         consumer.seek(partition, start[partition.partition])
-    records: list[Record] = []
-    while any(consumer.position(partition) < ends[partition] for partition in partitions):
+    end = {partition.partition: ends[partition] for partition in partitions}
+    return _Reading(start, end, _poll_plain(consumer, topic, ends, wanted))
+
+
+def _poll_plain(consumer: KafkaConsumer, topic: str, ends: Mapping, wanted: Wanted) -> Iterator[Record]:
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
         batches = consumer.poll(timeout_ms=int(TIMEOUT_S * 1000), max_records=10_000)
         if not batches:
             raise _stalled(topic)
-        records.extend(
-            Record(record.partition, record.offset, record.timestamp, record.key, record.value)
-            for batch in batches.values()
-            for record in batch
-            if wanted(record.key)
-        )
-    return _sliced(topic, records, start, {partition.partition: ends[partition] for partition in partitions})
+        for partition, batch in batches.items():
+            for record in batch:
+                if record.offset < ends[partition] and wanted(record.key):
+                    yield Record(record.partition, record.offset, record.timestamp, record.key, record.value)
 
 
-def _read_fast(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Slice | None:
+@contextmanager
+def _open_fast(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted) -> Iterator[_Reading | None]:
     import confluent_kafka  # a development dependency
 
     consumer = confluent_kafka.Consumer(
@@ -144,16 +170,14 @@ def _read_fast(bootstrap: str, topic: str, since: dict[int, int], wanted: Wanted
     )
     try:
         described = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
-        return None if described.error else _poll_fast(consumer, topic, sorted(described.partitions), since, wanted)
+        yield None if described.error else _begin_fast(consumer, topic, sorted(described.partitions), since, wanted)
     except confluent_kafka.KafkaException as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}", "liveshelf up") from error
     finally:
         consumer.close()
 
 
-def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int], wanted: Wanted) -> Slice:
-    from confluent_kafka import KafkaError as Code
-    from confluent_kafka import KafkaException
+def _begin_fast(consumer, topic: str, partitions: list[int], since: dict[int, int], wanted: Wanted) -> _Reading:
     from confluent_kafka import TopicPartition as Place
 
     bounds = {
@@ -163,21 +187,23 @@ def _poll_fast(consumer, topic: str, partitions: list[int], since: dict[int, int
     start = {partition: max(since.get(partition, 0), low) for partition, (low, _) in bounds.items()}
     end = {partition: high for partition, (_, high) in bounds.items()}
     consumer.assign([Place(topic, partition, start[partition]) for partition in partitions])
-    records: list[Record] = []
-    unread = {partition for partition in partitions if start[partition] < end[partition]}
+    return _Reading(start, end, _poll_fast(consumer, topic, start, end, wanted))
+
+
+def _poll_fast(consumer, topic: str, start: dict[int, int], end: dict[int, int], wanted: Wanted) -> Iterator[Record]:
+    from confluent_kafka import KafkaError as Code
+    from confluent_kafka import KafkaException
+
+    unread = {partition for partition in start if start[partition] < end[partition]}
     while unread:
         messages = consumer.consume(10_000, timeout=0.05) or consumer.consume(1, timeout=TIMEOUT_S)
         if not messages:
             raise _stalled(topic)
         for message in messages:
+            partition, offset = message.partition(), message.offset()
             if message.error() and message.error().code() != Code._PARTITION_EOF:
                 raise KafkaException(message.error())
-            if not message.error() and wanted(message.key()):
-                records.append(
-                    Record(
-                        message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value()
-                    )
-                )
-            if message.error() or message.offset() >= end[message.partition()] - 1:
-                unread.discard(message.partition())
-    return _sliced(topic, records, start, end)
+            if not message.error() and offset < end[partition] and wanted(message.key()):
+                yield Record(partition, offset, message.timestamp()[1], message.key(), message.value())
+            if message.error() or offset >= end[partition] - 1:
+                unread.discard(partition)

@@ -209,6 +209,28 @@ def decode(value: bytes | None) -> dict[str, object] | Refusal:
     return document if isinstance(document, dict) else Refusal("not_an_object")
 
 
+class _Named(msgspec.Struct):
+    """The one field that says whom a record is about."""
+
+    visitor_id: str | int | None = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def visitor_of(value: bytes | None) -> str | None:
+    """Return the visitor whom the JSON in a record's bytes names, None if it names nobody or can't be read.
+
+    The JSON may escape the id as it likes. It need not be an event that the contract takes: a letter's isn't. There, a
+    number is an id that somebody wrote as a number.
+    """
+    try:
+        named = _NAMED.decode(value or b"").visitor_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if named is None else str(named)
+
+
 def check(document: Mapping[str, object], now_ms: int | None = None, max_skew_ms: int = 300_000) -> Event | Refusal:
     """Return the present fields of a JSON object, or why it is no event; arguments as in `parse`."""
     event: Event = {field.name: document[field.name] for field in FIELDS if document.get(field.name) is not None}

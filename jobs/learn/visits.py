@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+import msgspec
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
@@ -18,9 +19,29 @@ POLL_MS = 1000
 KEPT_SESSIONS = 500_000
 
 
-def _counts(consents: Consents, record: ConsumerRecord) -> bool:
-    visitor = record.key.decode(errors="replace")
-    return consents.verdict(visitor, record.partition, record.offset, record.timestamp) == "counts"
+class _Visit(msgspec.Struct):
+    """Whose event it is, and when it happened. Heartbeats are nobody's."""
+
+    visitor_id: str | None = None
+    event_time_ms: int = 0
+
+
+_decode = msgspec.json.Decoder(_Visit).decode
+
+
+def counts(consents: Consents, record: ConsumerRecord) -> bool:
+    """Return whether a record's event may be learned from. Its own fields say so, and not the record's key or time.
+
+    What can't be read counts for nobody; `Visits` refuses it.
+    """
+    try:
+        visit = _decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if visit.visitor_id is None:
+        return True
+    place = record.partition, record.offset
+    return consents.verdict(visit.visitor_id, *place, visit.event_time_ms) == "counts"
 
 
 class Visits:
@@ -106,7 +127,7 @@ class Tail:
             return []
         consents = self._consents()
         records = [record for batch in batches.values() for record in batch]
-        return [record.value for record in records if record.key is None or _counts(consents, record)]
+        return [record.value for record in records if counts(consents, record)]
 
     def close(self) -> None:
         self._consumer.close()

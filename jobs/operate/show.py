@@ -10,7 +10,7 @@ from jobs.cluster.runtime import Runtime
 from jobs.connect import addresses
 from jobs.connect.kafka_admin import end_offsets
 from jobs.connect.kafka_read import read_slice
-from jobs.contract.events import Event, Refusal, parse
+from jobs.contract.events import Event, Refusal, parse, visitor_of
 from jobs.errors import ModelError
 from jobs.settings import Settings
 from liveshelf.reader import Shelf, ShelfReader, shelf_key
@@ -46,19 +46,26 @@ class Shown:
     events: list[Event]
 
 
-def look(settings: Settings, running: Runtime, visitor: str) -> Shown:
-    """Return the visitor's list from Redis, with names, ages and the events that it came from."""
+def look(settings: Settings, running: Runtime, visitor_ids: Sequence[str]) -> Shown:
+    """Return the visitor's newest list from Redis, with names, ages and the events that it came from.
+
+    While keys are rotated, a visitor has two ids, and may have a list under each.
+    """
     reader = ShelfReader(addresses.redis_client(running.redis_url), settings.ranker.shelf, settings.list_stale_s)
     try:
-        shelf = reader.get(visitor)
+        shelf = newest([reader.get(visitor_id) for visitor_id in visitor_ids])
     finally:
         reader.close()
     names = _names(settings) if shelf.items else {}
     items = [Item(item, names.get(item, ""), score) for item, score in zip(shelf.items, shelf.scores, strict=True)]
     events = _events(settings, running.kafka_bootstrap, shelf) if shelf.list_id and running.kafka_bootstrap else []
-    return Shown(
-        visitor, shelf.state, shelf.model, shelf.age_s, shelf.event_age_s, shelf.fallback, shelf.list_id, items, events
-    )
+    told = (shelf.state, shelf.model, shelf.age_s, shelf.event_age_s, shelf.fallback, shelf.list_id)
+    return Shown(shelf.visitor_id, *told, items, events)
+
+
+def newest(shelves: Sequence[Shelf]) -> Shelf:
+    """Return the list of the newest event, the first shelf if all are absent."""
+    return max(shelves, key=lambda shelf: shelf.event_time_ms or 0)
 
 
 def some_visitors(settings: Settings, running: Runtime, count: int = 5) -> list[str]:
@@ -113,10 +120,11 @@ def _events(settings: Settings, bootstrap: str, shelf: Shelf) -> list[Event]:
     partition, offset = map(int, shelf.list_id.split("-"))
     ends = end_offsets(bootstrap, settings.events_topic)
     since = ends | {partition: min(max(0, offset - LOOK_BACK), ends.get(partition, 0))}
-    key = shelf.visitor_id.encode()
     records = read_slice(bootstrap, settings.events_topic, since).records
     arrived = [
-        parse(record.value, record.timestamp_ms) for record in records if record.key == key and record.offset <= offset
+        parse(record.value, record.timestamp_ms)
+        for record in records
+        if record.offset <= offset and visitor_of(record.value) == shelf.visitor_id
     ]
     taken = [event for event in arrived if not isinstance(event, Refusal)][-HISTORY_EVENTS:]
     once = {event["event_id"]: event for event in reversed(taken)}  # of a repeated id the first stays

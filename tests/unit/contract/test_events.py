@@ -15,6 +15,7 @@ from jobs.contract.events import (
     Refusal,
     as_json,
     parse,
+    visitor_of,
 )
 
 LEAST = {
@@ -93,3 +94,29 @@ def test_the_depth_of_the_callers_stack_changes_nothing():
 def test_the_clock_is_the_machines_when_none_is_given():
     assert parse(least()) == LEAST
     assert parse(least(event_time_ms=4_102_444_800_000)) == Refusal("future_event_time", "event_time_ms")
+
+
+@pytest.mark.parametrize(
+    ("value", "visitor"),
+    [
+        ('{"visitor_id":"zoé"}'.encode(), "zoé"),
+        (rb'{"visitor_id":"zo\u00e9"}', "zoé"),
+        (rb'{"visitor_id":"user\/17"}', "user/17"),
+        (rb'{"visitor_id":"a\u003cb"}', "a<b"),
+        (rb'{"visitor\u005fid":"a","event_type":5}', "a"),
+        (b'{"visitor_id":17}', "17"),
+        (b'{"visitor_id":"a","visitor_id":"b"}', "b"),  # as the contract's check reads it
+        (b'{"query":"anna","channel":"anna","more":{"visitor_id":"anna"}}', None),
+        (b'{"visitor_id":null}', None),
+        (b'{"visitor_id":["a"]}', None),
+        (b'{"visitor_id":1.5}', None),
+        (b'["visitor_id","a"]', None),
+        (b'{"visitor_id":"a"', None),
+        (b'{"visitor_id":"\xff"}', None),
+        (b"[" * 100_000, None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_whom_a_record_names_is_told_by_its_field(value: bytes | None, visitor: str | None) -> None:
+    assert visitor_of(value) == visitor

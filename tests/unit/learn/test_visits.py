@@ -1,8 +1,11 @@
 """From records to the sessions that are learned from."""
 
 import msgspec
+import pytest
+from kafka.consumer.fetcher import ConsumerRecord
 
-from jobs.learn.visits import Visits
+from jobs.contract.consent import Consents, Record
+from jobs.learn.visits import Visits, counts
 
 
 def record(visitor: str, item: str | None, second: float, kind: str = "view", event_id: str = "") -> bytes:
@@ -72,3 +75,33 @@ def test_the_latest_sessions_include_those_that_go_on():
     visits = Visits(gap_s=10)
     visits.add([record("v", "a", 100), record("w", "b", 150), record("w", "c", 155), record("x", "d", 158)])
     assert sorted(items(visits.since(120))) == ["bc", "d"]
+
+
+def kafka_record(value: bytes | None, key: bytes | None, timestamp_ms: int) -> ConsumerRecord:
+    """A record of partition 0 at offset 5, as kafka-python gives it."""
+    fields: dict[str, object] = dict.fromkeys(ConsumerRecord._fields)
+    return ConsumerRecord(
+        **fields | {"partition": 0, "offset": 5, "key": key, "value": value, "timestamp": timestamp_ms}
+    )
+
+
+@pytest.mark.parametrize("key", [None, b"anna", b"bert"])
+@pytest.mark.parametrize("timestamp_ms", [1, 200_000])
+def test_whose_event_it_is_decides_and_no_key_or_stamp(key: bytes | None, timestamp_ms: int) -> None:
+    """Anna withdrew at second 100: her events of second 150 don't count, nor do those of second 50 since then."""
+    consents = Consents("assumed")
+    consents.add("anna", Record("withdrawn", 100_000))
+    for second in (50, 150):
+        assert not counts(consents, kafka_record(record("anna", "a", second), key, timestamp_ms))
+        assert counts(consents, kafka_record(record("bert", "a", second), key, timestamp_ms))
+    escaped = record("anna", "a", 150).replace(b'"anna"', rb'"\u0061nna"')
+    assert not counts(consents, kafka_record(escaped, key, timestamp_ms))
+
+
+def test_a_heartbeat_counts_and_rubbish_does_not() -> None:
+    consents = Consents("required")
+    beat = msgspec.json.encode({"schema_version": 1, "event_type": "heartbeat", "event_time_ms": 5})
+    assert counts(consents, kafka_record(beat, None, 5))
+    assert not any(
+        counts(consents, kafka_record(value, b"anna", 5)) for value in (None, b"", b"{", b"7", b"[" * 99_999)
+    )
