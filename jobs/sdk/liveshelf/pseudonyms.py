@@ -20,6 +20,7 @@ KEY_BYTES = 32
 PSEUDONYM_BYTES = 16  # of the HMAC's 32: among 1e9 visitors two meet with a chance of 1.5e-21
 MAX_KEYS = 2
 KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,16}")  # no dot, which ends it, and no braces, which Redis' keys put around it
+PSEUDONYM = re.compile(rf"{KEY_ID.pattern}\.[0-9a-f]{{{2 * PSEUDONYM_BYTES}}}")
 HEX_KEY = re.compile(rf"[0-9a-f]{{{2 * KEY_BYTES}}}")
 SETTING = "pseudonym_keys"
 FIX = "liveshelf keys new"
@@ -53,6 +54,11 @@ class Pseudonyms:
     def event(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of an accepted event whose visitor and user are pseudonyms."""
         return {**event, **{name: self.of(event[name], name) for name in (VISITOR, USER) if name in event}}
+
+
+def is_pseudonym(text: str) -> bool:
+    """Return True for what has the form of a pseudonym, of whatever key."""
+    return PSEUDONYM.fullmatch(text) is not None
 
 
 def _pseudonym(kid: str, key: bytes, raw_id: str, namespace: str) -> str:

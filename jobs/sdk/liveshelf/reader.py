@@ -49,7 +49,14 @@ TIMEOUT_S = 1.0  # a list takes a millisecond, and a page that waits longer than
 
 
 class ShelfError(Exception):
-    """Say that a key holds something that isn't a list of liveshelf's."""
+    """Say that a key holds something that isn't a list of liveshelf's.
+
+    The message doesn't name the visitor, because it ends in an app's log. `key` does.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +204,9 @@ def _shelf(visitor_id: str, fields: Mapping[str, Any], stale_after_s: float, now
 
 
 def _not_a_list(key: str, error: Exception) -> ShelfError:
+    shelf_name = key.rpartition(":")[2]
     return ShelfError(
-        f"{key} holds no list of liveshelf's ({type(error).__name__}: {error}); look with GET or TYPE {key}"
+        f"a visitor's key of the shelf {shelf_name!r} holds no list of liveshelf's ({type(error).__name__}: {error}); "
+        "look with GET or TYPE at the key that this error has as `key`",
+        key,
     )
