@@ -1,6 +1,7 @@
 """audit show, audit verify: the log of what operators did."""
 
 import time
+from typing import Annotated
 
 import typer
 
@@ -14,17 +15,29 @@ app = typer.Typer(
 
 
 @app.command()
-def show(as_json: AsJson = False) -> None:
-    """Print every action, oldest first.
+def show(
+    visitor: Annotated[
+        str, typer.Option(metavar="ID", help="Only what was done about this visitor; -: from stdin.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print every action, oldest first. The log names visitors by keyed hashes; --visitor works out whose they are.
 
     \b
     Examples:
       liveshelf audit show
+      liveshelf audit show --visitor s22240
       liveshelf audit show --json | jq '.[] | select(.result != "done")'
     """
     from jobs.operate import audit
+    from jobs.person import receipt
+    from jobs.person.ids import one_of
 
-    entries = audit.entries(load_settings().state_dir)
+    settings = load_settings()
+    entries = audit.entries(settings.state_dir)
+    if visitor:
+        names = set(receipt.subjects(settings, one_of(settings, visitor)))
+        entries = [entry for entry in entries if names.intersection(entry.arguments.get("subjects", ()))]
     if as_json:
         return print_json(entries)
     for entry in entries:

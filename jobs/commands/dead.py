@@ -90,8 +90,10 @@ def replay(
       liveshelf dead replay --reason unknown_value --field event_type --set event_type=view --dry-run
     """
     from jobs.operate import audit, dead_letters
+    from jobs.person.ids import stored_as
 
     fix = dead_letters.Fix.of(set_field or [], drop or [])
+    fix.values.update(stored_as(load_settings(), fix.values))
     # Of the corrections only the fields: a value may be somebody's id.
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)

@@ -101,7 +101,9 @@ def _watermark_delay_s(settings: "Settings") -> float:
 
 
 def show(
-    visitor: Annotated[str, typer.Argument(help="The visitor's id; without one, some visitors with a list.")] = "",
+    visitor: Annotated[
+        str, typer.Argument(help="The visitor's id; without one, some visitors with a list; -: from standard input.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Print a visitor's list as it stands: items with names, its age, and the events it came from.
@@ -114,12 +116,13 @@ def show(
     """
     from jobs.cluster import runtime
     from jobs.operate import show as showing
+    from jobs.person.ids import one_of
 
     settings = load_settings()
     running = runtime.attach(settings, ("redis",))
     if not visitor:
         return _show_visitors(showing.some_visitors(settings, running), as_json)
-    shown = showing.look(settings, running, visitor)
+    shown = showing.look(settings, running, one_of(settings, visitor).sought)
     if as_json:
         return print_json(asdict(shown))
     others = showing.some_visitors(settings, running) if shown.state == "absent" else []

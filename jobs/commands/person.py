@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,28 +14,37 @@ if TYPE_CHECKING:
 
     from jobs.cluster.runtime import Runtime
     from jobs.contract.consent import State
+    from jobs.person.ids import Visitor
     from jobs.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None, help="What is known about one person: look at it, hand it out, take it away.")
 consents = typer.Typer(rich_markup_mode=None, help="What a person says about being personalized.")
-Visitor = Annotated[str, typer.Argument(metavar="ID", help="The visitor's id.")]
+ID_HELP = "The visitor's id; -: from standard input, as arguments show in lists of processes."
+IDS_HELP = "One or more visitors; -: from standard input, one a line."
+Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help=IDS_HELP)]
 
 
 @app.command()
-def show(visitor: Visitor, as_json: AsJson = False) -> None:
+def show(visitor: Id, as_json: AsJson = False) -> None:
     """Print consent, events, features with their times, the list with its model, and what lies in logs and files.
 
     \b
     Examples:
       liveshelf person show s22240
-      liveshelf person show s22240 --json | jq .features
+      liveshelf person show - --json <id.txt | jq .features
     """
     from dataclasses import asdict
 
     from jobs.person import known
+    from jobs.person.ids import one_of
 
-    with _recorded("person show", visitor):
-        person = known.find(*_place("kafka", "redis"), visitor)
+    settings = load_settings()
+    wanted = one_of(settings, visitor)
+    with _recorded("person show", wanted):
+        person = known.find(*_place(settings, "kafka", "redis"), wanted)
+    if person.is_nothing:
+        _note_nothing(wanted, "is")
     if as_json:
         return print_json(asdict(person))
     print(known.text(person))
@@ -43,52 +52,69 @@ def show(visitor: Visitor, as_json: AsJson = False) -> None:
 
 @app.command()
 def export(
-    visitor: Visitor,
+    visitor: Id,
     folder: Annotated[Path | None, typer.Option("--to", help="A folder that isn't there yet.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everything about a person into a folder: JSON Lines, and a README that tells what each file holds.
 
+    Without --to, the folder is named as receipts name the person, so the name gives no id away.
+
     \b
     Example:
-      liveshelf person export s22240 --to s22240-export
+      liveshelf person export s22240 --to answer
     """
     from jobs.errors import SettingsError
-    from jobs.person import known
+    from jobs.person import export as exporting
+    from jobs.person import receipt
+    from jobs.person.ids import one_of
 
-    target = folder or Path(f"{visitor}-export")
+    settings = load_settings()
+    wanted = one_of(settings, visitor)
+    target = folder or Path(f"{receipt.subject(settings, wanted.given)[:16]}-export")
     if target.exists():
         raise SettingsError(f"{target} is there already", "name another folder: --to FOLDER")
     output_folder(target, "--to")
-    with _recorded("person export", visitor):
-        counts = known.export(known.find(*_place("kafka", "redis"), visitor), target)
+    with _recorded("person export", wanted):
+        exported = exporting.export(*_place(settings, "kafka", "redis"), wanted, target)
+    if exported.is_nothing:
+        _note_nothing(wanted, "is")
     if as_json:
-        return print_json(counts)
-    for name, count in counts.items():
+        return print_json(exported.counts)
+    for name, count in () if exported.is_nothing else exported.counts.items():
         print(f"{count:8,}  {target / name}.jsonl")
 
 
 @app.command()
-def erase(
-    visitors: Annotated[list[str], typer.Argument(metavar="ID...", help="One or more visitors.")],
-    as_json: AsJson = False,
-) -> None:
+def erase(visitors: Ids, as_json: AsJson = False) -> None:
     """Erase people from Flink's state, Redis and offline files, wait till it is done, and print and keep a receipt.
 
-    A replay brings nothing back. What a person does from now on counts again, unless consent is or was withdrawn.
+    A replay brings nothing back. What a person does from now on counts again, unless consent is or was withdrawn. Of
+    whom nothing was known gets no receipt.
 
     \b
     Examples:
       liveshelf person erase s22240
+      liveshelf person erase - <ids.txt
       liveshelf consent withdraw s22240 && liveshelf person erase s22240
     """
     from jobs.person import erase as erasing
     from jobs.person import receipt
+    from jobs.person.ids import ids_of
 
-    with _recorded("person erase", *visitors):
-        receipts = erasing.erase(*_place("kafka", "redis", "flink"), visitors)
+    settings = load_settings()
+    wanted = ids_of(settings, visitors)
+    with _recorded("person erase", *wanted) as outcome:
+        results = erasing.erase(*_place(settings, "kafka", "redis", "flink"), wanted)
+        outcome["erased"] = sum(each.receipt is not None for each in results)
+    for each in results:
+        if each.receipt is None:
+            _note_nothing(each.visitor, "was")
+    receipts = [(each.receipt, each.path) for each in results if each.receipt]
     if as_json:
         return print_json([receipt.as_document(*one) for one in receipts])
+    if not receipts:
+        return
     first, _ = receipts[0]
     print(f"erased {len(receipts)} in {first.seconds} s:")
     for where, what in first.erased.items():
@@ -100,56 +126,67 @@ def erase(
         note(f"receipt: {path}")
 
 
+def _note_nothing(visitor: "Visitor", verb: str) -> None:
+    note(f"nothing {verb} known of {visitor.given!r}")
+
+
 @consents.command()
-def grant(visitor: Visitor) -> None:
-    """Say for a visitor that personalization is wanted, from now on.
+def grant(visitors: Ids) -> None:
+    """Say for visitors that personalization is wanted, from now on.
 
     \b
     Example:
       liveshelf consent grant s22240
     """
-    _say(visitor, "granted")
+    _say(visitors, "granted")
 
 
 @consents.command()
-def withdraw(visitor: Visitor) -> None:
-    """Say for a visitor that personalization isn't wanted: what is known goes, and the popularity list comes.
+def withdraw(visitors: Ids) -> None:
+    """Say for visitors that personalization isn't wanted: what is known goes, and the popularity list comes.
 
     \b
-    Example:
+    Examples:
       liveshelf consent withdraw s22240
+      liveshelf consent withdraw - <ids.txt
     """
-    _say(visitor, "withdrawn")
+    _say(visitors, "withdrawn")
 
 
-def _say(visitor: str, state: "State") -> None:
+def _say(given: "list[str]", state: "State") -> None:
     import time
 
     from jobs.connect import consent_topic
     from jobs.contract import consent
+    from jobs.person import heard_of
+    from jobs.person.ids import ids_of
 
-    with _recorded(f"consent {state}", visitor):
-        settings, running = _place("kafka")
+    settings = load_settings()
+    wanted = ids_of(settings, given)
+    with _recorded(f"consent {state}", *wanted):
+        _, running = _place(settings, "kafka")
+        older = [visitor_id for visitor in wanted for visitor_id in visitor.older]
+        known = consent_topic.read(running.kafka_bootstrap, settings.consent_topic, settings.consent)
+        stored = heard_of.stored(settings, running, known, older) if older else set()
+        ids = [visitor_id for visitor in wanted for visitor_id in (*visitor.ids, *stored.intersection(visitor.older))]
         record = consent.Record(state, time.time_ns() // 1_000_000)
-        consent_topic.send(running.kafka_bootstrap, settings.consent_topic, {visitor: record})
+        consent_topic.send(running.kafka_bootstrap, settings.consent_topic, dict.fromkeys(ids, record))
     note(f"{state}, in effect as soon as the jobs have read it")
 
 
 @contextmanager
-def _recorded(action: str, *visitors: str) -> "Iterator[None]":
-    """Record an action in the audit log, under the names that receipts give people."""
+def _recorded(action: str, *visitors: "Visitor") -> "Iterator[dict[str, Any]]":
+    """Record an action in the audit log, which names people as receipts do; the dictionary takes its outcome."""
     from jobs.operate import audit
     from jobs.person import receipt
 
     settings = load_settings()
-    with audit.recorded(
-        settings.state_dir, action, subjects=[receipt.subject(settings, visitor) for visitor in visitors]
-    ):
-        yield
+    subjects = [name for visitor in visitors for name in receipt.subjects(settings, visitor)]
+    with audit.recorded(settings.state_dir, action, subjects=subjects) as outcome:
+        yield outcome
 
 
-def _place(*services: str) -> "tuple[Settings, Runtime]":
+def _place(settings: "Settings", *services: str) -> "tuple[Settings, Runtime]":
     from jobs.cluster import runtime
 
-    settings = load_settings()
     return settings, runtime.attach(settings, services)

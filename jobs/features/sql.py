@@ -107,9 +107,18 @@ def operator_events(operator: Operator, types: Mapping[str, str] | None = None) 
     return f"{query} UNION ALL SELECT visitor_id, ts, {empty}, kafka_partition, kafka_offset, control FROM controls"
 
 
+def keeps_ids(operator: Operator) -> bool:
+    """Return True if an operator of something else keeps visitors' ids as they are, and not only their digests."""
+    return bool(_functions_of_ids(operator) - {"count_distinct"})
+
+
+def _functions_of_ids(operator: Operator) -> set[str]:
+    return {each.function for view in operator.views for each in view.outputs if _column(each) == PERSON}
+
+
 def _counted_only(operator: Operator, column: str) -> str:
-    functions = {each.function for view in operator.views for each in view.outputs if _column(each) == column}
-    return f"MD5(`{column}`) AS `{column}`" if column == PERSON and functions == {"count_distinct"} else f"`{column}`"
+    is_digest = column == PERSON and not keeps_ids(operator)
+    return f"MD5(`{column}`) AS `{column}`" if is_digest else f"`{column}`"
 
 
 CONTROLS = f"""

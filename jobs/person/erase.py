@@ -1,7 +1,8 @@
-"""Erase people: send one control record for each, wait until the jobs have obeyed it, and write receipts."""
+"""Erase people: send control records, wait until the jobs have obeyed them, and write a receipt for each person."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -13,47 +14,71 @@ from jobs.errors import ServiceError
 from jobs.features import plan
 from jobs.operate import running_jobs, submit
 from jobs.person import receipt, traces
+from jobs.person.checkpoint import UnknownLayoutError
+from jobs.person.heard_of import heard_of
+from jobs.person.ids import Visitor
+from jobs.person.receipt import Receipt
 from jobs.settings import Settings
 
 LIMIT_S = 60.0
 PAUSE_S = 0.5
 NOT_FOUND = "erased, looked for and not found"
-UNSEEN = "erased by the running jobs; their checkpoints aren't on this machine, so nothing was looked for in them"
+UNSEEN = (
+    "erased by the running jobs; their checkpoints can't be read from this machine, so nothing was looked for in them"
+)
+STOPPED = "no job runs; one that is submitted later obeys the erasure before its first event"
 
 
-def erase(
-    settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], limit_s: float = LIMIT_S
-) -> list[tuple[receipt.Receipt, Path]]:
-    """Erase visitors from state, Redis and offline files; return each one's receipt and its file, in their order.
+@dataclass(frozen=True)
+class Erased:
+    """What became of one person: a receipt and its file, or None if nothing was known of the person."""
 
-    What a visitor does from now on counts again, unless consent was withdrawn. Where consent is required, it counts
-    after a new grant.
+    visitor: Visitor
+    receipt: Receipt | None = None
+    path: Path | None = None
+
+
+def erase(settings: Settings, runtime: Runtime, visitors: Sequence[Visitor], limit_s: float = LIMIT_S) -> list[Erased]:
+    """Erase visitors from state, Redis and offline files; return what became of each, in their order.
+
+    Of whom nothing is known gets no receipt and no record. What a visitor does from now on counts again, unless consent
+    was withdrawn. Where consent is required, it counts after a new grant.
     Raises ServiceError if something is still there after `limit_s`. The control record stays, and jobs that run later
     obey it.
     """
-    started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
-    ends = kafka_admin.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
-    before = {str(partition): offset for partition, offset in ends.items()}
     consents = consent_topic.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
-    withdrawn = {visitor for visitor in visitor_ids if _is_withdrawn(consents.latest(visitor))}
-    records = {visitor: consent.Record("erased", at_ms, before, visitor in withdrawn) for visitor in visitor_ids}
-    consent_topic.send(runtime.kafka_bootstrap, settings.consent_topic, records)
+    found = heard_of(settings, runtime, consents, _newest(settings, runtime), visitors)
+    known = [visitor for visitor in visitors if found.intersection(visitor.sought)]
+    if not known:
+        return [Erased(visitor) for visitor in visitors]
+    ids = [each for visitor in known for each in (*visitor.ids, *found.intersection(visitor.older))]
+    started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
+    _send(settings, runtime, consents, ids, at_ms)
     files = traces.offline_files(settings)
-    rows = {path: traces.erase_offline(path, visitor_ids) for path in files}
-    checkpoints = _wait(settings, runtime, visitor_ids, at_ms, started_s + limit_s)
+    rows = {path: traces.erase_offline(path, ids) for path in files}
+    checkpoints, looked = _wait(settings, runtime, ids, at_ms, started_s + limit_s)
     erased = {
         "redis": NOT_FOUND,
         "redis' files": _rewritten(runtime.redis_url),
-        "state": f"{NOT_FOUND} in the newest checkpoints of {len(checkpoints)} jobs" if checkpoints else UNSEEN,
-        **{str(path): f"{count} rows of {len(visitor_ids)} visitors" for path, count in rows.items()},
+        "state": looked,
+        **{str(path): f"{count} rows of {len(known)} visitors" for path, count in rows.items()},
     }
     remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
     seconds = round(time.monotonic() - started_s, 1)
-    receipts = [
-        receipt.Receipt(receipt.subject(settings, visitor_id), at_ms, seconds, erased, remains)
-        for visitor_id in visitor_ids
-    ]
-    return [(one, receipt.store(settings, one)) for one in receipts]
+    made = {
+        visitor: Receipt(receipt.subject(settings, visitor.given), at_ms, seconds, erased, remains) for visitor in known
+    }
+    stored = {visitor: receipt.store(settings, one) for visitor, one in made.items()}
+    return [Erased(visitor, made.get(visitor), stored.get(visitor)) for visitor in visitors]
+
+
+def _send(settings: Settings, runtime: Runtime, consents: consent.Consents, ids: Collection[str], at_ms: int) -> None:
+    """Write the control records. They say where the events topic ends now."""
+    ends = kafka_admin.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
+    before = {str(partition): offset for partition, offset in ends.items()}
+    withdrawn = {visitor_id for visitor_id in ids if _is_withdrawn(consents.latest(visitor_id))}
+    records = {visitor_id: consent.Record("erased", at_ms, before, visitor_id in withdrawn) for visitor_id in ids}
+    consent_topic.send(runtime.kafka_bootstrap, settings.consent_topic, records)
 
 
 def _is_withdrawn(latest: consent.Record | None) -> bool:
@@ -61,29 +86,44 @@ def _is_withdrawn(latest: consent.Record | None) -> bool:
 
 
 def _wait(
-    settings: Settings, runtime: Runtime, visitor_ids: Sequence[str], at_ms: int, deadline_s: float
-) -> list[Path]:
-    """Wait until neither Redis nor the newest checkpoints hold anything of them, and return these checkpoints.
+    settings: Settings, runtime: Runtime, ids: Sequence[str], at_ms: int, deadline_s: float
+) -> tuple[list[Path], str]:
+    """Wait until neither Redis nor the newest checkpoints hold anything of them.
 
-    Each of them was made after `at_ms`. Raises ServiceError at `deadline_s` (monotonic clock).
+    Return these checkpoints, each of which was made after `at_ms`, and how they were looked through. Raises
+    ServiceError at `deadline_s` (monotonic clock).
     """
     with addresses.redis_client(runtime.redis_url) as client:
         while True:
-            checkpoints = traces.newest_checkpoints(settings, _job_ids(runtime))
-            in_redis = traces.in_redis(settings, client, visitor_ids)
+            jobs = _job_ids(runtime)
+            checkpoints = traces.newest_checkpoints(settings, jobs)
+            in_redis = traces.in_redis(settings, client, ids)
             too_old = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
-            in_state = set(visitor_ids) if too_old else set()
-            if not in_redis and not too_old:
-                in_state = traces.in_files(checkpoints, visitor_ids)
+            in_state, looked = (set(ids), "") if too_old else _looked_through(settings, jobs, checkpoints, ids)
             if not in_redis and not in_state:
-                return checkpoints
+                return checkpoints, looked
             left = "Redis" if in_redis else "the newest checkpoints"
             if time.monotonic() > deadline_s:
                 raise ServiceError(
-                    f"{left} still hold something of {len(in_redis | in_state)} of {len(visitor_ids)} visitors",
+                    f"{left} still hold something of {len(in_redis | in_state)} of {len(ids)} ids",
                     "the jobs erase it as soon as they run: liveshelf status; then erase again for the receipt",
                 )
             time.sleep(PAUSE_S)
+
+
+def _looked_through(
+    settings: Settings, jobs: Sequence[str], checkpoints: Sequence[Path], ids: Sequence[str]
+) -> tuple[set[str], str]:
+    """Return whose state the checkpoints still hold, and what a receipt may say of them."""
+    if not jobs:
+        return set(), STOPPED
+    if len(checkpoints) < len(jobs):
+        return set(), UNSEEN
+    try:
+        found = traces.in_checkpoints(settings, checkpoints, ids)
+    except UnknownLayoutError:
+        return set(), UNSEEN
+    return found, f"{NOT_FOUND} in the newest checkpoints of {len(checkpoints)} jobs"
 
 
 def _rewritten(redis_url: str) -> str:
@@ -96,6 +136,10 @@ def _rewritten(redis_url: str) -> str:
         except redis.ResponseError as error:
             return f"not rewritten ({error}): BGREWRITEAOF takes old values out of the append-only file"
     return "the append-only file is being rewritten without old values"
+
+
+def _newest(settings: Settings, runtime: Runtime) -> list[Path]:
+    return traces.newest_checkpoints(settings, _job_ids(runtime))
 
 
 def _job_ids(runtime: Runtime) -> list[str]:

@@ -18,6 +18,7 @@ from kafka.errors import KafkaError
 from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
 from jobs.connect import addresses
 from jobs.errors import ServiceError
+from jobs.person.ids import Visitor
 from jobs.settings import Settings
 from liveshelf import key_file
 
@@ -48,6 +49,11 @@ def subject(settings: Settings, visitor_id: str) -> str:
     """Return a visitor's name in receipts. The key is made once: 32 random bytes that only the owner can read."""
     key = key_file.made_once(folder(settings) / "key")
     return hmac.new(key, visitor_id.encode(), hashlib.sha256).hexdigest()
+
+
+def subjects(settings: Settings, visitor: Visitor) -> list[str]:
+    """Return the names that a visitor may have in receipts and in the audit log: by each id and pseudonym."""
+    return [subject(settings, visitor_id) for visitor_id in dict.fromkeys((visitor.given, *visitor.sought))]
 
 
 def store(settings: Settings, receipt: Receipt) -> Path:

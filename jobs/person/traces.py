@@ -1,4 +1,4 @@
-"""Look for a visitor's id in Redis, in the newest checkpoints and in offline files."""
+"""Look for a visitor in Redis, in the newest checkpoints and in offline files."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 import redis
 import yaml
 
+from jobs.features import plan, sql
 from jobs.features.online_store import entity_key
+from jobs.person import checkpoint
 from jobs.settings import Settings
 from liveshelf.reader import shelf_key
 
 PERSON = "visitor_id"
+RANKINGS_OPERATOR = "histories"  # its uid in `jobs/session_rankings.py`
 
 
 def redis_keys(settings: Settings, visitor_id: str) -> list[bytes]:
@@ -40,6 +43,38 @@ def newest_checkpoints(settings: Settings, job_ids: Iterable[str]) -> list[Path]
         complete = [path.parent for path in (folder / job_id).glob("chk-*/_metadata")]
         newest += sorted(complete, key=lambda path: int(path.name.removeprefix("chk-")))[-1:]
     return newest
+
+
+def in_checkpoints(settings: Settings, checkpoints: Iterable[Path], visitor_ids: Sequence[str]) -> set[str]:
+    """Return the visitors of whom the jobs keep state in these checkpoints.
+
+    A visitor has state where an operator of visitors has the id as a key. The same text as an item or as a part of
+    another id is no trace. Where a view of something else keeps visitors' ids among its values, those count too.
+    Raises `UnknownLayoutError` for a checkpoint that can't be read. One that vanishes holds nobody.
+    """
+    keys = {visitor_id: checkpoint.key_of(visitor_id) for visitor_id in visitor_ids}
+    values = {visitor_id: checkpoint.value_of(visitor_id) for visitor_id in visitor_ids}
+    by_visitor, keeping = _operators(settings)
+    found: set[str] = set()
+    for folder in checkpoints:
+        try:
+            operators, states = checkpoint.read(folder)
+        except FileNotFoundError:
+            continue
+        if not operators & by_visitor:
+            raise checkpoint.UnknownLayoutError(f"{folder} has none of the operators {sorted(by_visitor)}")
+        found |= checkpoint.holding([state for state in states if state.uid in by_visitor], keys)
+        found |= checkpoint.holding([state for state in states if state.uid in keeping], values)
+    return found
+
+
+def _operators(settings: Settings) -> tuple[set[str], set[str]]:
+    """Return the operators whose keys are visitors, and those that keep visitors' ids as values."""
+    running = plan.submitted(settings.state_dir)
+    operators = running.operators() if running else []
+    by_visitor = {operator.key for operator in operators if operator.entity == PERSON}
+    keeping = {operator.key for operator in operators if operator.entity != PERSON and sql.keeps_ids(operator)}
+    return by_visitor | {RANKINGS_OPERATOR}, keeping
 
 
 def in_files(paths: Iterable[Path], visitor_ids: Iterable[str]) -> set[str]:

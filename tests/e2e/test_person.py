@@ -16,7 +16,8 @@ from jobs.connect import consent_topic
 from jobs.contract import consent
 from jobs.operate import running_jobs, submit
 from jobs.person import erase as erasing
-from jobs.person import known, traces
+from jobs.person import export, known, traces
+from jobs.person.ids import ids_of
 from jobs.settings import Settings
 from jobs.verify.run import verify
 from liveshelf.reader import ShelfReader
@@ -172,9 +173,10 @@ def erase_100_of_1000(scenario, client: redis.Redis, folder: Path) -> None:
     assert assert_verified(scenario)["counted"] == 3000
     offline = write_offline(scenario)
     assert_known(scenario, folder / "before", events=3, offline=1)
-    made = erasing.erase(scenario.settings, scenario.runtime, ERASED)
-    assert made[0][0].seconds < 60
-    assert all(each.encode() not in path.read_bytes() for (_, path), each in zip(made, ERASED, strict=True))
+    made = erasing.erase(scenario.settings, scenario.runtime, ids_of(scenario.settings, ERASED))
+    assert [each.visitor.given for each in made] == ERASED
+    assert made[0].receipt.seconds < 60
+    assert all(each.visitor.given.encode() not in each.path.read_bytes() for each in made)
     assert_known(scenario, folder / "after", events=0, offline=0)
     assert pq.read_table(offline).to_pylist() == [
         {"visitor_id": each, "n": 3} for each in VISITORS if each not in ERASED
@@ -196,8 +198,9 @@ def write_offline(scenario) -> Path:
 
 def assert_known(scenario, folder: Path, events: int, offline: int) -> None:
     """What an erased visitor is given: what was sent, a list for each of it, and features of it; or nothing."""
-    found = known.find(scenario.settings, scenario.runtime, ERASED[0])
-    counts = known.export(found, folder)
+    (visitor,) = ids_of(scenario.settings, [ERASED[0]])
+    found = known.find(scenario.settings, scenario.runtime, visitor)
+    counts = export.export(scenario.settings, scenario.runtime, visitor, folder).counts
     assert (counts["events"], counts["offline"], counts["list"]) == (events, offline, min(events, 1))
     assert [event["event_id"] for event in found.events] == [f"{ERASED[0]}-{number}" for number in range(1, events + 1)]
     assert {each["value"] for each in found.features if each["feature"] == "view_count"} == (
@@ -229,7 +232,8 @@ def assert_no_trace(scenario, client: redis.Redis) -> None:
     jobs = [running_jobs.running_job(scenario.runtime, kind) for kind in submit.JOBS]
     checkpoints = checkpoints_from_now(scenario, jobs)
     assert len(checkpoints) == 2
-    assert traces.in_files(checkpoints, VISITORS) == set(VISITORS) - set(ERASED)
+    assert traces.in_checkpoints(scenario.settings, checkpoints, VISITORS) == set(VISITORS) - set(ERASED)
+    assert traces.in_files(checkpoints, VISITORS) == set(VISITORS) - set(ERASED)  # nowhere else in the bytes either
     logs = [scenario.settings.state_dir / "flink" / "log", *scenario.settings.state_dir.glob("*/*.log")]
     assert traces.in_files(logs, VISITORS) == set()
     metrics = "".join(requests.get(f"{url}/metrics", timeout=10).text for url in scenario.runtime.metrics_urls)

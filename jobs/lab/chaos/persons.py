@@ -8,7 +8,7 @@ from jobs.lab.chaos import processes
 from jobs.lab.chaos.stage import Scenario, Stage
 from jobs.lab.chaos.traffic import clicks
 from jobs.operate import rebuild
-from jobs.person import erase, traces
+from jobs.person import erase, ids, traces
 
 ERASED_LIMIT_S = 180.0  # with a TaskManager's death in it; without, a minute is the limit (tests/e2e/test_person.py)
 OWN = "~"  # in the ids of visitors who come in one block of traffic only
@@ -33,12 +33,14 @@ def erase_some(stage: Stage, count: float) -> None:
     stage.sampler.leave(victims)
     stage.traffic = stage.go_on()
     with ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(erase.erase, system.settings, system.direct, victims, ERASED_LIMIT_S)
+        asked_for = ids.ids_of(system.settings, victims)
+        asked = beside.submit(erase.erase, system.settings, system.direct, asked_for, ERASED_LIMIT_S)
         processes.kill_task_manager(stage, 1)
         with system.redis() as client:
             client.script_flush()
-        receipts = asked.result()
-    stage.recovery_s.append(receipts[0][0].seconds)
+        receipts = [each.receipt for each in asked.result() if each.receipt]
+    stage.check("a receipt for each", len(receipts) == len(victims))
+    stage.recovery_s.append(receipts[0].seconds)
     _check_no_trace(stage, victims, "after the erasure")
     stage.traffic.join()
     (note,) = (job for job in submissions.noted(system.state_dir) if job.job == "features")
@@ -55,7 +57,9 @@ def _check_no_trace(stage: Stage, victims: list[str], when: str) -> None:
         stage.check(f"nothing in Redis {when}", not traces.in_redis(system.settings, client, victims))
     checkpoints = traces.newest_checkpoints(system.settings, system.job_ids())
     stage.check(f"two checkpoints {when}", len(checkpoints) == 2)
-    stage.check(f"nothing in the newest checkpoints {when}", not traces.in_files(checkpoints, victims))
+    stage.check(
+        f"nothing in the newest checkpoints {when}", not traces.in_checkpoints(system.settings, checkpoints, victims)
+    )
     logs = [system.state_dir / "flink" / "log", *system.state_dir.glob("*/*.log")]
     stage.check("nobody in the logs", not traces.in_files(logs, victims))
 

@@ -3,12 +3,16 @@
 import hashlib
 import hmac
 import json
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobs.contract.consent import Record
-from jobs.person.known import Known, export, text
+from jobs.errors import ServiceError
+from jobs.person.export import write
+from jobs.person.known import HIDDEN, Known, text
 from jobs.person.receipt import Receipt, Remains, store, subject, until
 from jobs.settings import Settings
 from liveshelf.reader import Shelf
@@ -18,7 +22,15 @@ EVENT = {"event_id": "e1", "event_type": "view", "event_time_ms": DAY_MS, "visit
 FEATURE = {"view": "visits", "feature": "n", "value": [1, 2], "event_time_ms": DAY_MS}
 SHELF = Shelf("v", "fresh", ("a", "b"), (2.0, 1.0), model="m-1", session_events=1)
 KNOWN = Known(
-    "v", [Record("granted", 0)], [EVENT], 3, [FEATURE], SHELF, [{"offset": 7}], [], [{"file": "f.parquet", "n": 1}]
+    "v",
+    [{"visitor_id": "v", "state": "granted", "at_ms": 0}],
+    [EVENT],
+    3,
+    [FEATURE],
+    SHELF,
+    [{"offset": 7}],
+    [],
+    [{"file": "f.parquet", "n": 1}],
 )
 NOBODY = Known("v", [], [], 0, [], Shelf("v"), [], [], [])
 
@@ -37,18 +49,54 @@ def test_a_person_is_shown_what_is_kept_with_its_times() -> None:
     assert text(NOBODY).startswith("consent   nothing said\nevents    0 in retention; 0 more")
 
 
+ROWS = [
+    ("consent", {"visitor_id": "v", "state": "granted", "at_ms": 0}), ("events", EVENT), (HIDDEN, (0, 7)),
+    ("features", FEATURE), ("list", SHELF), ("lists", {"offset": 7}), ("offline", {"file": "f.parquet", "n": 1}),
+]  # fmt: skip
+
+
 def test_an_export_holds_a_line_for_each_thing_known(tmp_path: Path) -> None:
-    """An export holds a line for each thing known and tells what the files are."""
-    counts = export(KNOWN, tmp_path / "out")
+    """An export holds a line for each thing known and tells what the files are. Only its owner can read it."""
+    folder = tmp_path / "new" / "out"
+    counts = write(folder, ROWS).counts
     assert counts == {"consent": 1, "events": 1, "features": 1, "lists": 1, "list": 1, "offline": 1, "dead": 0}
-    assert json.loads((tmp_path / "out" / "events.jsonl").read_text()) == EVENT
-    assert json.loads((tmp_path / "out" / "list.jsonl").read_text())["model"] == "m-1"
-    readme = (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((folder / "events.jsonl").read_text()) == EVENT
+    assert json.loads((folder / "list.jsonl").read_text())["model"] == "m-1"
+    readme = (folder / "README.md").read_text()
     assert all(f"{name}.jsonl" in readme for name in counts)
-    assert (tmp_path / "out").stat().st_mode & 0o077 == 0
-    assert set(export(NOBODY, tmp_path / "nobody").values()) == {0}
+    assert "1 events are so now" in readme
+    assert [each.stat().st_mode & 0o777 for each in (folder.parent, folder)] == [0o700, 0o700]
+    assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
     with pytest.raises(FileExistsError):
-        export(KNOWN, tmp_path / "out")
+        write(folder, ROWS)
+
+
+def test_an_export_of_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    assert write(tmp_path / "nobody", []).is_nothing
+    assert list(tmp_path.iterdir()) == []
+    assert not write(tmp_path / "forgotten", [(HIDDEN, (0, 7))]).is_nothing
+
+
+def test_an_export_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    def broken() -> Iterator[tuple[str, Any]]:
+        yield from ROWS
+        raise ServiceError("Kafka is away")
+
+    with pytest.raises(ServiceError):
+        write(tmp_path / "out", broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_is_written_while_it_is_read(tmp_path: Path) -> None:
+    """A person with 20,000 rows of 1 kB is written with a few kB at a time."""
+    rows = (("lists", {"n": number, "text": "x" * 1000}) for number in range(20_000))
+    tracemalloc.start()
+    try:
+        assert write(tmp_path / "out", rows).counts["lists"] == 20_000
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 2_000_000
 
 
 def test_a_receipt_names_its_person_by_an_hmac(tmp_path: Path) -> None:

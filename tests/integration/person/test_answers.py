@@ -1,0 +1,242 @@
+"""What a person is told and given, from a real Kafka and Redis: all of the person's own, and nothing of others."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from kafka import KafkaProducer
+from typer.testing import CliRunner, Result
+
+from jobs.cli import app
+from jobs.cluster import runtime
+from jobs.connect import consent_topic, kafka_admin
+from jobs.connect.kafka_read import Position, Record, read_slice, stream
+from jobs.contract import consent
+from jobs.person import heard_of
+from jobs.person.ids import ids_of
+from jobs.settings import Settings
+from liveshelf import pseudonyms
+
+TOPICS = {"events": 2, "events.dead": 1, "events.late": 1, "rankings": 1, "consent": 1}
+NOW_MS = time.time_ns() // 1_000_000
+# Each id as it stands in JSON: by Java, by Python, by PHP, by Go.
+ESCAPED = [
+    ("zoé", '"zoé"'.encode()), ("zoé", rb'"zo\u00e9"'), ("user/17", b'"user/17"'), ("user/17", rb'"user\/17"'),
+    ("a<b", rb'"a\u003cb"'), ("s2224", b'"s2224"'), ("s22240", b'"s22240"'), ("../x", rb'"..\/x"'), ("1", b'"1"'),
+]  # fmt: skip
+
+
+def event(visitor: bytes, number: int, more: bytes = b"") -> bytes:
+    head = b'{"schema_version":1,"event_type":"view","event_time_ms":%d,"item_id":"1","event_id":"e%d","visitor_id":'
+    return head % (NOW_MS + number, number) + visitor + more + b"}"
+
+
+def letter(original: bytes, offset: int, reason: str = "wrong_type") -> bytes:
+    return json.dumps({
+        "reason": reason, "field": "", "original": original.decode(), "original_base64": None, "topic": "events",
+        "partition": 0, "offset": offset, "refused_at_ms": 1,
+    }).encode()  # fmt: skip
+
+
+def logged(visitor: str, offset: int) -> bytes:
+    value = {"visitor_id": visitor, "shelf": "home", "partition": 1, "offset": offset, "items": ["1"]}
+    return json.dumps(value).encode()
+
+
+def records() -> Iterator[tuple[str, bytes | None, bytes | None]]:
+    """Topic, key and value. Keys are missing or another visitor's, as a careless producer's are."""
+    for number, (_, text) in enumerate(ESCAPED):
+        yield "events", (None, b"web", b"1")[number % 3], event(text, number)
+    for number in (100, 101, 102):  # others, who name our visitors in free text, and in fields that aren't the visitor
+        named = b',"query":"zo\xc3\xa9 and web have my illness","channel":"web","user_id":"s2224","session_id":"1"'
+        yield "events", b"zo\xc3\xa9", event(b'"other%d"' % number, number, named)
+        yield "events.dead", None, letter(event(b'"other%d"' % number, number, named + b',"quantity":"web"'), number)
+        yield "events.late", None, letter(event(b'"other%d"' % number, number, named), number, "late")
+    yield "events.dead", None, letter(event(rb'"zo\u00e9"', 200, b',"quantity":"1"'), 200)
+    yield "events.late", None, letter(event(rb'"user\/17"', 201), 201, "late")
+    yield "events.dead", None, letter(event(b"1", 202), 202)
+    yield "events.dead", None, b"no letter"
+    yield "rankings", b"other", logged("zoé", 300)
+    yield "rankings", b"zo\xc3\xa9", logged("other", 301)
+    yield "rankings", b"zo\xc3\xa9", None
+
+
+@pytest.fixture(scope="module")
+def settings(kafka_settings: Settings, redis_url: str) -> Iterator[Settings]:
+    bootstrap = runtime.current(kafka_settings).kafka_bootstrap
+    kafka_admin.create_topics(bootstrap, TOPICS)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    for topic, key, value in records():
+        producer.send(topic, key=key, value=value, timestamp_ms=NOW_MS)
+    producer.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIVESHELF_STATE_DIR", str(kafka_settings.state_dir))
+        patch.setenv("LIVESHELF_REDIS_URL", redis_url)
+        yield Settings()
+
+
+def call(*arguments: str, given: str | bytes | None = None) -> Result:
+    result = CliRunner().invoke(app, arguments, input=given)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def shown(visitor: str) -> dict[str, Any]:
+    return json.loads(call("person", "show", "--json", "--", visitor).stdout)
+
+
+def offsets(letters: list[dict[str, Any]]) -> list[int]:
+    return [each["offset"] for each in letters]
+
+
+@pytest.mark.parametrize(
+    ("visitor", "events", "letters", "lists"),
+    [
+        ("zoé", ["e0", "e1"], [200], [300]),
+        ("user/17", ["e2", "e3"], [201], []),
+        ("a<b", ["e4"], [], []),
+        ("s2224", ["e5"], [], []),
+        ("s22240", ["e6"], [], []),
+        ("1", ["e8"], [202], []),
+        ("web", [], [], []),
+        ("my illness", [], [], []),
+        ("EUR", [], [], []),
+    ],
+)
+def test_a_person_is_shown_their_own_and_nobody_elses(
+    visitor: str, events: list[str], letters: list[int], lists: list[int], settings: Settings
+) -> None:
+    person = shown(visitor)
+    assert sorted(each["event_id"] for each in person["events"]) == events
+    assert (offsets(person["letters"]), offsets(person["lists"])) == (letters, lists)
+
+
+def test_of_an_unknown_person_nothing_is_said_to_be_known(settings: Settings) -> None:
+    assert "nothing is known of 'web'" in call("person", "show", "web").stderr
+    assert "nothing is known" not in call("person", "show", "zoé").stderr
+
+
+def test_an_export_is_named_as_receipts_name_the_person(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder for each, below the present one, whatever the id; none for nobody. Too long an id is refused."""
+    monkeypatch.chdir(tmp_path)
+    for visitor in ("../x", "user/17"):
+        call("person", "export", visitor)
+    assert "nothing is known of 'web'" in call("person", "export", "web").stderr
+    folders = sorted(tmp_path.iterdir())
+    assert [each.name[16:] for each in folders] == ["-export", "-export"]
+    assert all(int(each.name[:16], 16) >= 0 for each in folders)
+    assert not (tmp_path.parent / "x-export").exists()
+    counted = sorted(len((each / "events.jsonl").read_text().splitlines()) for each in folders)
+    assert counted == [1, 2]
+    assert CliRunner().invoke(app, ["person", "export", "x" * 300]).exit_code == 2
+
+
+def test_an_id_may_come_from_standard_input(settings: Settings) -> None:
+    person = json.loads(call("person", "show", "-", "--json", given="zo\u00e9\r\n").stdout)
+    assert (person["visitor_id"], len(person["events"])) == ("zoé", 2)
+    two = CliRunner().invoke(app, ["person", "show", "-"], input="anna\nbert\n")
+    assert (two.exit_code, "anna" in two.output) == (2, False)
+
+
+def test_a_list_shows_events_of_any_key_and_escape(settings: Settings, client: redis.Redis) -> None:
+    records = {each.position: each for each in read_slice(bootstrap_of(settings), "events").records}
+    place = next(place for place, each in records.items() if b'"e1"' in (each.value or b""))
+    put(client, "zoé", f"{place[0]}-{place[1]}")
+    listed = json.loads(call("show", "zoé", "--json").stdout)
+    own = [number for number in (0, 1) if _is_up_to(records, f'"e{number}"'.encode(), place)]
+    assert [each["event_id"] for each in listed["events"]] == [f"e{number}" for number in own]
+
+
+def _is_up_to(records: dict[Position, Record], text: bytes, place: Position) -> bool:
+    """Return True if the record that holds `text` lies in the partition of `place`, there or before it."""
+    ((partition, offset),) = (position for position, each in records.items() if text in (each.value or b""))
+    return partition == place[0] and offset <= place[1]
+
+
+def bootstrap_of(settings: Settings) -> str:
+    return runtime.current(settings).kafka_bootstrap
+
+
+def put(client: redis.Redis, visitor: str, list_id: str, event_time_ms: int = NOW_MS) -> None:
+    value = {
+        "version": "00000000000000000005", "items": [], "scores": [], "model": "m-1", "event_time_ms": event_time_ms,
+        "computed_at_ms": NOW_MS, "session_events": 3, "fallback": None, "list_id": list_id,
+    }  # fmt: skip
+    client.set(f"shelf:{{{visitor}}}:home", json.dumps(value))
+
+
+@pytest.fixture
+def both_keys(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Two keys in rotation; the fixture gives an id's pseudonyms."""
+    file = tmp_path / "pseudonym.keys"
+    pseudonyms.add_key(file)
+    pseudonyms.add_key(file)
+    monkeypatch.setenv("LIVESHELF_PSEUDONYM_KEYS", str(file))
+    return pseudonyms.Pseudonyms.read(file).all_of
+
+
+def test_with_two_keys_a_person_is_found_under_both(
+    settings: Settings, client: redis.Redis, both_keys: Callable[[str], list[str]]
+) -> None:
+    """Events under the older key, the newer list under the current one, and one under the id from before the keys."""
+    current, older = both_keys("petra@shop")
+    producer = KafkaProducer(bootstrap_servers=bootstrap_of(settings), acks="all")
+    for number, visitor in enumerate((current, older, "petra@shop"), 400):
+        producer.send("events", key=visitor.encode(), value=event(json.dumps(visitor).encode(), number))
+    producer.close()
+    put(client, older, "0-9999", NOW_MS - 5)
+    put(client, current, "0-9999", NOW_MS)
+    person = shown("petra@shop")
+    assert sorted(each["event_id"] for each in person["events"]) == ["e400", "e401", "e402"]
+    assert person["shelf"]["visitor_id"] == current
+    assert json.loads(call("show", "petra@shop", "--json").stdout)["visitor_id"] == current
+    assert [each["event_id"] for each in shown(older)["events"]] == ["e401"]
+
+
+def test_with_keys_consent_is_written_under_pseudonyms_only(
+    settings: Settings, client: redis.Redis, both_keys: Callable[[str], list[str]]
+) -> None:
+    """An id from before the keys gets a record too if something stands under it."""
+    put(client, "olga", "0-1")
+    call("consent", "withdraw", "-", given="quentin@shop\nolga\n")
+    found = consent_topic.read(bootstrap_of(settings), "consent", "assumed")
+    assert {*found.visitors()} >= {*both_keys("quentin@shop"), *both_keys("olga"), "olga"}
+    assert "quentin@shop" not in found.visitors()
+    for pseudonym in both_keys("quentin@shop"):
+        assert [each.state for each in found.of(pseudonym)] == ["withdrawn"]
+
+
+def test_the_audit_log_tells_what_was_done_about_one_visitor(
+    settings: Settings, client: redis.Redis, both_keys: Callable[[str], list[str]]
+) -> None:
+    call("consent", "withdraw", "rosa@shop")
+    call("consent", "grant", both_keys("rosa@shop")[1])
+    for given in ("rosa@shop", "-"):
+        found = json.loads(call("audit", "show", "--visitor", given, "--json", given="rosa@shop").stdout)
+        assert [each["action"] for each in found] == ["consent withdrawn", "consent granted"]
+    assert json.loads(call("audit", "show", "--visitor", "nobody", "--json").stdout) == []
+    assert "rosa" not in (settings.state_dir / "audit.jsonl").read_text()
+
+
+def test_only_who_is_known_anywhere_can_be_erased(settings: Settings, client: redis.Redis) -> None:
+    """By consent, by Redis, by an event, a letter or a logged list: each is enough, and none is nothing."""
+    put(client, "in-redis", "0-1")
+    bootstrap = bootstrap_of(settings)
+    consent_topic.send(bootstrap, "consent", {"said": consent.Record("granted", 1)})
+    visitors = ids_of(settings, ["in-redis", "said", "zoé", "a<b", "1", "web", "s222", "s22240", "my illness"])
+    consents = consent_topic.read(bootstrap, "consent", "assumed")
+    found = heard_of.heard_of(settings, runtime.current(settings), consents, [], visitors)
+    assert found == {"in-redis", "said", "zoé", "a<b", "1", "s22240"}
+
+
+def test_a_topic_is_read_record_by_record(settings: Settings) -> None:
+    bootstrap = bootstrap_of(settings)
+    whole = read_slice(bootstrap, "events").records
+    assert sorted(stream(bootstrap, "events"), key=lambda each: each.position) == whole
+    assert list(stream(bootstrap, "none-such", must_exist=False)) == []
