@@ -76,10 +76,13 @@ def read(path: Path, mapping: Mapping = OWN_NAMES, skipped: Counter[str] | None 
     """
     skipped = Counter() if skipped is None else skipped
     missing = {column.name for column in mapping.fields.values()} if mapping.required else set()
-    rows, row = _Rows(path, mapping, skipped), None
-    for record in _records(path, mapping):
+    rows, records, row = _Rows(path, mapping, skipped), _records(path, mapping), None
+    for record in records:
         missing -= record.values.keys()
-        event = rows.event(record)
+        try:
+            event = rows.event(record)
+        except DataError as error:
+            raise _with_others(error, rows, records) from error
         if event is not None:
             row = Row(path, record.number, event)
             yield row
@@ -87,6 +90,22 @@ def read(path: Path, mapping: Mapping = OWN_NAMES, skipped: Counter[str] | None 
         raise DataError(f"{path} holds no event", "give a file with at least one row")
     if missing:
         raise DataError(f"{path}: no row has {sorted(missing)[0]!r}", "correct the column's name in [fields]")
+
+
+def _with_others(first: DataError, rows: "_Rows", records: Iterator[Record]) -> DataError:
+    """Return the first row's error with the number of rows after it that are refused, too.
+
+    Who corrects a file row by row would otherwise learn of one in each run.
+    """
+    others = 0
+    with suppress(DataError):  # the file may be damaged further on
+        for record in records:
+            try:
+                rows.event(record)
+            except DataError:
+                others += 1
+    what = f"{first.what}; {others:,} rows after it are refused, too" if others else first.what
+    return DataError(what, first.fix)
 
 
 def _records(path: Path, mapping: Mapping) -> Iterator[Record]:

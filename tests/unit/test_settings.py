@@ -85,3 +85,8 @@ def test_a_mistyped_name_is_told_with_the_setting_meant(monkeypatch: pytest.Monk
     Path("liveshelf.toml").write_text("kafka_prt = 1")
     with pytest.raises(SettingsError, match=r"kafka_prt in liveshelf.toml is no setting: is kafka_port meant\?"):
         load_settings()
+
+
+def test_a_settings_file_may_begin_with_a_byte_order_mark() -> None:
+    Path("liveshelf.toml").write_bytes(b"\xef\xbb\xbfkafka_port = 5\r\n")
+    assert Settings().kafka_port == 5
