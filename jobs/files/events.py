@@ -27,7 +27,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from jobs.contract import nothing
 from jobs.contract.events import (
     EVENT_TYPES,
     FIELD,
@@ -40,7 +39,7 @@ from jobs.contract.events import (
     check,
 )
 from jobs.errors import DataError
-from jobs.files import numbers, tables, text
+from jobs.files import ids, numbers, tables, text
 from jobs.files.mapping import OWN_NAMES, SKIP, Column, Mapping
 from jobs.files.tables import Record
 from jobs.files.times import Place, said, time_ms
@@ -48,9 +47,6 @@ from jobs.files.times import Place, said, time_ms
 KINDS = (*tables.DELIMITERS, *tables.JSON_LINES, ".parquet")
 NAME_CHARACTERS = 64  # of a file, in an id: 128 are allowed in all
 FEWEST_FIELDS = {"visitor_id"}
-OTHER_NOTHING = ("\\N", "<NA>")  # MySQL's and pandas' words, which no page sends
-LENGTHS_OF_NOTHING = {len(word) for word in nothing.WORDS}
-ONE_VALUE = "write a row for each value; what to do with orders of several items: jobs/files/mapping.py"
 _ENCODE = msgspec.json.Encoder(enc_hook=str).encode  # Parquet has dates and decimals
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 
@@ -159,8 +155,12 @@ class _Rows:
         about = (self._file, record.number, "time", mapping.time.name)
         given["event_time_ms"] = time_ms(about, raw_time, mapping.time_unit, self._unit_fix, self._now_ms)
         for field, column in self._columns:
-            raw = values.get(column.name)
-            if raw is None or (raw == "" and not (field.may_be_empty and field.name in REQUIRED_BY_TYPE[kind])):
+            raw = values.get(column.name)  # a number that isn't one, NaN, is how pandas says None
+            if (
+                raw is None
+                or raw != raw
+                or (raw == "" and not (field.may_be_empty and field.name in REQUIRED_BY_TYPE[kind]))
+            ):
                 continue
             value = self._value(record, field, column, raw, given.get("currency"))
             if value is not None:
@@ -197,12 +197,16 @@ class _Rows:
         found = raw if type(raw) is str else _text(about, raw)
         if field.free_text:
             return found
-        if found.isalnum() and len(found) not in LENGTHS_OF_NOTHING:
+        if ids.is_plain(found):
             return found
-        found = found.strip().strip(nothing.BLANKS).strip()
-        if field.may_be_empty and not found:
-            return found
-        return None if nothing.names_nothing(found) or found in OTHER_NOTHING else _id(about, found)
+        if field.may_be_empty and not found.strip():
+            return ""
+        found = ids.cleaned(found)
+        if not found:
+            return None
+        if flaw := ids.flaw(found):
+            raise DataError(f"{said(about)} is {found!a:.80}, {flaw.what}", flaw.fix)
+        return found.upper() if field.name == "currency" else found
 
     def _made_id(self, record: Record) -> str:
         """Return the id of an event that has none: `<file>-<digest of the row>-<line>`.
@@ -236,16 +240,4 @@ def _text(about: Place, raw: object) -> str:
         with suppress(UnicodeDecodeError):
             return raw.decode()
     fix = "write an id as text or a whole number: as a fraction it has lost digits, or won a .0"
-    raise DataError(f"{said(about)} is {raw!r:.80}, not text", fix if isinstance(raw, float) else ONE_VALUE)
-
-
-def _id(about: Place, found: str) -> str:
-    """Return the id as it is; raise DataError for what can't be one, however it got there."""
-    if found[0] + found[-1] in ("[]", "{}"):
-        raise DataError(f"{said(about)} is {found!r:.80}, a list or an object, not text", ONE_VALUE)
-    if text.MARK in found:
-        what = f"{said(about)} is {found!a:.80}, with a byte order mark inside"
-        raise DataError(what, "take it out: it can't be seen")
-    if numbers.was_shortened(found):
-        raise DataError(f"{said(about)} is {found!r}, shortened by a spreadsheet", "export the column as text")
-    return found
+    raise DataError(f"{said(about)} is {raw!r:.80}, not text", fix if isinstance(raw, float) else ids.ONE_VALUE)

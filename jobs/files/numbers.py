@@ -6,7 +6,6 @@ from decimal import ROUND_HALF_UP, Decimal
 # Not Decimal's own grammar, which takes 1_000 and the digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _LOCAL = re.compile(r"[+-]?\d{1,3}(?:[.,' \u00a0\u202f]?\d{3})*(?:[.,]\d+)?", re.ASCII)
-_SHORTENED = re.compile(r"\d(?:[.,]\d+)?E\+\d{2,}", re.ASCII)
 LARGEST = Decimal(10) ** 20  # a time in nanoseconds has 19 digits
 
 # Digits after the point by ISO 4217, as Java 21's Currency has them; all other currencies have 2.
@@ -40,11 +39,6 @@ def minor_factor(factor: int | float, currency: object) -> int | float:
     if factor != MAJOR_UNITS or not isinstance(currency, str):
         return factor
     return 10 ** DIGITS.get(currency.strip().upper(), 2)
-
-
-def was_shortened(text: str) -> bool:
-    """Return True for an id that a spreadsheet has written as a number with an exponent: 8.80004E+11."""
-    return "E+" in text and bool(_SHORTENED.fullmatch(text))
 
 
 def fix(raw: object) -> str:

@@ -14,12 +14,17 @@ UNITS = (*NUMBERS, ISO)
 EARLIEST_MS = 946_684_800_000  # 2000-01-01: no shop that keeps clicks is older, and 1970 means another unit
 DAY_MS = 86_400_000
 
-# A date (1), a time of day (2), and what follows it (3): 2024-05-01T08:00:01.5+02:00, 2024/05/01 08:00:01 UTC, …
-_DATE = r"(\d{4}-?\d\d-?\d\d|\d{4}/\d\d/\d\d|\d{4}-W\d\d-\d)"
-_MOMENT = re.compile(_DATE + r"(?:[ T](\d\d(?::?\d\d){0,2}(?:[.,]\d+)?)(.*))?", re.ASCII | re.I)
-# What may follow: UTC in its spellings, an offset, or both as Go writes it; Java adds the zone's name to the offset.
-_OFFSET = r"(?:UTC|GMT)?\s*([+-]\d\d)(?::?(\d\d))?(?:\s+UTC)?(?:\s*\[[\w/+-]+\])?"
-_ZONE = re.compile(rf"\s*(?:{_OFFSET}|Z|UTC|GMT|)\s*", re.ASCII | re.I)
+# What may follow a time of day: UTC in its spellings, an offset, or both, as in Go. Java adds the zone in brackets.
+_ZONE = (
+    r"\s*(?:(?:UTC|GMT)?\s*(?P<offset>[+-]\d\d)(?::?(?P<minutes>\d\d))?(?:\s+UTC)?|Z|UTC|GMT|Etc/UTC|)"
+    r"(?:\s*\[[\w/+-]+\])?"
+)
+_FRACTION = r"(?:[.,]\d+)?"
+_SPELLINGS = (
+    r"(\d{4})(?P<between>[-/.])(\d\d?)(?P=between)(\d\d?)(?:[ T](\d\d?)(?::(\d\d))?(?::(\d\d" + _FRACTION + "))?",
+    r"(\d{4})(?P<between>)(\d\d)(\d\d)(?:[ T](\d\d)(\d\d)?(\d\d" + _FRACTION + ")?",  # without hyphens and colons
+)
+_MOMENTS = [re.compile(f"{spelling}{_ZONE})?", re.ASCII | re.I) for spelling in _SPELLINGS]
 
 
 Place = tuple[str, int, str, str]  # file, line, what it is, and its column
@@ -86,23 +91,21 @@ def _moment_ms(raw: object) -> int | None:
     if isinstance(raw, datetime):
         moment: datetime | None = raw
     else:
-        moment = _parsed(raw) if isinstance(raw, str) else None
+        moment = parsed(raw) if isinstance(raw, str) else None
     if moment is None:
         return None
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _parsed(text: str) -> datetime | None:
-    found = _MOMENT.fullmatch(text.strip())
+def parsed(text: str) -> datetime | None:
+    """Return the moment in a text, None if it names none. Without a zone it is UTC; a date alone is its midnight."""
+    found = next(filter(None, (spelling.fullmatch(text.strip()) for spelling in _MOMENTS)), None)
     if not found:
         return None
-    day, clock, rest = found[1].replace("/", "-"), found[2], found[3] or ""
-    zone = _ZONE.fullmatch(rest)
-    if not zone:
-        return None
-    offset = f"{zone[1]}:{zone[2] or '00'}" if zone[1] else "+00:00"
+    year, _, month, day, hour, minute, second = found.groups("00")[:7]
+    offset = f"{found['offset'] or '+00'}:{found['minutes'] or '00'}"
     try:
-        return datetime.fromisoformat(f"{day}T{clock or '00:00'}{offset}")
+        return datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute}:{second}{offset}")
     except ValueError:
         return None
 

@@ -23,8 +23,8 @@ import pandas as pd
 
 from jobs.errors import DataError
 from jobs.files import events as contract_events
-from jobs.files import tables, text, times
-from jobs.files.numbers import number, was_shortened
+from jobs.files import ids, tables, text, times
+from jobs.files.numbers import number
 from models.clicks.dataset import MAX_EVENTS, Event, Session
 
 SESSION_GAP_S = 1800.0
@@ -36,6 +36,7 @@ FORMS = (
 # What a table looks like where a session should stand: separators of values, a JSON value, a date.
 _SEPARATORS = (",", ";")
 _SEPARATORS_OF_ONE_WORD = ("|", "::")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
 
 
@@ -86,12 +87,12 @@ def read_lists(path: Path) -> list[list[str]]:
     """Return the ranked lists in `path`; an empty line is an empty list."""
     lists = []
     for at, line in text.lines(path):
-        ids = line.split()
-        if len(set(ids)) != len(ids):
-            twice = next(item for item in ids if ids.count(item) > 1)
+        items = line.split()
+        if len(set(items)) != len(items):
+            twice = next(item for item in items if items.count(item) > 1)
             raise DataError(f"{path}, line {at} lists {twice!r} twice", "list each item once")
-        _refuse_table(path, at, line, ids)
-        lists.append(ids)
+        _refuse_table(path, at, line, items)
+        lists.append(items)
     return lists
 
 
@@ -116,9 +117,9 @@ def click_of(event: Mapping[str, Any]) -> Event | None:
     return Event(event["item_id"], event["event_type"], event["event_time_ms"] / 1000)
 
 
-def _clicks(ids: Iterable[str]) -> Session:
+def _clicks(items: Iterable[str]) -> Session:
     """Return events of which only the order is known: no time passes between them."""
-    return [Event(item, DEFAULT_TYPE, 0.0) for item in ids]
+    return [Event(item, DEFAULT_TYPE, 0.0) for item in items]
 
 
 def _refuse_csv(path: Path) -> list[Session]:
@@ -129,31 +130,43 @@ def _refuse_csv(path: Path) -> list[Session]:
 def _from_text(path: Path) -> list[Session]:
     sessions = []
     for at, line in text.lines(path):
-        ids = line.split()
+        items = line.split()
         if "\t" in line.strip():
             raise DataError(
                 f"{path}, line {at:,}: {text.short(line)} has a tab; a session is item ids with blanks between",
                 "name a table of clicks .tsv; a file of prefixes and targets belongs to `liveshelf evaluate`",
             )
-        _refuse_table(path, at, line, ids)
-        if ids:
-            sessions.append(_clicks(ids))
+        _refuse_table(path, at, line, items)
+        if items:
+            sessions.append(_clicks(items))
     return sessions
 
 
-def _refuse_table(path: Path, at: int, line: str, ids: list[str]) -> None:
+def _refuse_table(path: Path, at: int, line: str, items: list[str]) -> None:
     """Raise DataError for a line that isn't one of ids, but of a table or of JSON."""
     found = next((repr(separator) for separator in _SEPARATORS if separator in line), "")
     if line.lstrip()[:1] in ("{", "["):
         found = "a value of JSON"
-    if len(ids) == 1:
-        found = found or next((repr(each) for each in _SEPARATORS_OF_ONE_WORD if ids[0].count(each) > 1), "")
-    for item in ids:
-        if _DATE.fullmatch(item) or was_shortened(item):
-            found = found or f"{item!r}, which is {'a time' if _DATE.fullmatch(item) else 'shortened by a spreadsheet'}"
-    if found:
-        what = f"{path}, line {at:,}: {text.short(line)} has {found}; here are item ids with blanks between"
-        raise DataError(what, FORMS)
+    if len(items) == 1:
+        found = found or next((repr(each) for each in _SEPARATORS_OF_ONE_WORD if items[0].count(each) > 1), "")
+    found = found or next((f"{item!r}, which is a time" for item in items if _DATE.fullmatch(item)), "")
+    if found or _CONTROL.search(line):
+        what = f"{path}, line {at:,}: {text.short(line)} has {found or 'a control character'}"
+        raise DataError(f"{what}; here are item ids with blanks between", FORMS)
+    for item in items:
+        _check_id(path, at, "item", item)
+
+
+def _check_id(path: Path, at: int, name: str, given: str) -> str:
+    """Return a session's or an item's id, without blanks around it; raise DataError for what can't be one."""
+    if ids.is_plain(given):
+        return given
+    found = ids.cleaned(given)
+    if not found:
+        raise DataError(f"{path}, line {at:,}: {name} {given!r} names nothing", "give an id, or take the line out")
+    if flaw := ids.flaw(found):
+        raise DataError(f"{path}, line {at:,}: {name} {found!a:.80} is {flaw.what}", flaw.fix)
+    return found
 
 
 def _from_tsv(path: Path) -> list[Session]:
@@ -161,13 +174,7 @@ def _from_tsv(path: Path) -> list[Session]:
     clock = _Clock(path)
     rows = tables.table(path, "\t", ("SessionId", "ItemId", "Time"), about_missing=FORMS)
     for at, row in rows:
-        session, item = str(row["SessionId"]).strip(), str(row["ItemId"]).strip()
-        if not item or not session:
-            what = f"{path}, line {at:,}: {list(row.values())} has no session or no item"
-            raise DataError(what, "give a session, an item and a time in seconds")
-        for name, given in (("SessionId", session), ("ItemId", item)):
-            if was_shortened(given):
-                raise DataError(f"{path}, line {at:,}: {name} {given!r} was shortened by a spreadsheet", "get text")
+        session, item = (_check_id(path, at, name, str(row[name])) for name in ("SessionId", "ItemId"))
         clicks.setdefault(session, []).append(Event(item, DEFAULT_TYPE, clock.seconds(at, row["Time"])))
     clock.refuse_two()
     return _in_time_order(clicks.values())

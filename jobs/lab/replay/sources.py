@@ -5,7 +5,6 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import DataError, SettingsError
 from jobs.files import events as files
 from jobs.files import mapping as mappings
+from jobs.files import times
 from jobs.files.events import Row, refused
 from jobs.lab.replay.shops import DATASETS, SHOPS, Shop
 
@@ -62,11 +62,10 @@ def moment_ms(text: str, name: str) -> int:
 
     `name` is the setting, for the error.
     """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(f"{name} is {text!r}", "a date such as 2008-08-01 or 2008-08-01T12:00:00Z") from error
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    moment = times.parsed(text)
+    if moment is None:
+        raise SettingsError(f"{name} is {text!r}", "a date such as 2008-08-01 or 2008-08-01T12:00:00Z")
+    return round(moment.timestamp() * 1000)
 
 
 def _files(name: str, shop: Shop, data_dir: Path | None) -> list[Path]:

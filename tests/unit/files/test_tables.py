@@ -44,6 +44,10 @@ def test_a_quoted_value_may_hold_lines_commas_and_quotes(tmp_path: Path) -> None
     assert found == [(3, 'two\r\nlines, one "value", really'), (4, "desk")]
 
 
+def test_a_blank_may_stand_before_a_quote(tmp_path: Path) -> None:
+    assert table(tmp_path, f'when, visitor, query\n{DAY}:00Z, "v1", "oak, shelf"\n') == [(2, "oak, shelf")]
+
+
 def test_text_behind_a_closed_quote_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 2: ',' expected after '\"'"):
         table(tmp_path, f'when,visitor,query\n{DAY}:00Z,v1,"oak" shelf\n')

@@ -29,6 +29,11 @@ def read(raw: object, unit: str) -> int:
         "2024-05-01T08:00:01",
         "20240501T080001Z",
         "2024/05/01 08:00:01",
+        "2024-5-1 8:00:01",
+        "2024.05.01 08:00:01",
+        "20240501 080001.0",
+        "2024-05-01T08:00:01Z[UTC]",
+        "2024-05-01 08:00:01 Etc/UTC",
         " 2024-05-01 08:00:01,000 ",
         "2024-05-01T10:00:01+0200",
         "2024-05-01 10:00:01.0000000 +02:00",
@@ -86,6 +91,10 @@ def test_a_unit_wrong_by_a_thousand_is_told(raw: object, unit: str, is_: str, lo
         ("5/1/2024 08:00", "iso", r"no day before month"),
         ("2024-05-01 08:00:01 PM", "iso", "not in unit 'iso'"),
         ("2024-05-01 08:00:01 CEST", "iso", "no names of zones"),
+        ("2024-05/01", "iso", "not in unit 'iso'"),
+        ("2024511", "iso", "not in unit 'iso'"),
+        ("20240501080001", "iso", "not in unit 'iso'"),
+        ("2024-05-01T08:00:01:00", "iso", "not in unit 'iso'"),
         ("2024-02-30T00:00:00Z", "iso", "not in unit 'iso'"),
         ("1.71455E+12", "ms", "fix: write a number of ms since 1970, all its digits"),
         ("1,714,550,401", "s", "no separators"),
@@ -108,3 +117,4 @@ def test_what_is_no_time_says_so(raw: object, unit: str, says: str) -> None:
 def test_tomorrow_is_the_last_moment() -> None:
     assert read(NOW_MS + 86_400_000, "ms") == NOW_MS + 86_400_000
     assert read("2000-01-01", "iso") == 946_684_800_000
+    assert read("20240501T08", "iso") == read("2024-05-01 08", "iso") == EIGHT_MS - 1000

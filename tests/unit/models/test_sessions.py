@@ -90,7 +90,7 @@ def test_parquet_holds_the_same_events(tmp_path):
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\t3\n1\t2\n", r"line 3: not 3 values as in the header but 2"),
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnoon\n", r"line 2: Time .* is 'noon', not in unit 's'"),
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnan\n", r"line 2: Time in seconds .* is 'nan'"),
-        ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t\t5\n", r"line 2: .* has no session or no item"),
+        ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t\t5\n", r"line 2: ItemId '' names nothing"),
         ("events.jsonl", event(0, "a", visitor_id=[7]).encode(), r"line 1: visitor_id .* is \[7\], not text"),
         ("events.parquet", b"PAR", r"can't be read after row 0"),
     ],
@@ -199,13 +199,31 @@ def test_a_feature_that_is_no_number_is_named(tmp_path):
         ("ratings.dat", "1::1193::5::978300760\n", r"line 1: .* has '::'"),
         ("clicks.log", "81|700101|0\n", r"line 1: .* has '\|'"),
         ("clicks.txt", "81 2024-03-11 700101\n", r"line 1: .* has '2024-03-11', which is a time"),
-        ("clicks.txt", "7 8.80004E+06\n", r"line 1: .* which is shortened by a spreadsheet"),
+        ("clicks.hive", "81\x01700101\x010\n", r"line 1: .* has a control character"),
+        ("clicks.txt", "81\x1f700101\n", r"line 1: .* has a control character"),
         ("clicks", '{"visitor_id":"v"}\n', r"line 1: .* has a value of JSON"),
     ],
 )
 def test_a_table_is_no_list_of_sessions(tmp_path, name, content, says):
     with pytest.raises(DataError, match=says + r"[^\0]*\n  fix: (give a session a line|name a table)"):
         read_sessions(write(tmp_path / name.replace(".GZ", ".gz"), content))
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("8.80004E+06", "is shortened by a spreadsheet"),
+        ('"8"', "is in quotes"),
+        ("undefined", "names nothing"),
+        ("\\N", "names nothing"),
+    ],
+)
+def test_what_can_be_no_id_is_refused_in_both_forms(tmp_path, item, says):
+    with pytest.raises(DataError, match=f"clicks.txt, line 2: item .* {says}"):
+        read_sessions(write(tmp_path / "clicks.txt", f"7 8\n9 {item}\n"))
+    for name, row in (("ItemId", f"1\t{item}\t5"), ("SessionId", f"{item}\t7\t5")):
+        with pytest.raises(DataError, match=f"clicks.tsv, line 2: {name} .* {says}"):
+            read_sessions(write(tmp_path / "clicks.tsv", f"SessionId\tItemId\tTime\n{row}\n"))
 
 
 @pytest.mark.parametrize("item", ["a|b", "shop::7", "2024-03-11-shoe", "sku_1.5", "E+05", "#7"])
