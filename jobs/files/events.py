@@ -100,7 +100,7 @@ def _with_others(first: DataError, rows: "_Rows", records: Iterator[Record]) -> 
                 rows.event(record)
             except DataError:
                 others += 1
-    what = f"{first.what}; {others:,} rows after it are refused, too" if others else first.what
+    what = f"{first.what}; so are {others:,} of the rows after it" if others else first.what
     return DataError(what, first.fix)
 
 

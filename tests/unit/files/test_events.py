@@ -130,7 +130,7 @@ def test_a_return_is_refused_with_its_line(tmp_path: Path) -> None:
 def test_an_error_counts_the_other_rows_that_are_refused(tmp_path: Path) -> None:
     row = "2024-05-01T08:00:01Z,anna,bought,shoe"
     with pytest.raises(
-        DataError, match=r"line 2: quantity -1 is refused \(out_of_range\); 2 rows after it are refused"
+        DataError, match=r"line 2: quantity -1 is refused \(out_of_range\); so are 2 of the rows after it"
     ):
         shop(tmp_path, f"{row},19.99,-1,", f"{row},n/a,1,", f"{row},19.99,1,", f"{row},19.99,-3,")
 
