@@ -22,6 +22,8 @@ from jobs.collect.refusal import RequestRefusedError
 
 RETRY_AFTER_S = 5  # when Kafka is away
 PREFLIGHT_MAX_AGE_S = 600
+# A page has one visitor. While an id is replaced there are two, and each may have two pseudonyms.
+MAX_VISITORS_OF_PAGE = 4
 ALLOWED_HEADERS = ["content-type", "content-encoding", "x-write-key", "x-consent"]
 
 
@@ -63,7 +65,9 @@ class Collector:
         source = self._source(request, self.address_names.of(address))
         self.limits.check_events(source)
         judged = await self._judged(request, source, address)
-        await self._store(judged)
+        if "origin" in request.headers and len(judged.states) > MAX_VISITORS_OF_PAGE:
+            raise RequestRefusedError(400, "visitors")
+        await self._store(judged, source)
         self._count(source.key, judged)
         return answers.taken(judged)
 
@@ -100,10 +104,11 @@ class Collector:
         found = {"device": enrich.device(request.headers.get("user-agent", "")), "country": self.countries.of(address)}
         return {name: value for name, value in found.items() if value}
 
-    async def _store(self, judged: Judged) -> None:
+    async def _store(self, judged: Judged, source: Source) -> None:
         """Return when Kafka has confirmed everything. States go first, so that no event is there without one."""
         now_ms, now_s = time.time_ns() // 1_000_000, time.monotonic()
-        due = {who: state for who, state in judged.states.items() if self._states.is_due(who, state, now_s)}
+        due = self._states.due(judged.states, now_s)
+        self.limits.spend_denials(source, sum(state == "withdrawn" for state in due.values()))
         events = [Record(self.events_topic, *event) for event in judged.admitted]
         # A grant holds from the first event that was sent with it: jobs ask what held when an event happened.
         since_ms = {event.key: event.timestamp_ms for event in sorted(events, key=lambda each: -each.timestamp_ms)}

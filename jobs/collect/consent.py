@@ -1,17 +1,25 @@
 """Write the compacted topic `consent`: what a visitor, named by pseudonym, last agreed to."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
+from jobs.collect.rates import TokenBuckets
+from jobs.collect.refusal import RequestRefusedError
 from jobs.connect import addresses, consent_topic, kafka_admin, users
 from jobs.settings import Settings
 
 State = Literal["granted", "withdrawn"]
-MAX_REMEMBERED = 50_000  # visitors: a few minutes of a large shop, about 10 MB
-# Another collector may have written the opposite in between: after so long the state is written again.
-REMEMBERED_S = 60.0
+MAX_REMEMBERED = 100_000  # visitors: half an hour of a large shop, about 30 MB
+# After so long a state is written again, because another collector may have written the opposite in between. A denial
+# that goes unheard is worse than a record too many. Each time it is repeated, the next time is twice as far away.
+REPEATED_S: dict[State, float] = {"granted": 86_400.0, "withdrawn": 60.0}
+MOST_S = 86_400.0
+# How often one visitor may take a denial back: a banner that is clicked back and forth, and no record a request.
+REGRANTS_PER_S = 1 / 60
+REGRANTS_AT_ONCE = 5
 
 
 def create_topic(settings: Settings, bootstrap: str) -> None:
@@ -26,19 +34,42 @@ def value(state: State, at_ms: int) -> bytes:
 
 
 class LatelyWritten:
-    """Remember which states this collector wrote lately, so that not every event writes one. Time is an argument."""
+    """Remember which states this collector wrote lately, so that only a change writes one. Time is an argument."""
 
     def __init__(self) -> None:
-        self._written: OrderedDict[str, tuple[State, float]] = OrderedDict()  # visitor → (state, at second)
+        # visitor → (state, at second, seconds until it is repeated)
+        self._written: OrderedDict[str, tuple[State, float, float]] = OrderedDict()
+        self._regrants = TokenBuckets(REGRANTS_PER_S, REGRANTS_AT_ONCE)
 
-    def is_due(self, visitor: str, state: State, now_s: float) -> bool:
-        """Return True if the visitor's state must be written."""
-        known, at_s = self._written.get(visitor, (None, now_s))
-        return known != state or now_s - at_s >= REMEMBERED_S
+    def due(self, states: Mapping[str, State], now_s: float) -> dict[str, State]:
+        """Return the states that must be written, by visitor.
+
+        Raise RequestRefusedError (429) if one of the visitors takes denials back too often.
+        """
+        due = {who: state for who, state in states.items() if self._is_due(who, state, now_s)}
+        for who, state in due.items():
+            if state == "granted" and self._known(who) == "withdrawn":
+                wait_s = self._regrants.take(who, 1, now_s)
+                if wait_s > 0:
+                    raise RequestRefusedError(429, "consent_changes", wait_s)
+        return due
+
+    def _known(self, visitor: str) -> State | None:
+        return self._written[visitor][0] if visitor in self._written else None
+
+    def _is_due(self, visitor: str, state: State, now_s: float) -> bool:
+        if visitor not in self._written:
+            return True
+        self._written.move_to_end(visitor)
+        known, at_s, repeated_s = self._written[visitor]
+        return known != state or now_s - at_s >= repeated_s
 
     def wrote(self, visitor: str, state: State, now_s: float) -> None:
         """Remember a state that Kafka has confirmed."""
-        self._written[visitor] = state, now_s
+        repeated_s = REPEATED_S[state]
+        if self._known(visitor) == state:
+            repeated_s = min(2 * self._written[visitor][2], MOST_S)
+        self._written[visitor] = state, now_s, repeated_s
         self._written.move_to_end(visitor)
         if len(self._written) > MAX_REMEMBERED:
             self._written.popitem(last=False)

@@ -11,6 +11,7 @@ from jobs.collect.refusal import RequestRefusedError
 
 # A body costs as much as an event for each so many bytes, whatever is in it: 4 MiB of broken JSON take 36 ms of CPU.
 BYTES_OF_EVENT = 4096
+MAX_DENIALS = 100  # in one request with a page's key; a shop's server may send more
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class Limits:
     events_of_address: TokenBuckets
     events_of_key: TokenBuckets
     newcomers: Newcomers
+    denials_of_address: TokenBuckets
+
+    def spend_denials(self, source: Source, denials: int) -> None:
+        """Take the denials that are written. Each is remembered for good, whether its visitor exists or not."""
+        if source.address is not None and denials:
+            if denials > MAX_DENIALS:
+                raise RequestRefusedError(400, "visitors")
+            _refuse(self.denials_of_address.take(source.address, denials, time.monotonic()))
 
     def spend_request(self, address: str) -> None:
         _refuse(self.requests_of_address.take(address, 1, time.monotonic()))

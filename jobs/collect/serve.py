@@ -24,7 +24,7 @@ from jobs.collect.deliver import Deliveries
 from jobs.collect.enrich import Countries
 from jobs.collect.guard import GuardedProtocol, Shares
 from jobs.collect.items import Items
-from jobs.collect.limits import Limits
+from jobs.collect.limits import MAX_DENIALS, Limits
 from jobs.collect.metrics import Metrics
 from jobs.collect.newcomers import ENTITIES, Newcomers
 from jobs.collect.rates import TokenBuckets
@@ -181,6 +181,7 @@ def _limits(settings: Settings, items: Callable[[], list[Path]]) -> Limits:
             Items(items, now_s),
             now_s,
         ),
+        denials_of_address=_buckets(new_of_address, MAX_DENIALS, NEW_BURST_S["address"]),
     )
 
 

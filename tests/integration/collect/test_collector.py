@@ -182,6 +182,28 @@ def test_consent_decides_what_is_kept(broker: Broker, collector: RunningCollecto
     assert abs(json.loads(last.value)["at_ms"] - now_ms()) < 60_000
 
 
+def test_a_page_speaks_for_its_own_visitor_only(broker: Broker, collector: RunningCollector):
+    """Nobody makes hundreds of denials durable with a request that a page could send."""
+    ids = [f"made-up-{number}" for number in range(101)]
+    said = [event(visitor_id=each) for each in ids]
+    for consent in ("granted", "denied"):
+        answer = collector.post(said[:5], consent=consent, origin=ORIGIN)
+        assert (answer.status_code, answer.json()) == (400, {"error": "visitors"})
+        assert collector.post(said[:4], consent=consent, origin=ORIGIN).status_code == 200
+    assert collector.post(said, consent="denied").status_code == 400
+    written = [broker.consents(collector.pseudonyms.of(each)) for each in ids]
+    assert written == [["granted", "withdrawn"]] * 4 + [[]] * 97
+
+
+def test_a_visitor_who_flips_writes_no_record_a_request(broker: Broker, collector: RunningCollector):
+    flips = [event(visitor_id="flips@example.com") for _ in range(20)]
+    statuses = [
+        collector.post(each, consent=("granted", "denied")[place % 2]).status_code for place, each in enumerate(flips)
+    ]
+    assert statuses[::2] == [200] * 6 + [429] * 4
+    assert len(broker.consents(collector.pseudonyms.of("flips@example.com"))) == 12
+
+
 def test_a_browsers_device_and_country_are_filled_in(broker: Broker, tmp_path: Path):
     """A browser's device and country are filled in and a server's are not."""
     writer = MMDBWriter(ip_version=4)

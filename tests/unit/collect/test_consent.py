@@ -6,6 +6,17 @@ import pytest
 
 from jobs.collect import consent
 from jobs.collect.consent import LatelyWritten
+from jobs.collect.refusal import RequestRefusedError
+
+HOUR_S = 3600
+
+
+def said(states: LatelyWritten, visitor: str, state: str, now_s: float) -> bool:
+    """Say a state and return True if it is written, as Kafka confirms it."""
+    due = states.due({visitor: state}, now_s)
+    for who in due:
+        states.wrote(who, state, now_s)
+    return bool(due)
 
 
 def test_a_record_says_the_state_and_when():
@@ -14,33 +25,56 @@ def test_a_record_says_the_state_and_when():
 
 def test_a_state_is_written_once_and_again_when_it_changes():
     states = LatelyWritten()
-    assert states.is_due("v", "granted", 0.0)
-    states.wrote("v", "granted", 0.0)
-    assert not states.is_due("v", "granted", 1.0)
-    assert states.is_due("v", "withdrawn", 1.0)
-    assert states.is_due("w", "granted", 1.0)
-    states.wrote("v", "withdrawn", 1.0)
-    assert states.is_due("v", "granted", 2.0)
+    assert said(states, "v", "granted", 0.0)
+    assert not said(states, "v", "granted", 1.0)
+    assert said(states, "v", "withdrawn", 1.0)
+    assert said(states, "w", "granted", 1.0)
+    assert said(states, "v", "granted", 2.0)
 
 
 def test_a_state_that_kafka_did_not_confirm_stays_due():
     states = LatelyWritten()
-    assert states.is_due("v", "granted", 0.0)
-    assert states.is_due("v", "granted", 0.0)
+    assert states.due({"v": "granted"}, 0.0) == {"v": "granted"}
+    assert states.due({"v": "granted"}, 0.0) == {"v": "granted"}
 
 
-def test_after_a_minute_a_state_is_written_again():
-    """After a minute it is written again as another collector may have written the opposite."""
+def test_a_visitor_who_goes_on_granting_writes_once_a_day():
+    """Not once a minute: with a request each 30 s for two days."""
     states = LatelyWritten()
-    states.wrote("v", "granted", 0.0)
-    assert not states.is_due("v", "granted", 59.9)
-    assert states.is_due("v", "granted", 60.0)
+    written_s = [now_s for now_s in range(0, 48 * HOUR_S, 30) if said(states, "v", "granted", now_s)]
+    assert written_s == [0, 24 * HOUR_S]
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
+def test_a_denial_is_repeated_at_intervals_that_double():
+    """At 1, 3, 7 … minutes: another collector may have written the opposite in between."""
+    states = LatelyWritten()
+    written_s = [now_s for now_s in range(0, 2 * HOUR_S, 30) if said(states, "v", "withdrawn", now_s)]
+    assert written_s == [60 * minutes for minutes in (0, 1, 3, 7, 15, 31, 63)]
+
+
+def test_flips_of_one_visitor_are_bounded():
+    """A denial is always heard. It can be taken back five times at once, then once a minute."""
+    states, codes = LatelyWritten(), []
+    for now_s in range(60):
+        said(states, "v", "withdrawn", now_s / 100)
+        codes.append(code_of(states, "v", "granted", now_s / 100))
+    assert codes == [""] * 5 + ["consent_changes"] * 55
+    assert said(states, "v", "granted", 61.0)
+    assert said(states, "v", "withdrawn", 61.0)
+
+
+def code_of(states: LatelyWritten, visitor: str, state: str, now_s: float) -> str:
+    try:
+        said(states, visitor, state, now_s)
+    except RequestRefusedError as refusal:
+        return refusal.code
+    return ""
+
+
+def test_memory_is_bounded_and_keeps_who_is_active(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(consent, "MAX_REMEMBERED", 2)
     states = LatelyWritten()
-    for visitor in ("a", "b", "c"):
-        states.wrote(visitor, "granted", 0.0)
-    assert states.is_due("a", "granted", 0.0)
-    assert not states.is_due("c", "granted", 0.0)
+    for visitor in ("a", "b", "a", "c"):
+        said(states, visitor, "granted", 0.0)
+    assert not said(states, "a", "granted", 0.0)
+    assert said(states, "b", "granted", 0.0)

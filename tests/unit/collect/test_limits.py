@@ -14,7 +14,9 @@ SLOW = 1e-6  # tokens a second: none in a test
 
 def limits(of_address: int = 500, of_key: int = 4000) -> Limits:
     new = Newcomers(TokenBuckets(1, 10), TokenBuckets(1, 10), Items(list, 0.0), 0.0)
-    return Limits(TokenBuckets(SLOW, 10), TokenBuckets(SLOW, of_address), TokenBuckets(SLOW, of_key), new)
+    return Limits(
+        TokenBuckets(SLOW, 10), TokenBuckets(SLOW, of_address), TokenBuckets(SLOW, of_key), new, TokenBuckets(SLOW, 150)
+    )
 
 
 def taken(bounds: Limits, source: Source, events: int, size: int = 0) -> bool:
@@ -72,3 +74,21 @@ def test_connections_of_an_address_are_bounded_and_freed():
     shares.leave("a")
     assert [shares.enter("a") for _ in range(2)] == ["a", None]
     assert [shares.enter("proxy") for _ in range(100)] == [""] * 100
+
+
+def denied(bounds: Limits, source: Source, denials: int) -> int:
+    """Return 200, or the status with which denials are refused."""
+    try:
+        bounds.spend_denials(source, denials)
+    except RequestRefusedError as refusal:
+        return refusal.status
+    return 200
+
+
+def test_an_address_may_make_so_many_denials_durable():
+    """A shop's server may send any number, as its address is that of all its visitors."""
+    bounds = limits()
+    assert [denied(bounds, Source("web", "a"), 60) for _ in range(3)] == [200, 200, 429]
+    assert denied(bounds, Source("web", "b"), 60) == 200
+    assert denied(bounds, Source("web", "c"), 101) == 400
+    assert [denied(bounds, Source("server:orders", None), 500) for _ in range(3)] == [200] * 3
