@@ -107,6 +107,14 @@ def status(settings: Settings) -> dict[str, dict[str, Any]]:
     return {service: _status(settings, runtime, service) for service in SERVICES}
 
 
+def unread_consents(settings: Settings) -> int:
+    """Return how many consent records the running jobs didn't understand; 0 if none runs here."""
+    try:
+        return flink_rest.operator_gauge(current(settings).metrics_urls, "consents_unread")
+    except requests.RequestException:
+        return 0
+
+
 def _status(settings: Settings, runtime: Runtime, service: str) -> dict[str, Any]:
     address = runtime.address(service)
     own = [] if users_own(settings, service) else processes.owned(settings.state_dir, service)

@@ -34,9 +34,11 @@ def status(as_json: AsJson = False) -> None:
 
     settings = load_settings()
     services = runtime.status(settings)
+    unread = runtime.unread_consents(settings)
     model, chosen_model = served(settings, services["flink"].get("jobs", [])), Served.of(settings.model_dir)
     if as_json:
         seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model}
+        seen |= {"consents_unread": unread}
         return print_json(services | seen)
     print(f"state  {settings.state_dir}")
     for name, service in services.items():
@@ -48,6 +50,8 @@ def status(as_json: AsJson = False) -> None:
     print(_model_line(model))
     if model.job_id and (model.folder, model.version) != (chosen_model.folder, chosen_model.version):
         print(f"{_model_line(chosen_model)}  (named by the settings; the running job serves the one above)")
+    if unread:
+        print(f"consent {unread:,} records weren't understood: liveshelf doctor names them")
     if all(service["state"] == "stopped" for service in services.values()):
         note("nothing runs in that folder; to look at another system: LIVESHELF_STATE_DIR=FOLDER liveshelf status")
 

@@ -5,14 +5,31 @@ from contextlib import closing
 
 import msgspec
 
-from jobs.connect import addresses
+from jobs.connect import addresses, kafka_admin
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.consent import Consents, Mode, Record, gathered
 from jobs.errors import ServiceError
 
-# A consent must stay readable as long as any event that it is about. Otherwise a replay would find a last grant and not
-# the withdrawal before it. Ten years, as the embedded broker keeps events for ever. A record has about 60 bytes.
-TOPIC = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(10 * 365 * 86_400_000)}
+LAG = "min.compaction.lag.ms"
+FOR_EVER_MS = 10 * 365 * 86_400_000  # ten years
+TOPIC = {"cleanup.policy": "compact", LAG: str(FOR_EVER_MS)}
+
+
+def lag_ms(events: Mapping[str, str]) -> int:
+    """Return how long each consent must be kept, by the settings of the events topic.
+
+    A consent must stay readable as long as any event that it is about. Otherwise a replay would find a last grant and
+    not the withdrawal before it. Kafka deletes events by whole segments.
+    """
+    retention_ms = int(events["retention.ms"])
+    return FOR_EVER_MS if retention_ms < 0 else min(FOR_EVER_MS, retention_ms + int(events["segment.ms"]))
+
+
+def keep_as_long_as(bootstrap: str, topic: str, events_topic: str) -> None:
+    """Let compaction lag behind the retention of events, as it is now. Raise `ServiceError`."""
+    wanted = {LAG: str(lag_ms(kafka_admin.configs(bootstrap, events_topic)))}
+    if kafka_admin.configs(bootstrap, topic)[LAG] != wanted[LAG]:
+        kafka_admin.set_configs(bootstrap, topic, wanted)
 
 
 def read(bootstrap: str, topic: str, mode: Mode) -> Consents:

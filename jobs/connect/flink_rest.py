@@ -41,6 +41,12 @@ def operator_counter(metrics_urls: Iterable[str], name: str) -> int:
     return round(sum(sum(counted(requests.get(url, timeout=10).text, name)) for url in metrics_urls))
 
 
+def operator_gauge(metrics_urls: Iterable[str], name: str) -> int:
+    """Return the largest of one of our operators' values, 0 if no task runs; raise `requests.RequestException`."""
+    pages = [requests.get(url, timeout=CONNECTION_S).text for url in metrics_urls]
+    return round(max((value for page in pages for value in counted(page, name)), default=0))
+
+
 def counted(page: str, name: str) -> list[float]:
     """Return an operator's counter from a page of Flink's Prometheus reporter: one value a task."""
     line = rf"^flink_taskmanager_job_task_operator_{name}\{{[^}}]*\}} ([0-9.eE+]+)$"

@@ -4,7 +4,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, OffsetSpec, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ConfigResource,
+    ConfigResourceType,
+    OffsetSpec,
+    ResourcePattern,
+    ResourceType,
+)
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -59,6 +68,38 @@ def grant(bootstrap: str, rights: Iterable[Right]) -> None:
         raise ServiceError(
             f"rights can't be given on {bootstrap}: {failed}", "give them by hand: jobs/connect/README.md"
         )
+
+
+def topics(bootstrap: str) -> set[str]:
+    """Return the topics that there are; raise `ServiceError` if the broker doesn't tell."""
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            return set(admin.list_topics())
+        except KafkaError as error:
+            raise ServiceError(f"the topics can't be listed on {bootstrap}: {error}") from error
+
+
+def configs(bootstrap: str, topic: str) -> dict[str, str]:
+    """Return a topic's settings, the broker's defaults included; raise `ServiceError` if the broker doesn't tell."""
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            described = admin.describe_configs([_config(topic)], config_filter="all")["topic"][topic]
+        except KafkaError as error:
+            raise ServiceError(f"the settings of {topic!r} can't be read on {bootstrap}: {error}") from error
+    return {name: setting["value"] for name, setting in described.items()}
+
+
+def set_configs(bootstrap: str, topic: str, values: Mapping[str, str]) -> None:
+    """Set some of a topic's settings and leave the others; raise `ServiceError` if the broker refuses."""
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            admin.alter_configs([_config(topic, values)])
+        except KafkaError as error:
+            raise ServiceError(f"the settings of {topic!r} can't be changed on {bootstrap}: {error}") from error
+
+
+def _config(topic: str, values: Mapping[str, str] | None = None) -> ConfigResource:
+    return ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(values) if values else None)
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:

@@ -18,6 +18,7 @@ kept. Whoever denies more often than that is denied all the time between.
 """
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -28,14 +29,15 @@ __all__ = ["Consents", "Mode", "Reason", "Record", "State", "Unread", "Verdict",
 Mode = Literal["assumed", "required"]
 Verdict = Literal["counts", "forgotten", "suppressed"]
 NEVER = -1 << 63
-MAX_UNREAD = 1000  # places that are remembered; more are only counted
+MAX_UNREAD = 1000  # places that are remembered, the last that were read; all are counted
 
 
 class Unread(NamedTuple):
-    """A record that wasn't understood: its place in the topic, and why."""
+    """A record that wasn't understood: its place in the topic, its Kafka timestamp, and why."""
 
     partition: int
     offset: int
+    recorded_ms: int
     reason: Reason
     field: str = ""
 
@@ -147,12 +149,12 @@ class _Person:
 
 
 class Consents:
-    """What every visitor has said. `unread` names records that weren't understood; `unread_count` counts them all."""
+    """What every visitor has said. `unread` names records that weren't understood, `unread_count` counts them all."""
 
     def __init__(self, mode: Mode) -> None:
         self._required = mode == "required"
         self._persons: dict[str, _Person] = {}
-        self.unread: list[Unread] = []
+        self.unread: deque[Unread] = deque(maxlen=MAX_UNREAD)
         self.unread_count = 0
 
     def add(self, visitor_id: str, record: Record, recorded_ms: int | None = None) -> None:
@@ -164,18 +166,17 @@ class Consents:
         """Add a record as it lies in the topic. One about a visitor that can't be read is a withdrawal."""
         visitor = visitor_of(key)
         if isinstance(visitor, Refusal):
-            self._miss(Unread(*place, *visitor))
+            self._miss(Unread(*place, recorded_ms, *visitor))
         elif value is not None:
             record = parse(value, recorded_ms)
             if isinstance(record, Refusal):
-                self._miss(Unread(*place, *record))
+                self._miss(Unread(*place, recorded_ms, *record))
                 record = Record("withdrawn", recorded_ms)
             self.add(visitor, record, recorded_ms)
 
     def _miss(self, unread: Unread) -> None:
         self.unread_count += 1
-        if len(self.unread) < MAX_UNREAD:
-            self.unread.append(unread)
+        self.unread.append(unread)
 
     def of(self, visitor_id: str) -> list[Record]:
         """Return what is kept of a visitor's records, the newest last."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import psutil
 import requests
 
 from jobs.cluster import kafka, processes, redis, runtime
-from jobs.connect import flink_rest, kafka_admin, users
+from jobs.connect import addresses, consent_topic, flink_rest, kafka_admin, users
 from jobs.errors import ServiceError
 from jobs.features.definitions import registry
 from jobs.jvm import jars, java
@@ -21,6 +22,8 @@ GIB = 1024**3
 MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
 DISK_GIB = 5
 UP = "liveshelf up"
+UNREAD_DAYS = 7  # an older record may have been written again since
+UNREAD_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def checks(settings: Settings) -> list[Check]:
         _flink(running),
         *_workers(settings, running),
         *_unread(settings, running),
+        *_consents(settings, running),
         _registry(settings),
         _model(settings, running),
     ]
@@ -186,6 +190,34 @@ def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
             continue
         found = f"lost before they were read: {kafka_admin.told(gaps)}" if gaps else "none lost"
         yield Check(name, not gaps, found, wanted, f"raise retention.ms of {settings.events_topic}" if gaps else "")
+
+
+def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
+        return
+    kept, understood = "consents' retention", "consent records"
+    try:
+        if not {settings.consent_topic, settings.events_topic} <= kafka_admin.topics(running.kafka_bootstrap):
+            return
+        yield _kept_consents(kept, addresses.as_user(running.kafka_bootstrap, users.ADMIN), settings)
+        consents = consent_topic.read(running.kafka_bootstrap, settings.consent_topic, settings.consent)
+    except ServiceError as error:
+        yield Check(understood, False, error.what, "the topic can be read", error.fix or UP)
+        return
+    since_ms = time.time_ns() // 1_000_000 - UNREAD_DAYS * 86_400_000
+    lately = [each for each in consents.unread if each.recorded_ms >= since_ms]
+    found = f"{consents.unread_count:,} weren't understood, {len(lately):,} of them in the last {UNREAD_DAYS} days"
+    found += "".join(f"; {each}" for each in lately[-UNREAD_SHOWN:])
+    fix = "write them as jobs/person/README.md says. Until then each counts as a denial, if its key names a visitor"
+    yield Check(understood, not lately, found, f"each is understood ({len(consents.visitors()):,} visitors)", fix)
+
+
+def _kept_consents(name: str, bootstrap: str, settings: Settings) -> Check:
+    wanted_ms = consent_topic.lag_ms(kafka_admin.configs(bootstrap, settings.events_topic))
+    found_ms = int(kafka_admin.configs(bootstrap, settings.consent_topic)[consent_topic.LAG])
+    wanted = f"{consent_topic.LAG} of {settings.consent_topic} is {wanted_ms}, as {settings.events_topic} is kept"
+    fix = f"{UP}; in a broker of your own: kafka-configs.sh --alter --add-config {consent_topic.LAG}={wanted_ms}"
+    return Check(name, found_ms == wanted_ms, f"compacted after {found_ms} ms", wanted, fix)
 
 
 def _registry(settings: Settings) -> Check:

@@ -60,6 +60,9 @@ def _verdict(report: Report) -> Iterator[Text]:
         yield Text("Nothing was compared.", style="bold red")
     for reason, values in report.not_compared.items():
         yield Text(f"{values:,} values weren't compared: {reason}")
+    if report.unread_consents:
+        places = "; ".join(report.unread)
+        yield Text(f"{report.unread_consents:,} consent records weren't understood: {places}", style="bold red")
     if report.counts.get("expired"):
         yield Text(
             f"{report.counts['expired']:,} rows and lists have outlived their time to live and must be absent. "

@@ -63,7 +63,8 @@ class Report:
 
     `behind` says by job how many records it hadn't read, None if it never said how far it was. `not_compared` counts
     values by the reason why nothing can be said about them. `lost` says by partition before which offset the topic's
-    retention has taken records.
+    retention has taken records. `unread_consents` counts consent records that weren't understood, and `unread` names
+    the last of them.
     """
 
     by_name: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
@@ -74,6 +75,8 @@ class Report:
     not_compared: Counter[str] = field(default_factory=Counter)
     behind: dict[str, int | None] = field(default_factory=dict)
     lost: dict[int, int] = field(default_factory=dict)
+    unread_consents: int = 0
+    unread: list[str] = field(default_factory=list)
     watermark_ms: int | None = None
     seconds: float = 0.0
 
@@ -140,6 +143,8 @@ class Report:
             "behind": self.behind,
             "counts": self.counts,
             "refused_by_reason": self.refused_by_reason,
+            "unread_consents": self.unread_consents,
+            "unread": self.unread,
             "watermark_ms": self.watermark_ms,
             "seconds": round(self.seconds, 3),
         }

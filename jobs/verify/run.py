@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 
+SHOWN = 10  # places of consent records that weren't understood
 PAUSE_S = 2.0  # between two comparisons; the jobs share the machine with verify
 
 
@@ -88,6 +89,10 @@ def verify_once(checked: Checked) -> Report:
         )
     report.lost = {partition: offset for partition, offset in events.start.items() if offset}
     consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
+    report.unread_consents, report.unread = (
+        consents.unread_count,
+        [str(each) for each in list(consents.unread)[-SHOWN:]],
+    )
     dead = conservation.letters_for(events, read_slice(bootstrap, settings.dead_topic, must_exist=False))
     late = conservation.letters_for(events, read_slice(bootstrap, settings.late_topic, must_exist=False))
     classified = classify(

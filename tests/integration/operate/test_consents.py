@@ -1,0 +1,75 @@
+"""The consent topic on a real broker: how long it is kept, and what of it nobody understood."""
+
+import json
+import time
+
+import pytest
+
+from jobs.cluster import runtime
+from jobs.connect import consent_topic, kafka_admin, kafka_send
+from jobs.contract.consent import Record
+from jobs.operate import doctor
+from jobs.settings import Settings
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def settings(kafka_settings: Settings, bootstrap: str) -> Settings:
+    """Return settings whose topics are new."""
+    name = f"t{time.time_ns()}"
+    chosen = kafka_settings.model_copy(update={"events_topic": f"{name}.events", "consent_topic": f"{name}.consent"})
+    kafka_admin.create_topics(bootstrap, {chosen.events_topic: 1})
+    kafka_admin.create_topics(bootstrap, {chosen.consent_topic: 1}, consent_topic.TOPIC)
+    return chosen
+
+
+def found(settings: Settings) -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor._consents(settings, runtime.current(settings))}
+
+
+def test_consents_are_kept_as_long_as_events(settings: Settings, bootstrap: str):
+    """For ever, which is ten years; then as long as events and a segment of them."""
+    assert found(settings)["consents' retention"].ok
+    kafka_admin.set_configs(
+        bootstrap, settings.events_topic, {"retention.ms": str(30 * DAY_MS), "segment.ms": str(DAY_MS)}
+    )
+    check = found(settings)["consents' retention"]
+    assert not check.ok
+    assert f"{consent_topic.LAG}={31 * DAY_MS}" in check.fix
+    consent_topic.keep_as_long_as(bootstrap, settings.consent_topic, settings.events_topic)
+    kept = kafka_admin.configs(bootstrap, settings.consent_topic)
+    assert (kept[consent_topic.LAG], kept["cleanup.policy"]) == (str(31 * DAY_MS), "compact")
+    assert found(settings)["consents' retention"].ok
+
+
+def test_withdrawals_that_nobody_understood_are_named(settings: Settings, bootstrap: str):
+    """As shops and their tools write them. Where the key names somebody, each is a denial all the same."""
+    now_ms = time.time_ns() // 1_000_000
+    consent_topic.send(bootstrap, settings.consent_topic, {"c-1": Record("withdrawn", now_ms)})
+    assert found(settings)["consent records"].ok
+    sender = kafka_send.connect(bootstrap, settings.consent_topic, fast=False)
+    for key, state, at in (
+        (b'"c-2"', "withdrawn", now_ms),
+        (b"\0\0\0\0\1c-3", "withdrawn", now_ms),
+        (b"c-4", "denied", now_ms),
+        (b"c-5", "WITHDRAWN", now_ms),
+        (b"c-6", "withdrawn", time.strftime("%Y-%m-%dT%H:%M:%SZ")),
+    ):
+        sender.send(key, json.dumps({"state": state, "at_ms": at}).encode(), now_ms)
+    sender.flush()
+    sender.close()
+    check = found(settings)["consent records"]
+    assert not check.ok
+    assert check.found == (
+        "5 weren't understood, 5 of them in the last 7 days; 0:1 quoted of key; 0:2 control_character of key; "
+        "0:3 unknown_value of state; 0:4 unknown_value of state; 0:5 wrong_type of at_ms"
+    )
+    consents = consent_topic.read(bootstrap, settings.consent_topic, "assumed")
+    verdicts = {visitor: consents.verdict(visitor, 0, 0, now_ms) for visitor in ("c-1", "c-4", "c-5", "c-6", "c-7")}
+    assert verdicts == dict.fromkeys(("c-1", "c-4", "c-5", "c-6"), "suppressed") | {"c-7": "counts"}
+
+
+def test_a_broker_without_topics_has_no_consents_to_judge(kafka_settings: Settings):
+    elsewhere = kafka_settings.model_copy(update={"events_topic": "nowhere", "consent_topic": "nothing"})
+    assert found(elsewhere) == {}
