@@ -110,10 +110,11 @@ class Collector:
         due = self._states.due(judged.states, now_s)
         self.limits.spend_denials(source, sum(state == "withdrawn" for state in due.values()))
         events = [Record(self.events_topic, *event) for event in judged.admitted]
-        # A grant holds from the first event that was sent with it: jobs ask what held when an event happened.
+        # A visitor's first grant reaches back to the first event that came with it, as jobs ask what held when an event
+        # happened. Among each other, records stand by the collector's clock and not by a client's.
         since_ms = {event.key: event.timestamp_ms for event in sorted(events, key=lambda each: -each.timestamp_ms)}
         states = [
-            Record(self.consent_topic, who, consent.value(state, min(now_ms, since_ms.get(who, now_ms))), now_ms)
+            Record(self.consent_topic, who, consent.value(state, now_ms, _earlier(since_ms.get(who), now_ms)), now_ms)
             for who, state in due.items()
         ]
         try:
@@ -147,3 +148,7 @@ class Collector:
         )
         routes = [Route("/events", self.post, methods=["POST"]), Route("/t.js", tracker.serve, methods=["GET"])]
         return Starlette(routes=routes, middleware=[cors])
+
+
+def _earlier(time_ms: int | None, now_ms: int) -> int | None:
+    return time_ms if time_ms is not None and time_ms < now_ms else None

@@ -9,6 +9,7 @@ import msgspec
 from jobs.collect.rates import TokenBuckets
 from jobs.collect.refusal import RequestRefusedError
 from jobs.connect import addresses, consent_topic, kafka_admin, users
+from jobs.contract.consent import Record
 from jobs.settings import Settings
 
 State = Literal["granted", "withdrawn"]
@@ -28,9 +29,9 @@ def create_topic(settings: Settings, bootstrap: str) -> None:
     kafka_admin.create_topics(admin, {settings.consent_topic: settings.topic_partitions}, consent_topic.TOPIC)
 
 
-def value(state: State, at_ms: int) -> bytes:
-    """Return the record's value; its key is the pseudonym."""
-    return msgspec.json.encode({"state": state, "at_ms": at_ms})
+def value(state: State, at_ms: int, since_ms: int | None = None) -> bytes:
+    """Return the record's value; its key is the pseudonym. A first grant reaches back to `since_ms`."""
+    return msgspec.json.encode(Record(state, at_ms, since_ms=since_ms))
 
 
 class LatelyWritten:

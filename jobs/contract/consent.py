@@ -5,8 +5,9 @@ decide in the JVM (`Person.java`). This is the same rule for the oracle, the com
 questions of an event.
 
 1. Was it allowed when it happened? The newest withdrawal up to the event's time denies it, unless a grant is newer. A
-   first grant reaches back to its `at_ms`. A grant after a denial holds from its Kafka timestamp on: what a visitor did
-   in between stays undone. An event that wasn't allowed counts nowhere (`suppressed`).
+   first grant reaches back to its `since_ms`, or else its `at_ms`. A grant after a denial holds from its Kafka
+   timestamp on: what a visitor did in between stays undone. An event that wasn't allowed counts nowhere
+   (`suppressed`).
 2. Was its visitor forgotten since, by a withdrawal or an erasure? Then it counts in aggregates that hold no person, and
    in nothing of the visitor's own (`forgotten`).
 
@@ -87,7 +88,9 @@ class _Person:
     def add(self, record: Record, recorded_ms: int) -> None:
         at_ms = min(record.at_ms, recorded_ms)
         if record.state == "granted":
+            # Two grants: the one stands by its time, the other only reaches back.
             self._grant(at_ms, recorded_ms)
+            self._grant(min(record.since_ms or at_ms, at_ms), recorded_ms)
             return
         if record.state == "erased":
             self.erasures.add(at_ms)

@@ -1,14 +1,15 @@
 """The contract of consent records: what a record of the topic `consent` holds, and what is refused and why. Pure.
 
-The record's key is the visitor's id, its value {"state": "granted" | "withdrawn" | "erased", "at_ms": …}. A record that
-erases also says where the events topic ended (`before`: partition → offset), and whether consent was withdrawn
-(`withdrawn`). "Now" is the record's own Kafka timestamp, so that a replay judges a record as it was judged at first.
+The record's key is the visitor's id, its value {"state": "granted" | "withdrawn" | "erased", "at_ms": …}. A grant may
+say how far it reaches back if it is the first (`since_ms`): to the event that came with it. A record that erases also
+says where the events topic ended (`before`: partition → offset), and whether consent was withdrawn (`withdrawn`). "Now"
+is the record's own Kafka timestamp, so that a replay judges a record as it was judged at first.
 
 The jobs read `as_json()` from their jar and judge alike (`ConsentRecord.java`); `tests/contract` compares the two.
 """
 
 import re
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -42,6 +43,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     at_ms: int
     before: dict[str, int] = {}
     withdrawn: bool = False
+    since_ms: int | None = None
 
     @property
     def after(self) -> State:
@@ -77,10 +79,11 @@ def parse(value: bytes, recorded_ms: int) -> Record | Refusal:
         return Refusal(*document)
     fields = {name: document[name] for name in Record.__struct_fields__ if document.get(name) is not None}
     refusal = _state(fields) or _time(fields, recorded_ms) or _before(fields) or _withdrawn(fields)
+    refusal = refusal or _since(fields)
     return refusal or msgspec.convert(fields, Record)
 
 
-def _state(fields: dict[str, object]) -> Refusal | None:
+def _state(fields: dict[str, Any]) -> Refusal | None:
     if "state" not in fields:
         return Refusal("missing_field", "state")
     if type(fields["state"]) is not str:
@@ -88,7 +91,7 @@ def _state(fields: dict[str, object]) -> Refusal | None:
     return None if fields["state"] in STATES else Refusal("unknown_value", "state")
 
 
-def _time(fields: dict[str, object], recorded_ms: int) -> Refusal | None:
+def _time(fields: dict[str, Any], recorded_ms: int) -> Refusal | None:
     if "at_ms" not in fields:
         return Refusal("missing_field", "at_ms")
     at_ms = fields["at_ms"]
@@ -101,7 +104,7 @@ def _time(fields: dict[str, object], recorded_ms: int) -> Refusal | None:
     return Refusal("behind", "at_ms") if at_ms < recorded_ms - MAX_BEHIND_MS else None
 
 
-def _before(fields: dict[str, object]) -> Refusal | None:
+def _before(fields: dict[str, Any]) -> Refusal | None:
     before = fields.get("before", {})
     if not isinstance(before, dict) or not all(type(offset) is int for offset in before.values()):
         return Refusal("wrong_type", "before")
@@ -109,11 +112,20 @@ def _before(fields: dict[str, object]) -> Refusal | None:
     return None if inside else Refusal("out_of_range", "before")
 
 
-def _withdrawn(fields: dict[str, object]) -> Refusal | None:
+def _withdrawn(fields: dict[str, Any]) -> Refusal | None:
     withdrawn = fields.get("withdrawn", False)
     if type(withdrawn) is not bool:
         return Refusal("wrong_type", "withdrawn")
     return Refusal("contradiction", "withdrawn") if withdrawn and fields["state"] == "granted" else None
+
+
+def _since(fields: dict[str, Any]) -> Refusal | None:
+    since_ms = fields.get("since_ms", 1)
+    if type(since_ms) is not int:
+        return Refusal("wrong_type", "since_ms")
+    if not 1 <= since_ms <= fields["at_ms"]:
+        return Refusal("out_of_range", "since_ms")
+    return Refusal("contradiction", "since_ms") if "since_ms" in fields and fields["state"] != "granted" else None
 
 
 def as_json() -> bytes:

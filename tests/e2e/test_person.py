@@ -12,6 +12,7 @@ import redis
 import requests
 from kafka import KafkaProducer
 
+from jobs.cluster import runtime
 from jobs.connect import consent_topic
 from jobs.contract import consent
 from jobs.operate import running_jobs, submit
@@ -135,6 +136,34 @@ def test_required_consent_personalizes_only_who_gave_it(scenario):
     time.sleep(2)
     assert assert_verified(scenario) == counts
     wait_for_state(scenario, "anna", "fresh")
+    assert scenario.failures() == []
+
+
+def test_a_denial_in_other_words_is_heard_and_counted(scenario):
+    """And an old grant that arrives after a newer withdrawal lifts nothing."""
+    scenario.start()
+    start_ms = now_ms() - 600_000
+    people = ("anna", "bert", "cleo")
+    send(scenario, [view(visitor, number, start_ms + 1000 * number) for number in (1, 2) for visitor in people])
+    for visitor in people:
+        wait_for_state(scenario, visitor, "fresh")
+    unread = runtime.unread_consents(scenario.settings)
+    producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap)
+    topic = scenario.settings.consent_topic
+    for key, state, at_ms in (("anna", "denied", now_ms()), ('"bert"', "withdrawn", now_ms())):
+        producer.send(topic, msgspec.json.encode({"state": state, "at_ms": at_ms}), key.encode())
+    producer.flush()
+    say(scenario, "withdrawn", "cleo")
+    old = {"state": "granted", "at_ms": start_ms}
+    producer.send(topic, msgspec.json.encode(old), b"cleo")
+    producer.close()
+    for visitor in ("anna", "cleo"):
+        wait_for_state(scenario, visitor, "fallback", "no_consent")
+    eventually(lambda: runtime.unread_consents(scenario.settings) >= unread + 2, within_s=60)
+    found = verify(scenario.settings, scenario.runtime, wait_s=180)
+    assert found.ok, found.to_json()[:4000]
+    assert sorted(each.split(" ", 1)[1] for each in found.unread) == ["quoted of key", "unknown_value of state"]
+    assert found.counts["forgotten"] == 4
     assert scenario.failures() == []
 
 

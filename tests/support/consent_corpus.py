@@ -134,6 +134,14 @@ MORE = [
     Case("a partition twice: the last counts", b"v", raw("before", '{"0": -1, "0": 1}')),
     Case("a partition twice, the last wrong", b"v", raw("before", '{"0": 1, "0": -1}'), "out_of_range", "before"),
     Case("before twice, the last null", b"v", raw("before", '{"a": 1}, "before": null')),
+    Case("since", b"v", said(state="granted", since_ms=NOW_MS - 1)),
+    Case("since the same moment", b"v", said(state="granted", since_ms=NOW_MS)),
+    Case("since is null", b"v", said(since_ms=None)),
+    Case("since a time to come", b"v", said(state="granted", since_ms=NOW_MS + 1), "out_of_range", "since_ms"),
+    Case("since 0", b"v", said(state="granted", since_ms=0), "out_of_range", "since_ms"),
+    Case("since a fraction", b"v", said(state="granted", since_ms=1.5), "wrong_type", "since_ms"),
+    Case("since as text", b"v", said(state="granted", since_ms="1"), "wrong_type", "since_ms"),
+    Case("withdrawn since", b"v", said(since_ms=1), "contradiction", "since_ms"),
     Case("withdrawn is null", b"v", said(withdrawn=None)),
     Case("withdrawn is true", b"v", said(state="erased", withdrawn=True)),
     Case("withdrawn as text", b"v", said(withdrawn="true"), "wrong_type", "withdrawn"),
@@ -167,6 +175,8 @@ def _record(chance: random.Random, most: int) -> Written:
         record["before"] = {str(place): chance.randrange(6) for place in range(chance.randrange(3))}
     if chance.random() < (0.3 if state == "erased" else 0.05):
         record["withdrawn"] = chance.random() < 0.8
+    if state == "granted" and chance.random() < 0.4:
+        record["since_ms"] = chance.randrange(1, most)
     value = json.dumps(record).encode()
     return Written(b"v", broken(chance, value) if chance.random() < 0.08 else value, recorded_ms)
 

@@ -12,6 +12,7 @@ import requests
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
+from jobs.connect import consent_topic
 from jobs.lab.bench.collector_system import KEY, ORIGIN, SERVER_KEY, Broker, RunningCollector, event
 
 IPHONE = (
@@ -180,6 +181,23 @@ def test_consent_decides_what_is_kept(broker: Broker, collector: RunningCollecto
     assert broker.consents(visitor) == ["granted", "withdrawn", "granted"]
     last = [each for each in broker.records("consent") if each.key == visitor.encode()][-1]
     assert abs(json.loads(last.value)["at_ms"] - now_ms()) < 60_000
+
+
+def test_a_grant_with_an_old_event_revives_nothing(broker: Broker, collector: RunningCollector):
+    """A client's clock dates it. What was done while consent was denied stays undone, and the grant is heard."""
+    raw_id, day_ms = "dora@example.com", 86_400_000
+    assert collector.post(event(visitor_id=raw_id), consent="denied").status_code == 200
+    said_ms = now_ms()
+    time.sleep(0.01)
+    old = event(visitor_id=raw_id, event_time_ms=now_ms() - 6 * day_ms)
+    assert collector.post(old).json()["accepted"] == 1
+    consents = consent_topic.read(broker.bootstrap, "consent", "assumed")
+    visitor = collector.pseudonyms.of(raw_id)
+    assert consents.verdict(visitor, 0, 0, now_ms() - 3 * day_ms) == "forgotten"
+    assert consents.verdict(visitor, 0, 0, said_ms) == "suppressed"
+    assert consents.verdict(visitor, 0, 0, now_ms()) == "counts"
+    assert collector.post(event(visitor_id=raw_id)).json()["accepted"] == 1
+    assert broker.consents(visitor) == ["withdrawn", "granted"]
 
 
 def test_a_page_speaks_for_its_own_visitor_only(broker: Broker, collector: RunningCollector):

@@ -118,6 +118,16 @@ def test_a_first_grant_reaches_back_to_its_event() -> None:
     ]
 
 
+def test_a_grant_that_reaches_back_stands_by_its_own_time() -> None:
+    """It came with an event of before the withdrawal, and lifts it all the same: it is newer."""
+    consents = Consents("required")
+    consents.add("v", Record("granted", 500, since_ms=100))
+    assert [consents.verdict("v", *PLACE, time_ms) for time_ms in (99, 100, 500)] == ["suppressed", "counts", "counts"]
+    consents.add("v", WITHDRAW)
+    found = [consents.verdict("v", *PLACE, time_ms) for time_ms in (100, 200, 499, 500)]
+    assert found == ["suppressed", "suppressed", "suppressed", "counts"]
+
+
 def test_a_record_ahead_of_its_timestamp_holds_from_it() -> None:
     """A grant by a clock that is ahead doesn't beat the withdrawal that comes a moment later."""
     consents = Consents("assumed")

@@ -18,9 +18,10 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMap
  * What one record of topic {@code consent} says: the states that it grants or ends, when, and when that was recorded.
  *
  * <p>The rules are those of {@code jobs/contract/consent_record.py}. Limits come from {@code consent_contract.json} in the
- * same jar. An erasure's {@code before} holds where the events topic ended, by partition.
+ * same jar. A first grant reaches back to {@code sinceMs}. An erasure's {@code before} holds where the events topic ended, by partition.
  */
-record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long atMs, long recordedMs, Map<Integer, Long> before) {
+record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long sinceMs, long atMs, long recordedMs,
+                     Map<Integer, Long> before) {
 
     private static final String RESOURCE = "/consent_contract.json";
     private static final JsonNode CONTRACT = contract();
@@ -42,7 +43,7 @@ record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long atM
 
     /** A record that can't be read counts as a withdrawal from its Kafka timestamp on. */
     static ConsentRecord unreadable(long recordedMs) {
-        return new ConsentRecord(false, true, false, recordedMs, recordedMs, Map.of());
+        return new ConsentRecord(false, true, false, recordedMs, recordedMs, recordedMs, Map.of());
     }
 
     /** Reads keys and values. It isn't safe for several threads. */
@@ -52,6 +53,7 @@ record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long atM
         private boolean good;
         private String state;
         private Long atMs;
+        private Long sinceMs;
         private Boolean withdrawn;
         private Map<Integer, Long> before;
 
@@ -75,6 +77,7 @@ record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long atM
             good = true;
             state = null;
             atMs = null;
+            sinceMs = null;
             withdrawn = null;
             before = null;
             Map<String, Boolean> fields = new HashMap<>();      // of a name that comes twice, the last one counts
@@ -89,11 +92,13 @@ record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long atM
             boolean grants = state.equals("granted");
             boolean says = withdrawn != null && withdrawn;
             if (says && grants || atMs < 1 || atMs > MAX_TIME_MS || atMs > recordedMs + MAX_AHEAD_MS
-                    || atMs < recordedMs - MAX_BEHIND_MS) {
+                    || atMs < recordedMs - MAX_BEHIND_MS
+                    || sinceMs != null && (!grants || sinceMs < 1 || sinceMs > atMs)) {
                 return null;
             }
+            long heldMs = Math.min(atMs, recordedMs);
             return new ConsentRecord(grants, says || state.equals("withdrawn"), state.equals("erased"),
-                Math.min(atMs, recordedMs), recordedMs, before == null ? Map.of() : Map.copyOf(before));
+                sinceMs == null ? heldMs : Math.min(sinceMs, heldMs), heldMs, recordedMs, before == null ? Map.of() : Map.copyOf(before));
         }
 
         private void take(JsonParser parser, String name, JsonToken token) throws IOException {
@@ -105,6 +110,10 @@ record ConsentRecord(boolean grants, boolean withdraws, boolean erases, long atM
                 case "at_ms":
                     atMs = whole(parser, token);
                     good = token == JsonToken.VALUE_NULL || atMs != null;
+                    break;
+                case "since_ms":
+                    sinceMs = whole(parser, token);
+                    good = token == JsonToken.VALUE_NULL || sinceMs != null;
                     break;
                 case "withdrawn":
                     withdrawn = token == JsonToken.VALUE_TRUE ? Boolean.TRUE : null;

@@ -72,7 +72,11 @@ final class Person {
 
     /** Return the visitor with one more record; the same object if it changes nothing. */
     Person with(ConsentRecord record) {
-        long[] granted = record.grants() ? granted(record.atMs(), record.recordedMs()) : grants;
+        long[] granted = grants;
+        if (record.grants()) {      // two grants: the one stands by its time, the other only reaches back
+            granted = granted(granted, record.atMs(), record.recordedMs());
+            granted = granted(granted, record.sinceMs(), record.recordedMs());
+        }
         Times withdrawn = record.withdraws() ? withdrawals.with(record.atMs()) : withdrawals;
         Times erased = record.erases() ? erasures.with(record.atMs()) : erasures;
         Map<Integer, Long> places = before;
@@ -86,7 +90,7 @@ final class Person {
         return same ? this : new Person(granted, withdrawn, erased, Map.copyOf(places));
     }
 
-    private long[] granted(long atMs, long recordedMs) {
+    private static long[] granted(long[] grants, long atMs, long recordedMs) {
         int place = 0;
         while (place < grants.length && grants[place] < atMs) {
             place += 2;
