@@ -99,7 +99,7 @@ def history(
     """
     from itertools import chain
 
-    from jobs.features import definitions
+    from jobs.features import definitions, offline
     from jobs.features import lint as linting
     from jobs.features.backfill import write_history
     from jobs.files import events as files
@@ -113,9 +113,11 @@ def history(
     note_feast()
     defined = definitions.from_files(settings)
     plan = linting.checked(defined.project, settings.events_topic, defined.views, defined.entities)
-    targets = {view.name: settings.feature_repo / view.batch_source.path for view in defined.views}
+    if faults := offline.faults(settings.feature_repo, defined.views):
+        raise DefinitionError("\n".join(str(linting.Problem(*fault)) for fault in faults))
+    targets = {view.name: offline.history_file(settings.feature_repo, view) for view in defined.views}
     rows = write_history(plan, chain([first], events), targets, settings.max_window_events)
     if as_json:
         return print_json(rows)
     for name, count in rows.items():
-        print(f"{count:,} rows of {name} in {targets[name]}")
+        print(f"{count:,} rows of {name} in {targets[name].path}")

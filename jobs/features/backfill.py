@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from jobs.contract import events
 from jobs.features import sql
+from jobs.features.offline import HistoryFile
 from jobs.features.plan import FeaturePlan, ViewPlan
 from jobs.jvm.build import contract_jar
 from jobs.jvm.java import JAVA_HOME
@@ -37,14 +38,14 @@ ARROW = {
 
 
 def write_history(
-    plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, Path], cap: int
+    plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, HistoryFile], cap: int
 ) -> dict[str, int]:
     """Compute every view over `source` (contract events), write Parquet files, and return how many rows each view has.
 
     Args:
         plan: what to compute.
         source: accepted events. Their order matters for events of one time only: what comes first, counts first.
-        targets: view name → file, usually the path of the view's `batch_source`.
+        targets: view name → file, with the names that the view's `batch_source` gives its times.
         cap: the setting max_window_events.
     """
     rows: dict[str, list[tuple[str, int, list[Any]]]] = {operator.key: [] for operator in plan.operators()}
@@ -75,26 +76,24 @@ def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) 
                 lines.write(json.dumps(row) + "\n")
 
 
-def _write_view(view: ViewPlan, rows: list[tuple[str, int, list[Any]]], first: int, target: Path) -> None:
+def _write_view(view: ViewPlan, rows: list[tuple[str, int, list[Any]]], first: int, target: HistoryFile) -> None:
     """Write a view's file. Its values begin at place `first` of a row's values."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in (view.entity, "event_timestamp", "created", *(o.name for o in view.outputs))
-    }
+    times = [target.timestamp, *([target.created] if target.created else [])]
+    columns: dict[str, list[Any]] = {name: [] for name in (view.entity, *times, *(o.name for o in view.outputs))}
     created = datetime.now(UTC)
     for entity, time_ms, values in rows:
         columns[view.entity].append(entity)
-        columns["event_timestamp"].append(datetime.fromtimestamp(time_ms / 1000, UTC))
-        columns["created"].append(created)
+        columns[target.timestamp].append(datetime.fromtimestamp(time_ms / 1000, UTC))
+        if target.created:
+            columns[target.created].append(created)
         for output, value in zip(view.outputs, values[first : first + len(view.outputs)], strict=True):
             columns[output.name].append(
                 [each for each in value if each is not None] if isinstance(value, list) else value
             )
     stamp = pa.timestamp("us", tz="UTC")
-    types = {view.entity: pa.string(), "event_timestamp": stamp, "created": stamp} | {
-        o.name: ARROW[o.dtype] for o in view.outputs
-    }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}), target)
+    types = {view.entity: pa.string()} | dict.fromkeys(times, stamp) | {o.name: ARROW[o.dtype] for o in view.outputs}
+    target.path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}), target.path)
 
 
 def _rows(plan: FeaturePlan, path: Path, cap: int) -> Iterator[tuple[str, str, int, str]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jobs.connect import addresses
 from jobs.errors import DefinitionError, ServiceError, SettingsError
+from jobs.features.online_store import KEY_VERSION
 from jobs.settings import IN_CHECKOUT, SHIPPED_FEATURE_REPO, Settings
 
 
@@ -68,6 +69,10 @@ def _own_store_yaml(folder: Path) -> dict[str, Any]:
         complete = False
     if not complete:
         raise DefinitionError(f"{file} names no project or no type of online_store", "compare feature_repo's own")
+    keys = configuration.get("entity_key_serialization_version", KEY_VERSION)
+    if keys != KEY_VERSION:
+        what = f"{file}: entity_key_serialization_version is {keys!r}, and keys are written in version {KEY_VERSION}"
+        raise DefinitionError(what, f"entity_key_serialization_version: {KEY_VERSION}, or Feast would find no entity")
     return configuration
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from jobs.contract import events
 from jobs.errors import DefinitionError
-from jobs.features import changes, plan
+from jobs.features import changes, offline, plan
 from jobs.features.changes import Change
 from jobs.features.definitions import from_files
 from jobs.features.online_store import ENCODERS, feature_field
@@ -38,6 +38,8 @@ COLUMN_TYPES = {field.name: events.SQL_TYPE[field.kind] for field in events.FIEL
 }
 FEAST_TYPE = {"STRING": "String", "BIGINT": "Int64", "DOUBLE": "Float64"}
 MAX_SLIDES = 1440
+KEY_TYPE = "String"  # of entities: the type is part of the key (see online_store.STRING_TYPE)
+UNDECLARED = "UNKNOWN"  # Feast's value_type of an entity that was given none
 
 
 class Problem(NamedTuple):
@@ -55,10 +57,10 @@ class Problem(NamedTuple):
 
 def compile_views(project: str, topic: str, views: list[Any], entities: list[Any]) -> tuple[FeaturePlan, list[Problem]]:
     """Return the plan of Feast `StreamFeatureView`s and every problem; with a problem the plan means nothing."""
-    join_keys = {entity.name: entity.join_key for entity in entities}
+    by_name = {entity.name: entity for entity in entities}
     plans, problems = [], []
     for view in sorted(views, key=lambda view: view.name):
-        compiled, found = _ViewCompiler(view, topic, join_keys).compile()
+        compiled, found = _ViewCompiler(view, topic, by_name).compile()
         plans.append(compiled)
         problems += found
     delays = {view.name: _delay_ms(view) for view in views}
@@ -98,6 +100,7 @@ def lint(settings: Settings) -> Findings:
     """Find what is wrong with the definition files, and what changes do to the state of the running jobs."""
     known = from_files(settings)
     wanted, problems = compile_views(known.project, settings.events_topic, known.views, known.entities)
+    problems += [Problem(*fault) for fault in offline.faults(settings.feature_repo, known.views)]
     if problems:
         return Findings(problems, [])
     found = _changes(settings, wanted)
@@ -141,10 +144,10 @@ def parse_gap_ms(text: str) -> int | None:
 class _ViewCompiler:
     """Checks one view and turns it into its plan."""
 
-    def __init__(self, view: Any, topic: str, join_keys: dict[str, str]) -> None:
+    def __init__(self, view: Any, topic: str, entities: dict[str, Any]) -> None:
         self._view = view
         self._topic = topic
-        self._join_keys = join_keys
+        self._entities = entities
         self._schema = {field.name: str(field.dtype) for field in view.schema}
 
     def compile(self) -> tuple[ViewPlan, list[Problem]]:
@@ -156,7 +159,17 @@ class _ViewCompiler:
 
     def _entity(self) -> str:
         names = list(self._view.entities)
-        return self._join_keys.get(names[0], names[0]) if names else ""
+        if not names:
+            return ""
+        return str(self._entities[names[0]].join_key) if names[0] in self._entities else str(names[0])
+
+    def _key_type(self) -> str:
+        """Return the type with which Feast makes the entity's key; "" where it isn't declared, and Feast infers it."""
+        if self._entity() in self._schema:
+            return self._schema[self._entity()]
+        entity = self._entities.get(self._view.entities[0])
+        declared = entity.value_type.name if entity else UNDECLARED
+        return "" if declared == UNDECLARED else str(declared).capitalize()
 
     def _frame(self) -> tuple[Frame, int, int]:
         if self._view.tags.get("window") == "session":
@@ -224,6 +237,13 @@ class _ViewCompiler:
                 "entities",
                 f"the join key {self._entity()!r} is no text column of an event",
                 f"{_closest(self._entity(), COLUMN_TYPES)}use one of visitor_id, user_id, item_id, category, …",
+            )
+        elif self._key_type() not in ("", KEY_TYPE):
+            yield (
+                "entities",
+                f"{self._entity()} is declared {self._key_type()}, but its keys in the online store are {KEY_TYPE}s: "
+                "Feast would look for others, and answer None",
+                f"write value_type=ValueType.STRING in the Entity, and Field(name={self._entity()!r}, dtype=String)",
             )
         if not view.aggregations:
             yield "aggregations", "is empty", "add an Aggregation"

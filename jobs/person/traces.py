@@ -97,12 +97,12 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def offline_files(settings: Settings) -> list[Path]:
     """Return the Parquet files of views over visitors, the `batch_source` of each in Feast, as far as they exist."""
-    from jobs.features import definitions
+    from jobs.features import definitions, offline
 
     applied = definitions.store_yaml(settings).is_file()
     known = definitions.from_registry(settings) if applied else definitions.from_files(settings)
-    paths = {settings.feature_repo / view.batch_source.path for view in known.views if PERSON in view.join_keys}
-    return sorted(path for path in paths if path.is_file())
+    paths = {offline.local_path(settings.feature_repo, view) for view in known.views if PERSON in view.join_keys}
+    return sorted(path for path in paths if path and path.is_file())
 
 
 def offline_rows(path: Path, visitor_ids: Sequence[str]) -> list[dict]:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from feast import Field, PushSource
-from feast.types import Array, Float64, Int64, String
+from feast import Entity, Field, PushSource, ValueType
+from feast.types import Array, Bytes, Float64, Int32, Int64, String, UnixTimestamp
 
 from jobs.errors import DefinitionError
 from jobs.features import lint, plan
 from jobs.features.definitions import from_files
+from jobs.features.lint import Problem
 from jobs.flow.job_config import JobConfig
 from jobs.flow.submissions import config_path
 from jobs.settings import Settings
@@ -133,6 +134,37 @@ def test_a_wrong_definition_is_one_problem_with_its_fix(name: str):
     found = [each for each in problems(wrong) if name != "two entities" or each[1] != "item_id"]
     assert [each[:3] for each in found] == [(wrong.name, field, what)]
     assert fix in found[0][3]
+
+
+def test_an_entity_that_is_no_text_is_one_problem():
+    """Feast makes the key of an entity from its declared type, and finds nothing under another than String."""
+    number = Entity(name="item", join_keys=["item_id"], value_type=ValueType.INT64)
+    unsaid = Entity(name="item", join_keys=["item_id"])
+    views = Field(name="views", dtype=Int64)
+    wrong = [
+        (number, [Field(name="item_id", dtype=Int64), views], "Int64"),
+        (number, [views], "Int64"),
+        (unsaid, [Field(name="item_id", dtype=Int32), views], "Int32"),
+        (unsaid, [Field(name="item_id", dtype=Bytes), views], "Bytes"),
+        (unsaid, [Field(name="item_id", dtype=UnixTimestamp), views], "UnixTimestamp"),
+    ]
+    for entity, schema, declared in wrong:
+        made = view(entities=[entity], schema=schema)
+        found = [Problem(*each) for each in lint.compile_views("shop", "events", [made], [entity])[1]]
+        assert [(each.view, each.field) for each in found] == [("clicks", "entities")]
+        assert f"item_id is declared {declared}" in found[0].what
+        assert "ValueType.STRING" in found[0].fix
+    for entity, schema in ((unsaid, [Field(name="item_id", dtype=String), views]), (unsaid, [views]), (ITEM, [views])):
+        made = view(entities=[entity], schema=schema)
+        assert lint.compile_views("shop", "events", [made], [entity])[1] == []
+
+
+def test_keys_of_another_version_are_refused(tmp_path: Path):
+    """Keys are written as Feast's version 3, and Feast would look for others."""
+    store = "project: shop\nonline_store: {type: redis}\nentity_key_serialization_version: 2\n"
+    (tmp_path / "feature_store.yaml").write_text(store)
+    with pytest.raises(DefinitionError, match="entity_key_serialization_version is 2"):
+        from_files(Settings(feature_repo=tmp_path, state_dir=tmp_path))
 
 
 def test_a_source_that_is_no_topic_is_refused():
