@@ -2,14 +2,19 @@
 
 import csv
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from jobs.errors import DataError
 from jobs.files import text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LEAST_DIGITS = 8  # of a time: a date has as many
@@ -142,36 +147,35 @@ def json_lines(path: Path) -> Iterator[Record]:
 
 
 def columns(path: Path) -> list[str]:
-    """Return the columns of a Parquet file; raise DataError for another file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Return the names of a Parquet file's columns; raise DataError for another file."""
+    with _parquet_file(path) as file:
+        return list(file.schema_arrow.names)
 
-    try:
-        with path.open("rb") as file:
-            return list(pq.read_schema(file).names)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable_parquet(path, 0, error) from error
+
+def values(path: Path, names: Sequence[str]) -> "pa.Table":
+    """Return some columns of a Parquet file; raise DataError for another file."""
+    with _parquet_file(path) as file:
+        return file.read(columns=list(names))
 
 
 def parquet(path: Path) -> Iterator[Record]:
     """Yield the rows of a Parquet file, None for null. Raises DataError for another file, and a column twice."""
+    with _parquet_file(path) as file:
+        names = file.schema_arrow.names
+        _refuse_twice(path, names, names)
+        batches = (row for batch in file.iter_batches() for row in batch.to_pylist())
+        yield from (Record(number, row) for number, row in enumerate(batches, start=1))
+
+
+@contextmanager
+def _parquet_file(path: Path) -> "Iterator[pq.ParquetFile]":
+    """Open a Parquet file; what is wrong with it, also further on, becomes a DataError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
     try:
         with path.open("rb") as file:  # a folder is no file, though pyarrow would read all that lies in it
-            table = pq.ParquetFile(file)
-            names = table.schema_arrow.names
-            _refuse_twice(path, names, names)
-            for batch in table.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Record(number, row)
+            yield pq.ParquetFile(file)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable_parquet(path, number, error) from error
-
-
-def _unreadable_parquet(path: Path, number: int, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or error
-    return DataError(f"{path} can't be read after row {number:,} ({reason})", "give a whole Parquet file")
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} can't be read as Parquet ({reason})", "give a whole Parquet file") from error

@@ -245,7 +245,7 @@ def _contexts(path: Path, features: Sequence[str]) -> list[tuple[float, ...]]:
     columns = _columns(path, features) if features else []
     if not columns:
         return []
-    table = pd.read_parquet(path, columns=columns)
+    table = tables.values(path, columns).to_pandas()
     values = np.zeros((len(table), len(columns)), np.float32)
     for place, name in enumerate(columns):
         try:

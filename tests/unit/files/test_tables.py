@@ -117,9 +117,9 @@ def test_what_is_no_json_a_line_says_so(line: str, says: str, tmp_path: Path) ->
 def test_a_parquet_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("a,b\n1,2\n")
     for read in (tables.columns, lambda path: list(tables.parquet(path))):
-        with pytest.raises(DataError, match=re.escape("a.parquet can't be read after row 0 (")):
+        with pytest.raises(DataError, match=re.escape("a.parquet can't be read as Parquet (")):
             read(tmp_path / "a.parquet")
-        with pytest.raises(DataError, match=r"after row 0 \(Is a directory\)"):
+        with pytest.raises(DataError, match=r"as Parquet \(Is a directory\)"):
             read(tmp_path)
-        with pytest.raises(DataError, match=r"after row 0 \(No such file"):
+        with pytest.raises(DataError, match=r"as Parquet \(No such file"):
             read(tmp_path / "gone.parquet")

@@ -92,7 +92,7 @@ def test_parquet_holds_the_same_events(tmp_path):
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t2\tnan\n", r"line 2: Time in seconds .* is 'nan'"),
         ("clicks.tsv", b"SessionId\tItemId\tTime\n1\t\t5\n", r"line 2: ItemId '' names nothing"),
         ("events.jsonl", event(0, "a", visitor_id=[7]).encode(), r"line 1: visitor_id .* is \[7\], not text"),
-        ("events.parquet", b"PAR", r"can't be read after row 0"),
+        ("events.parquet", b"PAR", r"can't be read as Parquet"),
     ],
 )  # fmt: skip
 def test_what_cant_be_read_is_refused_with_its_line(tmp_path, name, content, complaint):

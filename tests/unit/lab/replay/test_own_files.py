@@ -165,7 +165,7 @@ def test_a_bad_mapping_is_named_with_its_fix(tmp_path: Path, mapping: Path, chan
         ("a.csv", b"event_time_ms,visitor_id\n1,\xff\n", r"a.csv, line 2: .* isn't UTF-8"),
         ("a.csv.gz", b"no gzip", r"a.csv.gz can't be read"),
         ("a.csv.gz", gzip.compress(b"event_time_ms,visitor_id\n")[:-9], r"a.csv.gz can't be read"),
-        ("a.parquet", b"PAR1", r"a.parquet can't be read after row 0 \("),
+        ("a.parquet", b"PAR1", r"a.parquet can't be read as Parquet \("),
         ("a.txt", b"", r"unknown kind"),
     ],
 )
