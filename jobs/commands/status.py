@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Say what runs: addresses, processes, memory, task slots and jobs; and which model serves, or was refused.
+    """Say what runs: addresses, processes, memory, task slots and jobs; what was refused; and which model serves.
 
     It looks at one system, that of LIVESHELF_STATE_DIR: a folder, `.liveshelf` in the current one by default. The model
     is the one that the running rankings job serves; if the settings name another one, both are shown.
@@ -29,16 +29,18 @@ def status(as_json: AsJson = False) -> None:
       liveshelf status --json | jq -r .model.state
     """
     from jobs.cluster import runtime
+    from jobs.operate import quiet
     from jobs.operate.served import Served, served
     from jobs.operate.workers import PROBE
 
     settings = load_settings()
     services = runtime.status(settings)
     unread = runtime.unread_consents(settings)
+    refusals = quiet.refused(settings, runtime.current(settings))
     model, chosen_model = served(settings, services["flink"].get("jobs", [])), Served.of(settings.model_dir)
     if as_json:
         seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model}
-        seen |= {"consents_unread": unread}
+        seen |= {"consents_unread": unread, "refused": {refusal.name: refusal.count for refusal in refusals}}
         return print_json(services | seen)
     print(f"state  {settings.state_dir}")
     for name, service in services.items():
@@ -47,6 +49,9 @@ def status(as_json: AsJson = False) -> None:
         if job["name"] == PROBE:
             continue  # it looked at the workers' Python, and has ended
         print(f"job    {job['state']:14} {job['name']}  {job['id']}")
+    for refusal in refusals:
+        if refusal.count:
+            print(f"{'quiet' if refusal.ok else 'look'}  {refusal.name:14} {refusal}")
     print(_model_line(model))
     if model.job_id and (model.folder, model.version) != (chosen_model.folder, chosen_model.version):
         print(f"{_model_line(chosen_model)}  (named by the settings; the running job serves the one above)")
@@ -70,7 +75,7 @@ def _status_line(name: str, service: dict) -> str:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check Python, Java, jars, ports, memory, disk, Kafka, Redis, Flink, the registry and the model.
+    """Check Python, Java, jars, ports, memory, disk, Kafka, Redis, Flink, what was refused, the registry, the model.
 
     Prints the fix beside whatever is wrong, and exits with 1 then.
 

@@ -121,6 +121,18 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     return {partition.partition: offsets[partition].offset for partition in sorted(offsets)}
 
 
+def held(bootstrap: str, topic: str) -> int:
+    """Return how many offsets a topic holds; raise `ServiceError` if there is no such topic."""
+    ends, admin = end_offsets(bootstrap, topic), _admin(bootstrap)
+    try:
+        begins = admin.list_partition_offsets({TopicPartition(topic, number): OffsetSpec.EARLIEST for number in ends})
+    except KafkaError as error:
+        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
+    finally:
+        admin.close()
+    return sum(ends.values()) - sum(begin.offset for begin in begins.values())
+
+
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """Return the offsets that a consumer group has committed with its checkpoints: the next one by partition."""
     with closing(_admin(bootstrap)) as admin:

@@ -14,7 +14,7 @@ from jobs.connect import addresses, consent_topic, flink_rest, kafka_admin, user
 from jobs.errors import ServiceError
 from jobs.features.definitions import registry
 from jobs.jvm import jars, java
-from jobs.operate import workers
+from jobs.operate import quiet, workers
 from jobs.operate.served import served
 from jobs.settings import Settings
 
@@ -54,6 +54,7 @@ def checks(settings: Settings) -> list[Check]:
         *_workers(settings, running),
         *_unread(settings, running),
         *_consents(settings, running),
+        *_quiet(settings, running),
         _registry(settings),
         _model(settings, running),
     ]
@@ -218,6 +219,13 @@ def _kept_consents(name: str, bootstrap: str, settings: Settings) -> Check:
     wanted = f"{consent_topic.LAG} of {settings.consent_topic} is {wanted_ms}, as {settings.events_topic} is kept"
     fix = f"{UP}; in a broker of your own: kafka-configs.sh --alter --add-config {consent_topic.LAG}={wanted_ms}"
     return Check(name, found_ms == wanted_ms, f"compacted after {found_ms} ms", wanted, fix)
+
+
+def _quiet(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    for refused in quiet.refused(settings, running):
+        if refused.count is not None:
+            wanted = f"at most {quiet.MANY:.0%}"
+            yield Check(refused.name, refused.ok, str(refused), wanted, "" if refused.ok else refused.fix)
 
 
 def _registry(settings: Settings) -> Check:

@@ -19,9 +19,19 @@ from jobs.errors import DataError
 from jobs.flow import submissions
 from jobs.flow.submissions import Config, Submitted
 
-# As in `publish.py`, but an equal version stays: the job may have published it again and not yet logged it.
+# As in `publish.py`, but an equal version stays: the job may have published it again and not yet logged it. Of two
+# partitions' lists with one event time the one that was computed later stands.
 SCRIPT = Script("""
-if redis.call('GETRANGE', KEYS[1], 12, 31) >= ARGV[1] then return 0 end
+local stored = redis.call('GETRANGE', KEYS[1], 12, 31)
+if stored ~= '' and string.sub(stored, 1, 4) ~= string.sub(ARGV[1], 1, 4) then
+  local read, list = pcall(cjson.decode, redis.call('GET', KEYS[1]))
+  if read and type(list) == 'table' and list.event_time_ms and list.fallback ~= 'erased' then
+    local at, computed = tonumber(ARGV[4]), tonumber(ARGV[5])
+    if list.event_time_ms > at or (list.event_time_ms == at and list.computed_at_ms >= computed) then return 0 end
+    stored = ''
+  end
+end
+if stored >= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """)
@@ -62,7 +72,8 @@ def _calls(config: Config, since_ms: int) -> Iterator[Command]:
         if logged.shelf == config.ranker.shelf and consents.verdict(*place) == "counts":
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
             key = shelf_key(logged.visitor_id, logged.shelf)
-            yield key, logged.version, encode(shelf), logged.event_time_ms + config.ranker.list_ttl_s * 1000
+            expires_at_ms = logged.event_time_ms + config.ranker.list_ttl_s * 1000
+            yield key, logged.version, encode(shelf), expires_at_ms, logged.event_time_ms, logged.computed_at_ms
 
 
 def _log(config: Config, since_ms: int) -> Iterator[bytes]:

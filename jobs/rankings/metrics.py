@@ -31,6 +31,7 @@ class RankingMetrics:
         }
         self._written = group.counter("lists_written")
         self._stale = group.counter("stale_writes")
+        self._elsewhere = group.counter("lists_in_two_partitions")
         self._forgotten = group.counter("lists_forgotten")
         self._models_taken = group.counter("models_taken")
         self._models_refused = group.counter("models_refused")
@@ -52,6 +53,7 @@ class RankingMetrics:
             self._lists[fallback].inc(lists)
         self._written.inc(counts.written)
         self._stale.inc(counts.stale)
+        self._elsewhere.inc(counts.elsewhere)
 
     def forgotten(self, lists: int) -> None:
         """Count lists that a visitor's withdrawal or erasure replaced."""

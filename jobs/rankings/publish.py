@@ -4,9 +4,9 @@ A list carries a version: the partition and the offset of the event that it answ
 So a restarted job, or a zombie beside it, writes the same list again, or finds a newer one and leaves it. Expiry is
 absolute and counted from event time, so a replay expires as the first run did.
 
-A visitor's events sit in one partition. If a topic grows to a multiple of its partitions, a visitor stays or moves to a
-higher partition, because its hash is taken modulo their number. A topic that is created anew needs another shelf or an
-emptied Redis.
+A visitor's events should sit in one partition. They sit in several where producers place a key differently, or after a
+topic has grown. Offsets of two partitions can't be compared, so between them the list with the newer event stands; of
+equal ones the later write, which knows more. A topic that is created anew needs another shelf or an emptied Redis.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,22 @@ from jobs.rankings.session import Session
 
 # Versions are digits that compare as strings, because a Lua number is a double and exact to 2^53 only. GETRANGE reads
 # the version without the list: a value always begins {"version":"<20 digits>", (see `ShelfValue`).
+# KEYS[1]: the list. ARGV: the version, the value, the expiry in epoch ms, the session's newest event time.
+# Returns 1 if it wrote, 0 if not; 2 and -1 where the stored list answers an event in another partition.
 SCRIPT = Script("""
-if redis.call('GETRANGE', KEYS[1], 12, 31) > ARGV[1] then return 0 end
+local stored = redis.call('GETRANGE', KEYS[1], 12, 31)
+local wrote, kept = 1, 0
+if stored ~= '' and string.sub(stored, 1, 4) ~= string.sub(ARGV[1], 1, 4) then
+  local read, list = pcall(cjson.decode, redis.call('GET', KEYS[1]))
+  wrote, kept = 2, -1
+  if read and type(list) == 'table' and list.event_time_ms and list.fallback ~= 'erased' then
+    if list.event_time_ms > tonumber(ARGV[4]) then return kept end
+    stored = ''
+  end
+end
+if stored > ARGV[1] then return kept end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
-return 1
+return wrote
 """)
 
 # Replaces the list of a visitor who withdrew or was erased, and returns 1 if it did. The new version is one above the
@@ -104,10 +116,14 @@ class Forgotten(NamedTuple):
 
 
 class PublishCounts(NamedTuple):
-    """How many lists were written, and how many found a newer one in their place (`stale`)."""
+    """How many lists were written, and how many found a newer one in their place (`stale`).
+
+    `elsewhere` counts those of both that found a list for an event in another partition.
+    """
 
     written: int
     stale: int
+    elsewhere: int = 0
 
 
 class Provenance(msgspec.Struct):
@@ -172,9 +188,9 @@ class Publisher:
         Raises ServiceError if Redis is away for too long or refuses a write. Then a part may be written, and writing
         the batch again does no harm.
         """
-        replies = self._connection.run(SCRIPT, list(map(self._call, publications, values)))
-        written = self._total(replies)
-        return PublishCounts(written, len(replies) - written)
+        replies = self._checked(self._connection.run(SCRIPT, list(map(self._call, publications, values))))
+        written = sum(reply > 0 for reply in replies)
+        return PublishCounts(written, len(replies) - written, sum(reply in (2, -1) for reply in replies))
 
     def forget(self, lists: Sequence[Forgotten]) -> int:
         """Replace lists by a popularity list, or a mark that expires by itself, and return how many were replaced.
@@ -185,16 +201,16 @@ class Publisher:
             FORGET,
             [(shelf_key(forgotten.visitor_id, self._shelf), *forgotten.arguments(self._ttl_ms)) for forgotten in lists],
         )
-        return self._total(replies)
+        return sum(self._checked(replies))
 
-    def _total(self, replies: list[int | redis.ResponseError]) -> int:
-        """Return the sum of what a script returned for its calls; raise ServiceError for the first error reply."""
-        total = 0
+    def _checked(self, replies: list[int | redis.ResponseError]) -> list[int]:
+        """Return what a script returned for its calls; raise ServiceError for the first error reply."""
+        returned = []
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise self._refused(reply) from reply
-            total += reply
-        return total
+            returned.append(reply)
+        return returned
 
     def close(self) -> None:
         """Close the connection."""
@@ -207,6 +223,7 @@ class Publisher:
             version(publication.partition, publication.offset),
             value,
             expires_at_ms,
+            publication.session.event_time_ms,
         )
 
     def _refused(self, error: redis.ResponseError) -> ServiceError:

@@ -27,10 +27,14 @@ POPULAR = "popular"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A visitor's current session by event time, as of its last arrived event, which lies at `position`."""
+    """A visitor's current session by event time, as of its last arrived event, which lies at `position`.
+
+    `ends` are the last places in all partitions that hold the visitor's events: which one arrived last isn't known.
+    """
 
     events: list[Event]
     position: Position
+    ends: frozenset[Position] = frozenset()
 
     @property
     def event_time_ms(self) -> int:
@@ -89,7 +93,8 @@ def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:
         first_of_id.setdefault(entry.event["event_id"], entry)
     events = [entry.event for entry in sorted(first_of_id.values(), key=lambda entry: entry.order)]
     start = session_starts([event["event_time_ms"] for event in events], gap_ms)[-1]
-    return Session(events[start:], arrivals[-1].record.position)
+    ends = {entry.record.partition: entry.record.position for entry in arrivals}
+    return Session(events[start:], arrivals[-1].record.position, frozenset(ends.values()))
 
 
 def known_events(session: Session, bundle: "Bundle") -> list[Event]:

@@ -1,5 +1,6 @@
 """A Redis that lost its lists gets them back from the log, with a real broker and a real Redis."""
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -104,6 +105,21 @@ def test_a_second_rebuild_and_a_newer_list_change_nothing(config: Config, client
 def test_only_what_was_logged_since_is_read(config: Config, client: redis.Redis) -> None:
     rebuild.lists(config, Connection(config.redis_url), since_ms=NOW_MS + 1)
     assert stored(client) == {}
+
+
+def test_of_two_partitions_the_newest_list_comes_back(redis_url: str, client: redis.Redis) -> None:
+    """In whatever order they were logged; of one event time the one that was computed later stands."""
+    partition_1 = 10**16  # the first four digits of a version are the partition
+    lists = [shelf(partition_1 + 7, "before", NOW_MS), shelf(4, "after", NOW_MS + 1000)]
+    later = shelf(partition_1 + 8, "after, and knows more", NOW_MS + 1000) | {"computed_at_ms": NOW_MS + 5}
+    connection = Connection(redis_url)
+    for order in itertools.permutations([*lists, later]):
+        client.flushall()
+        for value in order:
+            times = value["event_time_ms"], value["computed_at_ms"]
+            compact = json.dumps(value, separators=(",", ":")).encode()
+            connection.run(rebuild.SCRIPT, [(b"shelf:{v}:home", value["version"], compact, NOW_MS + 10**7, *times)])
+        assert stored(client)["shelf:{v}:home"]["items"] == ["after, and knows more"]
 
 
 RANKINGS = Submitted("rankings", "a1", ["flink", "run", "-d"], {})

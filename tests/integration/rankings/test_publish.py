@@ -278,8 +278,28 @@ def test_operator_publishes_newest_row_of_each_visitor_and_logs_it(
 def test_a_visitor_on_another_partition_gets_no_old_list(publisher: Publisher, client: redis.Redis) -> None:
     """A visitor who moved to a higher partition gets its new lists and no old one back."""
     publish(publisher, publication("v1", 900, "before the topic grew"))
-    moved = publication("v1", 3, "after")._replace(partition=4)
+    moved = publication("v1", 3, "after", NOW_MS + 1)._replace(partition=4)
 
-    assert publish(publisher, moved).written == 1
-    assert publish(publisher, publication("v1", 901, "a zombie's")).stale == 1
+    assert publish(publisher, moved) == PublishCounts(written=1, stale=0, elsewhere=1)
+    assert publish(publisher, publication("v1", 901, "a zombie's")) == PublishCounts(written=0, stale=1, elsewhere=1)
     assert stored_items(client, "v1") == ["after"]
+
+
+def test_of_two_partitions_the_newest_events_list_stands(publisher: Publisher, client: redis.Redis) -> None:
+    """Two producers place a visitor in two partitions; what is seen follows the visitor, as it does within one."""
+
+    def seen(partition: int, offset: int, item: str, after_ms: int) -> PublishCounts:
+        one = publication("v1", offset, item, NOW_MS + after_ms)._replace(partition=partition)
+        counts = publish(publisher, one)
+        found.append(*stored_items(client, "v1"))
+        return counts
+
+    found: list[str] = []
+    assert seen(1, 7, "a", 0) == PublishCounts(written=1, stale=0, elsewhere=0)
+    assert seen(0, 3, "b", 10) == PublishCounts(written=1, stale=0, elsewhere=1)
+    assert seen(0, 4, "c", 20) == PublishCounts(written=1, stale=0, elsewhere=0)
+    assert seen(1, 8, "d", 30) == PublishCounts(written=1, stale=0, elsewhere=1)
+    assert seen(0, 5, "an older one", 29) == PublishCounts(written=0, stale=1, elsewhere=1)
+    assert seen(0, 5, "knows d too", 30) == PublishCounts(written=1, stale=0, elsewhere=1)
+    assert seen(0, 4, "a zombie's", 40) == PublishCounts(written=0, stale=1, elsewhere=0)  # offsets decide within one
+    assert found == ["a", "b", "c", "d", "d", "knows d too", "knows d too"]

@@ -27,7 +27,7 @@ def test_a_batch_counts_rows_lists_by_fallback_and_stale_writes() -> None:
 
     metrics = RankingMetrics(group)
     metrics.rows(10, superseded=7)
-    metrics.lists(lists, PublishCounts(written=2, stale=1))
+    metrics.lists(lists, PublishCounts(written=2, stale=1, elsewhere=1))
 
     assert {name: counter.n for name, counter in group.items() if counter.n} == {
         "batches": 1,
@@ -37,6 +37,7 @@ def test_a_batch_counts_rows_lists_by_fallback_and_stale_writes() -> None:
         "lists_popular": 1,
         "lists_written": 2,
         "stale_writes": 1,
+        "lists_in_two_partitions": 1,
     }
 
 

@@ -156,6 +156,22 @@ def test_the_version_is_the_first_thing_in_the_value():
     assert list_differences(moved) == {"list:version": 1}
 
 
+def test_of_two_partitions_either_ones_last_event_may_be_answered():
+    """Nobody knows which of two partitions the job read last; an event before these is the wrong one in both."""
+    split = Session(SESSION.events, (1, 42), frozenset({(0, 7), (1, 42)}))
+
+    def differing(version: str, list_id: str) -> dict[str, int]:
+        report, stored = Report(), STORED | {"version": version, "list_id": list_id}
+        compare_lists(
+            report, {"v": split}, {"v": RANKED}, {"v": msgspec.json.encode(stored)}, {}, model="m", list_size=2
+        )
+        return differences(report)
+
+    assert differing("00010000000000000042", "1-42") == differing("00000000000000000007", "0-7") == {}
+    assert differing("00000000000000000006", "0-6") == {"list:version": 1, "list:list_id": 1}
+    assert differing("00010000000000000042", "0-7") == {"list:version": 1}
+
+
 def test_an_absent_list_differs_in_everything():
     names = ("version", "items", "scores", "model", "event_time_ms", "session_events", "fallback", "list_id")
     assert list_differences(None) == {f"list:{name}": 1 for name in names}
@@ -177,6 +193,18 @@ def test_the_newest_log_record_answers_the_newest_event():
     """The newest log record answers the newest event and of a replays the last counts."""
     log = records(logged(42, 1.0), logged(41, 2.0), logged(42, 3.0), logged(99, shelf="mail"))
     assert newest_logged(log, "home")["v"] == LogRecord("v", "home", 1, 42, [3.0], ["s:x"], ["i1"])
+
+
+def test_of_two_partitions_records_the_last_logged_one_counts():
+    class Model:
+        context_features, item_index, type_index = ["s:x"], {"i1": 1}, {"view": 1}
+
+    log = records(logged(42), logged(7) | {"partition": 0})
+    assert newest_logged(log, "home")["v"].offset == 7
+    report = Report()
+    split = Session(SESSION.events, (1, 42), frozenset({(0, 7), (1, 42)}))
+    compare_log(report, {"v": split}, newest_logged(log, "home"), Model)
+    assert report.ok
 
 
 def test_a_log_record_of_the_first_release_counts_too():

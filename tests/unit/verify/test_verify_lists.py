@@ -1,7 +1,7 @@
 """The list oracle, with a model that fits in the head."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -51,6 +51,14 @@ def test_the_list_is_cut_at_the_last_pause():
     session = current_sessions(accepted(*slice_), GAP_MS)["v"]
     assert session.position == (0, 2)  # the list answers the event that arrived last
     assert session.event_time_ms == at("14:00:00")
+
+
+def test_a_session_of_two_partitions_has_two_ends():
+    entries = accepted(event("12:00:00", "a"), event("12:00:10", "b"), event("12:00:20", "c"))
+    moved = [replace(each, record=each.record._replace(partition=n % 2)) for n, each in enumerate(entries)]
+    session = current_sessions(sorted(moved, key=lambda entry: entry.record.position), GAP_MS)["v"]
+    assert [each["event_id"] for each in session.events] == ["a", "b", "c"]
+    assert session.ends == {(0, 2), (1, 1)}
 
 
 @pytest.mark.parametrize(("second", "kept"), [("12:30:00", ["a", "b"]), ("12:30:00.001", ["b"])])
