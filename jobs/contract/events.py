@@ -107,8 +107,9 @@ FIELD = {field.name: field for field in FIELDS}
 REQUIRED = tuple(field.name for field in FIELDS if field.required)
 # What a schema of values can't say. librdkafka (Python, Go, .NET, Node, PHP) places keys by CRC32 unless it is told.
 PRODUCING = (
-    "A record's key is visitor_id in UTF-8, its timestamp event_time_ms. Its partition is murmur2 of the key, the default "
-    "of Java and kafka-python; with librdkafka set partitioner=murmur2_random. Else a visitor lies in two partitions."
+    "A record's key is visitor_id in UTF-8, its timestamp event_time_ms. Its partition is murmur2 of the key, the "
+    "default of Java and kafka-python; with librdkafka set partitioner=murmur2_random. Else a visitor lies in two "
+    "partitions."
 )
 REQUIRED_OF_HEARTBEAT = ("schema_version", "event_type", "event_time_ms")
 
