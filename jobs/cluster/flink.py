@@ -18,7 +18,7 @@ from jobs.cluster import archive, flink_config, processes
 from jobs.cluster.supervise import Child
 from jobs.connect import addresses, flink_rest
 from jobs.errors import ServiceError, SettingsError
-from jobs.jvm import jars, java
+from jobs.jvm import build, jars, java
 from jobs.settings import IN_CHECKOUT, REPOSITORY, Settings
 
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
@@ -176,14 +176,15 @@ def import_path() -> str:
 
 
 def _link_jars(lib: Path) -> None:
-    """Make a folder of links to Flink's own jars, flink-python.jar and the Kafka connector.
+    """Make a folder of links to Flink's own jars, flink-python.jar, the Kafka connector and the guard of REST.
 
     Cluster and client load it. So no job sets `pipeline.jars`, which would replace the list with flink-python.jar.
     """
     lib.mkdir(parents=True, exist_ok=True)
     for old in lib.iterdir():
         old.unlink()
-    for jar in [*(jars.SHIPPED / "lib").glob("*.jar"), jars.python_jar(), jars.flink_kafka_connector()]:
+    own = (jars.python_jar(), jars.flink_kafka_connector(), build.guard_jar())
+    for jar in [*(jars.SHIPPED / "lib").glob("*.jar"), *own]:
         (lib / jar.name).symlink_to(jar)
 
 

@@ -99,6 +99,16 @@ def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[s
     }
 
 
+# Flink's page shows jobs. By itself it also takes jars from whoever reaches the port, and lets every site read it.
+# Jobs come by `flink run`, which needs neither. `RestGuard.java` refuses other sites' pages altogether.
+PAGE = {
+    "web.submit.enable": False,
+    "web.cancel.enable": False,
+    "web.rescale.enable": False,
+    "rest.profiling.enabled": False,
+}
+
+
 def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory) -> dict[str, Any]:
     """Return addresses, memory and timeouts of the cluster's own processes, all on the loopback address."""
     return {
@@ -111,6 +121,8 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
         "rest.bind-address": "127.0.0.1",
         "rest.port": rest_port,
         "rest.bind-port": rest_port,
+        "web.access-control-allow-origin": f"http://127.0.0.1:{rest_port}",
+        **PAGE,
         "jobmanager.memory.process.size": "1024m",
         "taskmanager.numberOfTaskSlots": slots,
         "taskmanager.cpu.cores": float(slots),
@@ -131,17 +143,13 @@ def cluster(rest_port: int, rpc_port: int, slots: int, memory: TaskManagerMemory
 def secure(secrets: Path) -> dict[str, Any]:
     """Return the options of mutual TLS between Flink's processes and on the REST interface (see `secure.py`).
 
-    Only who has the key submits and cancels jobs. The web interface shows them. Flink hides a value in its logs and on
+    Only who has the key submits and cancels jobs, and sees them. Flink hides a value in its logs and on
     REST if `password` is in its name, and each secret here has such a name.
     """
     return {
         **_mutual_tls(secrets, "internal", "flink"),
         **_mutual_tls(secrets, "rest", "rest"),
         "security.ssl.rest.authentication-enabled": True,
-        "web.submit.enable": False,
-        "web.cancel.enable": False,
-        "web.rescale.enable": False,
-        "rest.profiling.enabled": False,
     }
 
 

@@ -15,24 +15,36 @@ from jobs.jvm import jars
 from jobs.jvm.java import JAVA
 
 SOURCES = Path(__file__).parent / "src"
+# Flink's JobManager loads it from its `lib`; jobs bring the other jar themselves.
+GUARD = Path(__file__).parent / "guard" / "liveshelf" / "RestGuard.java"
 CONTRACTS = {"event_contract.json": events.as_json(), "consent_contract.json": consent_record.as_json()}
 
 
 def contract_jar() -> Path:
-    """Return the jar of the JVM's part and the event contract. Compile it if sources or contract have changed."""
-    sources = sorted(SOURCES.rglob("*.java"))
-    digest = hashlib.sha256(b"".join(CONTRACTS.values()))
+    """Return the jar of the JVM's part and the contracts. Compile it if sources or contracts have changed."""
+    return _jar("liveshelf", sorted(SOURCES.rglob("*.java")), CONTRACTS)
+
+
+def guard_jar() -> Path:
+    """Return the jar that keeps other sites' pages from Flink's REST interface."""
+    service = "META-INF/services/org.apache.flink.runtime.io.network.netty.InboundChannelHandlerFactory"
+    return _jar("liveshelf-guard", [GUARD], {service: b"liveshelf.RestGuard\n"})
+
+
+def _jar(name: str, sources: list[Path], files: dict[str, bytes]) -> Path:
+    """Return the jar of these classes and files; its name holds the hash of all of it."""
+    digest = hashlib.sha256(b"".join(files.values()))
     for source in sources:
         digest.update(source.read_bytes())
-    jar = jars.cache_dir() / "jvm" / f"liveshelf-{digest.hexdigest()[:16]}.jar"
+    jar = jars.cache_dir() / "jvm" / f"{name}-{digest.hexdigest()[:16]}.jar"
     if not jar.is_file():
-        _pack(sources, jar)
+        _pack(sources, files, jar)
     return jar
 
 
 def compiled_beside(folder: Path, *sources: Path) -> str:
     """Compile classes of tests or benchmarks into `folder`; return a class path of them and the jobs' classes."""
-    libraries = [str(contract_jar()), *_libraries()]
+    libraries = [str(contract_jar()), str(guard_jar()), *_libraries()]
     _compile(list(sources), libraries, folder)
     return os.pathsep.join([str(folder), *libraries])
 
@@ -59,11 +71,12 @@ def _compile(sources: list[Path], libraries: list[str], folder: Path) -> None:
         )
 
 
-def _pack(sources: list[Path], jar: Path) -> None:
+def _pack(sources: list[Path], files: dict[str, bytes], jar: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _compile(sources, _libraries(), Path(folder))
-        for name, contract in CONTRACTS.items():
-            Path(folder, name).write_bytes(contract)
+        for name, content in files.items():
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, name).write_bytes(content)
         partial = Path(folder, "liveshelf.jar")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(Path(folder).rglob("*")):
@@ -76,7 +89,7 @@ def _pack(sources: list[Path], jar: Path) -> None:
 
 def main(lib: Path) -> None:
     """Put what a cluster needs beside Flink's own jars into its `lib` folder (see docker/Dockerfile)."""
-    for jar in (contract_jar(), jars.flink_kafka_connector(), jars.python_jar()):
+    for jar in (contract_jar(), guard_jar(), jars.flink_kafka_connector(), jars.python_jar()):
         print(shutil.copy(jar, lib))
 
 

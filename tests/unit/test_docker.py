@@ -72,15 +72,18 @@ def test_image_gets_its_jars_from_the_code_that_knows_them(tmp_path, monkeypatch
 
     assert "python -m jobs.jvm.build /opt/flink/lib" in DOCKERFILE
     made = {"contract": tmp_path / "liveshelf-1.jar", "connector": tmp_path / "flink-sql-connector-kafka-1.jar"}
+    made["guard"] = tmp_path / "liveshelf-guard-1.jar"
     for jar in made.values():
         jar.write_bytes(b"jar")
     monkeypatch.setattr(build, "contract_jar", lambda: made["contract"])
+    monkeypatch.setattr(build, "guard_jar", lambda: made["guard"])
     monkeypatch.setattr(jars, "flink_kafka_connector", lambda: made["connector"])
     (tmp_path / "lib").mkdir()
     build.main(tmp_path / "lib")
     python = f"flink-python-{PINS['apache-flink']}.jar"
     assert {jar.name for jar in (tmp_path / "lib").iterdir()} == {
         "liveshelf-1.jar",
+        "liveshelf-guard-1.jar",
         "flink-sql-connector-kafka-1.jar",
         python,
     }
@@ -131,6 +134,16 @@ def test_flink_is_told_what_the_embedded_one_is_told(name: str):
 def test_python_workers_take_no_managed_memory(name: str):
     """With true, cancelling a job with a Python operator killed the TaskManager."""
     assert CONFIGURATIONS[name]["python.fn-execution.memory.managed"] == "false"
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_flinks_page_takes_no_job_and_no_other_site(name: str):
+    told = CONFIGURATIONS[name]
+    assert {key: as_text(told[key]) for key in flink_config.PAGE} == dict.fromkeys(flink_config.PAGE, "false")
+    assert told["web.access-control-allow-origin"] == "http://127.0.0.1:8081"
+    cluster = flink_config.cluster(8081, 6123, 2, flink_config.TaskManagerMemory())
+    assert cluster["web.access-control-allow-origin"] == "http://127.0.0.1:8081"
+    assert {key: cluster[key] for key in flink_config.PAGE} == flink_config.PAGE
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

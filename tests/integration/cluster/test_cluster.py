@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+import requests
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
@@ -167,6 +168,34 @@ def test_printed_line_submits_job_that_reads_kafka_without_naming_jars(
     assert next(consumer).value == b'{"word":"SHELF"}'
     consumer.close()
     assert [job["state"] for job in runtime.status(settings)["flink"]["jobs"]] == ["RUNNING"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example:8081"},
+        {"Origin": "http://evil.example:8081", "Host": "evil.example:8081", "Sec-Fetch-Site": "same-origin"},
+    ],
+    ids=lambda headers: ", ".join(headers.values()),
+)
+def test_flink_answers_no_page_of_another_site(headers: dict[str, str], running: runtime.Runtime) -> None:
+    url, form = running.flink_rest_url, {"request": (None, '{"jobGraphFileName":"a","jobJarFileNames":[]}')}
+    assert requests.get(f"{url}/overview", headers=headers, timeout=10).status_code == 403
+    assert requests.post(f"{url}/jobs", files=form, headers=headers, timeout=10).status_code == 403
+    assert requests.get(f"{url}/jobs/{'0' * 32}/yarn-cancel", headers=headers, timeout=10).status_code == 403
+
+
+def test_flinks_page_takes_no_jar(running: runtime.Runtime) -> None:
+    url = running.flink_rest_url
+    form = {"jarfile": ("job.jar", b"x", "application/x-java-archive")}
+    own = requests.get(f"{url}/overview", headers={"Origin": url, "Sec-Fetch-Site": "same-origin"}, timeout=10)
+    assert (own.status_code, own.headers.get("access-control-allow-origin")) == (200, url)
+    assert requests.post(f"{url}/jars/upload", files=form, timeout=10).status_code == 404
+    features = flink_rest.ask(url, "/config")["features"]
+    assert (features["web-submit"], features["web-cancel"], features["web-rescale"]) == (False, False, False)
 
 
 def test_a_killed_task_manager_comes_back_with_its_slots(settings: Settings, running: runtime.Runtime) -> None:
