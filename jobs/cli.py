@@ -7,7 +7,6 @@ quick.
 """
 
 import os
-import sys
 
 import typer
 from typer.core import TyperGroup
@@ -53,12 +52,12 @@ class Commands(TyperGroup):
         except LiveshelfError as error:
             if os.environ.get(DEBUG):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            note(f"error: {error}")
             raise typer.Exit(error.exit_code) from error
         except BaseException as error:
             if not was_interrupted(error):
                 raise
-            print("interrupted", file=sys.stderr)
+            note("interrupted")
             raise typer.Exit(INTERRUPTED) from error
 
 

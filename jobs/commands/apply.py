@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json
+from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json, say
 from jobs.errors import DataError, DefinitionError, SettingsError
 
 
@@ -49,7 +49,7 @@ def lint(
     from jobs.features.explain import columns_table
 
     if columns:
-        return print(columns_table())
+        return say(columns_table())
     from jobs.features.lint import lint as findings_of
 
     settings = load_settings()
@@ -58,7 +58,8 @@ def lint(
     if as_json:
         print_json({"problems": [each._asdict() for each in problems], "carried": [each._asdict() for each in carried]})
     else:
-        print("".join(f"{change}\n" for change in carried), end="")
+        for change in carried:
+            say(change)
     if problems:
         raise DefinitionError("\n".join(map(str, problems)))
     note("no mistakes")
@@ -81,7 +82,7 @@ def explain(
 
     settings = load_settings()
     note_feast()
-    print(explain_service(settings, service) if service else explain_view(settings, view))
+    say(explain_service(settings, service) if service else explain_view(settings, view))
 
 
 def history(
@@ -120,4 +121,4 @@ def history(
     if as_json:
         return print_json(rows)
     for name, count in rows.items():
-        print(f"{count:,} rows of {name} in {targets[name].path}")
+        say(f"{count:,} rows of {name} in {targets[name].path}")

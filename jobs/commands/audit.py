@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say
+from jobs.contract.printable import printable
 
 app = typer.Typer(
     help="What operators did to this system: who, when, what, and what came of it.",
@@ -43,7 +44,8 @@ def show(
     for entry in entries:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.at_ms / 1000))
         details = " ".join(f"{name}={value}" for name, value in (entry.arguments | entry.outcome).items() if value)
-        print(f"{entry.number:5} {moment} {entry.who:10} {entry.action:16} {entry.result:14} {details}".rstrip())
+        line = f"{entry.number:5} {moment} {entry.who:10} {entry.action:16} {entry.result:14} {details}"
+        say(printable(line).rstrip())  # one line an action, whatever its words
     note(f"{len(entries):,} actions, times in UTC")
 
 
@@ -58,4 +60,4 @@ def verify() -> None:
     from jobs.operate import audit
 
     count, head = audit.verify(load_settings().state_dir)
-    print(f"{count} lines, head {head}")
+    say(f"{count} lines, head {head}")

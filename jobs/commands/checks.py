@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from jobs.commands.files import output_file
-from jobs.commands.shared import AsJson, load_settings, note, print_json, seconds
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say, seconds
+from jobs.contract.printable import printable_json
 from jobs.errors import MismatchError, was_interrupted
 
 
@@ -41,9 +42,9 @@ def demo() -> None:
             return note("left")  # Ctrl-C is the way out of a board, not a failure
         raise
     if not watched:
-        return print(msgspec.json.encode(result).decode())
+        return say(printable_json(msgspec.json.encode(result).decode()))
     for name, value in result.items():
-        print(f"{name.replace('_', ' '):26} {value}")
+        say(f"{name.replace('_', ' '):26} {value}")
 
 
 def verify(
@@ -86,7 +87,7 @@ def verify(
         settings, running, topic=topic, since=_offsets(since or []), wait_s=seconds(wait, "wait"), sample=sample
     )
     if as_json:
-        print(report.to_json())
+        say(printable_json(report.to_json()))
     else:
         Console(highlight=False).print(render(report))
     if not report.ok:

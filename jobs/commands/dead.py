@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,9 +109,9 @@ def replay(
     if as_json:
         sent = 0 if dry_run else len(ready)
         return print_json({"letters": len(letters), "ready": len(ready), "sent": sent, "refused": dict(refused)})
-    print(f"{len(ready):,} of {len(letters):,} {'would be' if dry_run else 'were'} sent to {settings.events_topic}")
+    say(f"{len(ready):,} of {len(letters):,} {'would be' if dry_run else 'were'} sent to {settings.events_topic}")
     for why, count in refused.items():
-        print(f"  still refused: {why} {count:,}")
+        say(f"  still refused: {why} {count:,}")
 
 
 def print_letter(bootstrap: str, topic: str, place: str, fix: str, as_json: bool) -> None:
@@ -119,16 +119,16 @@ def print_letter(bootstrap: str, topic: str, place: str, fix: str, as_json: bool
     from jobs.operate import dead_letters
 
     letter = dead_letters.find(dead_letters.read_letters(bootstrap, topic), place, fix)
-    print_json(letter) if as_json else print(dead_letters.told(letter))
+    print_json(letter) if as_json else say(dead_letters.told(letter))
 
 
 def print_group(heading: str, alike: "Sequence[Letter]", each: bool) -> None:
     """Print how many letters are alike and the place of one of them; with `each`, a line for each of them too."""
     from jobs.operate.dead_letters import excerpt
 
-    print(f"{len(alike):8,}  {heading}  such as {alike[0].place}")
+    say(f"{len(alike):8,}  {heading}  such as {alike[0].place}")
     for letter in alike if each else ():
-        print(f"          {letter.place}  {excerpt(letter)}")
+        say(f"          {letter.place}  {excerpt(letter)}")
 
 
 def broker() -> "tuple[Settings, str]":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json, seconds
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say, seconds
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def replay(
     if as_json:
         return print_json(asdict(report))
     sent = f"{report.events:,} events, {report.duplicates:,} sent twice, {report.late:,} late for features"
-    print(f"{report.produced:,} records in {report.seconds:.1f} s: {sent}")
+    say(f"{report.produced:,} records in {report.seconds:.1f} s: {sent}")
     for title, counts in (("damaged", report.corrupted), ("skipped", report.skipped)):
         for reason, count in sorted(counts.items()):
-            print(f"  {title}: {reason} {count:,}")
+            say(f"  {title}: {reason} {count:,}")
     for line in produce.consequences(report):
         note(line)
 
@@ -126,14 +126,14 @@ def show(
     if as_json:
         return print_json(asdict(shown))
     others = showing.some_visitors(settings, running) if shown.state == "absent" else []
-    print(showing.text(shown, others))
+    say(showing.text(shown, others))
 
 
 def _show_visitors(visitors: list[str], as_json: bool) -> None:
     if as_json:
         return print_json(visitors)
     for visitor in visitors:
-        print(visitor)
+        say(visitor)
     note("look at one: liveshelf show ID" if visitors else "no visitor has a list: liveshelf status, liveshelf replay")
 
 
@@ -150,5 +150,5 @@ def schema(
     from jobs.contract import events
 
     if table:
-        return print(events.docs_table())
+        return say(events.docs_table())
     print_json(events.json_schema())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import note
+from jobs.commands.shared import note, say
 
 DEFAULT = Path("feature_repo")  # where every command looks first
 
@@ -29,7 +29,7 @@ def init(
     from jobs.features.definitions import copy_shipped
 
     copy_shipped(folder)
-    print(folder.absolute())
+    say(folder.absolute())
     if folder.absolute() != DEFAULT.absolute():
         note(f"first: export LIVESHELF_FEATURE_REPO={folder.absolute()}")
     note(f"next: edit {folder / 'definitions.py'}, then liveshelf lint; where a system runs, liveshelf apply")

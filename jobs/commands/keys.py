@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from jobs.commands.shared import load_settings, note
+from jobs.commands.shared import load_settings, note, say
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def new() -> None:
     from liveshelf import pseudonyms
 
     path = _path()
-    print(f"{pseudonyms.add_key(path)} is the current key of {path}")
+    say(f"{pseudonyms.add_key(path)} is the current key of {path}")
     if load_settings().pseudonym_keys is None:
         note(f"next: export LIVESHELF_PSEUDONYM_KEYS={path.resolve()}")
 
@@ -50,7 +50,7 @@ def retire() -> None:
     from liveshelf import pseudonyms
 
     path = _path()
-    print(f"{pseudonyms.retire_key(path)} is no longer a key of {path}")
+    say(f"{pseudonyms.retire_key(path)} is no longer a key of {path}")
 
 
 def _path() -> Path:

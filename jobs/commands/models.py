@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json, warn_of_another_shop
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say, warn_of_another_shop
+from jobs.contract.printable import printable
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def list_versions(as_json: AsJson = False) -> None:
         return print_json({"folder": registry.folder, "versions": versions, "refused": refused})
     note(f"{len(versions)} versions in {registry.folder}")
     for version in versions:
-        print(f"{'*' if version.active else ' '} {version.version:40} {_about(version)}".rstrip())
+        say(printable(f"{'*' if version.active else ' '} {version.version:40} {_about(version)}").rstrip())
     if refused:
         note(f"{refused.version} was refused by a running job, which goes on with the version before: {refused.reason}")
 
@@ -109,7 +110,7 @@ def publish(
     version = publish_recorded(registry_of_settings(), bundle)
     if and_activate:
         change_recorded("activate", lambda registry: registry.activate(version), version=version)
-    print(version)
+    say(version)
 
 
 @app.command()
@@ -118,13 +119,13 @@ def activate(version: Annotated[str, typer.Argument(help="As `models list` names
 
     It is refused if a file is broken, or if the feature service doesn't give what the model reads.
     """
-    print(change_recorded("activate", lambda registry: registry.activate(version), version=version))
+    say(change_recorded("activate", lambda registry: registry.activate(version), version=version))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that served before."""
-    print(change_recorded("rollback", lambda registry: registry.rollback()))
+    say(change_recorded("rollback", lambda registry: registry.rollback()))
 
 
 @app.command()
@@ -140,7 +141,7 @@ def key(
     """Make a key that signs bundles. Print the file of the public key, for LIVESHELF_MODEL_PUBLIC_KEY."""
     from models.serving.signature import new_key
 
-    print(new_key(file))
+    say(new_key(file))
 
 
 @app.command()
@@ -155,4 +156,4 @@ def sign(
     content = read_content(bundle)
     check_content(bundle, content)
     signature.sign(bundle, content["manifest.json"], key)
-    print(bundle / signature.SIGNATURE)
+    say(bundle / signature.SIGNATURE)

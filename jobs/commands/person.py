@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.commands.files import output_folder
-from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def show(visitor: Id, as_json: AsJson = False) -> None:
         _note_nothing(wanted, "is")
     if as_json:
         return print_json(asdict(person))
-    print(known.text(person))
+    say(known.text(person))
 
 
 @app.command()
@@ -82,7 +82,7 @@ def export(
     if as_json:
         return print_json(exported.counts)
     for name, count in () if exported.is_nothing else exported.counts.items():
-        print(f"{count:8,}  {target / name}.jsonl")
+        say(f"{count:8,}  {target / name}.jsonl")
 
 
 @app.command()
@@ -116,12 +116,12 @@ def erase(visitors: Ids, as_json: AsJson = False) -> None:
     if not receipts:
         return
     first, _ = receipts[0]
-    print(f"erased {len(receipts)} in {first.seconds} s:")
+    say(f"erased {len(receipts)} in {first.seconds} s:")
     for where, what in first.erased.items():
-        print(f"  {where}: {what}")
-    print("what remains:")
+        say(f"  {where}: {what}")
+    say("what remains:")
     for remains in first.remains:
-        print(f"  {remains.where}: {remains.what}; {receipt.until(remains)}")
+        say(f"  {remains.where}: {remains.what}; {receipt.until(remains)}")
     for _, path in receipts:
         note(f"receipt: {path}")
 

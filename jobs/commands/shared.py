@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.contract.printable import printable_json, printable_lines
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -74,9 +75,14 @@ def seconds(text: str, name: str) -> float:
     return float(parts[1]) * SECONDS[parts[2]]
 
 
+def say(text: object) -> None:
+    """Print a result on stdout, with escapes for what a terminal would obey: it may hold what strangers wrote."""
+    print(printable_lines(text), flush=True)
+
+
 def note(line: str) -> None:
-    """Print a line for a person, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line for a person, on stderr, escaped as in `say`."""
+    print(printable_lines(line), file=sys.stderr, flush=True)
 
 
 def note_feast() -> None:
@@ -88,7 +94,7 @@ def print_json(document: Any) -> None:
     """Print one JSON document on stdout, indented."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode())
+    print(printable_json(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()))
 
 
 def end_on_signals() -> None:

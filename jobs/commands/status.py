@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json
+from jobs.commands.shared import AsJson, load_settings, note, print_json, say
 from jobs.errors import LiveshelfError
 
 if TYPE_CHECKING:
@@ -42,21 +42,21 @@ def status(as_json: AsJson = False) -> None:
         seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model}
         seen |= {"consents_unread": unread, "refused": {refusal.name: refusal.count for refusal in refusals}}
         return print_json(services | seen)
-    print(f"state  {settings.state_dir}")
+    say(f"state  {settings.state_dir}")
     for name, service in services.items():
-        print(_status_line(name, service).rstrip())
+        say(_status_line(name, service).rstrip())
     for job in services["flink"].get("jobs", []):
         if job["name"] == PROBE:
             continue  # it looked at the workers' Python, and has ended
-        print(f"job    {job['state']:14} {job['name']}  {job['id']}")
+        say(f"job    {job['state']:14} {job['name']}  {job['id']}")
     for refusal in refusals:
         if refusal.count:
-            print(f"{'quiet' if refusal.ok else 'look'}  {refusal.name:14} {refusal}")
-    print(_model_line(model))
+            say(f"{'quiet' if refusal.ok else 'look'}  {refusal.name:14} {refusal}")
+    say(_model_line(model))
     if model.job_id and (model.folder, model.version) != (chosen_model.folder, chosen_model.version):
-        print(f"{_model_line(chosen_model)}  (named by the settings; the running job serves the one above)")
+        say(f"{_model_line(chosen_model)}  (named by the settings; the running job serves the one above)")
     if unread:
-        print(f"consent {unread:,} records weren't understood: liveshelf doctor names them")
+        say(f"consent {unread:,} records weren't understood: liveshelf doctor names them")
     if all(service["state"] == "stopped" for service in services.values()):
         note("nothing runs in that folder; to look at another system: LIVESHELF_STATE_DIR=FOLDER liveshelf status")
 
@@ -93,9 +93,9 @@ def doctor(as_json: AsJson = False) -> None:
         print_json([asdict(check) for check in results])
     else:
         for check in results:
-            print(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {check.found}")
+            say(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {check.found}")
             if not check.ok:
-                print(f"       wanted: {check.wanted}\n       fix: {check.fix}")
+                say(f"       wanted: {check.wanted}\n       fix: {check.fix}")
     wrong = [check.name for check in results if not check.ok]
     if wrong:
         raise LiveshelfError(f"not as it should be: {', '.join(wrong)}", "see each line above")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json, warn_of_another_shop
+from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json, say, warn_of_another_shop
 from jobs.errors import SettingsError
 
 Job = Literal["features", "rankings"]
@@ -49,7 +49,7 @@ def submit(
     jobs = submitting.JOBS if job == "all" else (job,)
     if dry_run:
         for one in jobs:
-            print(submitting.submission(settings, running, one, from_savepoint or None).line)
+            say(submitting.submission(settings, running, one, from_savepoint or None).line)
         return
     note(chosen(settings))
     if "rankings" in jobs:
@@ -60,7 +60,7 @@ def submit(
     if as_json:
         return print_json(ids)
     for name, job_id in ids.items():
-        print(f"{name:8} {job_id}")
+        say(f"{name:8} {job_id}")
 
 
 def savepoint_path(text: str) -> str:
@@ -88,4 +88,4 @@ def stop(
         outcome["savepoint"] = path
     note(f"{job} stopped")
     if path:
-        print(path)
+        say(path)

@@ -8,7 +8,8 @@ import typer
 
 from jobs.commands import models as versions
 from jobs.commands.files import output_folder
-from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json
+from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json, say
+from jobs.contract.printable import printable_json
 from jobs.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def train(
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
     if base:
         found = _train_on(settings, base, clicks, out, source, seed, publish, key)
-        return print_json(found) if as_json else print(table(found))
+        return print_json(found) if as_json else say(table(found))
     from models.runs.tracking import train_recorded
     from models.session.losses import NAMES
     from models.session.recipe import Recipe
@@ -108,7 +109,7 @@ def train(
     how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
     how["context_features"] = features
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
-    print_json(found) if as_json else print(table(found))
+    print_json(found) if as_json else say(table(found))
 
 
 def _check_inputs(settings: "Settings", features: list[str], base: str) -> None:
@@ -204,7 +205,7 @@ def learn(
             outcome = loop.learn("asked to") if once else loop.step()
             if outcome:
                 _note_activation(settings, outcome)
-                print(msgspec.json.encode(outcome).decode(), flush=True)
+                say(printable_json(msgspec.json.encode(outcome).decode()))
             if once:
                 return
     finally:
@@ -254,7 +255,7 @@ def evaluate(
     if not as_json:
         from models.quality.measure import table
 
-        return print(table(found))
+        return say(table(found))
     print_json(_document(found))
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json
+from jobs.commands.shared import AsJson, chosen, load_settings, note, print_json, say
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def up(as_json: AsJson = False) -> None:
     if as_json:
         return print_json({**addresses, "metrics": running.metrics_urls})
     for name, address in addresses.items():
-        print(f"{name:6} {address}")
+        say(f"{name:6} {address}")
     note("next: liveshelf submit all, then liveshelf replay eshop2008 --since 2008-08-01 --shift-to-now")
 
 
@@ -51,4 +51,4 @@ def down() -> None:
     settings = load_settings()
     with audit.recorded(settings.state_dir, "down") as outcome:
         outcome["processes"] = stopped = runtime.down(settings)
-    print(f"{stopped} processes stopped in {settings.state_dir}")
+    say(f"{stopped} processes stopped in {settings.state_dir}")

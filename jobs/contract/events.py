@@ -179,6 +179,7 @@ class Refusal(NamedTuple):
 
 
 Event = dict[str, Any]  # field: a str, int or float, as `FIELD[name].kind` says
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # a terminal obeys them: C0, DEL and C1
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
 
 
@@ -286,7 +287,7 @@ def _check(field: Field, value: object) -> Reason | None:
 def _check_string(field: Field, value: object) -> Reason | None:
     if type(value) is not str:
         return "wrong_type"
-    if "\0" in value or (not field.free_text and min(value, default=" ") < " "):
+    if "\0" in value or (not field.free_text and CONTROL.search(value)):
         return "control_character"
     if field.max_length is not None and len(value.encode("utf-16-le")) // 2 > field.max_length:
         return "too_long"
@@ -357,7 +358,7 @@ def _property(field: Field) -> dict[str, Any]:
     if field.required and field.names:
         schema["not"] = _absent(field)
     if field.kind == "string":
-        schema["pattern"] = r"^[^\u0000]*$" if field.free_text else r"^[^\u0000-\u001f]*$"
+        schema["pattern"] = r"^[^\u0000]*$" if field.free_text else r"^[^\u0000-\u001f\u007f-\u009f]*$"
     return schema
 
 

@@ -11,6 +11,7 @@ from jobs.connect import addresses
 from jobs.connect.kafka_admin import end_offsets
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Event, Refusal, parse, visitor_of
+from jobs.contract.printable import printable
 from jobs.errors import ModelError
 from jobs.settings import Settings
 from liveshelf.reader import Shelf, ShelfReader, shelf_key
@@ -92,17 +93,22 @@ def some_visitors(settings: Settings, running: Runtime, count: int = 5) -> list[
 
 def text(shown: Shown, others: Sequence[str] = ()) -> str:
     """Return the same as lines; `others` are visitors who have a list, named where this one has none."""
+    visitor = printable(shown.visitor_id)
     if shown.state == "absent":
-        why = f"{shown.visitor_id}: no list. No event lately, or the rankings job doesn't run (liveshelf status)"
-        return why + (f"\nvisitors with a list: {', '.join(others)}" if others else "\nno visitor has a list")
-    head = f"{shown.visitor_id}: {shown.state}" + (f" ({shown.fallback})" if shown.fallback else "")
+        why = f"{visitor}: no list. No event lately, or the rankings job doesn't run (liveshelf status)"
+        return why + (
+            f"\nvisitors with a list: {printable(', '.join(others))}" if others else "\nno visitor has a list"
+        )
+    head = f"{visitor}: {shown.state}" + (f" ({shown.fallback})" if shown.fallback else "")
     ages = f"computed {_age(shown.age_s)} ago, newest event {_age(shown.event_age_s)} ago"
-    lines = [f"{head}, {ages}, model {shown.model}, list {shown.list_id}", ""]
+    lines = [f"{head}, {ages}, model {printable(shown.model)}, list {printable(shown.list_id)}", ""]
     for place, item in enumerate(shown.items, 1):
-        lines.append(f"{place:3}. {item.name or item.item_id:44} {item.score:9.3f}")
+        lines.append(f"{place:3}. {printable(item.name or item.item_id):44} {item.score:9.3f}")
     lines += ["", f"from {len(shown.events)} events:"] if shown.events else []
     for event in shown.events:
-        lines.append(f"  {_moment(event['event_time_ms'])}  {event['event_type']:16} {event.get('item_id', '')}")
+        lines.append(
+            f"  {_moment(event['event_time_ms'])}  {event['event_type']:16} {printable(event.get('item_id', ''))}"
+        )
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from jobs.connect import addresses, consent_topic
 from jobs.connect.kafka_read import Position, stream
 from jobs.contract.events import Event, Refusal, parse, visitor_of
 from jobs.contract.letters import Letter
+from jobs.contract.printable import printable
 from jobs.contract.shelf import read_logged
 from jobs.operate import show
 from jobs.person import traces
@@ -159,13 +160,13 @@ def text(known: Known) -> str:
         f"consent   {said}",
         f"events    {len(known.events)} in retention{f', the newest of {_moment(max(times))}' if times else ''}; "
         f"{known.hidden_events} more are out of use and wait for the topic's retention",
-        f"list      {shelf.state}{f', {len(shelf.items)} items by {shelf.model}' if shelf.items else ''}"
+        f"list      {shelf.state}{f', {len(shelf.items)} items by {printable(shelf.model)}' if shelf.items else ''}"
         f"{f', {shelf.session_events} events in the session' if shelf.session_events else ''}",
         f"log       {len(known.lists)} lists, {len(known.letters)} letters about refused or late events",
         f"offline   {len(known.offline)} rows",
     ]
     lines += [
-        f"{value['view']}:{value['feature']} = {value['value']} ({_moment(value['event_time_ms'])})"
+        f"{value['view']}:{value['feature']} = {printable(value['value'])} ({_moment(value['event_time_ms'])})"
         for value in known.features
     ]
     return "\n".join(lines)

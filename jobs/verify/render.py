@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.contract.printable import printable
 from jobs.verify.report import Report
 
 SHOWN = 20
@@ -49,7 +50,7 @@ def _differences(report: Report) -> Table:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = printable(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
 
 

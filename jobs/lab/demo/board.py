@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from jobs.contract.printable import printable
 from jobs.lab.demo.stage import Snapshot, Stage
 from jobs.lab.demo.visitors import Click, Visitor
 from jobs.lab.demo.watcher import RECENT, Watcher
@@ -78,14 +79,14 @@ class Board:
         items = standing.items[:SHOWN_ITEMS] if standing else []
         ranked = [Text(f"{place}. {self._named(item)}", no_wrap=True) for place, item in enumerate(items, 1)]
         parts = [Text("clicked", style="dim"), *clicks, Text("now sees", style="dim"), *ranked]
-        return Panel(Group(*parts), title=Text(f"{name}, {visitor.clicks} clicks"), border_style="blue")
+        return Panel(Group(*parts), title=Text(f"{printable(name)}, {visitor.clicks} clicks"), border_style="blue")
 
     def _click(self, click: Click) -> Text:
         mark, style = FORESEEN[click.foreseen]
         return Text(mark + self._named(click.item), style=style, no_wrap=True, overflow="ellipsis")
 
     def _named(self, item: str) -> str:
-        return self._names.get(item, item)
+        return printable(self._names.get(item, item))
 
 
 def _fact(name: str, value: str, style: str = "bold") -> Text:

@@ -243,7 +243,8 @@ public class ParseEvent extends ScalarFunction {
     private String refusal(Field field, String value) {
         char refusedBelow = field.freeText ? '\1' : ' ';
         for (int i = 0; i < value.length(); i++) {
-            if (value.charAt(i) < refusedBelow) {
+            char each = value.charAt(i);
+            if (each < refusedBelow || (!field.freeText && each >= 0x7f && each <= 0x9f)) {
                 return "control_character";
             }
         }
