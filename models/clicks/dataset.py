@@ -1,6 +1,7 @@
 """Read the packaged click sets as sessions, and make the arrays that the model reads from sessions."""
 
 import hashlib
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -204,7 +205,10 @@ class Encoder:
 def _read_table(path: Path, separator: str, columns: list[str]) -> pd.DataFrame:
     if not path.is_file():
         raise DataError(f"{path} is missing", "give the place of the set (see models/README.md, Train)")
-    table = pd.read_csv(path, sep=separator)
+    try:
+        table = pd.read_csv(path, sep=separator)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{path} can't be read ({error})", "get it again") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}; it has {list(table.columns)}", "give a file of that set")

@@ -3,7 +3,8 @@
 | file                          | what a line is                                                                       |
 |-------------------------------|--------------------------------------------------------------------------------------|
 | text (any other name)         | a session: item ids with blanks between, oldest first; sessions in time order        |
-| `.tsv`                        | a click: `SessionId ItemId Time` under a header, in any order, Time in seconds       |
+| `.tsv`                        | a click: `SessionId ItemId Time` under a header, in any order, Time in seconds since |
+|                               | 1970, or since a begin of the file's own                                             |
 | `.jsonl`, `.parquet`          | an event of the contract; a visitor's pause of over 30 minutes starts a session.     |
 |                               | Parquet may also hold the features' values at the event, as Feast's training sets do |
 | prefixes (`read_prefixes`)    | a question: items seen, oldest first, a tab, the item that came next                 |

@@ -1,5 +1,7 @@
 """The readers and the arrays that the model reads."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,15 @@ def test_a_file_of_another_set_is_refused(tmp_path):
     (tmp_path / "other.csv").write_text("SessionId,ItemId\n1,2\n")
     with pytest.raises(DataError, match="has no column 'month'"):
         read("eshop", tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", gzip.compress(b"month,order\n1,2\n" * 99)[:-12], b"no gzip"], ids=["empty", "cut", "no gzip"]
+)
+def test_a_damaged_set_is_one_clear_error(tmp_path, content):
+    (tmp_path / "eshop.csv.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"eshop\.csv\.gz can't be read \(.*\)\n  fix: get it again"):
+        read("eshop", tmp_path / "eshop.csv.gz")
 
 
 def clicks(*lines: str) -> list[list[Event]]:
