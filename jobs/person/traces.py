@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import redis
 import yaml
 
+from jobs.errors import ServiceError
 from jobs.features import plan, sql
 from jobs.features.online_store import entity_key
 from jobs.person import checkpoint
@@ -32,7 +33,13 @@ def in_redis(settings: Settings, client: redis.Redis, visitor_ids: Sequence[str]
     pipeline = client.pipeline(transaction=False)
     for _, key in keys:
         pipeline.exists(key)
-    return {visitor_id for (visitor_id, _), exists in zip(keys, pipeline.execute(), strict=True) if exists}
+    answers = pipeline.execute(raise_on_error=False)  # redis-py's own error would name the key
+    refusal = next((answer for answer in answers if isinstance(answer, redis.RedisError)), None)
+    if refusal:
+        raise ServiceError(
+            f"Redis refused to look for a visitor's keys: {refusal}", "let the user of LIVESHELF_REDIS_URL read"
+        )
+    return {visitor_id for (visitor_id, _), exists in zip(keys, answers, strict=True) if exists}
 
 
 def newest_checkpoints(settings: Settings, job_ids: Iterable[str]) -> list[Path]:

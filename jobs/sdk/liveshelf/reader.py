@@ -204,9 +204,9 @@ def _shelf(visitor_id: str, fields: Mapping[str, Any], stale_after_s: float, now
 
 
 def _not_a_list(key: str, error: Exception) -> ShelfError:
-    shelf_name = key.rpartition(":")[2]
+    nameless = shelf_key("…", key.rpartition(":")[2])
     return ShelfError(
-        f"a visitor's key of the shelf {shelf_name!r} holds no list of liveshelf's ({type(error).__name__}: {error}); "
-        "look with GET or TYPE at the key that this error has as `key`",
+        f"{nameless} holds no list of liveshelf's ({type(error).__name__}: {error}); "
+        "look with GET or TYPE at this error's `key`",
         key,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -111,7 +112,7 @@ def test_garbage_is_an_error_that_keeps_the_visitor_quiet(
     """The message ends in an app's log. It names the shelf, and the error has the key."""
     client.set("shelf:{anna@shop}:home", value)
 
-    with pytest.raises(ShelfError, match="the shelf 'home' holds no list") as refused:
+    with pytest.raises(ShelfError, match=re.escape("shelf:{…}:home holds no list")) as refused:
         get(redis_url, "anna@shop")
     assert refused.value.key == "shelf:{anna@shop}:home"
     assert "anna" not in "".join(traceback.format_exception(refused.value, limit=0))
