@@ -89,6 +89,7 @@ def replay(
       liveshelf dead replay --reason too_long --field query --drop query
       liveshelf dead replay --reason unknown_value --field event_type --set event_type=view --dry-run
     """
+    from jobs.connect import consent_topic
     from jobs.operate import audit, dead_letters
     from jobs.person.ids import stored_as
 
@@ -102,7 +103,10 @@ def replay(
         settings, bootstrap = broker()
         of_reason = dead_letters.read_letters(bootstrap, settings.dead_topic, reason)
         letters = [letter for letter in of_reason if not field or letter.field == field]
-        ready, refused = dead_letters.check_again(letters, fix, settings.max_clock_skew_s * 1000)
+        taken, refused = dead_letters.check_again(letters, fix, settings.max_clock_skew_s * 1000)
+        ready = dead_letters.allowed(taken, consent_topic.read(bootstrap, settings.consent_topic, settings.consent))
+        if len(ready) < len(taken):
+            refused["no consent, or erased since"] = len(taken) - len(ready)
         if not dry_run:
             dead_letters.send(bootstrap, settings.events_topic, ready)
             outcome["sent"] = len(ready)

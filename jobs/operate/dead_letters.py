@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobs.connect import kafka_send
-from jobs.connect.kafka_read import read_slice
+from jobs.connect.kafka_read import Position, read_slice
 from jobs.contract import letters
+from jobs.contract.consent import Consents
 from jobs.contract.events import Event, Refusal, parse
 from jobs.errors import DataError, SettingsError
 
@@ -39,10 +40,11 @@ class EventTime(msgspec.Struct):
 
 
 class Ready(NamedTuple):
-    """An event that the contract takes now, and its bytes, as they were or corrected."""
+    """An event that the contract takes now, its bytes, as they were or corrected, and where it was refused."""
 
     event: Event
     value: bytes
+    position: Position
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,21 @@ def check_again(
         if isinstance(event, Refusal):
             refused[" ".join(filter(None, event))] += 1
         else:
-            ready.append(Ready(event, value))
+            ready.append(Ready(event, value, letter.position))
     return ready, refused
+
+
+def allowed(ready: Iterable[Ready], consents: Consents) -> list[Ready]:
+    """Return the events that count for their visitors where they were refused, and heartbeats.
+
+    Sent again, an event has a new place. By that place an erasure would no longer cover it, if its clock was ahead.
+    """
+    return [each for each in ready if "visitor_id" not in each.event or _counts(each, consents)]
+
+
+def _counts(ready: Ready, consents: Consents) -> bool:
+    event = ready.event
+    return consents.verdict(event["visitor_id"], *ready.position, event["event_time_ms"]) == "counts"
 
 
 def send(bootstrap: str, topic: str, ready: Iterable[Ready]) -> None:
@@ -178,7 +193,7 @@ def send(bootstrap: str, topic: str, ready: Iterable[Ready]) -> None:
     Raises ServiceError if Kafka doesn't take them.
     """
     with closing(kafka_send.connect(bootstrap, topic, fast=False)) as sender:
-        for event, value in ready:
+        for event, value, _ in ready:
             visitor = event.get("visitor_id")  # a heartbeat has none
             sender.send(visitor.encode() if visitor else None, value, event["event_time_ms"])
         sender.flush()

@@ -3,15 +3,18 @@
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.cluster import runtime
-from jobs.connect import kafka_admin, kafka_send
+from jobs.connect import consent_topic, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
+from jobs.contract import consent
 from jobs.settings import Settings
+from liveshelf import pseudonyms
 
 EVENT = {"schema_version": 1, "event_id": "e1", "event_type": "view", "visitor_id": "é1", "item_id": "i"}
 DUE, FAR = EVENT | {"event_time_ms": 1_700_000_000_000}, EVENT | {"event_time_ms": 4_000_000_000_000}
@@ -34,7 +37,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patch.setenv("LIVESHELF_STATE_DIR", str(settings.state_dir))
         try:
             address = runtime.up(settings, ["kafka"]).kafka_bootstrap
-            kafka_admin.create_topics(address, {"events": 2, "events.dead": 2, "events.late": 2})
+            kafka_admin.create_topics(address, {"events": 2, "events.dead": 2, "events.late": 2, "consent": 1})
             sender = kafka_send.connect(address, "events.dead", fast=False)
             for number in (3, 3):  # at-least-once: the same letter twice
                 sender.send(None, letter(number, "future_event_time", "event_time_ms", json.dumps(DUE).encode()), 1)
@@ -109,3 +112,25 @@ def test_a_correction_reaches_only_the_named_field(bootstrap: str) -> None:
     assert (sent["letters"], sent["sent"]) == (1, 1)
     values = [json.loads(each.value) for each in read_slice(bootstrap, "events").records]
     assert DUE | {"quantity": 2} in values
+
+
+def test_a_replay_of_letters_revives_nobody_and_keeps_ids_pseudonyms(
+    bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was erased since isn't sent again. An id that a person types is stored as the collector stores it."""
+    file = tmp_path / "pseudonym.keys"
+    pseudonyms.add_key(file)
+    monkeypatch.setenv("LIVESHELF_PSEUDONYM_KEYS", str(file))
+    call("replay", "--field", "quantity", "--set", "quantity=3", "--set", "visitor_id=anna@shop", "--set", "user_id=u1")
+    keys = pseudonyms.Pseudonyms.read(file)
+    sent = DUE | {"quantity": 3, "visitor_id": keys.of("anna@shop"), "user_id": keys.of("u1", "user_id")}
+    records = read_slice(bootstrap, "events").records
+    assert sent in [json.loads(each.value) for each in records]
+    assert b"anna" not in b"".join(each.value for each in records)
+
+    ends = {str(partition): 10 for partition in (0, 1)}
+    erased = consent.Record("erased", 1_700_000_000_001, ends)
+    consent_topic.send(bootstrap, "consent", {"é1": erased})
+    again = json.loads(call("replay", "--reason", "future_event_time", "--json"))
+    assert (again["letters"], again["sent"]) == (2, 0)
+    assert again["refused"]["no consent, or erased since"] == 1

@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
+from jobs.contract.consent import Consents, Record
 from jobs.errors import DataError, SettingsError
-from jobs.operate.dead_letters import Fix, Letter, by_hour, by_reason, check_again, excerpt, find
+from jobs.operate.dead_letters import Fix, Letter, allowed, by_hour, by_reason, check_again, excerpt, find
 
 GOOD = b'{"schema_version":1,"event_id":"e1","event_type":"view","event_time_ms":1000,"visitor_id":"v","item_id":"i"}'
 
@@ -100,3 +101,16 @@ def test_assignment_without_a_value_is_an_error_that_shows_one() -> None:
 def test_a_fix_leaves_what_is_no_object_to_the_check() -> None:
     _, refused = check_again([letter(value=b"\x00"), letter(value=b"[1]")], Fix.of(["a=1"], []), 0, 1000)
     assert refused == {"not_json": 1, "not_an_object": 1}
+
+
+def test_what_was_refused_before_an_erasure_is_not_sent_again() -> None:
+    """Its clock was ahead, so only its place tells that it came before; a heartbeat is nobody's."""
+    ahead = GOOD.replace(b"1000", b"9000")
+    beat = b'{"schema_version":1,"event_type":"heartbeat","event_time_ms":1}'
+    letters = [letter(value=ahead, offset=4), letter(value=ahead, offset=5), letter(value=beat, offset=1)]
+    ready, _ = check_again(letters, Fix(), max_skew_ms=0, now_ms=9000)
+    consents = Consents("assumed")
+    consents.add("v", Record("erased", 2000, {"0": 5}))
+    assert [each.position for each in allowed(ready, consents)] == [(0, 5), (0, 1)]
+    consents.add("v", Record("withdrawn", 3000))
+    assert [each.position for each in allowed(ready, consents)] == [(0, 1)]
