@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from jobs.contract import nothing
+from jobs.contract.events import CONTROL
 
 OTHER_NOTHING = ("\\N", "<NA>")  # MySQL's and pandas' words, which no page sends
 ONE_VALUE = "write a row for each value; what to do with orders of several items: jobs/files/mapping.py"
@@ -43,7 +44,7 @@ def flaw(text: str) -> Flaw | None:
         )
     if _MARK in text:
         return Flaw("with a byte order mark inside", "take it out: it can't be seen")
-    if min(text) < " ":
+    if CONTROL.search(text):
         return Flaw("with a control character inside", "take it out; between values write a comma in CSV, a tab in TSV")
     if "E+" in text and _SHORTENED.fullmatch(text):
         return Flaw("shortened by a spreadsheet", "export the column as text, not as numbers")

@@ -37,7 +37,7 @@ FORMS = (
 # What a table looks like where a session should stand: separators of values, a JSON value, a date.
 _SEPARATORS = (",", ";")
 _SEPARATORS_OF_ONE_WORD = ("|", "::")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
 
 

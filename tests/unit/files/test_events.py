@@ -234,6 +234,7 @@ def test_an_id_that_names_nothing_is_absent(nothing: str | None, tmp_path: Path)
         ("a\ufeffb", r"is 'a\\ufeffb', with a byte order mark inside"),
         ("x" * 129, r"is refused \(too_long\)"),
         ("a\x01b", r"is 'a\\x01b', with a control character inside"),
+        ("a\x9bb", r"with a control character inside"),
         ('"a"', r"in quotes\n  fix: take them away"),
         ("'a'", r"in quotes"),
     ],
