@@ -107,7 +107,8 @@ class Collector:
     async def _store(self, judged: Judged, source: Source) -> None:
         """Return when Kafka has confirmed everything. States go first, so that no event is there without one."""
         now_ms, now_s = time.time_ns() // 1_000_000, time.monotonic()
-        due = self._states.due(judged.states, now_s)
+        due, held = self._states.due(judged.states, now_s)
+        self.metrics.held.inc(held)
         self.limits.spend_denials(source, sum(state == "withdrawn" for state in due.values()))
         events = [Record(self.events_topic, *event) for event in judged.admitted]
         # A visitor's first grant reaches back to the first event that came with it, as jobs ask what held when an event

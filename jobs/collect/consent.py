@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 
 from jobs.collect.rates import TokenBuckets
-from jobs.collect.refusal import RequestRefusedError
 from jobs.connect import addresses, consent_topic, kafka_admin, users
 from jobs.contract.consent import Record
 from jobs.settings import Settings
@@ -42,18 +41,18 @@ class LatelyWritten:
         self._written: OrderedDict[str, tuple[State, float, float]] = OrderedDict()
         self._regrants = TokenBuckets(REGRANTS_PER_S, REGRANTS_AT_ONCE)
 
-    def due(self, states: Mapping[str, State], now_s: float) -> dict[str, State]:
-        """Return the states that must be written, by visitor.
+    def due(self, states: Mapping[str, State], now_s: float) -> tuple[dict[str, State], int]:
+        """Return the states that must be written, by visitor, and how many grants are held back.
 
-        Raise RequestRefusedError (429) if one of the visitors takes denials back too often.
+        A grant is held back while its visitor takes denials back too often. The visitor stays denied until the next
+        request after that.
         """
         due = {who: state for who, state in states.items() if self._is_due(who, state, now_s)}
-        for who, state in due.items():
-            if state == "granted" and self._known(who) == "withdrawn":
-                wait_s = self._regrants.take(who, 1, now_s)
-                if wait_s > 0:
-                    raise RequestRefusedError(429, "consent_changes", wait_s)
-        return due
+        held = [who for who, state in due.items() if state == "granted" and not self._may_regrant(who, now_s)]
+        return {who: state for who, state in due.items() if who not in held}, len(held)
+
+    def _may_regrant(self, visitor: str, now_s: float) -> bool:
+        return self._known(visitor) != "withdrawn" or self._regrants.take(visitor, 1, now_s) == 0
 
     def _known(self, visitor: str) -> State | None:
         return self._written[visitor][0] if visitor in self._written else None

@@ -16,6 +16,7 @@ class Metrics:
         self.events = self._counter("events", "Events by write key and what became of them", "write_key", "outcome")
         self.rejected = self._counter("rejected", "Rejected events by reason and field", "reason", "field")
         self.consents = self._counter("consents", "Records written to the consent topic", "state")
+        self.held = self._counter("consents_held", "Grants of visitors who take denials back too often, not written")
         self.too_slow = self._counter(
             "too_slow", "Connections closed because a request's head or body didn't come in time"
         )

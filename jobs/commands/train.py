@@ -195,8 +195,8 @@ def learn(
     until_s = learned_until_s(registry)
     since_ms = round(max(0.0, until_s - LONGEST_SESSION_S) * 1000)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
-    asked = bootstrap, settings.consent_topic, settings.consent
-    tail = Tail(bootstrap, settings.events_topic, since_ms, lambda: consent_topic.read(*asked))
+    consents = consent_topic.Follower(bootstrap, settings.consent_topic, settings.consent)
+    tail = Tail(bootstrap, settings.events_topic, since_ms, consents.now)
     visits, bounds = Visits(settings.ranker.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
     loop = Loop(registry, tail, visits, bounds, note, settings.tracking_dir)
     try:

@@ -7,7 +7,7 @@ import msgspec
 
 from jobs.connect import addresses, kafka_admin
 from jobs.connect.kafka_read import read_slice
-from jobs.contract.consent import Consents, Mode, Record, gathered
+from jobs.contract.consent import Consents, Mode, Record
 from jobs.errors import ServiceError
 
 LAG = "min.compaction.lag.ms"
@@ -37,8 +37,24 @@ def read(bootstrap: str, topic: str, mode: Mode) -> Consents:
 
     A topic that doesn't exist holds none.
     """
-    records = read_slice(bootstrap, topic, must_exist=False).records
-    return gathered(records, mode)
+    return Follower(bootstrap, topic, mode).now()
+
+
+class Follower:
+    """Reads the topic once, and from then on what is new."""
+
+    def __init__(self, bootstrap: str, topic: str, mode: Mode) -> None:
+        self._bootstrap, self._topic = bootstrap, topic
+        self._consents = Consents(mode)
+        self._next: dict[int, int] = {}  # partition → first offset that wasn't read
+
+    def now(self) -> Consents:
+        """Return all consents as they stand now; raise as `read` does. It is the same object each time."""
+        new = read_slice(self._bootstrap, self._topic, self._next, must_exist=False)
+        self._next |= new.end
+        for record in new.taken():
+            self._consents.take(record.position, record.key, record.value, record.timestamp_ms)
+        return self._consents
 
 
 def send(bootstrap: str, topic: str, records: Mapping[str, Record]) -> None:

@@ -70,6 +70,16 @@ def test_withdrawals_that_nobody_understood_are_named(settings: Settings, bootst
     assert verdicts == dict.fromkeys(("c-1", "c-4", "c-5", "c-6"), "suppressed") | {"c-7": "counts"}
 
 
+def test_a_follower_reads_what_is_new(settings: Settings, bootstrap: str):
+    now_ms = time.time_ns() // 1_000_000
+    follower = consent_topic.Follower(bootstrap, settings.consent_topic, "assumed")
+    assert follower.now().visitors() == []
+    for visitor in ("anna", "bert"):
+        consent_topic.send(bootstrap, settings.consent_topic, {visitor: Record("withdrawn", now_ms)})
+        assert follower.now().latest(visitor) == Record("withdrawn", now_ms)
+    assert follower.now().visitors() == ["anna", "bert"]
+
+
 def test_a_broker_without_topics_has_no_consents_to_judge(kafka_settings: Settings):
     elsewhere = kafka_settings.model_copy(update={"events_topic": "nowhere", "consent_topic": "nothing"})
     assert found(elsewhere) == {}

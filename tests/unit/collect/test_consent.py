@@ -6,14 +6,13 @@ import pytest
 
 from jobs.collect import consent
 from jobs.collect.consent import LatelyWritten
-from jobs.collect.refusal import RequestRefusedError
 
 HOUR_S = 3600
 
 
 def said(states: LatelyWritten, visitor: str, state: str, now_s: float) -> bool:
     """Say a state and return True if it is written, as Kafka confirms it."""
-    due = states.due({visitor: state}, now_s)
+    due, _ = states.due({visitor: state}, now_s)
     for who in due:
         states.wrote(who, state, now_s)
     return bool(due)
@@ -34,8 +33,8 @@ def test_a_state_is_written_once_and_again_when_it_changes():
 
 def test_a_state_that_kafka_did_not_confirm_stays_due():
     states = LatelyWritten()
-    assert states.due({"v": "granted"}, 0.0) == {"v": "granted"}
-    assert states.due({"v": "granted"}, 0.0) == {"v": "granted"}
+    assert states.due({"v": "granted"}, 0.0) == ({"v": "granted"}, 0)
+    assert states.due({"v": "granted"}, 0.0) == ({"v": "granted"}, 0)
 
 
 def test_a_visitor_who_goes_on_granting_writes_once_a_day():
@@ -54,21 +53,14 @@ def test_a_denial_is_repeated_at_intervals_that_double():
 
 def test_flips_of_one_visitor_are_bounded():
     """A denial is always heard. It can be taken back five times at once, then once a minute."""
-    states, codes = LatelyWritten(), []
-    for now_s in range(60):
-        said(states, "v", "withdrawn", now_s / 100)
-        codes.append(code_of(states, "v", "granted", now_s / 100))
-    assert codes == [""] * 5 + ["consent_changes"] * 55
+    states = LatelyWritten()
+    written = [
+        (said(states, "v", "withdrawn", flip / 100), said(states, "v", "granted", flip / 100)) for flip in range(60)
+    ]
+    assert written == [(True, True)] * 5 + [(True, False)] + [(False, False)] * 54
+    assert states.due({"v": "granted", "w": "granted"}, 1.0) == ({"w": "granted"}, 1)
     assert said(states, "v", "granted", 61.0)
     assert said(states, "v", "withdrawn", 61.0)
-
-
-def code_of(states: LatelyWritten, visitor: str, state: str, now_s: float) -> str:
-    try:
-        said(states, visitor, state, now_s)
-    except RequestRefusedError as refusal:
-        return refusal.code
-    return ""
 
 
 def test_memory_is_bounded_and_keeps_who_is_active(monkeypatch: pytest.MonkeyPatch):
