@@ -12,24 +12,33 @@ from jobs.errors import ServiceError
 
 LAG = "min.compaction.lag.ms"
 FOR_EVER_MS = 10 * 365 * 86_400_000  # ten years
-TOPIC = {"cleanup.policy": "compact", LAG: str(FOR_EVER_MS)}
+# The broker dates records: by its clock it is judged whether a record's own time lies ahead.
+CLOCK = {"message.timestamp.type": "LogAppendTime"}
+TOPIC = {"cleanup.policy": "compact", LAG: str(FOR_EVER_MS), **CLOCK}
 
 
-def lag_ms(events: Mapping[str, str]) -> int:
-    """Return how long each consent must be kept, by the settings of the events topic.
+def wanted(events: Mapping[str, str]) -> dict[str, str]:
+    """Return the topic's settings, by those of the events topic.
 
     A consent must stay readable as long as any event that it is about. Otherwise a replay would find a last grant and
     not the withdrawal before it. Kafka deletes events by whole segments.
     """
     retention_ms = int(events["retention.ms"])
-    return FOR_EVER_MS if retention_ms < 0 else min(FOR_EVER_MS, retention_ms + int(events["segment.ms"]))
+    lag_ms = FOR_EVER_MS if retention_ms < 0 else min(FOR_EVER_MS, retention_ms + int(events["segment.ms"]))
+    return TOPIC | {LAG: str(lag_ms)}
 
 
-def keep_as_long_as(bootstrap: str, topic: str, events_topic: str) -> None:
-    """Let compaction lag behind the retention of events, as it is now. Raise `ServiceError`."""
-    wanted = {LAG: str(lag_ms(kafka_admin.configs(bootstrap, events_topic)))}
-    if kafka_admin.configs(bootstrap, topic)[LAG] != wanted[LAG]:
-        kafka_admin.set_configs(bootstrap, topic, wanted)
+def missing(bootstrap: str, topic: str, events_topic: str) -> dict[str, str]:
+    """Return the settings that the topic should have and hasn't; raise `ServiceError` if the broker doesn't tell."""
+    found = kafka_admin.configs(bootstrap, topic)
+    should = wanted(kafka_admin.configs(bootstrap, events_topic))
+    return {name: value for name, value in should.items() if found[name] != value}
+
+
+def mend(bootstrap: str, topic: str, events_topic: str) -> None:
+    """Set what is missing: compaction lags behind the retention of events as it is now. Raise `ServiceError`."""
+    if settings := missing(bootstrap, topic, events_topic):
+        kafka_admin.set_configs(bootstrap, topic, settings)
 
 
 def read(bootstrap: str, topic: str, mode: Mode) -> Consents:

@@ -43,7 +43,7 @@ def create_topics(settings: Settings, runtime: Runtime) -> None:
     kafka_admin.create_topics(kafka, dict.fromkeys(plain, settings.topic_partitions))
     kafka_admin.create_topics(kafka, {settings.consent_topic: settings.topic_partitions}, consent_topic.TOPIC)
     if not settings.kafka_bootstrap:  # in a broker of the user's own, `doctor` says it
-        consent_topic.keep_as_long_as(kafka, settings.consent_topic, settings.events_topic)
+        consent_topic.mend(kafka, settings.consent_topic, settings.events_topic)
     larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
     kafka_admin.create_topics(kafka, dict.fromkeys(letters, settings.topic_partitions), larger)
     if settings.profile == "secure" and not settings.kafka_bootstrap:

@@ -196,11 +196,11 @@ def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
 def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
     if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
         return
-    kept, understood = "consents' retention", "consent records"
+    topic, understood = "consent topic", "consent records"
     try:
         if not {settings.consent_topic, settings.events_topic} <= kafka_admin.topics(running.kafka_bootstrap):
             return
-        yield _kept_consents(kept, addresses.as_user(running.kafka_bootstrap, users.ADMIN), settings)
+        yield _consent_topic(topic, addresses.as_user(running.kafka_bootstrap, users.ADMIN), settings)
         consents = consent_topic.read(running.kafka_bootstrap, settings.consent_topic, settings.consent)
     except ServiceError as error:
         yield Check(understood, False, error.what, "the topic can be read", error.fix or UP)
@@ -213,12 +213,12 @@ def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
     yield Check(understood, not lately, found, f"each is understood ({len(consents.visitors()):,} visitors)", fix)
 
 
-def _kept_consents(name: str, bootstrap: str, settings: Settings) -> Check:
-    wanted_ms = consent_topic.lag_ms(kafka_admin.configs(bootstrap, settings.events_topic))
-    found_ms = int(kafka_admin.configs(bootstrap, settings.consent_topic)[consent_topic.LAG])
-    wanted = f"{consent_topic.LAG} of {settings.consent_topic} is {wanted_ms}, as {settings.events_topic} is kept"
-    fix = f"{UP}; in a broker of your own: kafka-configs.sh --alter --add-config {consent_topic.LAG}={wanted_ms}"
-    return Check(name, found_ms == wanted_ms, f"compacted after {found_ms} ms", wanted, fix)
+def _consent_topic(name: str, bootstrap: str, settings: Settings) -> Check:
+    missing = consent_topic.missing(bootstrap, settings.consent_topic, settings.events_topic)
+    found = ",".join(f"{key}={value}" for key, value in missing.items())
+    fix = f"{UP}; in a broker of your own: kafka-configs.sh --alter --add-config {found}"
+    wanted = "dated by the broker, compacted, and kept as long as events"
+    return Check(name, not missing, f"it isn't set: {found}" if missing else wanted, wanted, fix if missing else "")
 
 
 def _quiet(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:

@@ -30,17 +30,26 @@ def found(settings: Settings) -> dict[str, doctor.Check]:
 
 def test_consents_are_kept_as_long_as_events(settings: Settings, bootstrap: str):
     """For ever, which is ten years; then as long as events and a segment of them."""
-    assert found(settings)["consents' retention"].ok
+    assert found(settings)["consent topic"].ok
     kafka_admin.set_configs(
         bootstrap, settings.events_topic, {"retention.ms": str(30 * DAY_MS), "segment.ms": str(DAY_MS)}
     )
-    check = found(settings)["consents' retention"]
+    check = found(settings)["consent topic"]
     assert not check.ok
     assert f"{consent_topic.LAG}={31 * DAY_MS}" in check.fix
-    consent_topic.keep_as_long_as(bootstrap, settings.consent_topic, settings.events_topic)
+    consent_topic.mend(bootstrap, settings.consent_topic, settings.events_topic)
     kept = kafka_admin.configs(bootstrap, settings.consent_topic)
     assert (kept[consent_topic.LAG], kept["cleanup.policy"]) == (str(31 * DAY_MS), "compact")
-    assert found(settings)["consents' retention"].ok
+    assert found(settings)["consent topic"].ok
+
+
+def test_a_producers_clock_dates_nothing(settings: Settings, bootstrap: str):
+    """It is half an hour ahead. So its grant can't be read, and outlives no withdrawal that comes a moment later."""
+    ahead_ms = time.time_ns() // 1_000_000 + 1_800_000
+    consent_topic.send(bootstrap, settings.consent_topic, {"anna": Record("granted", ahead_ms)})
+    consents = consent_topic.read(bootstrap, settings.consent_topic, "assumed")
+    assert [str(each) for each in consents.unread] == ["0:0 ahead of at_ms"]
+    assert consents.verdict("anna", 0, 0, ahead_ms) == "suppressed"
 
 
 def test_withdrawals_that_nobody_understood_are_named(settings: Settings, bootstrap: str):
