@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from jobs.connect import users
 from jobs.errors import SettingsError
@@ -26,6 +26,9 @@ Key = ec.EllipticCurvePrivateKey
 VALID_DAYS = 3650
 STORE_PASSWORD = "flink-store-password"  # the name of a file; Java's stores want a password
 FLINK_INTERNAL, FLINK_REST = "flink", "rest"
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+# A broker and Flink's processes also speak to themselves. Redis' certificate opens no connection to any of them.
+USES = {"kafka": [SERVER, CLIENT], "redis": [SERVER], FLINK_INTERNAL: [SERVER, CLIENT], FLINK_REST: [SERVER, CLIENT]}
 
 
 def folder(settings: Settings) -> Path:
@@ -108,6 +111,8 @@ def _certificate(name: str, authority: tuple[x509.Certificate, Key] | None) -> t
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName(here), critical=False)
     )
+    if name in USES:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(USES[name]), critical=True)
     return builder.sign(signer, hashes.SHA256()), key
 
 

@@ -43,6 +43,57 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+POLICIES = list(yaml.safe_load_all((DOCKER / "kubernetes" / "network.yaml").read_text()))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_container_has_more_rights_than_it_needs(name: str):
+    service = SERVICES[name]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
+    assert "cap_add" not in service
+    assert "privileged" not in service
+    assert service.get("user") or name == "kafka"  # its image has a user of its own
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert service["tmpfs"][0] == "/tmp:exec,mode=1777"
+
+
+@pytest.mark.parametrize("job", DEPLOYMENTS)
+def test_no_pod_has_more_rights_than_it_needs(job: str):
+    pod = DEPLOYMENTS[job]["spec"]["podTemplate"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    rights = container["securityContext"]
+    assert (rights["allowPrivilegeEscalation"], rights["readOnlyRootFilesystem"]) == (False, True)
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    secrets = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    assert [secret["defaultMode"] for secret in secrets] == [0o440, 0o440]
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_only_a_jobs_own_pods_reach_its_open_ports():
+    assert {policy["metadata"]["name"] for policy in POLICIES} == {
+        each["metadata"]["name"] for each in DEPLOYMENTS.values()
+    }
+    for policy in POLICIES:
+        own = {"podSelector": {"matchLabels": {"app": policy["metadata"]["name"]}}}
+        assert policy["spec"]["podSelector"] == own["podSelector"]
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        itself, *others = policy["spec"]["ingress"]
+        assert itself == {"from": [own]}
+        assert [rule["ports"] for rule in others] == [[{"port": 8081}], [{"port": 9249}]]
+        assert all(rule["from"] for rule in others)
+
+
+@pytest.mark.parametrize("job", DEPLOYMENTS)
+def test_pages_of_deployments_show_addresses_with_tls(job: str):
+    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    assert "kafkas://" in header
+    assert "rediss://" in header
+    assert f"kafka-{job}" in header
+    assert "redis://" not in header
+
+
 def test_the_image_is_the_flink_that_pyflink_belongs_to():
     assert re.search(r"^FROM (\S+)$", DOCKERFILE, re.M)[1] == f"flink:{PINS['apache-flink']}-java17"
 
@@ -231,7 +282,7 @@ def test_the_collector_finds_its_keys_where_they_are_mounted():
 
 
 def test_checkpoints_lie_in_a_volume_that_all_of_flink_sees():
-    mounts = dict(each.split(":") for each in COMPOSE["x-flink"]["volumes"])
+    mounts = dict(each.split(":") for each in COMPOSE["x-flink"]["volumes"] if ":" in each)
     assert set(mounts) <= set(COMPOSE["volumes"])
     for key in ("execution.checkpointing.dir", "execution.checkpointing.savepoint-dir"):
         assert flink_properties()[key].startswith(f"file://{mounts['flink-state']}/")
