@@ -13,7 +13,7 @@ from jobs.errors import SettingsError
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from models.serving.bundle import Bundle
-    from models.serving.registry import Active, Registry, Version
+    from models.serving.registry import Active, Refused, Registry, Version
 
 
 app = typer.Typer(
@@ -77,15 +77,25 @@ def change_recorded(action: str, change: "Callable[[Registry], Active]", **argum
 def list_versions(as_json: AsJson = False) -> None:
     """List the published versions, oldest first. A * marks the active one, and a running job's refusal is told.
 
+    Where LIVESHELF_MODEL_DIR is a single bundle, it lists that one.
+
     Example:
       liveshelf models list
     """
+    from models.serving.registry import described
+
+    if ((folder := load_settings().model_dir) / "manifest.json").is_file():
+        return _print_versions([described(folder)], None, folder, as_json)
     registry = registry_of_settings()
     versions = registry.versions()
     refused = registry.refused() if any(version.active for version in versions) else None
+    _print_versions(versions, refused, registry.folder, as_json)
+
+
+def _print_versions(versions: "list[Version]", refused: "Refused | None", folder: Path, as_json: bool) -> None:
     if as_json:
-        return print_json({"folder": registry.folder, "versions": versions, "refused": refused})
-    note(f"{len(versions)} versions in {registry.folder}")
+        return print_json({"folder": folder, "versions": versions, "refused": refused})
+    note(f"{len(versions)} versions in {folder}" if versions[1:] or not versions else f"1 version in {folder}")
     for version in versions:
         say(printable(f"{'*' if version.active else ' '} {version.version:40} {_about(version)}").rstrip())
     if refused:

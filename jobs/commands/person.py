@@ -177,10 +177,13 @@ def _say(given: "list[str]", state: "State") -> None:
 @contextmanager
 def _recorded(action: str, *visitors: "Visitor") -> "Iterator[dict[str, Any]]":
     """Record an action in the audit log, which names people as receipts do; the dictionary takes its outcome."""
+    from jobs.cluster import runtime
     from jobs.operate import audit
     from jobs.person import receipt
 
     settings = load_settings()
+    if not settings.state_dir.is_dir():  # a wrong folder is told before anything is kept in it
+        runtime.attach(settings, ("kafka",))
     subjects = [name for visitor in visitors for name in receipt.subjects(settings, visitor)]
     with audit.recorded(settings.state_dir, action, subjects=subjects) as outcome:
         yield outcome

@@ -62,7 +62,9 @@ def recorded(state_dir: Path, action: str, **arguments: Any) -> Iterator[dict[st
         yield outcome
     except BaseException as error:  # an interruption too: an action that was half done must be seen
         result = INTERRUPTED if was_interrupted(error) else type(error).__name__
-        record(state_dir, action, arguments, result, outcome)
+        # Without a state folder nothing was done to a system: who fails in a wrong folder leaves none there.
+        if was_interrupted(error) or state_dir.is_dir():
+            record(state_dir, action, arguments, result, outcome)
         raise
     record(state_dir, action, arguments, DONE, outcome)
 

@@ -145,7 +145,10 @@ def start(
     A job that doesn't come up is cancelled, so that it keeps no task slot; so is one whose submission is interrupted.
     Raises `DefinitionError`, `SettingsError` or `ServiceError`.
     """
-    refuse.refuse_second(settings, runtime, jobs)
+    try:
+        refuse.refuse_second(settings, runtime, jobs)
+    except requests.RequestException as error:
+        raise ServiceError(f"Flink at {runtime.flink_rest_url} doesn't answer: {error}", "liveshelf status") from error
     if workers.needs_probe(settings):
         workers.check(settings, runtime.flink_rest_url)
     try:

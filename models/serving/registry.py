@@ -275,8 +275,18 @@ def _replace(file: Path, content: msgspec.Struct) -> None:
     coming.replace(file)
 
 
-def _version(file: Path, serving: str) -> Version:
-    name = file.parent.name
+def described(bundle: Path) -> Version:
+    """Return the version that a folder with one bundle serves."""
+    file = bundle / "manifest.json"
+    try:
+        name = version_of(read_manifest(bundle))
+    except ModelError:
+        name = bundle.name
+    return _version(file, name, name)
+
+
+def _version(file: Path, serving: str, name: str = "") -> Version:
+    name = name or file.parent.name
     version = Version(name, name == serving, file.stat().st_mtime_ns // 1_000_000)
     try:
         manifest = read_manifest(file.parent)

@@ -174,6 +174,25 @@ def test_models_list_names_the_folder_that_it_looks_into(monkeypatch: pytest.Mon
     assert json.loads(call("models", "list", "--json").stdout)["folder"] == str(tmp_path / "versions")
 
 
+def test_models_list_shows_a_single_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = REPOSITORY / "models" / "artifacts" / "eshop"
+    monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(bundle))
+    (version,) = json.loads(call("models", "list", "--json").stdout)["versions"]
+    digest = json.loads((bundle / "manifest.json").read_text())["files"]["model.onnx"][:12]
+    assert (version["version"], version["active"], version["items"]) == (f"eshop-{digest}", True, 217)
+    assert call("models", "list").stdout.startswith(f"* eshop-{digest} ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["submit"], ["stop", "features"], ["person", "erase", "x"], ["consent", "withdraw", "x"], ["person", "show", "x"]],
+)
+def test_a_command_in_a_wrong_folder_leaves_nothing_there(command: list[str], tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert call(*command).exit_code == 4
+    assert sorted(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_command_that_a_signal_ends_is_recorded_as_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     """`feast apply` takes seconds; the signal comes while it runs."""

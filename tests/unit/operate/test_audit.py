@@ -28,6 +28,14 @@ def named_line(log: Path) -> int:
     return int(raised.value.what.partition("line ")[2].split()[0])
 
 
+def test_a_failure_in_a_wrong_folder_leaves_nothing_there(tmp_path: Path) -> None:
+    """An interruption does: it may have ended what was half done."""
+    for error in (ServiceError("nothing is running", "liveshelf up"), ValueError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)), audit.recorded(tmp_path / "state", "submit"):
+            raise error
+        assert (tmp_path / "state").exists() is isinstance(error, KeyboardInterrupt)
+
+
 def test_the_user_is_the_systems_not_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "mallory")
