@@ -8,7 +8,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -58,14 +58,13 @@ def value_of(text: str) -> bytes:
 
 
 def holding(states: Iterable[KeyedState], sought: Mapping[str, bytes]) -> set[str]:
-    """Return the names whose bytes stand in one of the states. A file that vanishes holds nobody."""
+    """Return the names whose bytes stand in one of the states; raise FileNotFoundError for a file that has vanished."""
     found: set[str] = set()
     for state in states:
         if isinstance(state.content, bytes):
             found |= {name for name, form in sought.items() if form in state.content}
         else:
-            with suppress(FileNotFoundError):
-                found |= _holding_file(state.content, sought)
+            found |= _holding_file(state.content, sought)
     return found
 
 

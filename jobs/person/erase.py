@@ -99,7 +99,7 @@ def _wait(
             checkpoints = traces.newest_checkpoints(settings, jobs)
             in_redis = traces.in_redis(settings, client, ids)
             too_old = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
-            in_state, looked = (set(ids), "") if too_old else _looked_through(settings, jobs, checkpoints, ids)
+            in_state, looked = (set(ids), "") if too_old else looked_through(settings, jobs, checkpoints, ids)
             if not in_redis and not in_state:
                 return checkpoints, looked
             left = "Redis" if in_redis else "the newest checkpoints"
@@ -111,7 +111,7 @@ def _wait(
             time.sleep(PAUSE_S)
 
 
-def _looked_through(
+def looked_through(
     settings: Settings, jobs: Sequence[str], checkpoints: Sequence[Path], ids: Sequence[str]
 ) -> tuple[set[str], str]:
     """Return whose state the checkpoints still hold, and what a receipt may say of them."""
@@ -123,6 +123,8 @@ def _looked_through(
         found = traces.in_checkpoints(settings, checkpoints, ids)
     except UnknownLayoutError:
         return set(), UNSEEN
+    except FileNotFoundError:  # a newer one has taken its place: look again
+        return set(ids), ""
     return found, f"{NOT_FOUND} in the newest checkpoints of {len(checkpoints)} jobs"
 
 

@@ -31,7 +31,7 @@ def heard_of(
     """
     ids = [visitor_id for visitor in visitors for visitor_id in visitor.sought]
     found = stored(settings, runtime, consents, ids)
-    with suppress(UnknownLayoutError):
+    with suppress(UnknownLayoutError, FileNotFoundError):
         found |= traces.in_checkpoints(settings, checkpoints, ids)
     for path in traces.offline_files(settings):
         found |= {row[traces.PERSON] for row in traces.offline_rows(path, ids)}

@@ -57,17 +57,14 @@ def in_checkpoints(settings: Settings, checkpoints: Iterable[Path], visitor_ids:
 
     A visitor has state where an operator of visitors has the id as a key. The same text as an item or as a part of
     another id is no trace. Where a view of something else keeps visitors' ids among its values, those count too.
-    Raises `UnknownLayoutError` for a checkpoint that can't be read. One that vanishes holds nobody.
+    Raises `UnknownLayoutError` for a checkpoint that can't be read, and FileNotFoundError for one that has vanished.
     """
     keys = {visitor_id: checkpoint.key_of(visitor_id) for visitor_id in visitor_ids}
     values = {visitor_id: checkpoint.value_of(visitor_id) for visitor_id in visitor_ids}
     by_visitor, keeping = _operators(settings)
     found: set[str] = set()
     for folder in checkpoints:
-        try:
-            operators, states = checkpoint.read(folder)
-        except FileNotFoundError:
-            continue
+        operators, states = checkpoint.read(folder)
         if not operators & by_visitor:
             raise checkpoint.UnknownLayoutError(f"{folder} has none of the operators {sorted(by_visitor)}")
         found |= checkpoint.holding([state for state in states if state.uid in by_visitor], keys)

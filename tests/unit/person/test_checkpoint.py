@@ -8,6 +8,7 @@ import pytest
 from jobs.person import checkpoint
 from jobs.person.checkpoint import KeyedState, UnknownLayoutError, holding, key_of, read, value_of
 from jobs.settings import REPOSITORY
+from tests.support.small_checkpoints import inline, key_groups, made, operator, utf
 
 
 def test_a_short_key_stands_in_the_field_itself() -> None:
@@ -38,31 +39,11 @@ def test_a_value_has_its_length_before_it() -> None:
     assert value_of("é" * 40) == b"s\xa0\x01" + "é".encode() * 40
 
 
-def utf(text: str) -> bytes:
-    return struct.pack(">H", len(text)) + text.encode()
-
-
-def operator(uid: str, keyed: bytes) -> bytes:
-    """One operator of one task: name, uid, id, parallelism, no coordinator, the task's states."""
-    head = utf(f"ProcessTableFunction[{len(uid)}]") + utf(uid) + bytes(16) + struct.pack(">ii", 1, 2) + b"\0"
-    return head + struct.pack(">iiii", 1, 0, 0, 0) + keyed + b"\0" + struct.pack(">ii", 0, 0)
-
-
-def key_groups(handle: bytes) -> bytes:
-    return b"\x03" + struct.pack(">iiqq", 0, 2, 0, 9) + handle
-
-
-def made(folder: Path, *operators: bytes, version: int = 6) -> Path:
-    content = struct.pack(">iiqii", 0x4960672D, version, 7, 0, len(operators)) + b"".join(operators)
-    (folder / "_metadata").write_bytes(content + b"\xac\xed\0\5sr")
-    return folder
-
-
 def test_each_operators_state_is_found_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(key_of("s22240"))
     relative = key_groups(b"\x06" + utf("one") + struct.pack(">q", 28))
-    inline = key_groups(b"\x01" + utf("name") + struct.pack(">i", 20) + key_of("a"))
-    folder = made(tmp_path, operator("visitor_id", relative), operator("item_id", inline), operator("none", b"\0"))
+    item = operator("item_id", inline(key_of("a")))
+    folder = made(tmp_path, operator("visitor_id", relative), item, operator("none", b"\0"))
     assert read(folder) == (
         {"visitor_id", "item_id", "none"},
         [KeyedState("visitor_id", tmp_path / "one"), KeyedState("item_id", key_of("a"))],
@@ -73,7 +54,7 @@ def test_who_is_sought_is_found_by_whole_keys(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"..." + key_of("s22240") + key_of("bert"))
     (tmp_path / "empty").touch()
     states = [KeyedState("v", tmp_path / "empty"), KeyedState("v", tmp_path / "one")]
-    states += [KeyedState("v", key_of("anna")), KeyedState("v", tmp_path / "gone")]
+    states += [KeyedState("v", key_of("anna"))]
     sought = {each: key_of(each) for each in ("s2224", "s22240", "anna", "ann", "bert", "1")}
     assert holding(states, sought) == {"s22240", "anna", "bert"}
 
