@@ -48,9 +48,9 @@ def send(scenario, comes: dict[str, int]) -> None:
     """Events of the last minutes, and heartbeats that let all of them be written."""
     topic, at_ms = scenario.settings.events_topic, now_ms()
     producer = KafkaProducer(bootstrap_servers=scenario.runtime.kafka_bootstrap, linger_ms=20)
-    for visitor, times in comes.items():
-        for number in range(times):
-            event_ms = at_ms - 300_000 + 1000 * number
+    for number in range(max(comes.values())):  # in the order of their times: none is late
+        event_ms = at_ms - 300_000 + 1000 * number
+        for visitor in (each for each, times in comes.items() if number < times):
             producer.send(topic, value=value(visitor, number, event_ms), key=visitor.encode(), timestamp_ms=event_ms)
     producer.flush()
     beat = msgspec.json.encode({"schema_version": 1, "event_type": "heartbeat", "event_time_ms": at_ms + 120_000})
@@ -91,7 +91,7 @@ def events_of(scenario, folder: Path, given: str) -> int:
     assert len(events) == exported.counts["events"]
     lists = [json.loads(line) for line in (folder / "lists.jsonl").read_text().splitlines()]
     assert {each["visitor_id"] for each in lists} <= set(visitor.sought)
-    assert len(lists) >= len(events)
+    assert bool(lists) == bool(events)
     return len(events)
 
 
@@ -107,7 +107,7 @@ def test_answers_and_erasures_are_about_one_person_each(scenario, both_keys, tmp
         assert events_of(scenario, tmp_path / f"before-{place}", given) == count
 
     visitors = ids_of(scenario.settings, [*ERASED, *NOBODY])
-    made = erasing.erase(scenario.settings, scenario.runtime, visitors)
+    made = erasing.erase(scenario.settings, scenario.runtime, visitors, limit_s=180)
     assert [each.visitor.given for each in made if each.receipt] == ERASED
     assert "looked for and not found in the newest checkpoints of 2 jobs" in made[0].receipt.erased["state"]
     consents = consent_topic.read(scenario.runtime.kafka_bootstrap, scenario.settings.consent_topic, "assumed")
