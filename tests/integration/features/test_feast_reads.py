@@ -1,7 +1,6 @@
 """The stock `FeatureStore` reads what we wrote: from Redis, and from a store that Feast's own interface wrote to."""
 
 import json
-import time
 import warnings
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import Output
 from jobs.features.redis_writer import RedisWriter, WriteCounts
+from tests.support.clock import Clock
 from tests.support.small_plans import plan, view_plan
 from tests.support.small_views import ITEM, VISITOR, kafka, session_view, view
 
-NOW_MS = time.time_ns() // 1_000_000
+CLOCK = Clock()
 TYPES = {
     "count": Int64,
     "small": Int32,
@@ -90,7 +90,8 @@ def read(store: FeatureStore, entity: str) -> dict[str, object]:
     return {name: answer[name][0] for name in TYPES}
 
 
-def kinds_row(entity: str, values: dict[str, object], time_ms: int = NOW_MS, seq: int = 0) -> tuple[str, Row]:
+def kinds_row(entity: str, values: dict[str, object], time_ms: int | None = None, seq: int = 0) -> tuple[str, Row]:
+    time_ms = CLOCK.now_ms if time_ms is None else time_ms
     return "visitor_id", Row(entity, time_ms, seq, json.dumps([values.get(name) for name in TYPES]))
 
 
@@ -114,7 +115,7 @@ def test_feast_reads_the_event_time_from_redis(on_redis, redis_url):
     writer = RedisWriter(redis_url, plan(KINDS))
     writer.write([kinds_row("v-3", VALUES)])
     answer = on_redis.get_online_features(["kinds:count"], [{"visitor_id": "v-3"}])
-    assert answer.to_dict(include_event_timestamps=True)["count__ts"] == [NOW_MS // 1000]
+    assert answer.to_dict(include_event_timestamps=True)["count__ts"] == [CLOCK.now_ms // 1000]
     writer.close()
 
 
@@ -142,7 +143,7 @@ def test_another_store_keeps_the_newer_row_too(sqlite_yaml):
     """In another store an older row does not replace a newer one and an equal one does."""
     writer = FeastWriter(str(sqlite_yaml), plan(KINDS))
     writer.write([kinds_row("v-5", {"count": 5})])
-    older = kinds_row("v-5", {"count": 4}, NOW_MS - 2000)  # SQLite's times are whole seconds
+    older = kinds_row("v-5", {"count": 4}, CLOCK.now_ms - 2000)  # SQLite's times are whole seconds
     assert writer.write([older, kinds_row("v-6", {"count": 1})]) == WriteCounts(1, 1)
     store = FeatureStore(fs_yaml_file=sqlite_yaml)
     assert read(store, "v-5")["count"] == 5
@@ -155,7 +156,10 @@ def test_part_of_view_writes_its_own_features_of_another_store(sqlite_yaml):
     second = msgspec.structs.replace(KINDS, outputs=KINDS.outputs[1:2], part=1)
     writer = FeastWriter(str(sqlite_yaml), plan(first, second))
     writer.write(
-        [("visitor_id", Row("v-7", NOW_MS, 0, "[1]")), ("visitor_id_part1", Row("v-7", NOW_MS - 5000, 0, "[2]"))]
+        [
+            ("visitor_id", Row("v-7", CLOCK.now_ms, 0, "[1]")),
+            ("visitor_id_part1", Row("v-7", CLOCK.now_ms - 5000, 0, "[2]")),
+        ]
     )
     found = read(FeatureStore(fs_yaml_file=sqlite_yaml), "v-7")
     assert (found["count"], found["small"]) == (1, 2)

@@ -8,9 +8,10 @@ import pytest
 from jobs.features.online_store import Row, entity_key, feature_field
 from jobs.features.operator import newest_rows
 from jobs.features.redis_writer import RedisWriter, WriteCounts
+from tests.support.clock import Clock
 from tests.support.small_plans import output, plan, view_plan
 
-NOW_MS = time.time_ns() // 1_000_000
+CLOCK = Clock()
 HOUR_MS = 3_600_000
 CLICKS = view_plan(output("views"), ttl_ms=HOUR_MS)
 BRIEF = view_plan(output("views"), name="brief", ttl_ms=HOUR_MS - 400, frame="slide", slide_ms=60_000)
@@ -20,7 +21,8 @@ KEY = entity_key("shop", {"visitor_id": "v-1"})
 VIEWS = feature_field("clicks", "views")
 
 
-def row(count: int, time_ms: int = NOW_MS, seq: int = 0, entity: str = "v-1") -> Row:
+def row(count: int, time_ms: int | None = None, seq: int = 0, entity: str = "v-1") -> Row:
+    time_ms = CLOCK.now_ms if time_ms is None else time_ms
     return Row(entity, time_ms, seq, json.dumps([count]))
 
 
@@ -48,7 +50,7 @@ def test_nothing_to_write_is_nothing_written(writer):
 
 def test_an_older_row_never_replaces_a_newer_one(writer, client):
     writer.write([("visitor_id", row(3))])
-    assert writer.write([("visitor_id", row(2, NOW_MS - 1, seq=9))]) == WriteCounts(0, 1)
+    assert writer.write([("visitor_id", row(2, CLOCK.now_ms - 1, seq=9))]) == WriteCounts(0, 1)
     assert stored(client) == 3
 
 
@@ -68,13 +70,15 @@ def test_a_later_row_of_equal_time_and_sequence_isnt_lost(writer, client):
 
 
 def test_order_within_a_batch_does_not_matter(writer, client):
-    assert writer.write([("visitor_id", row(9, NOW_MS + 5)), ("visitor_id", row(8, NOW_MS))]) == WriteCounts(1, 1)
+    assert writer.write(
+        [("visitor_id", row(9, CLOCK.now_ms + 5)), ("visitor_id", row(8, CLOCK.now_ms))]
+    ) == WriteCounts(1, 1)
     assert stored(client) == 9
 
 
 def test_a_replay_leaves_what_it_had_written(writer, client):
-    first = [("visitor_id", row(1, NOW_MS - 9)), (BRIEFLY, row(5))]
-    batches = [first, [("visitor_id", row(2, NOW_MS - 4))], [("visitor_id", row(3))]]
+    first = [("visitor_id", row(1, CLOCK.now_ms - 9)), (BRIEFLY, row(5))]
+    batches = [first, [("visitor_id", row(2, CLOCK.now_ms - 4))], [("visitor_id", row(3))]]
     for batch in batches:
         writer.write(batch)
     before, expiry = client.hgetall(KEY), client.pttl(KEY)
@@ -87,7 +91,7 @@ def test_a_replay_leaves_what_it_had_written(writer, client):
 def test_replay_by_a_second_writer_does_not_undo_the_first(writer, client, redis_url):
     zombie = RedisWriter(redis_url, plan(CLICKS, BRIEF, LASTING))
     writer.write([("visitor_id", row(7))])
-    for count, time_ms in ((1, NOW_MS - 3), (2, NOW_MS - 2), (6, NOW_MS - 1)):
+    for count, time_ms in ((1, CLOCK.now_ms - 3), (2, CLOCK.now_ms - 2), (6, CLOCK.now_ms - 1)):
         zombie.write([("visitor_id", row(count, time_ms))])
     zombie.close()
     assert stored(client) == 7
@@ -96,14 +100,14 @@ def test_replay_by_a_second_writer_does_not_undo_the_first(writer, client, redis
 def test_two_writers_at_once_leave_the_newest_row(writer, client, redis_url):
     other = RedisWriter(redis_url, plan(CLICKS, BRIEF, LASTING))
     for step in range(100):
-        (writer, other)[step % 2].write([("visitor_id", row(step, NOW_MS + (step * 37) % 100))])
+        (writer, other)[step % 2].write([("visitor_id", row(step, CLOCK.now_ms + (step * 37) % 100))])
     other.close()
     newest = next(step for step in range(100) if (step * 37) % 100 == 99)
     assert stored(client) == newest
 
 
 def test_a_flushed_script_is_loaded_again(writer, client):
-    writer.write([("visitor_id", row(1, NOW_MS - 1))])
+    writer.write([("visitor_id", row(1, CLOCK.now_ms - 1))])
     client.script_flush()
     assert writer.write([("visitor_id", row(2)), (BRIEFLY, row(3))]) == WriteCounts(2, 0)
     assert stored(client) == 2
@@ -111,14 +115,14 @@ def test_a_flushed_script_is_loaded_again(writer, client):
 
 def test_a_hash_expires_at_its_event_time_and_ttl(writer, client):
     writer.write([("visitor_id", row(1))])
-    left = NOW_MS + HOUR_MS - time.time_ns() // 1_000_000
+    left = CLOCK.now_ms + HOUR_MS - time.time_ns() // 1_000_000
     assert abs(client.pttl(KEY) - left) < 1000
 
 
 def test_a_newer_row_moves_the_expiry_on(writer, client):
     writer.write([("visitor_id", row(1))])
     before = client.pttl(KEY)
-    writer.write([("visitor_id", row(1, NOW_MS + 60_000))])
+    writer.write([("visitor_id", row(1, CLOCK.now_ms + 60_000))])
     assert 59_000 < client.pttl(KEY) - before <= 60_000
 
 
@@ -140,13 +144,13 @@ def test_a_view_without_ttl_stays(writer, client):
 
 
 def test_a_row_whose_expiry_has_passed_is_gone_at_once(writer, client):
-    writer.write([("visitor_id", row(1, NOW_MS - 2 * HOUR_MS))])
+    writer.write([("visitor_id", row(1, CLOCK.now_ms - 2 * HOUR_MS))])
     assert client.exists(KEY) == 0
 
 
 def test_operators_of_one_entity_have_versions_of_their_own(writer, client):
-    writer.write([("visitor_id", row(1, NOW_MS))])
-    assert writer.write([(BRIEFLY, row(2, NOW_MS - 1000))]) == WriteCounts(1, 0)
+    writer.write([("visitor_id", row(1, CLOCK.now_ms))])
+    assert writer.write([(BRIEFLY, row(2, CLOCK.now_ms - 1000))]) == WriteCounts(1, 0)
 
 
 def test_a_batch_keeps_the_newest_row_of_each_entity():

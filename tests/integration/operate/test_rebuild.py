@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,20 +22,22 @@ from jobs.flow.submissions import BEGUN, Config, Submitted, begun_mark
 from jobs.operate import rebuild, refuse
 from jobs.operate.keep import MARK, NO_RUN, Keeper
 from jobs.settings import Settings
+from tests.support.clock import Clock
 
-NOW_MS = time.time_ns() // 1_000_000
+CLOCK = Clock()
 HOUR_S = 3600
 
 
-def shelf(offset: int, item: str, event_time_ms: int = NOW_MS) -> dict:
+def shelf(offset: int, item: str, event_time_ms: int | None = None) -> dict:
     """A list as Redis should hold it, by hand."""
+    event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     return {
         "version": f"{offset:020d}",
         "items": [item],
         "scores": [1.5],
         "model": "m",
         "event_time_ms": event_time_ms,
-        "computed_at_ms": NOW_MS,
+        "computed_at_ms": CLOCK.now_ms,
         "session_events": 1,
         "fallback": None,
         "list_id": f"0-{offset}",
@@ -55,7 +56,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         address = runtime.up(settings, ["kafka"]).kafka_bootstrap
         kafka_admin.create_topics(address, {"rankings": 2, "consent": 1})
-        consent_topic.send(address, "consent", {"erased": consent.Record("erased", NOW_MS + 1, {"0": 2})})
+        consent_topic.send(address, "consent", {"erased": consent.Record("erased", CLOCK.now_ms + 1, {"0": 2})})
         sender = kafka_send.connect(address, "rankings", fast=False)
         log = [
             ("a", logged("a", shelf(7, "newest"))),
@@ -63,10 +64,10 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             ("b", logged("b", shelf(3, "b"))),
             ("b", logged("b", shelf(4, "another page"), shelf="basket")),
             ("erased", logged("erased", shelf(1, "of somebody who is forgotten"))),
-            ("gone", logged("gone", shelf(9, "expired", NOW_MS - 2 * HOUR_S * 1000))),
+            ("gone", logged("gone", shelf(9, "expired", CLOCK.now_ms - 2 * HOUR_S * 1000))),
         ]
         for visitor, value in log:
-            sender.send(visitor.encode(), value, NOW_MS)
+            sender.send(visitor.encode(), value, CLOCK.now_ms)
         sender.flush()
         sender.close()
         yield address
@@ -103,22 +104,24 @@ def test_a_second_rebuild_and_a_newer_list_change_nothing(config: Config, client
 
 
 def test_only_what_was_logged_since_is_read(config: Config, client: redis.Redis) -> None:
-    rebuild.lists(config, Connection(config.redis_url), since_ms=NOW_MS + 1)
+    rebuild.lists(config, Connection(config.redis_url), since_ms=CLOCK.now_ms + 1)
     assert stored(client) == {}
 
 
 def test_of_two_partitions_the_newest_list_comes_back(redis_url: str, client: redis.Redis) -> None:
     """In whatever order they were logged; of one event time the one that was computed later stands."""
     partition_1 = 10**16  # the first four digits of a version are the partition
-    lists = [shelf(partition_1 + 7, "before", NOW_MS), shelf(4, "after", NOW_MS + 1000)]
-    later = shelf(partition_1 + 8, "after, and knows more", NOW_MS + 1000) | {"computed_at_ms": NOW_MS + 5}
+    lists = [shelf(partition_1 + 7, "before", CLOCK.now_ms), shelf(4, "after", CLOCK.now_ms + 1000)]
+    later = shelf(partition_1 + 8, "after, and knows more", CLOCK.now_ms + 1000) | {"computed_at_ms": CLOCK.now_ms + 5}
     connection = Connection(redis_url)
     for order in itertools.permutations([*lists, later]):
         client.flushall()
         for value in order:
             times = value["event_time_ms"], value["computed_at_ms"]
             compact = json.dumps(value, separators=(",", ":")).encode()
-            connection.run(rebuild.SCRIPT, [(b"shelf:{v}:home", value["version"], compact, NOW_MS + 10**7, *times)])
+            connection.run(
+                rebuild.SCRIPT, [(b"shelf:{v}:home", value["version"], compact, CLOCK.now_ms + 10**7, *times)]
+            )
         assert stored(client)["shelf:{v}:home"]["items"] == ["after, and knows more"]
 
 
@@ -145,11 +148,11 @@ def test_the_keeper_fills_a_redis_without_its_mark_once(keeper: Keeper, client: 
 
 def test_after_restart_it_reads_from_where_the_surviving_data_ends(keeper: Keeper, client: redis.Redis) -> None:
     client.set(
-        MARK, f"{'0' * 40} {NOW_MS / 1000 + 1:.3f}"
+        MARK, f"{'0' * 40} {CLOCK.now_ms / 1000 + 1:.3f}"
     )  # as another run of the server left it, after all was logged
     assert keeper.repair([RANKINGS])
     assert stored(client) == {}
-    client.set(MARK, f"{'0' * 40} {NOW_MS / 1000 - 1:.3f}")
+    client.set(MARK, f"{'0' * 40} {CLOCK.now_ms / 1000 - 1:.3f}")
     assert keeper.repair([RANKINGS])
     assert stored(client).keys() == BOTH
 
@@ -164,7 +167,7 @@ def test_redis_with_all_since_the_job_began_needs_no_restart(
     keeper: Keeper, client: redis.Redis, tmp_path: Path
 ) -> None:
     """A job isn't started again while Redis has all since it began."""
-    job = Submitted("features", "f1", ["flink", "run", "-d"], {}, at_s=NOW_MS / 1000)
+    job = Submitted("features", "f1", ["flink", "run", "-d"], {}, at_s=CLOCK.now_ms / 1000)
     submissions.config_path(tmp_path, "rankings").rename(submissions.config_path(tmp_path, "features"))
     checkpoint = tmp_path / "flink" / "checkpoints" / "f1" / "chk-1"
     checkpoint.mkdir(parents=True)

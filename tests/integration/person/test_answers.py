@@ -1,7 +1,6 @@
 """What a person is told and given, from a real Kafka and Redis: all of the person's own, and nothing of others."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from jobs.person import heard_of
 from jobs.person.ids import ids_of
 from jobs.settings import Settings
 from liveshelf import pseudonyms
+from tests.support.clock import Clock
 
 TOPICS = {"events": 2, "events.dead": 1, "events.late": 1, "rankings": 1, "consent": 1}
-NOW_MS = time.time_ns() // 1_000_000
+CLOCK = Clock()
 # Each id as it stands in JSON: by Java, by Python, by PHP, by Go.
 ESCAPED = [
     ("zoé", '"zoé"'.encode()), ("zoé", rb'"zo\u00e9"'), ("user/17", b'"user/17"'), ("user/17", rb'"user\/17"'),
@@ -32,7 +32,7 @@ ESCAPED = [
 
 def event(visitor: bytes, number: int, more: bytes = b"") -> bytes:
     head = b'{"schema_version":1,"event_type":"view","event_time_ms":%d,"item_id":"1","event_id":"e%d","visitor_id":'
-    return head % (NOW_MS + number, number) + visitor + more + b"}"
+    return head % (CLOCK.now_ms + number, number) + visitor + more + b"}"
 
 
 def letter(original: bytes, offset: int, reason: str = "wrong_type") -> bytes:
@@ -71,7 +71,7 @@ def settings(kafka_settings: Settings, redis_url: str) -> Iterator[Settings]:
     kafka_admin.create_topics(bootstrap, TOPICS)
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
     for topic, key, value in records():
-        producer.send(topic, key=key, value=value, timestamp_ms=NOW_MS)
+        producer.send(topic, key=key, value=value, timestamp_ms=CLOCK.now_ms)
     producer.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIVESHELF_STATE_DIR", str(kafka_settings.state_dir))
@@ -163,10 +163,11 @@ def bootstrap_of(settings: Settings) -> str:
     return runtime.current(settings).kafka_bootstrap
 
 
-def put(client: redis.Redis, visitor: str, list_id: str, event_time_ms: int = NOW_MS) -> None:
+def put(client: redis.Redis, visitor: str, list_id: str, event_time_ms: int | None = None) -> None:
+    event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     value = {
         "version": "00000000000000000005", "items": [], "scores": [], "model": "m-1", "event_time_ms": event_time_ms,
-        "computed_at_ms": NOW_MS, "session_events": 3, "fallback": None, "list_id": list_id,
+        "computed_at_ms": CLOCK.now_ms, "session_events": 3, "fallback": None, "list_id": list_id,
     }  # fmt: skip
     client.set(f"shelf:{{{visitor}}}:home", json.dumps(value))
 
@@ -190,8 +191,8 @@ def test_with_two_keys_a_person_is_found_under_both(
     for number, visitor in enumerate((current, older, "petra@shop"), 400):
         producer.send("events", key=visitor.encode(), value=event(json.dumps(visitor).encode(), number))
     producer.close()
-    put(client, older, "0-9999", NOW_MS - 5)
-    put(client, current, "0-9999", NOW_MS)
+    put(client, older, "0-9999", CLOCK.now_ms - 5)
+    put(client, current, "0-9999", CLOCK.now_ms)
     person = shown("petra@shop")
     assert sorted(each["event_id"] for each in person["events"]) == ["e400", "e401", "e402"]
     assert person["shelf"]["visitor_id"] == current

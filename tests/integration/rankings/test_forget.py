@@ -15,8 +15,9 @@ from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 from liveshelf.reader import Shelf, ShelfReader
+from tests.support.clock import Clock
 
-NOW_MS = time.time_ns() // 1_000_000 - 60_000
+CLOCK = Clock(behind_ms=60_000)
 HOUR_S = 3600
 KEY = "shelf:{v}:home"
 POPULAR = RankedList(["p1", "p2"], [0.0, 0.0], "no_consent", [])
@@ -30,23 +31,25 @@ def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
     publisher.close()
 
 
-def publish(publisher: Publisher, offset: int, event_time_ms: int = NOW_MS) -> int:
+def publish(publisher: Publisher, offset: int, event_time_ms: int | None = None) -> int:
+    event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     session = Session([event_time_ms], ["view"], ["a"], frozenset())
-    one = Publication("v", 0, offset, RankedList(["a"], [1.0], None, ["a"]), session, [], NOW_MS)
+    one = Publication("v", 0, offset, RankedList(["a"], [1.0], None, ["a"]), session, [], CLOCK.now_ms)
     return publisher.publish([one], [ENCODER.value(one)]).written
 
 
 def now_ms() -> int:
-    """The mark's expiry is counted from when it was made; NOW_MS may be minutes ago by then."""
+    """The mark's expiry is counted from when it was made; the clock may be minutes ago by then."""
     return time.time_ns() // 1_000_000
 
 
-def erase(publisher: Publisher, newest_offset: int = -1, before_ms: int = NOW_MS + 1) -> int:
+def erase(publisher: Publisher, newest_offset: int = -1, before_ms: int | None = None) -> int:
+    before_ms = CLOCK.now_ms + 1 if before_ms is None else before_ms
     return publisher.forget([Forgotten("v", (0, newest_offset), before_ms, None, now_ms(), "m-1")])
 
 
 def withdraw(publisher: Publisher, newest_offset: int = -1) -> int:
-    return publisher.forget([Forgotten("v", (0, newest_offset), NOW_MS, POPULAR, now_ms(), "m-1")])
+    return publisher.forget([Forgotten("v", (0, newest_offset), CLOCK.now_ms, POPULAR, now_ms(), "m-1")])
 
 
 def test_an_erased_list_is_absent_at_once(publisher, client, redis_url) -> None:
@@ -80,7 +83,7 @@ def test_an_erasure_leaves_a_list_for_an_event_since(publisher, client, redis_ur
     assert erase(publisher) == 0
     assert client.keys() == []
     publish(publisher, 7)
-    assert erase(publisher, before_ms=NOW_MS) == 0
+    assert erase(publisher, before_ms=CLOCK.now_ms) == 0
     assert ShelfReader(redis_url).get("v").state == "fresh"
 
 
@@ -95,7 +98,7 @@ def test_who_withdraws_gets_popularity_list_said_so_whatever_stood_there(publish
         ("p1", "p2"),
         0,
     )
-    assert shelf.event_time_ms == NOW_MS
+    assert shelf.event_time_ms == CLOCK.now_ms
     assert client.get(KEY).startswith(b'{"version":"00000000000000000008",')
 
 
@@ -106,15 +109,15 @@ PLAN = FeaturePlan("shop", "events", 0, [VIEW, msgspec.structs.replace(VIEW, nam
 def test_an_entitys_row_goes_and_no_late_writer_revives_it(redis_url, client) -> None:
     """An entitys row goes and its hash with its last row and no late writer brings it back."""
     writer = RedisWriter(redis_url, PLAN)
-    old, new = Row("v", NOW_MS, 3, "[5]"), Row("v", NOW_MS + 1, 1, "[6]")
+    old, new = Row("v", CLOCK.now_ms, 3, "[5]"), Row("v", CLOCK.now_ms + 1, 1, "[6]")
     writer.write([("visitor_id", old), ("visitor_id_part1", old)])
     (key,) = client.keys()
 
-    assert writer.erase([("visitor_id", "v", NOW_MS)]) == 0  # of events before, and there is none
-    assert writer.erase([("visitor_id", "v", NOW_MS + 1), ("visitor_id", "nobody", NOW_MS + 1)]) == 1
+    assert writer.erase([("visitor_id", "v", CLOCK.now_ms)]) == 0  # of events before, and there is none
+    assert writer.erase([("visitor_id", "v", CLOCK.now_ms + 1), ("visitor_id", "nobody", CLOCK.now_ms + 1)]) == 1
     assert set(client.hkeys(key)) == {b"_v:visitor_id", b"_v:visitor_id_part1", b"_ts:more", feature_field("more", "n")}
     assert client.pttl(key) > 20_000
-    assert writer.erase([("visitor_id_part1", "v", NOW_MS + 1)]) == 1
+    assert writer.erase([("visitor_id_part1", "v", CLOCK.now_ms + 1)]) == 1
     assert 15_000 < client.pttl(key) <= 20_000
     assert writer.write([("visitor_id", old)]).written == 0
     assert writer.write([("visitor_id", new)]).written == 1

@@ -16,9 +16,10 @@ from jobs.rankings import operator
 from jobs.settings import REPOSITORY
 from models.serving.bundle import load_bundle
 from models.serving.registry import ACTIVE, Registry
+from tests.support.clock import Clock
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
-NOW_MS = time.time_ns() // 1_000_000
+CLOCK = Clock()
 
 
 class Shop:
@@ -33,13 +34,13 @@ class Shop:
         """The log records of one batch of 20 visitors."""
         items = load_items()
         rows = range(self.offset, self.offset + 20)
-        histories = [f"{NOW_MS}\x1fview\x1f{items[row % len(items)]}\x1fe{row}\x1f" for row in rows]
+        histories = [f"{CLOCK.now_ms}\x1fview\x1f{items[row % len(items)]}\x1fe{row}\x1f" for row in rows]
         records = self.operator.eval(
             pd.Series([f"v{row}" for row in rows]),
             pd.Series([0] * 20),
             pd.Series(list(rows)),
             pd.Series(histories),
-            pd.Series([NOW_MS] * 20),
+            pd.Series([CLOCK.now_ms] * 20),
             pd.Series([None] * 20, dtype=object),
         )
         self.offset += 20

@@ -21,11 +21,12 @@ from jobs.rankings.publish import Encoder, Publication, PublishCounts, Publisher
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 from jobs.settings import REPOSITORY
+from tests.support.clock import Clock
 from tests.support.waiting import eventually
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 ENCODER = Encoder("home", "model-1", [])
-NOW_MS = time.time_ns() // 1_000_000
+CLOCK = Clock()
 HOUR_S = 3600
 
 
@@ -36,9 +37,10 @@ def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
     publisher.close()
 
 
-def publication(visitor: str, offset: int, item: str = "a", event_time_ms: int = NOW_MS) -> Publication:
+def publication(visitor: str, offset: int, item: str = "a", event_time_ms: int | None = None) -> Publication:
+    event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     session = Session([event_time_ms], ["view"], [item], frozenset())
-    return Publication(visitor, 0, offset, RankedList([item], [1.0], None, [item]), session, [], NOW_MS)
+    return Publication(visitor, 0, offset, RankedList([item], [1.0], None, [item]), session, [], CLOCK.now_ms)
 
 
 def publish(publisher: Publisher, *publications: Publication) -> PublishCounts:
@@ -111,7 +113,7 @@ def test_a_server_that_forgot_the_script_gets_it_again(publisher: Publisher, cli
 
 def test_a_list_expires_at_its_event_time_plus_the_ttl(publisher: Publisher, client: redis.Redis) -> None:
     """A list expires at its event time plus the ttl however often it is written."""
-    ten_minutes_ago_ms = NOW_MS - 600_000
+    ten_minutes_ago_ms = CLOCK.now_ms - 600_000
     for _ in range(2):
         publish(publisher, publication("v1", 1, event_time_ms=ten_minutes_ago_ms))
 
@@ -122,7 +124,7 @@ def test_a_list_expires_at_its_event_time_plus_the_ttl(publisher: Publisher, cli
 
 
 def test_a_list_whose_time_is_over_is_absent_at_once(publisher: Publisher, client: redis.Redis) -> None:
-    publish(publisher, publication("v1", 1, event_time_ms=NOW_MS - 2 * HOUR_S * 1000))
+    publish(publisher, publication("v1", 1, event_time_ms=CLOCK.now_ms - 2 * HOUR_S * 1000))
 
     assert client.get("shelf:{v1}:home") is None
 
@@ -252,14 +254,14 @@ def test_operator_publishes_newest_row_of_each_visitor_and_logs_it(
     operator.open(counters)
 
     def history(*items: str) -> str:
-        return "\x1e".join(f"{NOW_MS + n}\x1fview\x1f{item}\x1fe{n}\x1f" for n, item in enumerate(items))
+        return "\x1e".join(f"{CLOCK.now_ms + n}\x1fview\x1f{item}\x1fe{n}\x1f" for n, item in enumerate(items))
 
     records = operator.eval(
         pd.Series(["v1", "v2", "v1"]),
         pd.Series([0, 0, 0]),
         pd.Series([11, 12, 13]),
         pd.Series([history(known[0]), history("unknown"), history(known[0], known[1])]),
-        pd.Series([NOW_MS, NOW_MS, NOW_MS]),
+        pd.Series([CLOCK.now_ms, CLOCK.now_ms, CLOCK.now_ms]),
         pd.Series([None, None, None], dtype=object),
     )
     operator.close()
@@ -278,7 +280,7 @@ def test_operator_publishes_newest_row_of_each_visitor_and_logs_it(
 def test_a_visitor_on_another_partition_gets_no_old_list(publisher: Publisher, client: redis.Redis) -> None:
     """A visitor who moved to a higher partition gets its new lists and no old one back."""
     publish(publisher, publication("v1", 900, "before the topic grew"))
-    moved = publication("v1", 3, "after", NOW_MS + 1)._replace(partition=4)
+    moved = publication("v1", 3, "after", CLOCK.now_ms + 1)._replace(partition=4)
 
     assert publish(publisher, moved) == PublishCounts(written=1, stale=0, elsewhere=1)
     assert publish(publisher, publication("v1", 901, "a zombie's")) == PublishCounts(written=0, stale=1, elsewhere=1)
@@ -289,7 +291,7 @@ def test_of_two_partitions_the_newest_events_list_stands(publisher: Publisher, c
     """Two producers place a visitor in two partitions; what is seen follows the visitor, as it does within one."""
 
     def seen(partition: int, offset: int, item: str, after_ms: int) -> PublishCounts:
-        one = publication("v1", offset, item, NOW_MS + after_ms)._replace(partition=partition)
+        one = publication("v1", offset, item, CLOCK.now_ms + after_ms)._replace(partition=partition)
         counts = publish(publisher, one)
         found.append(*stored_items(client, "v1"))
         return counts
