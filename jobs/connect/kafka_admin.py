@@ -86,6 +86,10 @@ def configs(bootstrap: str, topic: str) -> dict[str, str]:
             described = admin.describe_configs([_config(topic)], config_filter="all")["topic"][topic]
         except KafkaError as error:
             raise ServiceError(f"the settings of {topic!r} can't be read on {bootstrap}: {error}") from error
+    if not described:  # a refusal has no settings, and raises nothing
+        raise ServiceError(
+            f"{bootstrap} doesn't tell the settings of {topic!r}", f"let the user describe the configs of {topic}"
+        )
     return {name: setting["value"] for name, setting in described.items()}
 
 
@@ -93,9 +97,11 @@ def set_configs(bootstrap: str, topic: str, values: Mapping[str, str]) -> None:
     """Set some of a topic's settings and leave the others; raise `ServiceError` if the broker refuses."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            admin.alter_configs([_config(topic, values)])
-        except KafkaError as error:
+            done = admin.alter_configs([_config(topic, values)])["topic"][topic]
+        except (KafkaError, ValueError) as error:
             raise ServiceError(f"the settings of {topic!r} can't be changed on {bootstrap}: {error}") from error
+    if done != "OK":
+        raise ServiceError(f"the settings of {topic!r} can't be changed on {bootstrap}: {done}")
 
 
 def _config(topic: str, values: Mapping[str, str] | None = None) -> ConfigResource:
