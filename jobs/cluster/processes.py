@@ -61,8 +61,9 @@ def _private_file(path: str, flags: int) -> int:
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder that only its owner can look into, whatever the umask."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder, and those above it that aren't there, so that only their owner can look into them."""
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def open_to_others(folder: Path) -> list[Path]:
