@@ -85,7 +85,8 @@ def read(path: Path, mapping: Mapping = OWN_NAMES, skipped: Counter[str] | None 
     if row is None and not skipped:
         raise DataError(f"{path} holds no event", "give a file with at least one row")
     if missing:
-        raise DataError(f"{path}: no row has {sorted(missing)[0]!r}", "correct the column's name in [fields]")
+        what = f"{path}: no row has {sorted(missing)[0]!r}"
+        raise DataError(what, "correct the column's name in [fields], or take it out")
 
 
 def _with_others(first: DataError, rows: "_Rows", records: Iterator[Record]) -> DataError:
