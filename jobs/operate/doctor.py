@@ -10,11 +10,12 @@ import psutil
 import requests
 
 from jobs.cluster import kafka, processes, redis, runtime
+from jobs.cluster.flink_config import TaskManagerMemory
 from jobs.connect import addresses, consent_topic, flink_rest, kafka_admin, users
 from jobs.errors import ServiceError
 from jobs.features.definitions import registry
 from jobs.jvm import jars, java
-from jobs.operate import quiet, workers
+from jobs.operate import entities, quiet, workers
 from jobs.operate.served import served
 from jobs.settings import Settings
 
@@ -52,6 +53,7 @@ def checks(settings: Settings) -> list[Check]:
         _redis(running),
         _flink(running),
         *_workers(settings, running),
+        *_entities(settings, running),
         *_unread(settings, running),
         *_consents(settings, running),
         *_quiet(settings, running),
@@ -177,6 +179,21 @@ def _workers(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
         yield Check(name, False, error.what, wanted, error.fix)
         return
     yield Check(name, True, f"{worker.executable} ({worker.python}) on {worker.machine} has all of it", wanted, "")
+
+
+def _entities(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    if not running.metrics_urls:
+        return
+    heap_mb = TaskManagerMemory().task_heap_mb * settings.task_managers
+    name, wanted = "entities", f"at most half of {heap_mb:,} MB of heap"
+    try:
+        held = entities.held(running.metrics_urls)
+    except requests.RequestException as error:
+        yield Check(name, True, f"not known: {error}", wanted, "")  # whether Flink answers is another check
+        return
+    ok = held.fits(heap_mb)
+    fix = "" if ok else "lower LIVESHELF_COLLECTOR_KEY_NEW_PER_S, or RocksDB: jobs/operate/README.md"
+    yield Check(name, ok, str(held), wanted, fix)
 
 
 def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:

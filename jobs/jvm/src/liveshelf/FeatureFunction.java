@@ -34,6 +34,8 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
     transient StringBuilder json;
     private transient Counter eventsCapped;
     private transient Counter valuesCapped;
+    private transient Counter entitiesNew;
+    private transient Counter entitiesGone;
     private transient Consents consents;
 
     FeatureFunction(String features, int cap) {
@@ -46,6 +48,8 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         json = new StringBuilder();
         eventsCapped = context.getMetricGroup().counter("events_capped");
         valuesCapped = context.getMetricGroup().counter("values_capped");
+        entitiesNew = context.getMetricGroup().counter("entities_new");
+        entitiesGone = context.getMetricGroup().counter("entities_gone");
         consents = Consents.open(context);
     }
 
@@ -111,6 +115,15 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
         return control == null ? null : consents.take(event.getFieldAs(ENTITY), partition(event, columns), offset(event, columns));
     }
 
+    /** Count entities that came and went since the job began to run: each is a state of its own. */
+    void came() {
+        entitiesNew.inc();
+    }
+
+    void gone() {
+        entitiesGone.inc();
+    }
+
     static int partition(Row event, int columns) {
         return event.getFieldAs(FIRST_COLUMN + columns);
     }
@@ -126,6 +139,9 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
     /** Obey a visitor. A row without a payload says: what the online store holds for events before its time must go. */
     void obey(Context context, Person person, Personal state) {
         long goneBeforeMs = consents.obey(context, person, state);
+        if (state != null && goneBeforeMs == Person.ALL) {
+            gone();
+        }
         if (goneBeforeMs != Person.NEVER) {
             collect(Row.of(goneBeforeMs, 0L, null));
         }

@@ -59,12 +59,16 @@ public class SlidingFeatures extends FeatureFunction {
             obey(context, person, state.value == null ? null : state.value.with(layout));
             return;
         }
+        boolean isNew = state.value == null;
         SlidingState now = state.changing();
         if (!counts(event, layout.columns.size(), time.time(), now.origin)) {
             if (now.next(layout) == SlidingState.NEVER) {
                 context.clearAllState();
             }
             return;
+        }
+        if (isNew) {
+            came();
         }
         now.add(layout, time.time(), values(event, layout.columns.size()));
         wake(now, time);
@@ -79,6 +83,7 @@ public class SlidingFeatures extends FeatureFunction {
         long upTo = upTo(time);
         now.advance(layout, upTo == Long.MAX_VALUE ? upTo - 1 : upTo + 1, json, this);
         if (now.next(layout) == SlidingState.NEVER) {
+            gone();
             context.clearAllState();
         } else {
             now.wakesAt = now.wakesAt - 1 <= upTo ? SlidingState.NEVER : now.wakesAt;

@@ -67,12 +67,16 @@ public class TrailingFeatures extends FeatureFunction {
             obey(context, person, state.value);
             return;
         }
+        boolean isNew = state.value == null;
         TrailingState now = state.changing();
         if (!counts(event, layout.columns.size(), time.time(), now.origin)) {
             if (now.isUnused()) {
                 context.clearAllState();
             }
             return;
+        }
+        if (isNew) {
+            came();
         }
         now.add(time.time(), partition(event, layout.columns.size()), offset(event, layout.columns.size()),
             values(event, layout.columns.size()));
@@ -93,6 +97,7 @@ public class TrailingFeatures extends FeatureFunction {
         if (now.isWaiting()) {
             wake(now, time);
         } else if (now.newest() + layout.horizonMs < upTo) {
+            gone();
             context.clearAllState();    // a new event would begin a session and find every window empty
         } else {
             now.wakesAt = TrailingState.NEVER;

@@ -1,0 +1,23 @@
+"""How much of the heap the features job's entities take, as far as `doctor` can say."""
+
+import pytest
+
+from jobs.connect import flink_rest
+from jobs.operate import entities
+
+
+@pytest.mark.parametrize(
+    ("came", "gone", "expected"),
+    [(0, 0, 0), (1000, 400, 600), (10, 25, 0)],  # after a restart more may go than came
+)
+def test_entities_are_those_that_came_and_stayed(monkeypatch, came: int, gone: int, expected: int) -> None:
+    counters = {"entities_new": came, "entities_gone": gone}
+    monkeypatch.setattr(flink_rest, "operator_counter", lambda _, name: counters[name])
+    assert entities.held(["http://x/metrics"]).entities == expected
+
+
+def test_half_of_the_heap_is_enough_for_548_000_items() -> None:
+    """1,400 bytes each are 767 MB, and half of 1,536 MB are 768."""
+    assert entities.Held(548_000, 548_000 * 1400 / 1e6).fits(1536)
+    assert not entities.Held(549_000, 549_000 * 1400 / 1e6).fits(1536)
+    assert str(entities.Held(548_000, 767.2)) == "548,000 since the job began to run, about 767 MB"
