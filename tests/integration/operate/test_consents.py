@@ -75,7 +75,8 @@ def test_withdrawals_that_nobody_understood_are_named(settings: Settings, bootst
         "0:3 unknown_value of state; 0:4 unknown_value of state; 0:5 wrong_type of at_ms"
     )
     consents = consent_topic.read(bootstrap, settings.consent_topic, "assumed")
-    verdicts = {visitor: consents.verdict(visitor, 0, 0, now_ms) for visitor in ("c-1", "c-4", "c-5", "c-6", "c-7")}
+    later_ms = now_ms + 3_600_000  # an unreadable one denies from when the broker took it
+    verdicts = {visitor: consents.verdict(visitor, 0, 0, later_ms) for visitor in ("c-1", "c-4", "c-5", "c-6", "c-7")}
     assert verdicts == dict.fromkeys(("c-1", "c-4", "c-5", "c-6"), "suppressed") | {"c-7": "counts"}
 
 
