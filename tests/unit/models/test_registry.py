@@ -313,6 +313,6 @@ def test_the_commands_list_a_broken_version_and_tell_a_refusal(registry, bundles
 
 def test_the_commands_say_when_the_setting_names_a_bundle(bundles, monkeypatch):
     monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(bundles[0]))
-    answer = CliRunner().invoke(app, ["models", "list"])
+    answer = CliRunner().invoke(app, ["models", "rollback"])
     assert answer.exit_code == 2
     assert "is one bundle, not a folder of versions" in answer.stderr
