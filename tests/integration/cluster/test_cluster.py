@@ -193,7 +193,9 @@ def test_flinks_page_takes_no_jar(running: runtime.Runtime) -> None:
     form = {"jarfile": ("job.jar", b"x", "application/x-java-archive")}
     own = requests.get(f"{url}/overview", headers={"Origin": url, "Sec-Fetch-Site": "same-origin"}, timeout=10)
     assert (own.status_code, own.headers.get("access-control-allow-origin")) == (200, url)
-    assert requests.post(f"{url}/jars/upload", files=form, timeout=10).status_code == 404
+    uploaded = requests.post(f"{url}/jars/upload", files=form, timeout=10)
+    assert (uploaded.status_code, "POST request not allowed" in uploaded.text) == (400, True)
+    assert requests.get(f"{url}/jars", timeout=10).status_code == 404
     features = flink_rest.ask(url, "/config")["features"]
     assert (features["web-submit"], features["web-cancel"], features["web-rescale"]) == (False, False, False)
 
