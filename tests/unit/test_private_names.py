@@ -41,6 +41,7 @@ def test_git_and_docker_leave_out_the_same_names() -> None:
         "feature_repo/data/visitor_session.parquet",
         "docker/secrets/redis-job",
         "write.keys",
+        "liveshelf.toml",
         "shop/pseudonym.keys",
         "0a1b2c-export/events.jsonl",
         "rest.pem",
