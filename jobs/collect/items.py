@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from jobs.errors import LiveshelfError, SettingsError
+from jobs.errors import DataError, LiveshelfError, SettingsError
+from jobs.files import text
 
 SETTING = "collector_items"
 LOOK_AGAIN_S = 60.0
@@ -44,7 +45,7 @@ class Items:
             found = tuple((file, file.stat().st_mtime_ns) for file in files)
             if files and found != self._read:
                 self._items, self._read = frozenset().union(*map(_items_of, files)), found
-        except (OSError, ValueError, msgspec.DecodeError, KeyError) as error:
+        except (OSError, ValueError, msgspec.DecodeError, KeyError, DataError) as error:
             fix = "a text file in UTF-8, one item a line"
             raise SettingsError(f"{SETTING}: {', '.join(map(str, files))}: {error}", fix) from error
 
@@ -52,4 +53,4 @@ class Items:
 def _items_of(file: Path) -> list[str]:
     if file.suffix == VOCABULARY:
         return msgspec.json.decode(file.read_bytes())["items"]
-    return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for _, line in text.lines(file) if line.strip()]

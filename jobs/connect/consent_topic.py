@@ -30,9 +30,8 @@ def wanted(events: Mapping[str, str]) -> dict[str, str]:
 
 def missing(bootstrap: str, topic: str, events_topic: str) -> dict[str, str]:
     """Return the settings that the topic should have and hasn't; raise `ServiceError` if the broker doesn't tell."""
-    found = kafka_admin.configs(bootstrap, topic)
-    should = wanted(kafka_admin.configs(bootstrap, events_topic))
-    return {name: value for name, value in should.items() if found[name] != value}
+    found, events = kafka_admin.configs(bootstrap, (topic, events_topic))
+    return {name: value for name, value in wanted(events).items() if found[name] != value}
 
 
 def mend(bootstrap: str, topic: str, events_topic: str) -> None:

@@ -1,6 +1,6 @@
 """Make topics, give rights to use them, and ask where they end and how far a group has read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
 from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
@@ -79,18 +79,19 @@ def topics(bootstrap: str) -> set[str]:
             raise ServiceError(f"the topics can't be listed on {bootstrap}: {error}") from error
 
 
-def configs(bootstrap: str, topic: str) -> dict[str, str]:
-    """Return a topic's settings, the broker's defaults included; raise `ServiceError` if the broker doesn't tell."""
+def configs(bootstrap: str, topics: Sequence[str]) -> list[dict[str, str]]:
+    """Return each topic's settings, the broker's defaults included; raise `ServiceError` if the broker doesn't tell."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            described = admin.describe_configs([_config(topic)], config_filter="all")["topic"][topic]
+            described = admin.describe_configs(list(map(_config, topics)), config_filter="all")["topic"]
         except KafkaError as error:
-            raise ServiceError(f"the settings of {topic!r} can't be read on {bootstrap}: {error}") from error
-    if not described:  # a refusal has no settings, and raises nothing
-        raise ServiceError(
-            f"{bootstrap} doesn't tell the settings of {topic!r}", f"let the user describe the configs of {topic}"
-        )
-    return {name: setting["value"] for name, setting in described.items()}
+            raise ServiceError(f"the settings of {', '.join(topics)} can't be read on {bootstrap}: {error}") from error
+    for topic in topics:
+        if not described[topic]:  # a refusal has no settings, and raises nothing
+            raise ServiceError(
+                f"{bootstrap} doesn't tell the settings of {topic!r}", f"let the user describe the configs of {topic}"
+            )
+    return [{name: setting["value"] for name, setting in described[topic].items()} for topic in topics]
 
 
 def set_configs(bootstrap: str, topic: str, values: Mapping[str, str]) -> None:
@@ -110,33 +111,28 @@ def _config(topic: str, values: Mapping[str, str] | None = None) -> ConfigResour
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """Return the offset after the last record by partition; raise `ServiceError` if there is no such topic."""
-    admin = _admin(bootstrap)
-    try:
-        described = admin.describe_topics([topic])[0]
-        asked = {
-            TopicPartition(topic, partition["partition_index"]): OffsetSpec.LATEST
-            for partition in described["partitions"]
-        }
-        offsets = admin.list_partition_offsets(asked) if asked else {}
-    except KafkaError as error:
-        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
-    finally:
-        admin.close()
-    if not offsets:
-        raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up")
-    return {partition.partition: offsets[partition].offset for partition in sorted(offsets)}
+    (ends,) = _offsets(bootstrap, topic, OffsetSpec.LATEST)
+    return ends
 
 
 def held(bootstrap: str, topic: str) -> int:
     """Return how many offsets a topic holds; raise `ServiceError` if there is no such topic."""
-    ends, admin = end_offsets(bootstrap, topic), _admin(bootstrap)
-    try:
-        begins = admin.list_partition_offsets({TopicPartition(topic, number): OffsetSpec.EARLIEST for number in ends})
-    except KafkaError as error:
-        raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
-    finally:
-        admin.close()
-    return sum(ends.values()) - sum(begin.offset for begin in begins.values())
+    ends, begins = _offsets(bootstrap, topic, OffsetSpec.LATEST, OffsetSpec.EARLIEST)
+    return sum(ends.values()) - sum(begins.values())
+
+
+def _offsets(bootstrap: str, topic: str, *specs: OffsetSpec) -> list[dict[int, int]]:
+    """Return what a topic's partitions have for each specification; raise `ServiceError` if there is no such topic."""
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            numbers = sorted(each["partition_index"] for each in admin.describe_topics([topic])[0]["partitions"])
+            places = [TopicPartition(topic, number) for number in numbers]
+            found = [admin.list_partition_offsets(dict.fromkeys(places, spec)) for spec in specs if places]
+        except KafkaError as error:
+            raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
+    if not found:
+        raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up")
+    return [{place.partition: offsets[place].offset for place in places} for offsets in found]
 
 
 def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jobs.cluster import processes
 from jobs.errors import DataError, was_interrupted
 from liveshelf import key_file
 
@@ -71,7 +72,7 @@ def recorded(state_dir: Path, action: str, **arguments: Any) -> Iterator[dict[st
 
 def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str, outcome: dict[str, Any]) -> None:
     """Append one line. Several processes may do so at once: a lock orders them."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    processes.private_folder(state_dir)
     descriptor = os.open(state_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with open(descriptor, "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -125,13 +126,7 @@ def _ends_in_a_newline(file: Any) -> bool:
 
 def _keep_head(file: Path, head: Head, key: bytes) -> None:
     text = " ".join(map(str, head))
-    partial = file.with_suffix(".head.partial")
-    partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-        opened.write(f"{text}\n{_mac(key, text)}\n")
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(file)
+    key_file.replace(file, f"{text}\n{_mac(key, text)}\n".encode())
 
 
 def _mac(key: bytes, text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from jobs.cluster import processes
 from jobs.cluster.runtime import Runtime
 from jobs.person.ids import Visitor
 from jobs.person.known import HIDDEN, PARTS, rows
@@ -33,7 +34,7 @@ Records that a withdrawal or an erasure has put out of use aren't here. They are
 retention takes them, and nothing reads them for the visitor any more: {hidden} events are so now.
 """
 
-OWNERS_FOLDER, OWNERS_FILE = 0o700, 0o600
+OWNERS_FILE = 0o600
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,7 @@ def write(folder: Path, found: Iterable[tuple[str, Any]]) -> Exported:
     """
     if folder.exists():
         raise FileExistsError(folder)
-    for missing in [each for each in reversed(folder.absolute().parents) if not each.exists()]:
-        missing.mkdir(OWNERS_FOLDER)
+    processes.private_folder(folder.absolute().parent)
     partial = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))  # only its owner can enter it
     try:
         exported = _write_files(partial, found)

@@ -6,18 +6,14 @@ It names the person by a keyed hash, so only the owner of the key can tell whose
 import hashlib
 import hmac
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
 
 from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
-from jobs.connect import addresses
-from jobs.errors import ServiceError
+from jobs.connect import kafka_admin
 from jobs.person.ids import Visitor
 from jobs.settings import Settings
 from liveshelf import key_file
@@ -92,23 +88,13 @@ def _topics(settings: Settings, bootstrap: str, at_ms: int) -> list[Remains]:
     ]
 
 
-def retention_ms(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+def retention_ms(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
     """Return how long each topic keeps a record, -1 for ever. A broker may keep it a segment (`segment.ms`) longer.
 
-    Raises ServiceError if the broker doesn't answer.
+    Raises ServiceError if the broker doesn't tell.
     """
-    try:
-        admin = KafkaAdminClient(**addresses.kafka_python(bootstrap), bootstrap_timeout_ms=10_000)
-        try:
-            resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
-            configs = admin.describe_configs(resources, config_filter="all")["topic"]
-        finally:
-            admin.close()
-    except (KafkaError, ValueError) as error:
-        raise ServiceError(
-            f"Kafka at {bootstrap} doesn't tell its topics' retention: {error}", "liveshelf up"
-        ) from error
-    return {topic: int(configs[topic]["retention.ms"]["value"]) for topic in topics}
+    found = kafka_admin.configs(bootstrap, topics)
+    return {topic: int(configs["retention.ms"]) for topic, configs in zip(topics, found, strict=True)}
 
 
 def _checkpoints(settings: Settings, at_ms: int, newest: Iterable[Path]) -> list[Remains]:

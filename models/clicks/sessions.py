@@ -74,11 +74,12 @@ def read_prefixes(path: Path) -> list[Question]:
     """
     questions = []
     for at, line in text.lines(path):
-        prefix, tab, target = line.rstrip("\r\n").partition("\t")
-        if not tab or not prefix.split() or len(target.split()) != 1:
+        seen, tab, after = line.rstrip("\r\n").partition("\t")
+        prefix, target = seen.split(), after.split()
+        if not tab or not prefix or len(target) != 1:
             raise DataError(f"{path}, line {at}: {text.short(line)} isn't `item item …<TAB>target`", "mend the line")
-        _refuse_table(path, at, line, [*prefix.split(), target.strip()])
-        questions.append(Question(_clicks(prefix.split()), target.strip()))
+        _refuse_table(path, at, line, [*prefix, *target])
+        questions.append(Question(_clicks(prefix), target[0]))
     if not questions:
         raise DataError(f"{path} holds no question", "write `item item …<TAB>target` a line")
     return questions

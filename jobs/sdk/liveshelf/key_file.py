@@ -51,10 +51,7 @@ def made_once(path: Path) -> bytes:
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNERS_ONLY), "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
+        _write_new(partial, secrets.token_bytes(KEY_BYTES))
         with suppress(FileExistsError):  # another process was first
             os.link(partial, path)
         partial.unlink()
@@ -65,12 +62,21 @@ def made_once(path: Path) -> bytes:
 
 
 def write(path: Path, keys: list[tuple[str, str]]) -> None:
-    """Replace the file as a whole. Only its owner can read it, also while it is being written."""
+    """Replace the file of keys. A key that is used and then lost makes its pseudonyms strangers."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, "".join(f"{name} {secret}\n" for name, secret in keys).encode())
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, on the disk too. Only its owner can read it, also while it is being written."""
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNERS_ONLY), "w") as file:
-        file.write("".join(f"{name} {secret}\n" for name, secret in keys))
-        file.flush()
-        os.fsync(file.fileno())  # a key that is used and then lost makes its pseudonyms strangers
+    _write_new(partial, content)
     partial.replace(path)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNERS_ONLY), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

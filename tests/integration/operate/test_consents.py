@@ -38,7 +38,7 @@ def test_consents_are_kept_as_long_as_events(settings: Settings, bootstrap: str)
     assert not check.ok
     assert f"{consent_topic.LAG}={31 * DAY_MS}" in check.fix
     consent_topic.mend(bootstrap, settings.consent_topic, settings.events_topic)
-    kept = kafka_admin.configs(bootstrap, settings.consent_topic)
+    kept = kafka_admin.configs(bootstrap, [settings.consent_topic])[0]
     assert (kept[consent_topic.LAG], kept["cleanup.policy"]) == (str(31 * DAY_MS), "compact")
     assert found(settings)["consent topic"].ok
 
