@@ -101,6 +101,7 @@ def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str,
 def _before(state_dir: Path, file: Any) -> Head:
     """Return the head that a new line follows. A line that the head doesn't know is no part of the chain."""
     if not (state_dir / KEY).exists():  # a new log, or one of a release that had no key
+        _read_head(state_dir)  # refuses a log whose key is gone: a new one would vouch for whatever stands there
         lines = file.read().splitlines()
         return Head(len(lines), _hash(lines[-1]) if lines else NOTHING, 0)
     head = _read_head(state_dir)

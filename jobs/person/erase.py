@@ -98,8 +98,8 @@ def _wait(
             jobs = _job_ids(runtime)
             checkpoints = traces.newest_checkpoints(settings, jobs)
             in_redis = traces.in_redis(settings, client, ids)
-            too_old = [path for path in checkpoints if (path / "_metadata").stat().st_mtime * 1000 < at_ms]
-            in_state, looked = (set(ids), "") if too_old else looked_through(settings, jobs, checkpoints, ids)
+            are_new = are_newer(checkpoints, at_ms)
+            in_state, looked = looked_through(settings, jobs, checkpoints, ids) if are_new else (set(ids), "")
             if not in_redis and not in_state:
                 return checkpoints, looked
             left = "Redis" if in_redis else "the newest checkpoints"
@@ -109,6 +109,14 @@ def _wait(
                     "the jobs erase it as soon as they run: liveshelf status; then erase again for the receipt",
                 )
             time.sleep(PAUSE_S)
+
+
+def are_newer(checkpoints: Sequence[Path], at_ms: int) -> bool:
+    """Return True if all checkpoints were made after a time. One that a newer has replaced says nothing yet."""
+    try:
+        return all((path / "_metadata").stat().st_mtime * 1000 >= at_ms for path in checkpoints)
+    except FileNotFoundError:
+        return False
 
 
 def looked_through(

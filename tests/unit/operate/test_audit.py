@@ -111,6 +111,13 @@ def test_what_knows_the_logs_end_may_not_be_gone(name: str, log: Path) -> None:
         audit.verify(log.parent)
 
 
+def test_no_new_key_vouches_for_a_log_without_one(log: Path) -> None:
+    (log.parent / "audit.key").unlink()
+    with pytest.raises(DataError, match=r"audit\.key is gone"):
+        audit.record(log.parent, "next", {}, "done", {})
+    assert not (log.parent / "audit.key").exists()
+
+
 def test_a_head_without_the_key_is_no_head(log: Path) -> None:
     """Who may write log and head, and can't read the key, can't add a line."""
     line = forged(log)

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.features import plan
 from jobs.person.checkpoint import UnknownLayoutError, key_of, value_of
-from jobs.person.erase import NOT_FOUND, STOPPED, UNSEEN, looked_through
+from jobs.person.erase import NOT_FOUND, STOPPED, UNSEEN, are_newer, looked_through
 from jobs.person.traces import in_checkpoints
 from jobs.settings import Settings
 from tests.support import small_plans
@@ -71,3 +71,10 @@ def test_a_receipt_says_how_state_was_looked_through(settings: Settings, tmp_pat
     assert looked_through(settings, ["f"], [tmp_path / "gone"], ["anna"]) == ({"anna"}, "")
     made(tmp_path, operator("histories", b"\x05"))
     assert looked_through(settings, ["r"], [tmp_path], ["anna"]) == (set(), UNSEEN)
+
+
+def test_a_checkpoint_that_has_vanished_is_no_newer_one(tmp_path: Path) -> None:
+    (tmp_path / "chk-1").mkdir()
+    (tmp_path / "chk-1" / "_metadata").touch()
+    assert are_newer([tmp_path / "chk-1"], 0)
+    assert not are_newer([tmp_path / "chk-1", tmp_path / "chk-2"], 0)
