@@ -145,7 +145,7 @@ def read_content(folder: Path) -> dict[str, bytes]:
 
     Raises ModelError for a file that isn't there, is a link, or is larger than a bundle's file can be.
     """
-    names = [*LIMITS] if (folder / signature.SIGNATURE).exists() else [*LIMITS][:-1]
+    names = [*LIMITS] if os.path.lexists(folder / signature.SIGNATURE) else [*LIMITS][:-1]
     return {name: _read(folder / name) for name in names}
 
 
@@ -180,7 +180,7 @@ def read_manifest(folder: Path, public_key: str = "") -> Manifest:
     Raises ModelError if the manifest can't be read, or isn't signed with that key.
     """
     signed = folder / signature.SIGNATURE
-    written = _read(signed) if public_key and signed.exists() else None
+    written = _read(signed) if public_key and os.path.lexists(signed) else None
     return _manifest(folder, _read(folder / "manifest.json"), written, public_key)
 
 

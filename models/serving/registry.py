@@ -146,11 +146,12 @@ class Registry:
     def publish(self, source: Path) -> str:
         """Write a bundle into the folder and return its version; a second time changes nothing.
 
-        The bundle is read once: what was checked is what is written. Raises ModelError if it is broken.
+        The bundle is read once: what was checked is what is written, and `source` stays as it is. Raises ModelError if
+        it is broken.
         """
         content = read_content(source)
         if self._signing_key:
-            content[signature.SIGNATURE] = signature.sign(source, content["manifest.json"], self._signing_key)
+            content[signature.SIGNATURE] = signature.signature_of(content["manifest.json"], self._signing_key)
         bundle = check_content(source, content, self._public_key)
         place = self.folder / bundle.version
         if not place.exists():

@@ -4,6 +4,7 @@ Keys are PEM files, as `openssl genpkey -algorithm ed25519` writes them, or `liv
 """
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,14 +55,22 @@ def read_public_key(file: Path | None) -> str:
     return text
 
 
-def sign(folder: Path, manifest: bytes, key_file: Path) -> bytes:
-    """Write the signature of a bundle's manifest into `folder`, and return it.
+def signature_of(manifest: bytes, key_file: Path) -> bytes:
+    """Return the signature of a bundle's manifest. Raises SettingsError for a file that is no private key."""
+    return read_private_key(key_file).sign(manifest)
 
-    Raises SettingsError for a file that is no private key.
+
+def sign(folder: Path, manifest: bytes, key_file: Path) -> None:
+    """Write the signature of a bundle's manifest into `folder`.
+
+    A link that stands in its place is replaced, and what it leads to is left alone. Raises SettingsError for a file
+    that is no private key.
     """
-    signed = read_private_key(key_file).sign(manifest)
-    (folder / SIGNATURE).write_bytes(signed)
-    return signed
+    signed = signature_of(manifest, key_file)
+    coming = folder / f".{SIGNATURE}.{time.time_ns()}"
+    with open(os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as opened:
+        opened.write(signed)
+    coming.replace(folder / SIGNATURE)
 
 
 def read_private_key(key_file: Path) -> "Ed25519PrivateKey":

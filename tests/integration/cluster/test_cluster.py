@@ -216,7 +216,7 @@ def test_a_killed_job_manager_comes_back_too(settings: Settings, running: runtim
     killed = java_with(settings.state_dir, "StandaloneSessionClusterEntrypoint")
     killed.send_signal(signal.SIGKILL)
 
-    eventually(lambda: not killed.is_running(), within_s=5)
+    eventually(lambda: not killed.is_running())
     eventually(lambda: flink_rest.answers(running.flink_rest_url, slots=2), within_s=90)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from jobs.errors import ModelError, SettingsError
 from jobs.rankings.model_source import ModelSource
-from models.serving.bundle import load_bundle
+from models.serving.bundle import load_bundle, read_content, read_manifest
 from models.serving.registry import Registry
 from models.serving.signature import new_key, read_public_key, sign
 
@@ -125,6 +125,33 @@ def test_a_file_that_isnt_the_bundles_own_is_refused(
         os.mkfifo(folder / name)
     with pytest.raises(ModelError, match=f"{name} {'is a link' if kind == 'link' else 'isn.t a plain file'}"):
         load_bundle(folder, public)
+
+
+def test_a_signature_that_leads_nowhere_is_no_absent_one(folder: Path, public: str) -> None:
+    (folder / "manifest.sig").symlink_to(folder.with_name("nowhere"))
+    for read in (read_content, lambda bundle: read_manifest(bundle, public)):
+        with pytest.raises(ModelError, match=r"manifest.sig is a link"):
+            read(folder)
+
+
+def test_signing_writes_through_no_link(folder: Path, key: Path, public: str) -> None:
+    theirs = folder.with_name("theirs")
+    for before in (None, b"somebody's"):
+        if before:
+            theirs.write_bytes(before)
+        (folder / "manifest.sig").unlink(missing_ok=True)
+        (folder / "manifest.sig").symlink_to(theirs)
+        sign(folder, (folder / "manifest.json").read_bytes(), key)
+        assert (theirs.read_bytes() if before else theirs.exists()) == (before or False)
+        assert load_bundle(folder, public)
+
+
+def test_what_is_broken_is_never_signed(folder: Path, key: Path, tmp_path: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"broken")
+    with pytest.raises(ModelError, match="has sha256"):
+        Registry(tmp_path / "versions", signing_key=key).publish(folder)
+    assert call("sign", folder, "--key", key).exit_code == 5
+    assert not (folder / "manifest.sig").exists()
 
 
 def test_version_that_is_a_link_or_lies_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
