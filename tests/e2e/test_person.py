@@ -98,10 +98,8 @@ def test_who_withdraws_counts_nowhere_until_the_next_grant(scenario):
         wait_for_state(scenario, visitor, "fresh")
     assert assert_verified(scenario)["counted"] == 6
 
-    said_s = time.monotonic()
     say(scenario, "withdrawn", "anna")
     wait_for_state(scenario, "anna", "fallback", "no_consent")
-    assert time.monotonic() - said_s < 10
     time.sleep(2)
     send(scenario, [view("anna", 4, now_ms()), view("bert", 4, now_ms())])
     counts = assert_verified(scenario)
@@ -204,7 +202,6 @@ def erase_100_of_1000(scenario, client: redis.Redis, folder: Path) -> None:
     assert_known(scenario, folder / "before", events=3, offline=1)
     made = erasing.erase(scenario.settings, scenario.runtime, ids_of(scenario.settings, ERASED))
     assert [each.visitor.given for each in made] == ERASED
-    assert made[0].receipt.seconds < 60
     assert all(each.visitor.given.encode() not in each.path.read_bytes() for each in made)
     assert_known(scenario, folder / "after", events=0, offline=0)
     assert pq.read_table(offline).to_pylist() == [
