@@ -202,7 +202,7 @@ def test_a_server_that_stays_away_is_named_after_the_patience() -> None:
 
     with pytest.raises(ServiceError, match=f"127.0.0.1:{port} didn't answer for 0.5 s"):
         publish(Publisher(redis_server.url(port), "home", HOUR_S, patience_s=0.5), publication("v1", 1))
-    assert 0.1 < time.monotonic() - started
+    assert time.monotonic() - started > 0.1
 
 
 def test_error_about_server_that_is_away_doesnt_show_its_password() -> None:
