@@ -66,6 +66,13 @@ def private_folder(folder: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
+def hide_from_git(folder: Path) -> None:
+    """Let git leave out a folder that was just made: it may have any name, and lie in somebody's repository."""
+    if not any(folder.iterdir()):
+        with open(folder / ".gitignore", "w", opener=_private_file) as file:
+            file.write("*\n")
+
+
 def open_to_others(folder: Path) -> list[Path]:
     """Return what others may read, write or enter, of a folder and all in it. A link has no mode of its own."""
     looked = [folder, *folder.rglob("*")] if folder.is_dir() else []

@@ -49,6 +49,7 @@ def up(settings: Settings, what: Sequence[str] = SERVICES) -> Runtime:
     """
     processes.private_folder(settings.state_dir)
     settings.state_dir.chmod(0o700)  # one that an earlier release made
+    processes.hide_from_git(settings.state_dir)
     with _locked(settings.state_dir):
         runtime = _without_dead(_read(settings.state_dir), settings.state_dir)
         secure.prepare(settings)

@@ -28,6 +28,7 @@ from jobs.collect.limits import MAX_DENIALS, Limits
 from jobs.collect.metrics import Metrics
 from jobs.collect.newcomers import ENTITIES, Newcomers
 from jobs.collect.rates import TokenBuckets
+from jobs.connect import addresses, consent_topic, users
 from jobs.errors import ServiceError, SettingsError
 from jobs.settings import Settings
 from liveshelf.pseudonyms import Pseudonyms
@@ -73,7 +74,7 @@ def serve(
 
     `items` names the files of the items that events may name, none for any item.
     `started` is called with the URLs of the collector and of its admin pages once both answer. Raises SettingsError,
-    and ServiceError if Kafka doesn't answer or a port is taken.
+    and ServiceError if Kafka doesn't answer, a port is taken, or the clock isn't the broker's: it dates consents.
     """
     logging.getLogger("kafka").setLevel(
         logging.CRITICAL
@@ -97,6 +98,7 @@ def serve(
             consent_lead_s=CONSENT_LEAD_S if settings.consent == "required" else 0.0,
             metrics=Metrics(),
         )
+        consent_topic.check_clock(addresses.as_user(bootstrap, users.COLLECTOR), settings.consent_topic)
         servers = [(_public(settings, collector), public), (_admin(collector), private)]
         with asyncio.Runner(loop_factory=servers[0][0].config.get_loop_factory()) as runner:
             runner.run(_run(servers, collector, lambda: started(_url(public), _url(private))))

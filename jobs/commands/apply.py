@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json, say
+from jobs.commands.shared import AsJson, AskedOf, load_settings, note, note_feast, print_json, say
 from jobs.errors import DataError, DefinitionError, SettingsError
 
 
@@ -87,12 +87,15 @@ def explain(
 
 def history(
     source: Annotated[Path, typer.Argument(help="Contract events: JSON lines, CSV, TSV (.gz of each) or Parquet.")],
+    consent: AskedOf = "",
     as_json: AsJson = False,
 ) -> None:
     """Compute every view over past events, and write the rows where Feast looks for training sets (`batch_source`).
 
     These files lie beside the definitions, so an installed liveshelf wants a feature repository of your own first
     (`liveshelf init`).
+
+    Events of visitors who withdrew or were erased count as in the jobs: in nothing of the visitor's own.
 
     \b
     Example:
@@ -104,9 +107,11 @@ def history(
     from jobs.features import lint as linting
     from jobs.features.backfill import write_history
     from jobs.files import events as files
+    from jobs.person.asked import ask
 
     settings = load_settings()
     definitions.refuse_shipped(settings)
+    asked = ask(settings, consent)
     events = (row.event for row in files.read(source))
     first = next(events, None)  # a file that can't be read is refused before the definitions are compiled
     if first is None:
@@ -117,7 +122,8 @@ def history(
     if faults := offline.faults(settings.feature_repo, defined.views):
         raise DefinitionError("\n".join(str(linting.Problem(*fault)) for fault in faults))
     targets = {view.name: offline.history_file(settings.feature_repo, view) for view in defined.views}
-    rows = write_history(plan, chain([first], events), targets, settings.max_window_events)
+    rows = write_history(plan, chain([first], events), targets, settings.max_window_events, asked.verdict)
+    note(asked.told())
     if as_json:
         return print_json(rows)
     for name, count in rows.items():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json, say
+from jobs.commands.shared import AsJson, IsPseudonym, load_settings, note, print_json, say
 from jobs.contract.printable import printable
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ def show(
     visitor: Annotated[
         str, typer.Option(metavar="ID", help="Only what was done about this visitor; -: from stdin.")
     ] = "",
+    pseudonym: IsPseudonym = None,
     as_json: AsJson = False,
 ) -> None:
     """Print every action, oldest first. The log names visitors by keyed hashes; --visitor works out whose they are.
@@ -37,7 +38,7 @@ def show(
     settings = load_settings()
     entries = audit.entries(settings.state_dir)
     if visitor:
-        names = set(receipt.subjects(settings, one_of(settings, visitor)))
+        names = set(receipt.subjects(settings, one_of(settings, visitor, pseudonym)))
         entries = [entry for entry in entries if names.intersection(entry.arguments.get("subjects", ()))]
     if as_json:
         return print_json(entries)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json, say
+from jobs.commands.shared import AsJson, IsPseudonym, load_settings, note, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,7 @@ def replay(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Correct a field first; may be repeated.")
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="Leave a field out; may be repeated.")] = None,
+    pseudonym: IsPseudonym = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +95,7 @@ def replay(
     from jobs.person.ids import stored_as
 
     fix = dead_letters.Fix.of(set_field or [], drop or [])
-    fix.values.update(stored_as(load_settings(), fix.values))
+    fix.values.update(stored_as(load_settings(), fix.values, pseudonym))
     # Of the corrections only the fields: a value may be somebody's id.
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.shared import AsJson, load_settings, note, print_json, say, seconds
+from jobs.commands.shared import AsJson, IsPseudonym, load_settings, note, print_json, say, seconds
 from jobs.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def show(
     visitor: Annotated[
         str, typer.Argument(help="The visitor's id; without one, some visitors with a list; -: from standard input.")
     ] = "",
+    pseudonym: IsPseudonym = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a visitor's list as it stands: items with names, its age, and the events it came from.
@@ -122,7 +123,7 @@ def show(
     running = runtime.attach(settings, ("redis",))
     if not visitor:
         return _show_visitors(showing.some_visitors(settings, running), as_json)
-    shown = showing.look(settings, running, one_of(settings, visitor).sought)
+    shown = showing.look(settings, running, one_of(settings, visitor, pseudonym).sought)
     if as_json:
         return print_json(asdict(shown))
     others = showing.some_visitors(settings, running) if shown.state == "absent" else []
@@ -134,7 +135,12 @@ def _show_visitors(visitors: list[str], as_json: bool) -> None:
         return print_json(visitors)
     for visitor in visitors:
         say(visitor)
-    note("look at one: liveshelf show ID" if visitors else "no visitor has a list: liveshelf status, liveshelf replay")
+    option = " --pseudonym" if load_settings().pseudonym_keys else ""
+    note(
+        f"look at one: liveshelf show ID{option}"
+        if visitors
+        else "no visitor has a list: liveshelf status, liveshelf replay"
+    )
 
 
 def schema(

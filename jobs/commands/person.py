@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.commands.files import output_folder
-from jobs.commands.shared import AsJson, load_settings, note, print_json, say
+from jobs.commands.shared import AsJson, IsPseudonym, load_settings, note, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help=IDS_HELP)]
 
 
 @app.command()
-def show(visitor: Id, as_json: AsJson = False) -> None:
+def show(visitor: Id, pseudonym: IsPseudonym = None, as_json: AsJson = False) -> None:
     """Print consent, events, features with their times, the list with its model, and what lies in logs and files.
 
     \b
@@ -40,7 +40,7 @@ def show(visitor: Id, as_json: AsJson = False) -> None:
     from jobs.person.ids import one_of
 
     settings = load_settings()
-    wanted = one_of(settings, visitor)
+    wanted = one_of(settings, visitor, pseudonym)
     with _recorded("person show", wanted):
         person = known.find(*_place(settings, "kafka", "redis"), wanted)
     if person.is_nothing:
@@ -54,6 +54,7 @@ def show(visitor: Id, as_json: AsJson = False) -> None:
 def export(
     visitor: Id,
     folder: Annotated[Path | None, typer.Option("--to", help="A folder that isn't there yet.")] = None,
+    pseudonym: IsPseudonym = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everything about a person into a folder: JSON Lines, and a README that tells what each file holds.
@@ -70,8 +71,8 @@ def export(
     from jobs.person.ids import one_of
 
     settings = load_settings()
-    wanted = one_of(settings, visitor)
-    target = folder or Path(f"{receipt.subject(settings, wanted.given)[:16]}-export")
+    wanted = one_of(settings, visitor, pseudonym)
+    target = folder or Path(f"{receipt.subject(settings, wanted.name)[:16]}-export")
     if target.exists():
         raise SettingsError(f"{target} is there already", "name another folder: --to FOLDER")
     output_folder(target, "--to")
@@ -86,7 +87,7 @@ def export(
 
 
 @app.command()
-def erase(visitors: Ids, as_json: AsJson = False) -> None:
+def erase(visitors: Ids, pseudonym: IsPseudonym = None, as_json: AsJson = False) -> None:
     """Erase people from Flink's state, Redis and offline files, wait till it is done, and print and keep a receipt.
 
     A replay brings nothing back. What a person does from now on counts again, unless consent is or was withdrawn. Of
@@ -103,7 +104,7 @@ def erase(visitors: Ids, as_json: AsJson = False) -> None:
     from jobs.person.ids import ids_of
 
     settings = load_settings()
-    wanted = ids_of(settings, visitors)
+    wanted = ids_of(settings, visitors, pseudonym)
     with _recorded("person erase", *wanted) as outcome:
         results = erasing.erase(*_place(settings, "kafka", "redis", "flink"), wanted)
         outcome["erased"] = sum(each.receipt is not None for each in results)
@@ -131,18 +132,18 @@ def _note_nothing(visitor: "Visitor", verb: str) -> None:
 
 
 @consents.command()
-def grant(visitors: Ids) -> None:
+def grant(visitors: Ids, pseudonym: IsPseudonym = None) -> None:
     """Say for visitors that personalization is wanted, from now on.
 
     \b
     Example:
       liveshelf consent grant s22240
     """
-    _say(visitors, "granted")
+    _say(visitors, pseudonym, "granted")
 
 
 @consents.command()
-def withdraw(visitors: Ids) -> None:
+def withdraw(visitors: Ids, pseudonym: IsPseudonym = None) -> None:
     """Say for visitors that personalization isn't wanted: what is known goes, and the popularity list comes.
 
     \b
@@ -150,27 +151,21 @@ def withdraw(visitors: Ids) -> None:
       liveshelf consent withdraw s22240
       liveshelf consent withdraw - <ids.txt
     """
-    _say(visitors, "withdrawn")
+    _say(visitors, pseudonym, "withdrawn")
 
 
-def _say(given: "list[str]", state: "State") -> None:
-    import time
-
+def _say(given: "list[str]", pseudonym: bool | None, state: "State") -> None:
     from jobs.connect import consent_topic
-    from jobs.contract import consent
     from jobs.person import heard_of
     from jobs.person.ids import ids_of
 
     settings = load_settings()
-    wanted = ids_of(settings, given)
+    wanted = ids_of(settings, given, pseudonym)
     with _recorded(f"consent {state}", *wanted):
         _, running = _place(settings, "kafka")
-        older = [visitor_id for visitor in wanted for visitor_id in visitor.older]
-        known = consent_topic.read(running.kafka_bootstrap, settings.consent_topic, settings.consent)
-        stored = heard_of.stored(settings, running, known, older) if older else set()
-        ids = [visitor_id for visitor in wanted for visitor_id in (*visitor.ids, *stored.intersection(visitor.older))]
-        record = consent.Record(state, time.time_ns() // 1_000_000)
-        consent_topic.send(running.kafka_bootstrap, settings.consent_topic, dict.fromkeys(ids, record))
+        older = heard_of.older(settings, running, wanted)
+        ids = [visitor_id for visitor in wanted for visitor_id in (*visitor.ids, *older.intersection(visitor.older))]
+        consent_topic.say(running.kafka_bootstrap, settings.consent_topic, settings.consent, ids, state)
     note(f"{state}, in effect as soon as the jobs have read it")
 
 

@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 
     from jobs.settings import Settings
 
+IsPseudonym = Annotated[
+    bool | None,
+    typer.Option(
+        "--pseudonym/--no-pseudonym",
+        help="What the ids are where LIVESHELF_PSEUDONYM_KEYS is set: pseudonyms, or the shop's own ids.",
+    ),
+]
+AskedOf = Annotated[
+    str,
+    typer.Option(
+        "--consent",
+        metavar="HOST:PORT",
+        help="Kafka whose consents say which visitors a file of events may be used of; empty: the running system's, if "
+        "one runs; none: nobody's.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 PREFIX = "LIVESHELF_"

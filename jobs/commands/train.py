@@ -8,7 +8,7 @@ import typer
 
 from jobs.commands import models as versions
 from jobs.commands.files import output_folder
-from jobs.commands.shared import AsJson, load_settings, note, note_feast, print_json, say
+from jobs.commands.shared import AsJson, AskedOf, load_settings, note, note_feast, print_json, say
 from jobs.contract.printable import printable_json
 from jobs.errors import ModelError, SettingsError
 
@@ -55,6 +55,7 @@ def train(
     min_item_support: Annotated[
         int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")
     ] = 1,
+    consent: AskedOf = "",
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +68,8 @@ def train(
     With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
     and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
 
+    Of a file of events, those of visitors who withdrew or were erased are left out.
+
     \b
     Examples:
       liveshelf train --sessions clicks.tsv.gz --out models/artifacts/mine
@@ -77,6 +80,7 @@ def train(
 
     extras.require("liveshelf train", *extras.TRAINING)
     from jobs.features.ranker_inputs import ranker_inputs
+    from jobs.person.asked import ask
     from models.clicks.dataset import fingerprint
     from models.clicks.sessions import read_sessions
     from models.quality.measure import table
@@ -92,7 +96,11 @@ def train(
         if publish:
             versions.registry_of_settings(key)  # a key that can't sign is refused now
         _check_inputs(settings, features, base)
-    clicks = read_sessions(sessions, features)  # before torch, whose import takes seconds
+    asked = ask(settings, consent)
+    try:
+        clicks = read_sessions(sessions, features, asked.counts)  # before torch, whose import takes seconds
+    finally:
+        note(asked.told())
     if features and not any(event.context for event in clicks[0]):
         note(f"the sessions hold no values of {', '.join(features)}: the model gives them no weight")
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}
@@ -198,7 +206,7 @@ def learn(
     consents = consent_topic.Follower(bootstrap, settings.consent_topic, settings.consent)
     tail = Tail(bootstrap, settings.events_topic, since_ms, consents.now)
     visits, bounds = Visits(settings.ranker.session_gap_s, until_s), Triggers(sessions, minutes, recall, psi)
-    loop = Loop(registry, tail, visits, bounds, note, settings.tracking_dir)
+    loop = Loop(registry, tail, visits, consents.now, bounds, note, settings.tracking_dir)
     try:
         loop.catch_up()
         while True:
@@ -229,6 +237,7 @@ def evaluate(
         bool, typer.Option("--baselines", help="Also what learns from --sessions by counting.")
     ] = False,
     sessions: Annotated[Path | None, typer.Option(help="What the baselines learn from; formats as for train.")] = None,
+    consent: AskedOf = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure recall, MRR and nDCG at 5, 10 and 20, of a bundle, of baselines, or of lists made elsewhere.
@@ -251,7 +260,15 @@ def evaluate(
         raise SettingsError("nothing to evaluate", "give --model, --lists or --baselines with --sessions")
     if baselines:
         extras.require("evaluate --baselines", "scipy")
-    found = measure(prefixes, model, lists, sessions, note if sys.stderr.isatty() else lambda _: None)
+    tell = note if sys.stderr.isatty() else lambda _: None
+    if sessions is None:
+        found = measure(prefixes, model, lists, None, tell)
+    else:
+        from jobs.person.asked import ask
+
+        asked = ask(load_settings(), consent)
+        found = measure(prefixes, model, lists, sessions, tell, asked.counts)
+        note(asked.told())
     if not as_json:
         from models.quality.measure import table
 

@@ -195,6 +195,15 @@ class Consents:
         records = self.of(visitor_id)
         return records[-1] if records else None
 
+    def knows(self, visitor_id: str) -> bool:
+        """Return True if a visitor has said something."""
+        return visitor_id in self._persons
+
+    def holds(self, visitor_id: str, state: State) -> bool:
+        """Return True if a state is what a visitor's newest record says. An erasure lifts no withdrawal."""
+        latest = self.latest(visitor_id)
+        return latest is not None and state in (latest.state, latest.after)
+
     def since_ms(self, visitor_id: str) -> int:
         """Return the time since which a visitor's newest record holds; a time before all others if there is none."""
         person = self._persons.get(visitor_id)

@@ -9,7 +9,7 @@ It runs on Flink's streaming engine with an input that ends, because the functio
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.contract import events
+from jobs.contract.consent import Verdict
 from jobs.features import sql
 from jobs.features.offline import HistoryFile
 from jobs.features.plan import FeaturePlan, ViewPlan
@@ -37,8 +38,20 @@ ARROW = {
 }
 
 
+Judge = Callable[[events.Event], Verdict]
+
+
+def everybody(_event: events.Event) -> Verdict:
+    """Let every event count."""
+    return "counts"
+
+
 def write_history(
-    plan: FeaturePlan, source: Iterable[events.Event], targets: dict[str, HistoryFile], cap: int
+    plan: FeaturePlan,
+    source: Iterable[events.Event],
+    targets: dict[str, HistoryFile],
+    cap: int,
+    verdict: Judge = everybody,
 ) -> dict[str, int]:
     """Compute every view over `source` (contract events), write Parquet files, and return how many rows each view has.
 
@@ -47,10 +60,11 @@ def write_history(
         source: accepted events. Their order matters for events of one time only: what comes first, counts first.
         targets: view name → file, with the names that the view's `batch_source` gives its times.
         cap: the setting max_window_events.
+        verdict: how an event counts by its visitor's consent.
     """
     rows: dict[str, list[tuple[str, int, list[Any]]]] = {operator.key: [] for operator in plan.operators()}
     with tempfile.TemporaryDirectory() as folder:
-        _write_input(plan, source, Path(folder, "events.json"))
+        _write_input(plan, source, Path(folder, "events.json"), verdict)
         for key, entity, time_ms, payload in _rows(plan, Path(folder, "events.json"), cap):
             rows[key].append((entity, time_ms, json.loads(payload)))
     for operator in plan.operators():
@@ -61,18 +75,22 @@ def write_history(
     return {view.name: len(rows[operator.key]) for operator in plan.operators() for view in operator.views}
 
 
-def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path) -> None:
+def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path, verdict: Judge) -> None:
     """Write one JSON line an event, in event-time order and each id once, as the job counts them.
 
     Events of one time keep the order of `source`: an event's number in it stands for its offset, in one partition.
+    A suppressed event is left out. A forgotten one is marked, so that it counts only in what holds no person.
     """
     seen: set[str] = set()
     with path.open("w") as lines:
         for number, event in sorted(enumerate(source), key=lambda numbered: numbered[1]["event_time_ms"]):
-            if event["event_type"] != events.HEARTBEAT and event["event_id"] not in seen:
+            if event["event_type"] == events.HEARTBEAT or (found := verdict(event)) == "suppressed":
+                continue
+            if event["event_id"] not in seen:
                 seen.add(event["event_id"])
                 place = dict(zip(sql.PLACE, (0, number), strict=True))
                 row = {name: event.get(name) for name in sql.event_fields(plan)} | place
+                row["consent"] = None if found == "counts" else found
                 lines.write(json.dumps(row) + "\n")
 
 
@@ -92,7 +110,9 @@ def _write_view(view: ViewPlan, rows: list[tuple[str, int, list[Any]]], first: i
             )
     stamp = pa.timestamp("us", tz="UTC")
     types = {view.entity: pa.string()} | dict.fromkeys(times, stamp) | {o.name: ARROW[o.dtype] for o in view.outputs}
-    target.path.parent.mkdir(parents=True, exist_ok=True)
+    if not target.path.parent.exists():
+        target.path.parent.mkdir(parents=True)
+        (target.path.parent / ".gitignore").write_text("*\n")  # visitors' rows; the folder may have any name
     pq.write_table(pa.table({name: pa.array(values, types[name]) for name, values in columns.items()}), target.path)
 
 
@@ -110,7 +130,7 @@ def _rows(plan: FeaturePlan, path: Path, cap: int) -> Iterator[tuple[str, str, i
     table_env = StreamTableEnvironment.create(environment)
     table_env.get_config().set("table.local-time-zone", "UTC")
     fields = ", ".join(f"`{name}` {events.SQL_TYPE[events.FIELD[name].kind]}" for name in sql.event_fields(plan))
-    fields += ", kafka_partition INT, kafka_offset BIGINT, consent STRING"  # a file holds no consents
+    fields += ", kafka_partition INT, kafka_offset BIGINT, consent STRING"
     table_env.execute_sql(
         f"CREATE TEMPORARY TABLE counted ({fields}, ts AS TO_TIMESTAMP_LTZ(event_time_ms, 3), "
         "WATERMARK FOR ts AS ts - INTERVAL '0.001' SECOND) "

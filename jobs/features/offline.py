@@ -33,6 +33,11 @@ def local_path(repository: Path, view: Any) -> Path | None:
     return repository / str(path)
 
 
+def told(view: Any) -> str:
+    """Return the place of a view's `batch_source` for a person: its path, or else what kind of source it is."""
+    return str(getattr(view.batch_source, "path", "") or type(view.batch_source).__name__)
+
+
 def history_file(repository: Path, view: Any) -> HistoryFile:
     """Return where a view's history goes. The view has no fault."""
     path, source = local_path(repository, view), view.batch_source
@@ -56,8 +61,7 @@ def faults(repository: Path, views: list[Any]) -> list[Fault]:
 def _faults(repository: Path, view: Any) -> Iterator[tuple[str, str, str]]:
     source, path, fix = view.batch_source, local_path(repository, view), FIX.format(view.name)
     if path is None:
-        where = getattr(source, "path", "") or type(source).__name__
-        yield "batch_source", f"is {where!r}: history writes files on this machine", fix
+        yield "batch_source", f"is {told(view)!r}: history writes files on this machine", fix
         return
     if path.is_dir():
         yield "batch_source", f"is the folder {path}: history writes one file", fix

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from jobs.contract.consent import Consents
 from jobs.errors import DataError
 from jobs.learn.triggers import Seen, Triggers, due, item_drift, recall_of
 from jobs.learn.visits import Tail, Visits
@@ -69,21 +70,29 @@ def learn_once(
 class Loop:
     """Read the topic, look for a reason to learn, and learn.
 
-    The active version's manifest says up to when it has learned, so the loop can be ended at any time.
+    The active version's manifest says up to when it has learned, so the loop can be ended at any time. `consents`
+    returns consent as it stands. It is asked about all that is held whenever that is looked at or learned from.
     """
 
     def __init__(
-        self, registry: Registry, tail: Tail, visits: Visits, bounds: Triggers, tell: Callable[[str], None], store: Path
+        self,
+        registry: Registry,
+        tail: Tail,
+        visits: Visits,
+        consents: Callable[[], Consents],
+        bounds: Triggers,
+        tell: Callable[[str], None],
+        store: Path,
     ) -> None:
-        self._store = store
+        self._store, self._consents = store, consents
         self._registry, self._tail, self._visits, self._bounds, self._tell = registry, tail, visits, bounds, tell
         self._tried_s, self._tried_sessions = time.monotonic(), 0
         self._use_active()
 
     def catch_up(self) -> None:
         """Read to the present end of the topic."""
-        while values := self._tail.read():
-            self._visits.add(values)
+        while records := self._tail.read():
+            self._visits.add(records)
 
     def step(self) -> Outcome | None:
         """Read for some seconds, and learn if there is a reason."""
@@ -97,17 +106,19 @@ class Loop:
         """Return the numbers that the triggers look at."""
         if self._registry.active().version != self._bundle.version:  # somebody activated another one
             self._use_active()
+        self._visits.obey(self._consents())
         hour_ago_s = self._visits.newest_s - HOUR_S
         latest = self._visits.since(hour_ago_s)
         return Seen(
-            sessions=len(self._visits.over()) - self._tried_sessions,
+            sessions=max(0, len(self._visits.over()) - self._tried_sessions),  # fewer where people withdrew since
             minutes=(time.monotonic() - self._tried_s) / 60,
             recall=recall_of(self._bundle, latest, hour_ago_s),
             psi=item_drift(self._clicks, latest),
         )
 
     def learn(self, reason: str) -> Outcome:
-        """Train once on all new sessions."""
+        """Train once on all new sessions that may be learned from as the training begins."""
+        self._visits.obey(self._consents())
         sessions = self._visits.over()
         outcome = learn_once(self._registry, sessions, reason, self._tell, self._store)
         if outcome.version:

@@ -76,6 +76,6 @@ def recall_of(bundle: Bundle, sessions: list[Session], since_s: float) -> float 
     asked = questions_of(sessions, since_s)
     if len(asked) < LEAST_CLICKS:
         return None
-    return metrics(
-        answers_of_model(bundle.score, asked[-ASKED:], bundle.item_index, len(bundle.context_features)).ranks, (20,)
-    )["recall@20"]
+    n_context = len(bundle.context_features)
+    answers = answers_of_model(bundle.score, asked[-ASKED:], bundle.item_index, n_context, bundle.offered())
+    return metrics(answers.ranks, (20,))["recall@20"]

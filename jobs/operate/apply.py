@@ -42,9 +42,9 @@ def create_topics(settings: Settings, runtime: Runtime) -> None:
     plain, letters = (settings.events_topic, settings.rankings_topic), (settings.dead_topic, settings.late_topic)
     kafka_admin.create_topics(kafka, dict.fromkeys(plain, settings.topic_partitions))
     kafka_admin.create_topics(kafka, {settings.consent_topic: settings.topic_partitions}, consent_topic.TOPIC)
-    if not settings.kafka_bootstrap:  # in a broker of the user's own, `doctor` says it
-        consent_topic.mend(kafka, settings.consent_topic, settings.events_topic)
     larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
     kafka_admin.create_topics(kafka, dict.fromkeys(letters, settings.topic_partitions), larger)
+    if not settings.kafka_bootstrap:  # in a broker of the user's own, `doctor` says it
+        consent_topic.mend(kafka, settings.consent_topic, consent_topic.judged(settings))
     if settings.profile == "secure" and not settings.kafka_bootstrap:
         kafka_admin.grant(kafka, users.kafka_rights(settings))

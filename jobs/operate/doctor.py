@@ -215,9 +215,12 @@ def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
         return
     topic, understood = "consent topic", "consent records"
     try:
-        if not {settings.consent_topic, settings.events_topic} <= kafka_admin.topics(running.kafka_bootstrap):
+        there = kafka_admin.topics(running.kafka_bootstrap)
+        if not {settings.consent_topic, settings.events_topic} <= there:
             return
-        yield _consent_topic(topic, addresses.as_user(running.kafka_bootstrap, users.ADMIN), settings)
+        judged = [name for name in consent_topic.judged(settings) if name in there]
+        admin = addresses.as_user(running.kafka_bootstrap, users.ADMIN)
+        yield _consent_topic(topic, consent_topic.missing(admin, settings.consent_topic, judged))
         consents = consent_topic.read(running.kafka_bootstrap, settings.consent_topic, settings.consent)
     except ServiceError as error:
         yield Check(understood, False, error.what, "the topic can be read", error.fix or UP)
@@ -230,11 +233,10 @@ def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
     yield Check(understood, not lately, found, f"each is understood ({len(consents.visitors()):,} visitors)", fix)
 
 
-def _consent_topic(name: str, bootstrap: str, settings: Settings) -> Check:
-    missing = consent_topic.missing(bootstrap, settings.consent_topic, settings.events_topic)
+def _consent_topic(name: str, missing: dict[str, str]) -> Check:
     found = ",".join(f"{key}={value}" for key, value in missing.items())
     fix = f"{UP}; in a broker of your own: kafka-configs.sh --alter --add-config {found}"
-    wanted = "dated by the broker, compacted, and kept as long as events"
+    wanted = "dated by the broker, compacted, and kept as long as the records that are judged by it"
     return Check(name, not missing, f"it isn't set: {found}" if missing else wanted, wanted, fix if missing else "")
 
 

@@ -1,11 +1,13 @@
 """Rebuild Redis: lists from the topic `rankings`, features by reading the events again.
 
 A list or a row is written unless the same or a newer one is there. So a rebuild may run beside the jobs, and twice.
+Consent is asked again while lists are written. What was written for somebody who withdrew meanwhile is taken away.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import msgspec
@@ -35,7 +37,15 @@ if stored >= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
 return 1
 """)
+# Takes a list away if it is still the one that was judged. It expires at once, as the job's user may not delete.
+# KEYS[1]: the list. ARGV: its version.
+REMOVE = Script("""
+if redis.call('GETRANGE', KEYS[1], 12, 31) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], 0)
+""")
 BATCH = 500
+ASK_EVERY_S = 1.0
+NOT_PERSONAL = ("no_consent", "erased")  # what the job itself writes for those who mayn't have a list
 
 
 class Logged(ShelfValue):
@@ -48,19 +58,64 @@ class Logged(ShelfValue):
 
 
 def lists(config: Config, connection: Connection, since_ms: int = 0) -> int:
-    """Write the lists that were logged since `since_ms` (append time); return how many Redis lacked or had older."""
-    restored, calls = 0, _calls(config, since_ms)
+    """Write the lists that were logged since `since_ms` (append time); return how many Redis lacked or had older.
+
+    The log keeps lists of visitors who withdrew or were erased since, until its retention ends: they stay away. A list
+    may be written just after the job has obeyed its visitor. So whoever was heard of on the way is looked at again.
+    """
+    consents = _Asked(config)
+    restored, calls = 0, _calls(config, consents, since_ms)
     while batch := list(islice(calls, BATCH)):
         restored += sum(1 for reply in connection.run(SCRIPT, batch) if reply == 1)
-    return restored
+        consents.ask_again()
+    return restored - _take_away(config, connection, consents)
 
 
-def _calls(config: Config, since_ms: int) -> Iterator[Command]:
+class _Asked:
+    """The consents, asked again about once a second, and the visitors of whom something was heard meanwhile."""
+
+    def __init__(self, config: Config) -> None:
+        kafka = addresses.as_user(config.kafka_bootstrap, users.CLI)
+        self._follower = consent_topic.Follower(kafka, config.consent_topic, config.consent)
+        self.now = self._follower.now()
+        self.heard: set[str] = set()
+        self._asked_s = time.monotonic()
+
+    def ask_again(self, after_s: float = ASK_EVERY_S) -> None:
+        if time.monotonic() - self._asked_s >= after_s:
+            self.heard |= self._follower.news()
+            self._asked_s = time.monotonic()
+
+    def counts(self, visitor_id: str, partition: int, offset: int, event_time_ms: int) -> bool:
+        return self.now.verdict(visitor_id, partition, offset, event_time_ms) == "counts"
+
+
+def _take_away(config: Config, connection: Connection, consents: _Asked) -> int:
+    """Remove the lists of those who were heard of since the rebuild began, and mayn't have them any more."""
+    consents.ask_again(after_s=0)
+    removed, heard = 0, iter(sorted(consents.heard))
+    while visitors := list(islice(heard, BATCH)):
+        keys = [shelf_key(visitor_id, config.ranker.shelf) for visitor_id in visitors]
+        stored = connection.exchange([("GET", key) for key in keys])
+        versions = map(_unwanted, repeat(consents), visitors, stored)
+        calls = [(key, version) for key, version in zip(keys, versions, strict=True) if version]
+        removed += sum(1 for reply in connection.run(REMOVE, calls) if reply == 1) if calls else 0
+    return removed
+
+
+def _unwanted(consents: _Asked, visitor_id: str, value: object) -> str:
+    """Return the version of a personal list that doesn't count any more; "" for any other value."""
+    if not isinstance(value, bytes):
+        return ""
+    shelf = msgspec.json.decode(value, type=ShelfValue)
+    if shelf.fallback in NOT_PERSONAL:
+        return ""
+    partition, offset = map(int, shelf.list_id.split("-"))
+    return "" if consents.counts(visitor_id, partition, offset, shelf.event_time_ms) else shelf.version
+
+
+def _calls(config: Config, consents: _Asked, since_ms: int) -> Iterator[Command]:
     encode = msgspec.json.Encoder().encode
-    # The log keeps lists of visitors who withdrew or were erased since, until its retention ends: they stay away.
-    consents = consent_topic.read(
-        addresses.as_user(config.kafka_bootstrap, users.CLI), config.consent_topic, config.consent
-    )
     for value in _log(config, since_ms):
         try:
             logged = read_logged(value, Logged)
@@ -69,7 +124,7 @@ def _calls(config: Config, since_ms: int) -> Iterator[Command]:
                 f"{config.rankings_topic} holds what isn't a list: {error}", "check rankings_topic"
             ) from error
         place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
-        if logged.shelf == config.ranker.shelf and consents.verdict(*place) == "counts":
+        if logged.shelf == config.ranker.shelf and consents.counts(*place):
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
             key = shelf_key(logged.visitor_id, logged.shelf)
             expires_at_ms = logged.event_time_ms + config.ranker.list_ttl_s * 1000

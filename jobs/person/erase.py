@@ -1,7 +1,7 @@
 """Erase people: send control records, wait until the jobs have obeyed them, and write a receipt for each person."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,33 +52,51 @@ def erase(settings: Settings, runtime: Runtime, visitors: Sequence[Visitor], lim
     if not known:
         return [Erased(visitor) for visitor in visitors]
     ids = [each for visitor in known for each in (*visitor.ids, *found.intersection(visitor.older))]
-    started_s, at_ms = time.monotonic(), time.time_ns() // 1_000_000
-    _send(settings, runtime, consents, ids, at_ms)
+    started_s, here_ms = time.monotonic(), time.time_ns() // 1_000_000
+    at_ms = _send(settings, runtime, ids)
     files = traces.offline_files(settings)
     rows = {path: traces.erase_offline(path, ids) for path in files}
-    checkpoints, looked = _wait(settings, runtime, ids, at_ms, started_s + limit_s)
+    checkpoints, looked = _wait(settings, runtime, ids, here_ms, started_s + limit_s)
     erased = {
         "redis": NOT_FOUND,
         "redis' files": _rewritten(runtime.redis_url),
         "state": looked,
         **{str(path): f"{count} rows of {len(known)} visitors" for path, count in rows.items()},
     }
-    remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, checkpoints, _longest_ms(settings))
+    longest_ms = _longest_ms(settings)
+    remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, here_ms, checkpoints, longest_ms)
     seconds = round(time.monotonic() - started_s, 1)
     made = {
-        visitor: Receipt(receipt.subject(settings, visitor.given), at_ms, seconds, erased, remains) for visitor in known
+        visitor: Receipt(receipt.subject(settings, visitor.name), at_ms, seconds, erased, remains) for visitor in known
     }
     stored = {visitor: receipt.store(settings, one) for visitor, one in made.items()}
     return [Erased(visitor, made.get(visitor), stored.get(visitor)) for visitor in visitors]
 
 
-def _send(settings: Settings, runtime: Runtime, consents: consent.Consents, ids: Collection[str], at_ms: int) -> None:
-    """Write the control records. They say where the events topic ends now."""
-    ends = kafka_admin.end_offsets(runtime.kafka_bootstrap, settings.events_topic)
+def _send(settings: Settings, runtime: Runtime, ids: Collection[str]) -> int:
+    """Write the control records, and return their time, by the broker's clock. They say where the events topic ends.
+
+    Raises ServiceError if they don't hold.
+    """
+    kafka, topic = runtime.kafka_bootstrap, settings.consent_topic
+    follower = consent_topic.Follower(kafka, topic, settings.consent)
+    consents, at_ms = follower.now(), consent_topic.now_ms(kafka, topic)
+    ends = kafka_admin.end_offsets(kafka, settings.events_topic)
     before = {str(partition): offset for partition, offset in ends.items()}
     withdrawn = {visitor_id for visitor_id in ids if _is_withdrawn(consents.latest(visitor_id))}
+    earlier_ms = {visitor_id: _erased_ms(consents.of(visitor_id)) for visitor_id in ids}
     records = {visitor_id: consent.Record("erased", at_ms, before, visitor_id in withdrawn) for visitor_id in ids}
-    consent_topic.send(runtime.kafka_bootstrap, settings.consent_topic, records)
+    consent_topic.send(kafka, topic, records)
+    follower.now()
+    unheard = sum(_erased_ms(consents.of(visitor_id)) <= earlier_ms[visitor_id] for visitor_id in ids)
+    if unheard:
+        raise ServiceError(f"the erasure of {unheard} of {len(ids)} ids doesn't hold", "liveshelf doctor; then again")
+    return at_ms
+
+
+def _erased_ms(records: Iterable[consent.Record]) -> int:
+    """Return the time of the newest erasure, 0 if there is none."""
+    return max((record.at_ms for record in records if record.state == "erased"), default=0)
 
 
 def _is_withdrawn(latest: consent.Record | None) -> bool:
@@ -86,19 +104,19 @@ def _is_withdrawn(latest: consent.Record | None) -> bool:
 
 
 def _wait(
-    settings: Settings, runtime: Runtime, ids: Sequence[str], at_ms: int, deadline_s: float
+    settings: Settings, runtime: Runtime, ids: Sequence[str], here_ms: int, deadline_s: float
 ) -> tuple[list[Path], str]:
     """Wait until neither Redis nor the newest checkpoints hold anything of them.
 
-    Return these checkpoints, each of which was made after `at_ms`, and how they were looked through. Raises
-    ServiceError at `deadline_s` (monotonic clock).
+    Return these checkpoints, each of which was made after `here_ms` by this machine's clock, and how they were looked
+    through. Raises ServiceError at `deadline_s` (monotonic clock).
     """
     with addresses.redis_client(runtime.redis_url) as client:
         while True:
             jobs = _job_ids(runtime)
             checkpoints = traces.newest_checkpoints(settings, jobs)
             in_redis = traces.in_redis(settings, client, ids)
-            are_new = are_newer(checkpoints, at_ms)
+            are_new = are_newer(checkpoints, here_ms)
             in_state, looked = looked_through(settings, jobs, checkpoints, ids) if are_new else (set(ids), "")
             if not in_redis and not in_state:
                 return checkpoints, looked

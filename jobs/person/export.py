@@ -74,6 +74,7 @@ def write(folder: Path, found: Iterable[tuple[str, Any]]) -> Exported:
 
 
 def _write_files(folder: Path, found: Iterable[tuple[str, Any]]) -> Exported:
+    processes.hide_from_git(folder)
     counts: dict[str, int] = dict.fromkeys(PARTS, 0)
     hidden, encode = 0, msgspec.json.Encoder(enc_hook=str).encode
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from jobs.cluster.runtime import Runtime
-from jobs.connect import addresses
+from jobs.connect import addresses, consent_topic
 from jobs.connect.kafka_read import stream
 from jobs.contract.consent import Consents
 from jobs.contract.events import visitor_of
@@ -43,6 +43,18 @@ def heard_of(
         if not missing:
             break
     return found
+
+
+def older(settings: Settings, runtime: Runtime, visitors: Sequence[Visitor]) -> set[str]:
+    """Return the ids from before the keys under which anything is known, if only an event.
+
+    Raises ServiceError as `heard_of` does.
+    """
+    sought = [Visitor(each.given, (), each.older) for each in visitors if each.older]
+    if not sought:
+        return set()
+    consents = consent_topic.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
+    return heard_of(settings, runtime, consents, [], sought)
 
 
 def stored(settings: Settings, runtime: Runtime, consents: Consents, ids: Sequence[str]) -> set[str]:

@@ -19,6 +19,7 @@ from jobs.contract.events import Event, Refusal, parse, visitor_of
 from jobs.contract.letters import Letter
 from jobs.contract.printable import printable
 from jobs.contract.shelf import read_logged
+from jobs.errors import DataError
 from jobs.operate import show
 from jobs.person import traces
 from jobs.person.ids import Visitor
@@ -29,12 +30,33 @@ PARTS = ("consent", "events", "features", "lists", "list", "offline", "dead")
 HIDDEN = "hidden"  # the place of an event that was forgotten or never allowed
 
 
+class Answered(msgspec.Struct):
+    """The event that a logged list answers."""
+
+    partition: int
+    offset: int
+    event_time_ms: int
+
+
+class Timed(msgspec.Struct):
+    """The one field of a refused event that says when it happened, if it has one that can be read."""
+
+    event_time_ms: int | None = None
+
+
+class Sent(Letter):
+    """A letter, and when it was written."""
+
+    refused_at_ms: int = 0
+
+
 @dataclass(frozen=True)
 class Known:
     """All data about one person.
 
     `visitor_id` is the id as it was given, `shelf` the newest of the lists that stand. `hidden_events` counts events
-    that were forgotten or never allowed. They lie in Kafka until retention takes them.
+    that were forgotten or never allowed. They, or lists and letters about them, lie in Kafka until retention takes
+    them.
     """
 
     visitor_id: str
@@ -74,7 +96,8 @@ def find(settings: Settings, runtime: Runtime, visitor: Visitor) -> Known:
 def rows(settings: Settings, runtime: Runtime, visitor: Visitor) -> Iterator[tuple[str, Any]]:
     """Yield all that is known of a person while it is read: the part that it belongs to, and the row.
 
-    Only the places of events that are out of use are held in memory.
+    Events, lists and letters are judged as the jobs judge events, whether or not the topic still has the event that a
+    list or a letter is about. Only the places of events that are out of use are held in memory.
     """
     bootstrap, ids = runtime.kafka_bootstrap, frozenset(visitor.sought)
     consents = consent_topic.read(bootstrap, settings.consent_topic, settings.consent)
@@ -82,26 +105,34 @@ def rows(settings: Settings, runtime: Runtime, visitor: Visitor) -> Iterator[tup
         for record in consents.of(visitor_id):
             yield "consent", {"visitor_id": visitor_id, **msgspec.to_builtins(record)}
     hidden: set[Position] = set()
-    for position, event in _events(settings, bootstrap, ids):
-        if consents.verdict(event["visitor_id"], *position, event["event_time_ms"]) == "counts":
-            yield "events", event
-        else:
+    for name, about, row in _stored(settings, bootstrap, ids):
+        if consents.verdict(*about) == "counts":
+            yield name, row
+        elif (position := about[1:3]) not in hidden:
             hidden.add(position)
             yield HIDDEN, position
     yield from (("features", row) for row in _features(settings, visitor.sought))
     yield from (("list", shelf) for shelf in _shelves(settings, runtime, visitor.sought))
-    yield from (("lists", row) for row in _lists(settings, bootstrap, ids, hidden))
-    yield from (("dead", row) for row in _letters(settings, bootstrap, ids, hidden))
     for path in traces.offline_files(settings):
         yield from (("offline", {"file": path.name, **row}) for row in traces.offline_rows(path, visitor.sought))
 
 
-def _events(settings: Settings, bootstrap: str, ids: frozenset[str]) -> Iterator[tuple[Position, Event]]:
+About = tuple[str, int, int, int]  # an event's visitor, partition, offset and time
+
+
+def _stored(settings: Settings, bootstrap: str, ids: frozenset[str]) -> Iterator[tuple[str, About, Any]]:
+    """Yield a person's records: the part that each belongs to, the event that it is about, and the row."""
+    yield from _events(settings, bootstrap, ids)
+    yield from _lists(settings, bootstrap, ids)
+    yield from _letters(settings, bootstrap, ids)
+
+
+def _events(settings: Settings, bootstrap: str, ids: frozenset[str]) -> Iterator[tuple[str, About, Event]]:
     for record in stream(bootstrap, settings.events_topic):
         if visitor_of(record.value) in ids:
             event = parse(record.value)
             if not isinstance(event, Refusal) and "visitor_id" in event:
-                yield record.position, event
+                yield "events", (event["visitor_id"], *record.position, event["event_time_ms"]), event
 
 
 def _features(settings: Settings, visitor_ids: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -131,24 +162,38 @@ def _shelves(settings: Settings, runtime: Runtime, visitor_ids: Iterable[str]) -
     return [shelf for shelf in shelves if shelf.state != "absent"]
 
 
-def _lists(settings: Settings, bootstrap: str, ids: frozenset[str], hidden: set[Position]) -> Iterator[dict[str, Any]]:
+def _lists(settings: Settings, bootstrap: str, ids: frozenset[str]) -> Iterator[tuple[str, About, dict[str, Any]]]:
     for record in stream(bootstrap, settings.rankings_topic, must_exist=False):
-        if visitor_of(record.value) in ids:
-            entry = read_logged(record.value, dict)
-            if (entry["partition"], entry["offset"]) not in hidden:
-                yield entry
+        visitor_id = visitor_of(record.value)
+        if visitor_id in ids:
+            try:
+                event = read_logged(record.value, Answered)
+            except msgspec.DecodeError as error:
+                what = f"{settings.rankings_topic} holds what isn't a list: {error}"
+                raise DataError(what, "check rankings_topic") from error
+            place = event.partition, event.offset, event.event_time_ms
+            yield "lists", (visitor_id, *place), read_logged(record.value, dict)
 
 
-def _letters(
-    settings: Settings, bootstrap: str, ids: frozenset[str], hidden: set[Position]
-) -> Iterator[dict[str, Any]]:
+def _letters(settings: Settings, bootstrap: str, ids: frozenset[str]) -> Iterator[tuple[str, About, dict[str, Any]]]:
     """Yield the letters about events whose field names the visitor. What isn't JSON can't be said to be anybody's."""
     for topic in (settings.dead_topic, settings.late_topic):
         for record in stream(bootstrap, topic, must_exist=False):
             with suppress(msgspec.DecodeError):  # it isn't a letter
-                letter = msgspec.json.decode(record.value or b"", type=Letter)
-                if visitor_of(letter.bytes) in ids and letter.position not in hidden:
-                    yield msgspec.json.decode(record.value or b"")
+                letter = msgspec.json.decode(record.value or b"", type=Sent)
+                visitor_id = visitor_of(letter.bytes)
+                if visitor_id in ids:
+                    about = visitor_id, *letter.position, _time_ms(letter)
+                    yield "dead", about, msgspec.json.decode(record.value or b"")
+
+
+def _time_ms(letter: Sent) -> int:
+    """Return when a letter's event happened; when it was refused, if its own time can't be read."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        time_ms = msgspec.json.decode(letter.bytes, type=Timed).event_time_ms
+        if time_ms is not None:
+            return time_ms
+    return letter.refused_at_ms
 
 
 def text(known: Known) -> str:

@@ -14,6 +14,8 @@ import msgspec
 
 from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
 from jobs.connect import kafka_admin
+from jobs.features import offline
+from jobs.person import traces
 from jobs.person.ids import Visitor
 from jobs.settings import Settings
 from liveshelf import key_file
@@ -49,7 +51,7 @@ def subject(settings: Settings, visitor_id: str) -> str:
 
 def subjects(settings: Settings, visitor: Visitor) -> list[str]:
     """Return the names that a visitor may have in receipts and in the audit log: by each id and pseudonym."""
-    return [subject(settings, visitor_id) for visitor_id in dict.fromkeys((visitor.given, *visitor.sought))]
+    return [subject(settings, visitor_id) for visitor_id in visitor.sought]
 
 
 def store(settings: Settings, receipt: Receipt) -> Path:
@@ -59,21 +61,33 @@ def store(settings: Settings, receipt: Receipt) -> Path:
 
 
 def remaining(
-    settings: Settings, bootstrap: str, at_ms: int, checkpoints: Iterable[Path], longest_ms: int
+    settings: Settings, bootstrap: str, at_ms: int, here_ms: int, checkpoints: Iterable[Path], longest_ms: int
 ) -> list[Remains]:
     """Return the data that no command can erase at once.
 
-    `longest_ms` is the longest window of an item's or a category's view.
+    `longest_ms` is the longest window of an item's or a category's view. `at_ms` is the erasure's time by the broker's
+    clock, `here_ms` the same moment by this machine's, which dates files.
     """
     return [
+        *_elsewhere(settings),
         *_topics(settings, bootstrap, at_ms),
         Remains(
             f"topic {settings.consent_topic}", "the erasure itself: id and time, or a replay would revive it", None
         ),
-        *_checkpoints(settings, at_ms, checkpoints),
+        *_checkpoints(settings, here_ms, checkpoints),
         Remains("state of items and categories", "a digest of the id, to count visitors", at_ms + longest_ms),
         Remains("state of deduplication", "digests of event ids", at_ms + 3 * settings.dedup_horizon_s * 1000),
         Remains("models", "what versions trained before have learned; the next training leaves the person out", None),
+    ]
+
+
+def _elsewhere(settings: Settings) -> list[Remains]:
+    """Return the sources of visitors' training sets that aren't on this machine: nobody looked there."""
+    what = "not looked at, as it isn't a file on this machine; erase the person's rows there yourself"
+    return [
+        Remains(f"batch source of {view.name}: {offline.told(view)}", what, None)
+        for view in traces.views_of_visitors(settings)
+        if offline.local_path(settings.feature_repo, view) is None
     ]
 
 

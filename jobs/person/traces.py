@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -99,13 +100,20 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         yield from (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
-def offline_files(settings: Settings) -> list[Path]:
-    """Return the Parquet files of views over visitors, the `batch_source` of each in Feast, as far as they exist."""
-    from jobs.features import definitions, offline
+def views_of_visitors(settings: Settings) -> list[Any]:
+    """Return Feast's views over visitors, as they are applied, or else as they are defined."""
+    from jobs.features import definitions
 
     applied = definitions.store_yaml(settings).is_file()
     known = definitions.from_registry(settings) if applied else definitions.from_files(settings)
-    paths = {offline.local_path(settings.feature_repo, view) for view in known.views if PERSON in view.join_keys}
+    return [view for view in known.views if PERSON in view.join_keys]
+
+
+def offline_files(settings: Settings) -> list[Path]:
+    """Return the Parquet files of views over visitors, the `batch_source` of each in Feast, as far as they exist."""
+    from jobs.features import offline
+
+    paths = {offline.local_path(settings.feature_repo, view) for view in views_of_visitors(settings)}
     return sorted(path for path in paths if path and path.is_file())
 
 

@@ -13,10 +13,10 @@ from jobs.rankings.candidates import Candidates
 from jobs.rankings.candidates.popular import PopularItems
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel, encode
 from jobs.rankings.ranked_list import Fallback, RankedList
-from jobs.rankings.rules import offered
 from jobs.rankings.select import Ranking
 from jobs.rankings.session import Session
 from models.serving.bundle import Bundle
+from models.serving.offered import catalogue
 
 # The model is asked for a list with room for what the rules drop. It is asked again about a session of which the rules
 # drop more, each time for so many times more items.
@@ -33,7 +33,7 @@ class Ranker:
         self._list_size = list_size
         self._model = SessionModel(bundle, threads)
         self._popular = PopularItems(bundle)
-        self._in_catalogue = offered.catalogue(bundle.items, bundle.names)  # bool [N + 1]
+        self._in_catalogue = catalogue(bundle.items, bundle.names)  # bool [N + 1]
         self._ids = np.array(bundle.items, dtype=object)  # [N + 1]
 
     def rank(self, sessions: Sequence[Session], contexts: Floats) -> list[RankedList]:

@@ -48,8 +48,18 @@ class Question(NamedTuple):
     target: str
 
 
-def read_sessions(path: Path, features: Sequence[str] = ()) -> list[Session]:
+Counts = Callable[[Mapping[str, Any]], bool]
+
+
+def every(_event: Mapping[str, Any]) -> bool:
+    """Take every event."""
+    return True
+
+
+def read_sessions(path: Path, features: Sequence[str] = (), counts: Counts = every) -> list[Session]:
     """Return the sessions in `path`, oldest first, single clicks included.
+
+    Of a file of events, those are taken that `counts` says yes to. The other files name no visitors.
 
     A Parquet file that has a column for one of the `features` ("view:feature") must have one for each: their values
     become the events' context, in this order. From all other files no context is known.
@@ -58,8 +68,8 @@ def read_sessions(path: Path, features: Sequence[str] = ()) -> list[Session]:
     readers: dict[str, Callable[[Path], list[Session]]] = {
         ".tsv": _from_tsv,
         ".csv": _refuse_csv,
-        ".parquet": partial(_from_parquet, features=features),
-        **dict.fromkeys(tables.JSON_LINES, _from_events),
+        ".parquet": partial(_from_parquet, features=features, counts=counts),
+        **dict.fromkeys(tables.JSON_LINES, partial(_from_events, counts=counts)),
     }
     sessions = readers.get(text.kind(path), _from_text)(path)
     if not sessions:
@@ -210,13 +220,13 @@ class _Clock:
             )
 
 
-def _from_events(path: Path) -> list[Session]:
-    return _sessionize((row.event, ()) for row in contract_events.read(path))
+def _from_events(path: Path, counts: Counts) -> list[Session]:
+    return _sessionize((row.event, ()) for row in contract_events.read(path) if counts(row.event))
 
 
-def _from_parquet(path: Path, features: Sequence[str]) -> list[Session]:
+def _from_parquet(path: Path, features: Sequence[str], counts: Counts) -> list[Session]:
     contexts = _contexts(path, features)
-    rows = contract_events.read(path)
+    rows = (row for row in contract_events.read(path) if counts(row.event))
     return _sessionize((row.event, contexts[row.line - 1] if contexts else ()) for row in rows)
 
 

@@ -2,7 +2,8 @@
 
 The protocol is that of GRU4Rec's evaluation. Every prefix of every session is a question, and every item of the
 catalogue a candidate. Items that the session has seen aren't filtered. An item that training never saw counts as a
-miss. Ties are conservative: a target ranks behind every item with the same score.
+miss. Ties are conservative: a target ranks behind every item with the same score. What a bundle wouldn't show
+(`models/serving/offered.py`) is no candidate, and a miss as a target.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,9 +81,17 @@ def intervals(ranks: np.ndarray, cutoff: int = 20) -> dict[str, list[float]]:
 
 
 def answers_of_model(
-    score: Score, questions: Sequence[Question], item_index: dict[str, int], n_context: int
+    score: Score,
+    questions: Sequence[Question],
+    item_index: dict[str, int],
+    n_context: int,
+    offered: np.ndarray | None = None,
 ) -> Answers:
-    """Ask a model. A prefix without an item that it knows has no answer, and counts as a miss for every scorer."""
+    """Ask a model. A prefix without an item that it knows has no answer, and counts as a miss for every scorer.
+
+    `offered` is bool [N + 1]: which items may be shown, None for all.
+    """
+    hidden = 0 if offered is None else int((~offered[1:]).sum())
     order = sorted(range(len(questions)), key=lambda row: len(questions[row].prefix))  # batches pad little
     ranks, listed = answers = _misses(len(questions))
     for start in range(0, len(order), BATCH_ROWS):
@@ -93,11 +102,21 @@ def answers_of_model(
         if not real.any():
             continue
         batch, rows, context = type(batch)(*(part[real] for part in batch)), rows[real], context[real]
-        scores, items = score(*batch, context, k=LISTED)
+        scores, items = score(*batch, context, k=LISTED + hidden)
+        if hidden:
+            scores, items = _offered(scores, items, offered)
         ranks[rows] = target_ranks(scores, items, _targets(questions, rows, item_index))
         first = items[:, : listed.shape[1]]
         listed[rows[:, None], np.arange(first.shape[1])] = first
     return answers
+
+
+def _offered(scores: np.ndarray, items: np.ndarray, offered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return lists, each [B, K], with what isn't offered at the end, as item 0 without a score."""
+    may_show = offered[items]
+    order = np.argsort(~may_show, axis=1, kind="stable")
+    shown = np.where(may_show, scores, -np.inf), np.where(may_show, items, 0)
+    return np.take_along_axis(shown[0], order, axis=1), np.take_along_axis(shown[1], order, axis=1)
 
 
 def answers_of_baseline(baseline: "Recommender", questions: Sequence[Question], item_index: dict[str, int]) -> Answers:

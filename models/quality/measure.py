@@ -4,17 +4,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from jobs.errors import DataError
 from models.clicks.dataset import Encoder, Session
-from models.clicks.sessions import Question, read_lists, read_prefixes, read_sessions
+from models.clicks.sessions import Counts, Question, every, read_lists, read_prefixes, read_sessions
 from models.quality.evaluate import Score, answers_of_baseline, answers_of_lists, answers_of_model, report
-from models.serving.bundle import load_bundle
+from models.serving.bundle import Bundle, load_bundle
 
 
 def measure(
-    prefixes: Path, model: Path | None, lists: Path | None, sessions: Path | None, tell: Callable[[str], None]
+    prefixes: Path,
+    model: Path | None,
+    lists: Path | None,
+    sessions: Path | None,
+    tell: Callable[[str], None],
+    counts: Counts = every,
 ) -> dict[str, dict]:
     """Return the reports by name: `model`, `lists`, and each baseline where `sessions` are given.
+
+    Of the sessions' events, baselines learn from those that `counts` says yes to.
 
     Raises DataError for a file that can't be read or doesn't fit, ModelError for a bundle that is refused.
     """
@@ -22,7 +31,7 @@ def measure(
     reports: dict[str, dict] = {}
     if model is not None:
         bundle = load_bundle(model)
-        reports["model"] = measure_model(bundle.score, questions, bundle.item_index, len(bundle.context_features))
+        reports["model"] = measure_bundle(bundle, questions)
     if lists is not None:
         started = time.perf_counter()
         rows = read_lists(lists)
@@ -38,14 +47,22 @@ def measure(
         }
         reports["lists"] = report(answers_of_lists(rows, questions, index), questions, index) | _seconds(started)
     if sessions is not None:
-        reports |= measure_baselines(read_sessions(sessions), questions, tell)
+        reports |= measure_baselines(read_sessions(sessions, counts=counts), questions, tell)
     return reports
 
 
-def measure_model(score: Score, questions: list[Question], index: dict[str, int], n_context: int) -> dict:
-    """Return the report of a model."""
+def measure_bundle(bundle: Bundle, questions: list[Question]) -> dict:
+    """Return the report of a bundle."""
+    n_context = len(bundle.context_features)
+    return measure_model(bundle.score, questions, bundle.item_index, n_context, bundle.offered())
+
+
+def measure_model(
+    score: Score, questions: list[Question], index: dict[str, int], n_context: int, offered: np.ndarray | None = None
+) -> dict:
+    """Return the report of a model; `offered` as in `answers_of_model`."""
     started = time.perf_counter()
-    return report(answers_of_model(score, questions, index, n_context), questions, index) | _seconds(started)
+    return report(answers_of_model(score, questions, index, n_context, offered), questions, index) | _seconds(started)
 
 
 def measure_baselines(

@@ -15,10 +15,12 @@ from typing import Literal, NotRequired, TypedDict
 import msgspec
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from jobs.errors import ModelError
 from models.serving import signature
 from models.serving.graph import check_graph, has_wide_weights
+from models.serving.offered import catalogue
 
 # Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
 # which is asked for by `k`.
@@ -109,6 +111,10 @@ class Bundle:
     context_features: list[str]
     manifest: Manifest
     session: ort.InferenceSession = field(repr=False)
+
+    def offered(self) -> NDArray[np.bool_]:
+        """Return bool [N + 1]: which items may be shown."""
+        return catalogue(self.items, self.names)
 
     def score(
         self,

@@ -13,8 +13,9 @@ from scipy import sparse
 from jobs.errors import DataError, ModelError
 from models.clicks.dataset import Encoder, Session
 from models.clicks.sessions import Question, questions_of
-from models.quality.measure import measure_model
+from models.quality.measure import measure_bundle, measure_model
 from models.serving.bundle import Bundle, load_bundle
+from models.serving.offered import catalogue
 from models.session import memory
 from models.session.choose import Memory
 from models.session.epochs import epochs_of, new_model, score_with
@@ -97,9 +98,10 @@ def train_on(
         f"{len(parts.judge):,} questions to judge by"
     )
     model, encoder = _learn_on(base, parts.teach, seed, tell, partial(epoch, "older sessions"))
+    offered = catalogue(["", *encoder.items], names_of(base.names, parts.teach))
     judgement = Judgement(
-        before=measure_model(rival.score, parts.judge, rival.item_index, len(rival.context_features)),
-        after=measure_model(score_with(model), parts.judge, encoder.index, model.n_context),
+        before=measure_bundle(rival, parts.judge),
+        after=measure_model(score_with(model), parts.judge, encoder.index, model.n_context, offered),
     )
     shipped, all_items = _learn_on(base, sessions, seed, tell, partial(epoch, "all sessions"))
     training = base.manifest["training"] | {

@@ -81,7 +81,7 @@ def wait_verified(scenario) -> None:
 
 def events_of(scenario, folder: Path, given: str) -> int:
     """How many events a person is given: all of one visitor, counted in what is exported."""
-    visitor = one_of(scenario.settings, given)
+    visitor = one_of(scenario.settings, given, pseudonyms.is_pseudonym(given))
     exported = export.export(scenario.settings, scenario.runtime, visitor, folder)
     if exported.is_nothing:
         assert not folder.exists()

@@ -45,6 +45,7 @@ def test_git_and_docker_leave_out_the_same_names() -> None:
         "shop/pseudonym.keys",
         "0a1b2c-export/events.jsonl",
         "rest.pem",
+        "ids.txt",
     ],
 )
 def test_a_file_about_people_or_of_secrets_is_ignored(path: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.learn.loop import learn_once
 from models.clicks.dataset import Session
 from models.clicks.sessions import Question, questions_of, read_sessions
-from models.quality.measure import measure_model
+from models.quality.measure import measure_bundle
 from models.serving.bundle import Bundle
 from models.serving.registry import Registry
 from models.session.train import train_bundle
@@ -35,7 +35,7 @@ def by_day(sessions: list[Session]) -> list[tuple[str, list[Session]]]:
 
 
 def measured(bundle: Bundle, questions: list[Question]) -> dict[str, float]:
-    report = measure_model(bundle.score, questions, bundle.item_index, len(bundle.context_features))
+    report = measure_bundle(bundle, questions)
     return {name: report[name] for name in ("recall@20", "mrr@20", "pairs")}
 
 

@@ -13,7 +13,11 @@ import pytest
 from feast import BigQuerySource, FeatureStore, FileSource
 from feast.data_format import DeltaFormat
 
+from jobs.connect import consent_topic, kafka_admin
+from jobs.contract.consent import Record
 from jobs.features import offline
+from jobs.person import receipt, traces
+from jobs.settings import Settings
 from tests.support.small_views import ITEM, VISITOR, kafka, view
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -89,6 +93,19 @@ def test_views_that_share_a_file_are_a_fault_of_one(tmp_path: Path):
     ]
 
 
+def test_a_receipt_names_the_sources_that_nobody_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A table and an object store aren't on this machine: a person's rows there remain."""
+    sources = [BigQuerySource(name="b", table="shop.clicks", timestamp_field="ts"), file_source("s3://shop/x.parquet")]
+    views = [with_history(source, f"view-{number}") for number, source in enumerate([*sources, file_source()])]
+    monkeypatch.setattr(traces, "views_of_visitors", lambda _: views)
+    found = receipt._elsewhere(Settings(state_dir=tmp_path))
+    assert [each.where for each in found] == [
+        "batch source of view-0: BigQuerySource",
+        "batch source of view-1: s3://shop/x.parquet",
+    ]
+    assert all("not looked at" in each.what and each.until_ms is None for each in found)
+
+
 def test_a_file_takes_the_names_of_its_source(tmp_path: Path):
     sources = [file_source(created_timestamp_column="made"), file_source("/x/y.parquet", timestamp_field="")]
     files = [offline.history_file(tmp_path, with_history(source)) for source in sources]
@@ -99,9 +116,9 @@ def test_a_file_takes_the_names_of_its_source(tmp_path: Path):
 def repository(tmp_path: Path) -> Path:
     (tmp_path / "feature_store.yaml").write_text(STORE)
     events = [
-        {"schema_version": 1, "event_id": f"e{number}", "event_type": "view", "visitor_id": "v", "item_id": "lamp",
+        {"schema_version": 1, "event_id": f"e{number}", "event_type": "view", "visitor_id": visitor, "item_id": "lamp",
          "event_time_ms": START_MS + number * 60_000}
-        for number in range(2)
+        for number, visitor in enumerate("vvwx")
     ]  # fmt: skip
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     return tmp_path
@@ -117,11 +134,21 @@ def liveshelf(repository: Path, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=300, cwd=repository)
 
 
-def test_feast_reads_what_history_wrote(repository: Path, monkeypatch: pytest.MonkeyPatch):
-    """Feast reads what history wrote, under the names that each source gives."""
+def test_feast_reads_what_history_wrote(repository: Path, bootstrap: str, monkeypatch: pytest.MonkeyPatch):
+    """Feast reads what history wrote, under the names that each source gives.
+
+    W withdrew after the last event, and counts for the item only. X had withdrawn before, and counts nowhere.
+    """
+    said = {"w": Record("withdrawn", START_MS + 3_600_000), "x": Record("withdrawn", START_MS)}
+    kafka_admin.create_topics(bootstrap, {"consent": 1}, {"cleanup.policy": "compact"})  # dated by what is sent
+    consent_topic.send(bootstrap, "consent", said)
     (repository / "definitions.py").write_text(DEFINITIONS + NAMED)
-    done = liveshelf(repository, "history", "events.jsonl")
+    done = liveshelf(repository, "history", "events.jsonl", "--consent", bootstrap)
     assert done.returncode == 0, done.stderr
+    assert "left out for it: 2 events of 2 of 3 visitors" in done.stderr
+    assert (repository / "data/.gitignore").read_text() == "*\n"
+    assert pd.read_parquet(repository / "data/named.parquet")["visitor_id"].tolist() == ["v", "v"]
+    assert pd.read_parquet(repository / "data/bare.parquet")["views"].tolist() == [1, 2, 3]
     assert list(pd.read_parquet(repository / "data/named.parquet").columns) == [
         "visitor_id",
         "ts",
@@ -129,7 +156,6 @@ def test_feast_reads_what_history_wrote(repository: Path, monkeypatch: pytest.Mo
         "views",
     ]
     from jobs.features.definitions import from_files
-    from jobs.settings import Settings
 
     defined = from_files(Settings(feature_repo=repository, state_dir=repository / "state"))
     monkeypatch.chdir(repository)

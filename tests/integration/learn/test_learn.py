@@ -12,7 +12,11 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshe
 
 from jobs.cli import app
 from jobs.cluster import runtime
-from jobs.connect import kafka_admin, kafka_send
+from jobs.connect import consent_topic, kafka_admin, kafka_send
+from jobs.contract.consent import Record
+from jobs.learn.loop import Loop, Outcome, learned_until_s
+from jobs.learn.triggers import Triggers
+from jobs.learn.visits import Tail, Visits
 from jobs.settings import Settings
 from models.clicks.dataset import Event
 from models.serving.registry import Registry
@@ -44,6 +48,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             address = runtime.up(settings, ["kafka"]).kafka_bootstrap
             kafka_admin.create_topics(address, {"events": 2})
+            kafka_admin.create_topics(address, {"consent": 1}, consent_topic.TOPIC)
             yield address
         finally:
             runtime.down(settings)
@@ -88,7 +93,24 @@ def test_new_sessions_are_learned_from_once(bootstrap: str) -> None:
     assert (again["sessions"], again["version"]) == (0, "")
     assert "0 sessions" in again["problem"]
 
-    send(bootstrap, step=11, begin_ms=START_MS + 2 * HOUR_MS)
-    second = learn()
-    assert (second["sessions"], second["began_from"]) == (300, first["version"])
-    assert serving(folder) == second["version"] != ""
+    begin_ms = START_MS + 2 * HOUR_MS
+    send(bootstrap, step=11, begin_ms=begin_ms)
+    second = learn_after(bootstrap, {f"v{begin_ms}-{row}": Record("withdrawn", begin_ms + 1) for row in range(100)})
+    assert (second.sessions, second.began_from) == (200, first["version"])
+    assert serving(folder) == second.version != ""
+
+
+def learn_after(bootstrap: str, records: dict[str, Record]) -> Outcome:
+    """Read what is new, hear what visitors say since, and learn."""
+    settings = Settings()
+    registry = Registry(settings.model_dir)
+    consents = consent_topic.Follower(bootstrap, settings.consent_topic, settings.consent)
+    until_s = learned_until_s(registry)
+    tail, visits = Tail(bootstrap, settings.events_topic, 0, consents.now), Visits(1800, until_s)
+    loop = Loop(registry, tail, visits, consents.now, Triggers(), lambda _: None, settings.tracking_dir)
+    try:
+        loop.catch_up()
+        consent_topic.send(bootstrap, settings.consent_topic, records)
+        return loop.learn("asked to")
+    finally:
+        tail.close()

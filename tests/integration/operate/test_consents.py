@@ -8,6 +8,7 @@ import pytest
 from jobs.cluster import runtime
 from jobs.connect import consent_topic, kafka_admin, kafka_send
 from jobs.contract.consent import Record
+from jobs.errors import ServiceError
 from jobs.operate import doctor
 from jobs.settings import Settings
 
@@ -18,7 +19,8 @@ DAY_MS = 86_400_000
 def settings(kafka_settings: Settings, bootstrap: str) -> Settings:
     """Return settings whose topics are new."""
     name = f"t{time.time_ns()}"
-    chosen = kafka_settings.model_copy(update={"events_topic": f"{name}.events", "consent_topic": f"{name}.consent"})
+    names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
+    chosen = kafka_settings.model_copy(update=names)
     kafka_admin.create_topics(bootstrap, {chosen.events_topic: 1})
     kafka_admin.create_topics(bootstrap, {chosen.consent_topic: 1}, consent_topic.TOPIC)
     return chosen
@@ -29,7 +31,7 @@ def found(settings: Settings) -> dict[str, doctor.Check]:
 
 
 def test_consents_are_kept_as_long_as_events(settings: Settings, bootstrap: str):
-    """For ever, which is ten years; then as long as events and a segment of them."""
+    """For ever, which is ten years; then as long as events and a segment of them; then as long as a longer topic."""
     assert found(settings)["consent topic"].ok
     kafka_admin.set_configs(
         bootstrap, settings.events_topic, {"retention.ms": str(30 * DAY_MS), "segment.ms": str(DAY_MS)}
@@ -37,10 +39,14 @@ def test_consents_are_kept_as_long_as_events(settings: Settings, bootstrap: str)
     check = found(settings)["consent topic"]
     assert not check.ok
     assert f"{consent_topic.LAG}={31 * DAY_MS}" in check.fix
-    consent_topic.mend(bootstrap, settings.consent_topic, settings.events_topic)
+    consent_topic.mend(bootstrap, settings.consent_topic, [settings.events_topic])
     kept = kafka_admin.configs(bootstrap, [settings.consent_topic])[0]
     assert (kept[consent_topic.LAG], kept["cleanup.policy"]) == (str(31 * DAY_MS), "compact")
     assert found(settings)["consent topic"].ok
+    kafka_admin.create_topics(
+        bootstrap, {settings.rankings_topic: 1}, {"retention.ms": str(60 * DAY_MS), "segment.ms": str(DAY_MS)}
+    )
+    assert f"{consent_topic.LAG}={61 * DAY_MS}" in found(settings)["consent topic"].fix
 
 
 def test_a_producers_clock_dates_nothing(settings: Settings, bootstrap: str):
@@ -50,6 +56,26 @@ def test_a_producers_clock_dates_nothing(settings: Settings, bootstrap: str):
     consents = consent_topic.read(bootstrap, settings.consent_topic, "assumed")
     assert [str(each) for each in consents.unread] == ["0:0 ahead of at_ms"]
     assert consents.verdict("anna", 0, 0, ahead_ms) == "suppressed"
+
+
+def test_a_topic_that_producers_date_takes_nobodys_word(settings: Settings, bootstrap: str):
+    """Nobody could tell whether a record is dated right."""
+    topic = f"{settings.consent_topic}.other"
+    kafka_admin.create_topics(bootstrap, {topic: 1}, {"cleanup.policy": "compact"})
+    with pytest.raises(ServiceError, match="doesn't date the topic"):
+        consent_topic.say(bootstrap, topic, "assumed", ["anna"], "withdrawn")
+    assert consent_topic.read(bootstrap, topic, "assumed").visitors() == []
+
+
+def test_a_collector_needs_the_brokers_time(settings: Settings, bootstrap: str, monkeypatch: pytest.MonkeyPatch):
+    """Its clock dates what visitors say. Asking leaves nothing behind."""
+    consent_topic.check_clock(bootstrap, settings.consent_topic)
+    now_ns = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + 120_000_000_000)
+    with pytest.raises(ServiceError, match="s ahead of the broker's"):
+        consent_topic.check_clock(bootstrap, settings.consent_topic)
+    found = consent_topic.read(bootstrap, settings.consent_topic, "required")
+    assert (found.visitors(), found.unread_count) == ([], 0)
 
 
 def test_withdrawals_that_nobody_understood_are_named(settings: Settings, bootstrap: str):

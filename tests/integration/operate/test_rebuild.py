@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -92,6 +94,26 @@ def test_an_emptied_redis_gets_its_living_lists_again(config: Config, client: re
     rebuild.lists(config, Connection(config.redis_url))
     assert stored(client) == {"shelf:{a}:home": shelf(7, "newest"), "shelf:{b}:home": shelf(3, "b")}
     assert 0 < client.ttl("shelf:{a}:home") <= HOUR_S
+
+
+def test_who_is_heard_of_meanwhile_gets_no_list(
+    config: Config, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are erased, one withdraws just before the last lists are written. What the job wrote as it obeyed stays."""
+    topic = f"consent-{time.time_ns()}"
+    kafka_admin.create_topics(config.kafka_bootstrap, {topic: 1}, consent_topic.TOPIC)
+    read_log = rebuild._log
+
+    def log(*arguments: Any) -> Iterator[bytes]:
+        yield from read_log(*arguments)
+        erased, withdrawn = (consent.Record(state, CLOCK.now_ms + 1) for state in ("erased", "withdrawn"))
+        consent_topic.send(config.kafka_bootstrap, topic, {"a": erased, "erased": erased, "b": withdrawn})
+        obeyed = shelf(9, "popular") | {"fallback": "no_consent", "list_id": ""}
+        client.set("shelf:{b}:home", json.dumps(obeyed, separators=(",", ":")))
+
+    monkeypatch.setattr(rebuild, "_log", log)
+    rebuild.lists(msgspec.structs.replace(config, consent_topic=topic), Connection(config.redis_url))
+    assert {key: each["fallback"] for key, each in stored(client).items()} == {"shelf:{b}:home": "no_consent"}
 
 
 def test_a_second_rebuild_and_a_newer_list_change_nothing(config: Config, client: redis.Redis) -> None:

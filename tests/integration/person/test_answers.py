@@ -1,6 +1,7 @@
 """What a person is told and given, from a real Kafka and Redis: all of the person's own, and nothing of others."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jobs.settings import Settings
 from liveshelf import pseudonyms
 from tests.support.clock import Clock
 
-TOPICS = {"events": 2, "events.dead": 1, "events.late": 1, "rankings": 1, "consent": 1}
+TOPICS = {"events": 2, "events.dead": 1, "events.late": 1, "rankings": 1}
 CLOCK = Clock()
 # Each id as it stands in JSON: by Java, by Python, by PHP, by Go.
 ESCAPED = [
@@ -44,7 +45,7 @@ def letter(original: bytes, offset: int, reason: str = "wrong_type") -> bytes:
 
 def logged(visitor: str, offset: int) -> bytes:
     value = {"visitor_id": visitor, "shelf": "home", "partition": 1, "offset": offset, "items": ["1"]}
-    return json.dumps(value).encode()
+    return json.dumps(value | {"event_time_ms": CLOCK.now_ms + offset}).encode()
 
 
 def records() -> Iterator[tuple[str, bytes | None, bytes | None]]:
@@ -69,6 +70,7 @@ def records() -> Iterator[tuple[str, bytes | None, bytes | None]]:
 def settings(kafka_settings: Settings, redis_url: str) -> Iterator[Settings]:
     bootstrap = runtime.current(kafka_settings).kafka_bootstrap
     kafka_admin.create_topics(bootstrap, TOPICS)
+    kafka_admin.create_topics(bootstrap, {"consent": 1}, consent_topic.TOPIC)
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
     for topic, key, value in records():
         producer.send(topic, key=key, value=value, timestamp_ms=CLOCK.now_ms)
@@ -85,8 +87,8 @@ def call(*arguments: str, given: str | bytes | None = None) -> Result:
     return result
 
 
-def shown(visitor: str) -> dict[str, Any]:
-    return json.loads(call("person", "show", "--json", "--", visitor).stdout)
+def shown(visitor: str, *options: str) -> dict[str, Any]:
+    return json.loads(call("person", "show", "--json", *options, "--", visitor).stdout)
 
 
 def offsets(letters: list[dict[str, Any]]) -> list[int]:
@@ -135,6 +137,42 @@ def test_an_export_is_named_as_receipts_name_the_person(
     counted = sorted(len((each / "events.jsonl").read_text().splitlines()) for each in folders)
     assert counted == [1, 2]
     assert CliRunner().invoke(app, ["person", "export", "x" * 300]).exit_code == 2
+
+
+def test_lists_and_letters_are_judged_when_events_are_gone(settings: Settings) -> None:
+    """As the jobs judge their events: by place for an erasure, by time, or by when an unreadable one was refused."""
+    bootstrap, now_ms = bootstrap_of(settings), CLOCK.now_ms
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    for visitor in ("dora", "emil"):
+        text = json.dumps(visitor).encode()
+        producer.send("rankings", value=logged(visitor, 500))
+        producer.send("events.late", value=letter(event(text, 501), 501, "late"))
+        producer.send("events.dead", value=letter(b'{"visitor_id":%s,"event_time_ms":"soon"}' % text, 502))
+        producer.send("events.dead", value=letter(event(text, 20_000_000), 503))  # of tomorrow
+    producer.close()
+    person = shown("dora")
+    assert (len(person["lists"]), len(person["letters"]), person["hidden_events"]) == (1, 3, 0)
+    said = {"dora": consent.Record("erased", now_ms, {"0": 503, "1": 503}), "emil": consent.Record("withdrawn", now_ms)}
+    consent_topic.send(bootstrap, "consent", said)
+    for visitor, letters in (("dora", [503]), ("emil", [])):
+        person = shown(visitor)
+        assert (person["lists"], offsets(person["letters"])) == ([], letters)
+        assert person["hidden_events"] == 4 - len(letters)
+
+
+@pytest.mark.parametrize("wrong_by_ms", [-3_600_000, 3_600_000])
+def test_a_wrong_clock_delays_no_ones_word(
+    wrong_by_ms: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour behind, or ahead: what a page has said a moment before doesn't outlive it, and nothing is unreadable."""
+    visitor, bootstrap, now_ns = f"fred-{wrong_by_ms}", bootstrap_of(settings), time.time_ns
+    consent_topic.send(bootstrap, "consent", {visitor: consent.Record("granted", now_ns() // 1_000_000)})
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + wrong_by_ms * 1_000_000)
+    for command, state in (("withdraw", "withdrawn"), ("grant", "granted")):
+        call("consent", command, visitor)
+        found = consent_topic.read(bootstrap, "consent", "assumed")
+        assert (found.latest(visitor).state, list(found.unread)) == (state, [])
+        assert abs(found.latest(visitor).at_ms - now_ns() // 1_000_000) < 600_000
 
 
 def test_an_id_may_come_from_standard_input(settings: Settings) -> None:
@@ -197,17 +235,22 @@ def test_with_two_keys_a_person_is_found_under_both(
     assert sorted(each["event_id"] for each in person["events"]) == ["e400", "e401", "e402"]
     assert person["shelf"]["visitor_id"] == current
     assert json.loads(call("show", "petra@shop", "--json").stdout)["visitor_id"] == current
-    assert [each["event_id"] for each in shown(older)["events"]] == ["e401"]
+    assert [each["event_id"] for each in shown(older, "--pseudonym")["events"]] == ["e401"]
+    assert shown(older, "--no-pseudonym")["events"] == []  # somebody whom the shop calls so
+    assert CliRunner().invoke(app, ["person", "show", older]).exit_code == 2
 
 
 def test_with_keys_consent_is_written_under_pseudonyms_only(
     settings: Settings, client: redis.Redis, both_keys: Callable[[str], list[str]]
 ) -> None:
-    """An id from before the keys gets a record too if something stands under it."""
+    """An id from before the keys gets a record too if something stands under it, if only an event."""
     put(client, "olga", "0-1")
-    call("consent", "withdraw", "-", given="quentin@shop\nolga\n")
+    producer = KafkaProducer(bootstrap_servers=bootstrap_of(settings), acks="all")
+    producer.send("events", value=event(b'"ulla"', 600))
+    producer.close()
+    call("consent", "withdraw", "-", given="quentin@shop\nolga\nulla\n")
     found = consent_topic.read(bootstrap_of(settings), "consent", "assumed")
-    assert {*found.visitors()} >= {*both_keys("quentin@shop"), *both_keys("olga"), "olga"}
+    assert {*found.visitors()} >= {*both_keys("quentin@shop"), *both_keys("olga"), "olga", *both_keys("ulla"), "ulla"}
     assert "quentin@shop" not in found.visitors()
     for pseudonym in both_keys("quentin@shop"):
         assert [each.state for each in found.of(pseudonym)] == ["withdrawn"]
@@ -217,7 +260,7 @@ def test_the_audit_log_tells_what_was_done_about_one_visitor(
     settings: Settings, client: redis.Redis, both_keys: Callable[[str], list[str]]
 ) -> None:
     call("consent", "withdraw", "rosa@shop")
-    call("consent", "grant", both_keys("rosa@shop")[1])
+    call("consent", "grant", "--pseudonym", both_keys("rosa@shop")[1])
     for given in ("rosa@shop", "-"):
         found = json.loads(call("audit", "show", "--visitor", given, "--json", given="rosa@shop").stdout)
         assert [each["action"] for each in found] == ["consent withdrawn", "consent granted"]
@@ -229,7 +272,7 @@ def test_only_who_is_known_anywhere_can_be_erased(settings: Settings, client: re
     """By consent, by Redis, by an event, a letter or a logged list: each is enough, and none is nothing."""
     put(client, "in-redis", "0-1")
     bootstrap = bootstrap_of(settings)
-    consent_topic.send(bootstrap, "consent", {"said": consent.Record("granted", 1)})
+    consent_topic.send(bootstrap, "consent", {"said": consent.Record("granted", CLOCK.now_ms)})
     visitors = ids_of(settings, ["in-redis", "said", "zoé", "a<b", "1", "web", "s222", "s22240", "my illness"])
     consents = consent_topic.read(bootstrap, "consent", "assumed")
     found = heard_of.heard_of(settings, runtime.current(settings), consents, [], visitors)

@@ -19,6 +19,7 @@ from models.quality.evaluate import (
     report,
     target_ranks,
 )
+from models.serving.offered import catalogue
 
 INDEX = {"a": 1, "b": 2, "c": 3, "d": 4}
 
@@ -78,6 +79,24 @@ def test_unknown_target_and_prefix_without_a_known_item_are_misses():
     answers = answers_of_model(always_a_then_b, asked, INDEX, 0)
     assert answers.ranks.tolist() == [1, np.inf, np.inf]
     assert answers.listed[:, :3].tolist() == [[1, 2, 0], [1, 2, 0], [0, 0, 0]]
+
+
+def test_what_a_bundle_doesnt_show_is_no_answer():
+    """Item a has no name: b moves up to its place, and a question for a is missed."""
+    asked = [question("c", "a"), question("c", "b")]
+    lists = []
+
+    def score(items, *_, k):
+        lists.append(k)
+        return always_a_then_b(items, k=k)
+
+    offered = catalogue(["", "a", "b", "c", "d"], {"b": "Blouse", "d": "Dress"})
+    answers = answers_of_model(score, asked, INDEX, 0, offered)
+    assert answers.ranks.tolist() == [np.inf, 1]
+    assert answers.listed[:, :2].tolist() == [[2, 0], [2, 0]]
+    assert lists == [102]  # as many more as may be left out
+    named = catalogue(["", "a", "b", "c", "d"], {})
+    assert answers_of_model(always_a_then_b, asked, INDEX, 0, named).ranks.tolist() == [1, 2]
 
 
 def test_answers_keep_the_order_of_the_questions_whatever_their_length():

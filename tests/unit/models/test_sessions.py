@@ -78,6 +78,14 @@ def test_parquet_holds_the_same_events(tmp_path):
     assert ids(read_sessions(tmp_path / "events.parquet")) == [["a"]]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_only_events_that_count_are_learned(suffix, tmp_path):
+    rows = [json.loads(event(at_ms, item, visitor_id=who)) for at_ms, item, who in ((0, "a", "v"), (5, "b", "w"))]
+    path = tmp_path / f"events.{suffix}"
+    pd.DataFrame(rows).to_parquet(path) if suffix == "parquet" else path.write_text("\n".join(map(json.dumps, rows)))
+    assert ids(read_sessions(path, counts=lambda each: each["visitor_id"] != "v")) == [["b"]]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [

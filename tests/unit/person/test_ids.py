@@ -12,6 +12,7 @@ import pytest
 
 from jobs.errors import SettingsError
 from jobs.person.ids import Visitor, ids_of, one_of, stored_as
+from jobs.person.receipt import subjects
 from jobs.settings import Settings
 
 NEW, OLD = bytes(range(32)), bytes(range(32, 64))
@@ -56,9 +57,20 @@ def test_with_two_keys_an_id_has_two_pseudonyms(keyed: Settings) -> None:
     assert anna.sought == (*both, "anna@shop")
 
 
-def test_a_pseudonym_stays_as_it_is(keyed: Settings) -> None:
-    text = pseudonym("k7", NEW, "somebody")
-    assert ids_of(keyed, [text]) == [Visitor(text, (text,))]
+def test_what_looks_like_a_pseudonym_is_what_one_says(keyed: Settings, plain: Settings) -> None:
+    """Petra's pseudonym is another visitor's own id: by neither way one of them is found under the other's."""
+    text = pseudonym("k2", NEW, "petra@shop")
+    with pytest.raises(SettingsError, match="form of a pseudonym") as refused:
+        ids_of(keyed, ["anna", text])
+    assert text not in str(refused.value)
+    assert ids_of(keyed, [text], are_pseudonyms=True) == [Visitor(text, (text,))]
+    both = (pseudonym("k2", NEW, text), pseudonym("k1", OLD, text))
+    (other,) = ids_of(keyed, [text], are_pseudonyms=False)
+    assert (other, other.name) == (Visitor(text, both), both[0])
+    assert not {*subjects(keyed, other)} & {*subjects(keyed, one_of(keyed, "petra@shop"))}
+    with pytest.raises(SettingsError, match="hasn't the form"):
+        ids_of(keyed, ["anna"], are_pseudonyms=True)
+    assert ids_of(plain, [text]) == [Visitor(text, (text,))]  # without keys there are no pseudonyms
     assert len(ids_of(keyed, [text.upper()])[0].ids) == 2  # hexadecimal digits are small: this isn't one
 
 
@@ -97,4 +109,8 @@ def test_ids_of_a_corrected_event_become_pseudonyms(keyed: Settings, plain: Sett
         "user_id": pseudonym("k2", NEW, "u1", "user_id"),
     }
     kept = {"visitor_id": pseudonym("k1", OLD, "anna")}
-    assert stored_as(keyed, kept) == kept
+    assert stored_as(keyed, kept, are_pseudonyms=True) == kept
+    again = pseudonym("k2", NEW, kept["visitor_id"])
+    assert stored_as(keyed, kept, are_pseudonyms=False) == {"visitor_id": again}
+    with pytest.raises(SettingsError, match="form of a pseudonym"):
+        stored_as(keyed, kept)

@@ -67,6 +67,7 @@ def test_an_export_holds_a_line_for_each_thing_known(tmp_path: Path) -> None:
     assert "1 events are so now" in readme
     assert [each.stat().st_mode & 0o777 for each in (folder.parent, folder)] == [0o700, 0o700]
     assert {each.stat().st_mode & 0o777 for each in folder.iterdir()} == {0o600}
+    assert (folder / ".gitignore").read_text() == "*\n"  # whatever the folder is called
     with pytest.raises(FileExistsError):
         write(folder, ROWS)
 

@@ -4,17 +4,18 @@ import numpy as np
 
 from jobs.rankings import rules
 from jobs.rankings.rules import offered, purchased
+from models.serving.offered import catalogue
 
 ITEMS = ["", "a", "b", "c", "d"]
 CANDIDATES = np.array([[2, 1, 3], [2, 1, 3]])
 
 
 def test_without_names_every_item_is_offered_but_never_the_padding() -> None:
-    assert offered.catalogue(ITEMS, {}).tolist() == [False, True, True, True, True]
+    assert catalogue(ITEMS, {}).tolist() == [False, True, True, True, True]
 
 
 def test_with_names_item_without_one_is_out_of_the_catalogue() -> None:
-    assert offered.catalogue(ITEMS, {"a": "Apron", "d": "Dress"}).tolist() == [False, True, False, False, True]
+    assert catalogue(ITEMS, {"a": "Apron", "d": "Dress"}).tolist() == [False, True, False, False, True]
 
 
 def test_what_isnt_offered_isnt_allowed_in_any_list() -> None:
