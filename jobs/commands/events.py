@@ -81,7 +81,7 @@ def replay(
     for title, counts in (("damaged", report.corrupted), ("skipped", report.skipped)):
         for reason, count in sorted(counts.items()):
             say(f"  {title}: {reason} {count:,}")
-    for line in produce.consequences(report):
+    for line in produce.consequences(report, _option(settings)):
         note(line)
 
 
@@ -130,12 +130,17 @@ def show(
     say(showing.text(shown, others))
 
 
+def _option(settings: "Settings") -> str:
+    """Return what `show` must be told of a visitor's id as it is stored."""
+    return " --pseudonym" if settings.pseudonym_keys else ""
+
+
 def _show_visitors(visitors: list[str], as_json: bool) -> None:
     if as_json:
         return print_json(visitors)
     for visitor in visitors:
         say(visitor)
-    option = " --pseudonym" if load_settings().pseudonym_keys else ""
+    option = _option(load_settings())
     note(
         f"look at one: liveshelf show ID{option}"
         if visitors

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, help="What is known about one person: look at it, hand it out, take it away.")
 consents = typer.Typer(rich_markup_mode=None, help="What a person says about being personalized.")
+SHIPPED = ("jobs", "models", "feature_repo")
 ID_HELP = "The visitor's id; -: from standard input, as arguments show in lists of processes."
 IDS_HELP = "One or more visitors; -: from standard input, one a line."
 Id = Annotated[str, typer.Argument(metavar="ID", help=ID_HELP)]
@@ -69,6 +70,7 @@ def export(
     from jobs.person import export as exporting
     from jobs.person import receipt
     from jobs.person.ids import one_of
+    from jobs.settings import REPOSITORY
 
     settings = load_settings()
     wanted = one_of(settings, visitor, pseudonym)
@@ -76,6 +78,8 @@ def export(
     if target.exists():
         raise SettingsError(f"{target} is there already", "name another folder: --to FOLDER")
     output_folder(target, "--to")
+    if any(target.resolve().is_relative_to(REPOSITORY / name) for name in SHIPPED):
+        raise SettingsError(f"{target} lies in what wheels and images are made of", "name a folder elsewhere: --to")
     with _recorded("person export", wanted):
         exported = exporting.export(*_place(settings, "kafka", "redis"), wanted, target)
     if exported.is_nothing:

@@ -165,8 +165,8 @@ def _hours(events: list[Event]) -> str:
     return f"{span_s / 3600:.1f} hours" if span_s >= 3600 else f"{span_s / 60:.1f} minutes"
 
 
-def consequences(report: ReplayReport) -> Iterator[str]:
-    """Yield what a person should know after a replay, a line each."""
+def consequences(report: ReplayReport, option: str = "") -> Iterator[str]:
+    """Yield what a person should know after a replay, a line each. `option` says what the visitors' ids are."""
     if report.beside:
         yield f"others sent {report.beside:,} records meanwhile: theirs move time on and close the newest windows"
     elif not report.flushed:
@@ -175,7 +175,7 @@ def consequences(report: ReplayReport) -> Iterator[str]:
     if ends_ms > time.time_ns() // 1_000_000:
         yield f"time in the topic stands at {moment(ends_ms)}: an event from before that is late for features"
     if report.last_visitor is not None:
-        yield f"look at a visitor: liveshelf show {report.last_visitor}"
+        yield f"look at a visitor: liveshelf show {report.last_visitor}{option}"
 
 
 def hardened(events: Iterable[Event], how: Knobs) -> Iterator[Record]:

@@ -18,7 +18,7 @@ from jobs.connect.kafka_read import Position, Record, read_slice, stream
 from jobs.contract import consent
 from jobs.person import heard_of
 from jobs.person.ids import ids_of
-from jobs.settings import Settings
+from jobs.settings import REPOSITORY, Settings
 from liveshelf import pseudonyms
 from tests.support.clock import Clock
 
@@ -137,6 +137,8 @@ def test_an_export_is_named_as_receipts_name_the_person(
     counted = sorted(len((each / "events.jsonl").read_text().splitlines()) for each in folders)
     assert counted == [1, 2]
     assert CliRunner().invoke(app, ["person", "export", "x" * 300]).exit_code == 2
+    for folder in ("models/artifacts/answer", "jobs/answer"):  # it would be in each wheel and image
+        assert CliRunner().invoke(app, ["person", "export", "zoé", "--to", str(REPOSITORY / folder)]).exit_code == 2
 
 
 def test_lists_and_letters_are_judged_when_events_are_gone(settings: Settings) -> None:
