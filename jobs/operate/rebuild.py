@@ -105,10 +105,11 @@ def _take_away(config: Config, connection: Connection, consents: _Asked) -> int:
 
 def _unwanted(consents: _Asked, visitor_id: str, value: object) -> str:
     """Return the version of a personal list that doesn't count any more; "" for any other value."""
-    if not isinstance(value, bytes):
+    try:
+        shelf = msgspec.json.decode(value if isinstance(value, bytes) else b"", type=ShelfValue)
+    except msgspec.DecodeError:  # nothing is there, or no list
         return ""
-    shelf = msgspec.json.decode(value, type=ShelfValue)
-    if shelf.fallback in NOT_PERSONAL:
+    if shelf.fallback in NOT_PERSONAL or not shelf.list_id:
         return ""
     partition, offset = map(int, shelf.list_id.split("-"))
     return "" if consents.counts(visitor_id, partition, offset, shelf.event_time_ms) else shelf.version
