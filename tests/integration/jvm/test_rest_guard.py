@@ -1,5 +1,7 @@
 """What a page of another site sends to Flink's REST interface is refused, and what Flink's client sends isn't."""
 
+from pathlib import Path
+
 from jobs.jvm import build
 
 # Origin, Sec-Fetch-Site, Host, where it listens ("here": on the loopback address) → whether it is refused.
@@ -33,3 +35,14 @@ REQUESTS = {
 def test_only_other_sites_pages_are_refused(java_checks: str) -> None:
     told = build.run_beside(java_checks, "RestGuardCheck", told="\n".join(map(" ".join, REQUESTS)))
     assert dict(zip(REQUESTS, (line == "true" for line in told.split()), strict=True)) == REQUESTS
+
+
+def test_of_a_refused_upload_nothing_is_kept(java_checks: str, tmp_path: Path) -> None:
+    """Not even while it comes in."""
+    told = build.run_beside(java_checks, "RestUploadCheck", tmp_path, "https://evil.example")
+    assert told.splitlines() == ["0 0", "0 403", "0 0"]
+
+
+def test_an_upload_that_nobody_takes_goes_with_its_connection(java_checks: str, tmp_path: Path) -> None:
+    """As where Flink answers before a handler of its own has the files."""
+    assert build.run_beside(java_checks, "RestUploadCheck", tmp_path, "-").splitlines() == ["1 0", "1 0", "0 0"]

@@ -8,15 +8,18 @@ import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.JobManagerOptions;
 import org.apache.flink.configuration.RestOptions;
 import org.apache.flink.runtime.io.network.netty.InboundChannelHandlerFactory;
+import org.apache.flink.runtime.rest.FileUploadHandler;
 import org.apache.flink.shaded.netty4.io.netty.channel.ChannelFutureListener;
 import org.apache.flink.shaded.netty4.io.netty.channel.ChannelHandler;
 import org.apache.flink.shaded.netty4.io.netty.channel.ChannelHandlerContext;
 import org.apache.flink.shaded.netty4.io.netty.channel.ChannelInboundHandlerAdapter;
+import org.apache.flink.shaded.netty4.io.netty.channel.ChannelPipeline;
 import org.apache.flink.shaded.netty4.io.netty.handler.codec.http.DefaultFullHttpResponse;
 import org.apache.flink.shaded.netty4.io.netty.handler.codec.http.HttpHeaders;
 import org.apache.flink.shaded.netty4.io.netty.handler.codec.http.HttpRequest;
 import org.apache.flink.shaded.netty4.io.netty.handler.codec.http.HttpResponseStatus;
 import org.apache.flink.shaded.netty4.io.netty.handler.codec.http.HttpVersion;
+import org.apache.flink.shaded.netty4.io.netty.handler.codec.http.LastHttpContent;
 import org.apache.flink.shaded.netty4.io.netty.util.ReferenceCountUtil;
 
 /**
@@ -70,9 +73,14 @@ public final class RestGuard implements InboundChannelHandlerFactory {
         return name.startsWith("[") || name.matches("[0-9.]+");
     }
 
+    /**
+     * Stands before Flink's own handler of uploads, which writes what comes into files before anybody has looked at it. Of a
+     * refused request nothing is kept: it is read to its end, so that its sender gets the answer, and let go.
+     */
     private static final class Handler extends ChannelInboundHandlerAdapter {
         private final Set<String> known;
         private final boolean onlyHere;
+        private boolean refusing;
 
         Handler(Set<String> known, boolean onlyHere) {
             this.known = known;
@@ -80,16 +88,39 @@ public final class RestGuard implements InboundChannelHandlerFactory {
         }
 
         @Override
+        public void handlerAdded(ChannelHandlerContext context) {
+            ChannelPipeline pipeline = context.pipeline();
+            ChannelHandlerContext uploads = pipeline.context(FileUploadHandler.class);
+            if (uploads != null && pipeline.names().indexOf(uploads.name()) < pipeline.names().indexOf(context.name())) {
+                pipeline.addBefore(uploads.name(), "liveshelf-guard", new Handler(known, onlyHere));
+                pipeline.remove(this);
+            }
+        }
+
+        @Override
         public void channelRead(ChannelHandlerContext context, Object message) throws Exception {
-            if (!(message instanceof HttpRequest request) || !isForeign(request.headers())) {
+            if (message instanceof HttpRequest request) {
+                refusing = isForeign(request.headers());
+            }
+            if (!refusing) {
                 super.channelRead(context, message);
                 return;
             }
+            boolean whole = message instanceof LastHttpContent;
             ReferenceCountUtil.release(message);
-            DefaultFullHttpResponse answer =
-                    new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, HttpResponseStatus.FORBIDDEN);
-            answer.headers().set("Content-Length", 0);
-            context.writeAndFlush(answer).addListener(ChannelFutureListener.CLOSE);
+            if (whole) {
+                DefaultFullHttpResponse answer =
+                        new DefaultFullHttpResponse(HttpVersion.HTTP_1_1, HttpResponseStatus.FORBIDDEN);
+                answer.headers().set("Content-Length", 0);
+                context.writeAndFlush(answer).addListener(ChannelFutureListener.CLOSE);
+            }
+        }
+
+        /** Files that none of Flink's handlers has taken go with their connection. */
+        @Override
+        public void channelInactive(ChannelHandlerContext context) throws Exception {
+            FileUploadHandler.getMultipartFileUploads(context).close();
+            super.channelInactive(context);
         }
 
         private boolean isForeign(HttpHeaders headers) {
