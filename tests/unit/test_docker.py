@@ -190,6 +190,7 @@ def test_python_workers_take_no_managed_memory(name: str):
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_flinks_page_takes_no_job_and_no_other_site(name: str):
     told = CONFIGURATIONS[name]
+    assert {"web.submit.enable", "web.cancel.enable"} <= flink_config.PAGE.keys()
     assert {key: as_text(told[key]) for key in flink_config.PAGE} == dict.fromkeys(flink_config.PAGE, "false")
     assert told["web.access-control-allow-origin"] == "http://127.0.0.1:8081"
     cluster = flink_config.cluster(8081, 6123, 2, flink_config.TaskManagerMemory())
