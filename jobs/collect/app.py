@@ -93,7 +93,11 @@ class Collector:
 
     def spend_request(self, request: Request) -> None:
         """Count a request that isn't one for events; raises RequestRefusedError (429)."""
-        self.limits.spend_request(self.network_names.of(self._address(request)))
+        try:
+            self.limits.spend_request(self.network_names.of(self._address(request)))
+        except RequestRefusedError as refusal:
+            self.metrics.requests.labels(refusal.status, refusal.code).inc()
+            raise
 
     def _source(self, request: Request, networks: tuple[Network, ...]) -> Source:
         """Return who sends, once the request is within its network's rate, and key and origin fit each other."""

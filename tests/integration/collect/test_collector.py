@@ -374,6 +374,7 @@ def test_script_and_preflights_of_an_address_are_bounded(broker: Broker, tmp_pat
             ]
             assert first != 429
             assert others == [429, 429]
+        assert collector.metric('collector_requests_total{error="rate",status="429"}') == 6
         assert collector.post(event(), key=SERVER_KEY).status_code == 200
 
 

@@ -173,7 +173,7 @@ def read(address: str, topic: str) -> bool:
 def write(address: str, topic: str) -> bool:
     told = []
     producer = Producer(addresses.librdkafka(address) | {"message.timeout.ms": 20_000, "log_level": 0})
-    producer.produce(topic, b"x", partition=0, on_delivery=lambda error, _: told.append(error))
+    producer.produce(topic, b"x", b"x", partition=0, on_delivery=lambda error, _: told.append(error))
     producer.flush(30)
     assert told[0] is None or told[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     return told[0] is None
