@@ -77,7 +77,7 @@ class Collector:
         judged = await self._judged(request, source, address, arrivals)
         if "origin" in request.headers and len(judged.states) > MAX_VISITORS_OF_PAGE:
             raise RequestRefusedError(400, "visitors")
-        arrivals.settle()
+        arrivals.settle(time.monotonic())
         await self._store(judged, source)
         self._count(source.key, judged)
         return answers.taken(judged)

@@ -104,24 +104,24 @@ class Arrivals:
                 self._new[kind].add(name)
         return None
 
-    def settle(self) -> None:
+    def settle(self, now_s: float) -> None:
         """Let the arrivals in: from now on they are known. A shop's server may bring any number.
 
         Raises RequestRefusedError: 429 if there are too many now, 413 if there are more than may ever come at once.
         """
         if not self._source.is_server:
-            self._spend()
+            self._spend(now_s)
         for name in set().union(*self._new.values()):
-            self._familiar.add(name, self._now_s)
+            self._familiar.add(name, now_s)
 
-    def _spend(self) -> None:
+    def _spend(self, now_s: float) -> None:
         """Take nothing of one kind where another one is refused."""
         who = (self._source.key, self._source.networks)
         new = {self._bounds[kind]: len(names) for kind, names in self._new.items() if names}
-        wait_s = max((bound.wait_s(*who, count, self._now_s) for bound, count in new.items()), default=0.0)
+        wait_s = max((bound.wait_s(*who, count, now_s) for bound, count in new.items()), default=0.0)
         if wait_s == math.inf:
             raise RequestRefusedError(413, "too_many_new")
         if wait_s > 0:
             raise RequestRefusedError(429, "too_many_new", wait_s)
         for bound, count in new.items():
-            bound.take(*who, count, self._now_s)
+            bound.take(*who, count, now_s)

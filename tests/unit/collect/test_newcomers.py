@@ -39,7 +39,7 @@ def brought(bound: Newcomers, who: Source, *events: dict[str, str], now_s: float
     arrivals = bound.arrivals(who, now_s)
     assert [arrivals.refuse(each) for each in events] == [None] * len(events)
     try:
-        arrivals.settle()
+        arrivals.settle(now_s)
     except RequestRefusedError as refusal:
         says_when = 0 < refusal.retry_after_s < math.inf
         return refusal.status if refusal.code == "too_many_new" and says_when == (refusal.status == 429) else 0
