@@ -53,7 +53,8 @@ class Limits:
 
     def spend_events(self, source: Source, events: int, paid: int) -> None:
         """Take what events cost beyond what was `paid` for their body."""
-        self._spend(source, max(0, events - paid))
+        if events > paid:
+            self._spend(source, events - paid)
 
     def _spend(self, source: Source, tokens: int) -> int:
         _refuse(self.events.take(source.key, source.networks, tokens, time.monotonic()), "rate")
