@@ -272,7 +272,7 @@ def test_collector_starts_with_its_own_secret_and_no_other(running: Runtime, tmp
     assert len(collector.log.read_text().splitlines()) == 2  # collecting, stopped
 
 
-COMMANDS = (["dead"], ["late"], ["consent", "withdraw", "anna"], ["replay", "eshop2008", "--limit", "5"])
+COMMANDS = (["consent", "withdraw", "anna"], ["replay", "eshop2008", "--limit", "5"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
