@@ -58,17 +58,19 @@ def kafka_rights(settings: Settings) -> list[Right]:
         (settings.dead_topic, settings.late_topic),
     )
     consent = settings.consent_topic
+    facts = (settings.items_topic, settings.offers_topic)
     return [
         Right("features", "topic", (events, consent), ("READ",)),
-        Right("features", "topic", letters, ("WRITE",)),
+        Right("features", "topic", facts, ("READ",)),
+        Right("features", "topic", (*letters, settings.items_dead_topic), ("WRITE",)),
         Right("features", "group", (GROUPS["features"],), ("READ",)),
-        Right("rankings", "topic", (events, consent), ("READ",)),
+        Right("rankings", "topic", (events, consent, *facts), ("READ",)),
         Right("rankings", "topic", (rankings,), ("WRITE",)),
         Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
         Right(COLLECTOR, "topic", (events,), ("WRITE",)),
         Right(COLLECTOR, "topic", (consent,), ("READ", "WRITE")),  # what another collector wrote
-        Right(CLI, "topic", (events, consent), ("READ", "WRITE")),
-        Right(CLI, "topic", (*letters, rankings), ("READ",)),
+        Right(CLI, "topic", (events, consent, *facts), ("READ", "WRITE")),
+        Right(CLI, "topic", (*letters, settings.items_dead_topic, rankings), ("READ",)),
         Right(CLI, "topic", (events, consent, *letters, rankings), ("DESCRIBE_CONFIGS",)),  # how long they keep records
         Right(CLI, "group", ("liveshelf-verify",), ("READ",)),
         Right(CLI, "group", tuple(GROUPS.values()), ("DESCRIBE",)),

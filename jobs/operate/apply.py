@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from jobs.cluster.runtime import Runtime
-from jobs.connect import addresses, consent_topic, kafka_admin, users
+from jobs.connect import addresses, consent_topic, fact_topics, kafka_admin, users
 from jobs.errors import DefinitionError
 from jobs.features import definitions
 from jobs.flow.source import MAX_LETTER_BYTES
@@ -39,9 +39,11 @@ def create_topics(settings: Settings, runtime: Runtime) -> None:
     A letter may be larger than a record, because it holds the record as JSON, where a byte may take six.
     """
     kafka = addresses.as_user(runtime.kafka_bootstrap, users.ADMIN)
-    plain, letters = (settings.events_topic, settings.rankings_topic), (settings.dead_topic, settings.late_topic)
+    plain = (settings.events_topic, settings.rankings_topic)
+    letters = (settings.dead_topic, settings.late_topic, settings.items_dead_topic)
     kafka_admin.create_topics(kafka, dict.fromkeys(plain, settings.topic_partitions))
     kafka_admin.create_topics(kafka, {settings.consent_topic: settings.topic_partitions}, consent_topic.TOPIC)
+    fact_topics.create(kafka, (settings.items_topic, settings.offers_topic))
     larger = {"max.message.bytes": str(MAX_LETTER_BYTES)}
     kafka_admin.create_topics(kafka, dict.fromkeys(letters, settings.topic_partitions), larger)
     if not settings.kafka_bootstrap:  # in a broker of the user's own, `doctor` says it
