@@ -21,7 +21,7 @@ from jobs.features.explain import service_inputs
 from jobs.flow import began, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.jvm.build import contract_jar
-from jobs.operate import refuse, workers
+from jobs.operate import facts, refuse, workers
 from jobs.operate.apply import create_topics
 from jobs.operate.running_jobs import JOBS, RUNNING_LIMIT_S, Job, cancel, cause, is_coming_up, wait_running
 from jobs.settings import REPOSITORY, Settings
@@ -66,6 +66,7 @@ def submission(
         "feature_store_yaml": ""
         if definitions.online_store_type(settings) == "redis"
         else str(definitions.store_yaml(settings)),
+        "facts": facts.contracts_of(settings),
         "model_public_key": read_public_key(settings.model_public_key),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
     }
