@@ -14,7 +14,7 @@ from jobs.errors import DataError
 
 if TYPE_CHECKING:
     from jobs.catalogue.change import Said
-    from jobs.connect.fact_topics import Change, Known
+    from jobs.connect.fact_topics import Known
     from jobs.contract.items import FactContract
 
 app = typer.Typer(
@@ -46,34 +46,21 @@ def load(
       liveshelf items load products.csv --mapping products.toml
       liveshelf items load stock.jsonl --dry-run
     """
-    from collections import Counter
-
-    from jobs.catalogue.change import changes
-    from jobs.connect import fact_topics
+    from jobs.catalogue import load as loading
     from jobs.lab.replay.catalogues import MADE_UP
     from jobs.operate import audit
 
     contracts = contracts_of_settings()
     rows = sum(1 for _ in _rows(source, mapping, contracts))  # before anything is asked or written: each is checked
     settings, bootstrap = broker()
-    known = {contract.topic: fact_topics.read(bootstrap, contract) for contract in contracts}
-    written: Counter[str] = Counter()
-
-    def counted() -> "Iterator[Change]":
-        for change in changes(contracts, known, _rows(source, mapping, contracts)):
-            written[change.topic] += 1
-            yield change
-
-    if dry_run:
-        for _ in counted():
-            pass
-    else:
-        with audit.recorded(settings.state_dir, "items load", source=source) as outcome:
-            fact_topics.send(bootstrap, list(known), counted(), time.time_ns() // 1_000_000)
-            outcome["written"] = dict(written)
+    recorded = audit.recorded(settings.state_dir, "items load", source=source)
+    unrecorded: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    with unrecorded if dry_run else recorded as outcome:
+        written = loading.load(bootstrap, contracts, _rows(source, mapping, contracts), dry_run)
+        outcome["written"] = dict(written)
     if as_json:
-        return print_json({"items": rows, "written": {topic: written[topic] for topic in known}})
-    told = ", ".join(f"{written[topic]:,} to {topic}" for topic in known)
+        return print_json({"items": rows, "written": dict(written)})
+    told = ", ".join(f"{count:,} to {topic}" for topic, count in written.items())
     say(f"{rows:,} items; records {'that would be ' * dry_run}written: {told}")
     if not Path(source).is_file():
         note(MADE_UP)
