@@ -4,8 +4,9 @@ Shapes: R rows, in the order in which items became known. What isn't known is -1
 numbers and NaN in fractions.
 
 A `Snapshot` never changes. A `Table` makes the next one: it copies the columns that were changed and shares the others.
-On two cores of an AMD EPYC, with the contracts of items and offers, 1,000,000 items take 90 bytes each beside their ids
-(10 columns), and a snapshot after a change of stock takes 1 ms.
+With the contracts of items and offers, on two cores of an AMD EPYC that were busy with other work: 100,000 items take
+29 MB of a worker, 1,000,000 take 267 (46 of them columns, the rest ids and their rows). The check and the table take 18
+µs of CPU a record. A snapshot after a change of stock takes 0.05 ms and 1 ms.
 """
 
 from collections.abc import Mapping, Sequence
