@@ -137,7 +137,9 @@ class Settings(RankerFields):
     collector_origins: str = Field(
         "", description="pages that may send, such as https://shop.example,https://m.shop.example"
     )
-    collector_proxies: str = Field("", description="addresses of proxies whose X-Forwarded-For is believed")
+    collector_proxies: str = Field(
+        "", description="addresses and networks of the proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8"
+    )
     collector_country_database: Path | None = Field(None, description=".mmdb file with countries (none: no country)")
     collector_key_events_per_s: float = Field(2000, gt=0, description="events that a write key may send")
     collector_address_requests_per_s: float = Field(50, gt=0, description="requests that an address may send")
@@ -145,11 +147,11 @@ class Settings(RankerFields):
     collector_key_new_per_s: float = Field(
         5,
         gt=0,
-        description="new visitors, items and categories that a page's key may bring, and 20,000 times as many"
-        " at once; each takes some 1,400 bytes of the features job's heap for a day",
+        description="what a page's key may bring, and 20,000 times as many at once: four tenths are new visitors, four"
+        " new items and categories (each some 1,400 bytes of the features job's heap for a day), two denials",
     )
     collector_address_new_per_s: float = Field(
-        1, gt=0, description="new ones that an address may bring, and 1,000 times as many at once"
+        1, gt=0, description="of each of the three kinds that an address may bring, and 1,000 times as many at once"
     )
     collector_items: Path | None = Field(
         None, description="file of the items, one a line, that events may name beside those of the model (none: any)"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 
@@ -78,6 +79,8 @@ class Rules:
         event = events.check(document, now_ms, self.max_skew_ms)
         if isinstance(event, events.Refusal):
             return Rejected(*event)
+        if _names_nobody(event["visitor_id"]):
+            return Rejected("out_of_range", "visitor_id")
         if event["event_time_ms"] < now_ms - self.max_age_ms:
             return Rejected("too_old", "event_time_ms")
         event_time_ms = min(event["event_time_ms"], now_ms)
@@ -114,9 +117,14 @@ class Rules:
             document = events.decode(raw)
             visitor = document.get("visitor_id") if isinstance(document, dict) else None
             longest = events.FIELD["visitor_id"].max_length
-            if isinstance(visitor, str) and len(visitor) <= longest and not nothing.names_nothing(visitor):
+            if isinstance(visitor, str) and len(visitor) <= longest and not _names_nobody(visitor):
                 found.update(dict.fromkeys(self.pseudonyms.all_of(visitor)))
         return list(found)
+
+
+def _names_nobody(visitor: str) -> bool:
+    """Return True for an id that names nothing, also as a cookie holds it: [object%20Object]."""
+    return nothing.names_nothing(unquote(visitor) if "%" in visitor else visitor)
 
 
 def _date(document: dict[str, object], now_ms: int) -> Rejected | None:

@@ -3,10 +3,12 @@
 import asyncio
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from jobs.collect.networks import Network
 from jobs.collect.refusal import RequestRefusedError
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -15,7 +17,7 @@ MAX_UNPACKED_BYTES = 4 * 1024 * 1024
 MAX_DISCARDED_BYTES = 4 * 1024 * 1024
 SMALL_BODY_BYTES = 64 * 1024  # what uvicorn holds of a body anyway
 MAX_LARGE_BYTES = 64 * 1024 * 1024
-MAX_LARGE_BYTES_OF_ADDRESS = 16 * 1024 * 1024  # else one address could have all of it
+MAX_LARGE_BYTES_OF_ADDRESS = 16 * 1024 * 1024  # else one address could have all of it; a network has its shares
 BODY_LIMIT_S = 10.0
 MAX_EVENTS = 500
 # 500 events of all 21 fields hold 10,500. Without this, 4 MiB of `1,1,…` took 150 MB and 0.8 s to be refused.
@@ -44,20 +46,20 @@ class Bodies:
         self._large_bytes = 0
         self._large_of: Counter[str] = Counter()
 
-    async def read(self, request: Request, address: str) -> bytes:
-        """Return the unpacked body. `address` is the name of the client's address.
+    async def read(self, request: Request, networks: Sequence[Network]) -> bytes:
+        """Return the unpacked body. `networks` are the client's.
 
         Raises RequestRefusedError: 408 if it doesn't come in time, 413 if it is too large, 400 if it isn't gzip, 503 if
         too many large ones are being read.
         """
         try:
             async with asyncio.timeout(BODY_LIMIT_S):
-                body = await self._received(request, address)
+                body = await self._received(request, networks)
         except (TimeoutError, ClientDisconnect) as error:
             raise RequestRefusedError(408, "body_incomplete") from error
         return _unpacked(body) if request.headers.get("content-encoding", "").lower() == "gzip" else body
 
-    async def _received(self, request: Request, address: str) -> bytes:
+    async def _received(self, request: Request, networks: Sequence[Network]) -> bytes:
         parts, size, large_bytes = [], 0, 0
         try:
             async for part in request.stream():
@@ -70,21 +72,26 @@ class Bodies:
                 parts.append(part)
                 if size > SMALL_BODY_BYTES:
                     large_bytes += len(part)
-                    self._large_bytes += len(part)
-                    self._large_of[address] += len(part)
-                if large_bytes and self._is_full(address):
+                    self._hold(len(part), networks)
+                if large_bytes and self._is_full(networks):
                     raise RequestRefusedError(503, "bodies", BODY_LIMIT_S)
         finally:
-            self._large_bytes -= large_bytes
-            self._large_of[address] -= large_bytes
-            if not self._large_of[address]:
-                del self._large_of[address]
+            self._hold(-large_bytes, networks)
         if size > MAX_BODY_BYTES:
             raise RequestRefusedError(413, "body_too_large")
         return b"".join(parts)
 
-    def _is_full(self, address: str) -> bool:
-        return self._large_bytes > MAX_LARGE_BYTES or self._large_of[address] > MAX_LARGE_BYTES_OF_ADDRESS
+    def _hold(self, size: int, networks: Sequence[Network]) -> None:
+        self._large_bytes += size
+        for name, _ in networks:
+            self._large_of[name] += size
+            if not self._large_of[name]:
+                del self._large_of[name]
+
+    def _is_full(self, networks: Sequence[Network]) -> bool:
+        return self._large_bytes > MAX_LARGE_BYTES or any(
+            self._large_of[name] > MAX_LARGE_BYTES_OF_ADDRESS * shares for name, shares in networks
+        )
 
 
 def _unpacked(packed: bytes) -> bytes:

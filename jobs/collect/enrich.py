@@ -1,22 +1,18 @@
 """Derive the kind of device and the country from a browser's request. Neither address nor user agent is kept."""
 
-import hashlib
 import ipaddress
-import secrets
 from pathlib import Path
 
 import maxminddb
 import ua_parser
 from maxminddb.errors import InvalidDatabaseError
 
+from jobs.collect.networks import Address
 from jobs.errors import SettingsError
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_USER_AGENT = 512  # longer ones are made up; the rules' cost grows with the length
 SPIDER = "Spider"
 COUNTRY_PREFIX = {4: 24, 6: 48}  # bits of an address that are looked up: a network, not a person
-VISITOR_PREFIX = {4: 32, 6: 64}  # bits that one customer of a provider has: what a rate is counted by
 
 
 def device(user_agent: str) -> str | None:
@@ -31,20 +27,6 @@ def device(user_agent: str) -> str | None:
         return SPIDER
     system = ua_parser.parse_os(cut)
     return system.family if system else None
-
-
-def address_of(text: str) -> Address | None:
-    """Return an address, an IPv4 address inside IPv6 as IPv4. None for anything else (a unix socket's name)."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def network(address: Address, prefix: dict[int, int]) -> Address:
-    """Return the first address of the address's network."""
-    return ipaddress.ip_network((address, prefix[address.version]), strict=False).network_address
 
 
 class Countries:
@@ -64,18 +46,12 @@ class Countries:
         """Return the ISO 3166 code of the network's country, None if it is unknown."""
         if self._reader is None or address is None or address.version > self._reader.metadata().ip_version:
             return None
-        match self._reader.get(network(address, COUNTRY_PREFIX)):
+        match self._reader.get(_network(address)):
             case {"country": {"iso_code": str(code)}}:
                 return code
         return None
 
 
-class AddressNames:
-    """Give addresses names that mean nothing outside this process. Rates are counted by these names."""
-
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
-
-    def of(self, address: Address | None) -> str:
-        packed = network(address, VISITOR_PREFIX).packed if address else b""
-        return hashlib.blake2b(packed, key=self._key, digest_size=16).hexdigest()
+def _network(address: Address) -> Address:
+    """Return the first address of the network that is looked up."""
+    return ipaddress.ip_network((address, COUNTRY_PREFIX[address.version]), strict=False).network_address

@@ -10,6 +10,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from jobs.collect.networks import Network
+
 HEAD_LIMIT_S = 10.0
 # More than `body.BODY_LIMIT_S`, which gives an answer: this ends the bodies of requests that were answered before.
 BODY_LIMIT_S = 15.0
@@ -19,27 +21,28 @@ TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\
 
 
 class Shares:
-    """Count the open connections of each address.
+    """Count the open connections of each network.
 
-    `name_of` gives a host's name in this table, or "" for one without a limit: a proxy has everybody's connections.
+    `networks_of` gives those of a host, none for one without a limit: a proxy has everybody's connections.
     """
 
-    def __init__(self, most: int, name_of: Callable[[str], str]) -> None:
-        self._most, self._name_of = most, name_of
+    def __init__(self, most: int, networks_of: Callable[[str], tuple[Network, ...]]) -> None:
+        self._most, self._networks_of = most, networks_of
         self._open: Counter[str] = Counter()
 
-    def enter(self, host: str) -> str | None:
-        """Count a connection and return its name for `leave`; None if the address has as many as it may."""
-        name = self._name_of(host)
-        if name and self._open[name] >= self._most:
+    def enter(self, host: str) -> tuple[Network, ...] | None:
+        """Count a connection and return its networks for `leave`; None if one of them has as many as it may."""
+        networks = self._networks_of(host)
+        if any(self._open[name] >= self._most * shares for name, shares in networks):
             return None
-        self._open[name] += 1
-        return name
+        self._open.update(name for name, _ in networks)
+        return networks
 
-    def leave(self, name: str) -> None:
-        self._open[name] -= 1
-        if not self._open[name]:
-            del self._open[name]
+    def leave(self, networks: tuple[Network, ...]) -> None:
+        for name, _ in networks:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -53,7 +56,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._limit: asyncio.TimerHandle | None = None
         self._head_bytes: int | None = 0  # None while no head is under way
-        self._share: str | None = None
+        self._share: tuple[Network, ...] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)

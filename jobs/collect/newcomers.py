@@ -1,16 +1,23 @@
 """Bound the visitors, items and categories that a source brings in: each is state in the jobs and a key in Redis."""
 
 import hashlib
+import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from jobs.collect.admit import Rejected
 from jobs.collect.items import Items
-from jobs.collect.rates import TokenBuckets
+from jobs.collect.rates import Bound
+from jobs.collect.refusal import RequestRefusedError
+from jobs.collect.source import Source
 from jobs.contract.events import Event
 
-# What features are about. Every new one is kept for a day: in the features job some 1,400 bytes for an item.
-ENTITIES = ("visitor_id", "item_id", "category")
+Kind = Literal["visitors", "things"]
+# What features are about. Every new one is kept for a day: in the features job some 1,400 bytes for an item. Visitors
+# have a bound of their own, so that who makes up items keeps no visitor out.
+KINDS: dict[str, Kind] = {"visitor_id": "visitors", "item_id": "things", "category": "things"}
+MAX_NEW_OF_EVENT = 2  # of one kind: an item and its category
 
 
 class Familiar:
@@ -64,32 +71,57 @@ def _holds(bits: bytearray, places: list[int]) -> bool:
 
 
 class Newcomers:
-    """Say of an event whether its new entities are within its source's bounds. Time is an argument."""
+    """Bound the new entities of each kind. Time is an argument."""
 
-    def __init__(self, by_address: TokenBuckets, by_key: TokenBuckets, items: Items, now_s: float) -> None:
-        self._by_address, self._by_key, self._items = by_address, by_key, items
+    def __init__(self, bounds: Mapping[Kind, Bound], items: Items, now_s: float) -> None:
+        self._bounds, self._items = bounds, items
         self._familiar = Familiar(now_s)
 
-    def refuse(self, event: Event, key: str, address: str | None, now_s: float) -> Rejected | None:
-        """Return why an event isn't stored; None if it is, and then its entities are known.
+    def arrivals(self, source: Source, now_s: float) -> "Arrivals":
+        return Arrivals(self._bounds, self._items, self._familiar, source, now_s)
 
-        `address` is None for a shop's server, whose new entities have no bound.
-        """
-        if "item_id" in event and not self._items.know(event["item_id"], now_s):
+
+class Arrivals:
+    """The new entities of one request, which is taken as a whole or not at all.
+
+    What was refused alone would be lost: a page sends again what wasn't answered with 200.
+    """
+
+    def __init__(
+        self, bounds: Mapping[Kind, Bound], items: Items, familiar: Familiar, source: Source, now_s: float
+    ) -> None:
+        self._bounds, self._items, self._familiar = bounds, items, familiar
+        self._source, self._now_s = source, now_s
+        self._new: dict[Kind, set[str]] = {kind: set() for kind in bounds}
+
+    def refuse(self, event: Event) -> Rejected | None:
+        """Return why an event isn't stored; None if it may be, and then its entities are among the arrivals."""
+        if "item_id" in event and not self._items.know(event["item_id"], self._now_s):
             return Rejected("unknown_item", "item_id")
-        new = [each for each in ENTITIES if event.get(each) and not self._familiar.knows(_name(event, each), now_s)]
-        if not new:
-            return None
-        if address is not None:
-            buckets = ((self._by_address, address), (self._by_key, key))
-            if any(bucket.wait_s(name, now_s, len(new)) > 0 for bucket, name in buckets):
-                return Rejected("too_many_new", new[0])
-            for bucket, name in buckets:
-                bucket.take(name, len(new), now_s)
-        for each in new:
-            self._familiar.add(_name(event, each), now_s)
+        for field, kind in KINDS.items():
+            name = f"{field}\0{event.get(field)}"
+            if event.get(field) and not self._familiar.knows(name, self._now_s):
+                self._new[kind].add(name)
         return None
 
+    def settle(self, now_s: float) -> None:
+        """Let the arrivals in: from now on they are known. A shop's server may bring any number.
 
-def _name(event: Event, field: str) -> str:
-    return f"{field}\0{event[field]}"
+        Raises RequestRefusedError: 429 if there are too many now, 413 if there are more than may ever come at once.
+        """
+        if not self._source.is_server:
+            self._spend(now_s)
+        for name in set().union(*self._new.values()):
+            self._familiar.add(name, now_s)
+
+    def _spend(self, now_s: float) -> None:
+        """Take nothing of one kind where another one is refused."""
+        who = (self._source.key, self._source.networks)
+        new = {self._bounds[kind]: len(names) for kind, names in self._new.items() if names}
+        wait_s = max((bound.wait_s(*who, count, now_s) for bound, count in new.items()), default=0.0)
+        if wait_s == math.inf:
+            raise RequestRefusedError(413, "too_many_new")
+        if wait_s > 0:
+            raise RequestRefusedError(429, "too_many_new", wait_s)
+        for bound, count in new.items():
+            bound.take(*who, count, now_s)

@@ -15,19 +15,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from jobs.collect import access, deliver, enrich
+from jobs.collect import access, deliver
 from jobs.collect.access import WriteKeys
 from jobs.collect.admit import Rules
 from jobs.collect.app import Collector
 from jobs.collect.body import MAX_EVENTS
+from jobs.collect.consent import LatelyWritten
 from jobs.collect.deliver import Deliveries
 from jobs.collect.enrich import Countries
 from jobs.collect.guard import GuardedProtocol, Shares
 from jobs.collect.items import Items
 from jobs.collect.limits import MAX_DENIALS, Limits
 from jobs.collect.metrics import Metrics
-from jobs.collect.newcomers import ENTITIES, Newcomers
-from jobs.collect.rates import TokenBuckets
+from jobs.collect.networks import Proxies
+from jobs.collect.newcomers import MAX_NEW_OF_EVENT, Newcomers
+from jobs.collect.others import Others
+from jobs.collect.rates import Bound, FairShares, TokenBuckets
 from jobs.connect import addresses, consent_topic, users
 from jobs.errors import ServiceError, SettingsError
 from jobs.settings import Settings
@@ -36,11 +39,15 @@ from liveshelf.pseudonyms import Pseudonyms
 BURST_S = 2.0  # a bucket holds what flows into it in so long
 # Below the 1,024 files that a process may open by default. Over it, uvicorn answers 503.
 MAX_CONNECTIONS = 900
-# A carrier's address has many phones, a page has two connections. Six addresses together may take all there are.
+# A carrier's address has many phones, a page has two connections. Six addresses together may take all there are, or two
+# networks of 48 bits (`networks.SHARES`).
 MAX_CONNECTIONS_OF_ADDRESS = 150
-# Seconds of flow that a bucket of new entities holds. An address may bring 1,000 at once, a key 100,000: a collector
-# that was started knows nobody, and then all are new.
+# Seconds of flow that may come at once. An address may bring 1,000 new visitors, a key 40,000: a collector that was
+# started knows nobody, and then all are new.
 NEW_BURST_S = {"address": 1_000.0, "key": 20_000.0}
+# What a key may bring is divided, so that no kind takes another one's room. Denials are the fewest: they stay for good.
+PARTS_OF_KEY = {"visitors": 0.4, "things": 0.4, "denials": 0.2}
+ALONE = 0.25  # of that, for a network while it is the only one
 STOP_LIMIT_S = round(deliver.DELIVERY_LIMIT_S) + 2
 ADMIN_HOST = "127.0.0.1"
 CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs/jvm/src/liveshelf/ConsentReader.java)
@@ -52,7 +59,7 @@ class _Server(uvicorn.Server):
     capture_signals = staticmethod(nullcontext)
 
 
-def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries]:
+def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries, Proxies]:
     """Read the settings and their files; raises SettingsError before anything is started."""
     if settings.pseudonym_keys is None:
         what = "the collector has no keys for pseudonyms: raw ids would enter the topics"
@@ -64,7 +71,7 @@ def check(settings: Settings) -> tuple[Rules, WriteKeys, list[str], Countries]:
     )
     keys = WriteKeys.read(settings.collector_write_keys)
     origins = access.origins(settings.collector_origins)
-    return rules, keys, origins, Countries(settings.collector_country_database)
+    return rules, keys, origins, Countries(settings.collector_country_database), Proxies(settings.collector_proxies)
 
 
 def serve(
@@ -80,19 +87,23 @@ def serve(
         logging.CRITICAL
     )  # ten lines a second while Kafka is away; `deliver` says it once
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each request that isn't HTTP
-    rules, keys, origins, countries = check(settings)
+    rules, keys, origins, countries, proxies = check(settings)
     limits = _limits(settings, items)
     with (
         _listening(settings.collector_host, settings.collector_port, "collector_port") as public,
         _listening(ADMIN_HOST, settings.collector_admin_port, "collector_admin_port") as private,
     ):
+        deliveries, states = Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)), LatelyWritten()
         collector = Collector(
             rules=rules,
             write_keys=keys,
             origins=origins,
             countries=countries,
+            proxies=proxies,
             limits=limits,
-            deliveries=Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)),
+            deliveries=deliveries,
+            others=Others(bootstrap, settings.consent_topic, states.heard),
+            states=states,
             events_topic=settings.events_topic,
             consent_topic=settings.consent_topic,
             consent_lead_s=CONSENT_LEAD_S if settings.consent == "required" else 0.0,
@@ -120,13 +131,14 @@ async def _run(servers: list[tuple[_Server, socket.socket]], collector: Collecto
         server.should_exit = True
         await task
     await collector.deliveries.close()
+    await collector.others.close()
 
 
 def _public(settings: Settings, collector: Collector) -> _Server:
     class Protocol(GuardedProtocol):
         on_too_slow = staticmethod(collector.metrics.too_slow.inc)
         on_too_many = staticmethod(collector.metrics.too_many.inc)
-        shares = Shares(MAX_CONNECTIONS_OF_ADDRESS, lambda host: _name_of(settings, collector, host))
+        shares = Shares(MAX_CONNECTIONS_OF_ADDRESS, collector.networks_of_connection)
 
     config = uvicorn.Config(
         collector.app(),
@@ -136,8 +148,7 @@ def _public(settings: Settings, collector: Collector) -> _Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.collector_proxies),
-        forwarded_allow_ips=settings.collector_proxies,
+        proxy_headers=False,  # uvicorn's own reads the last line of X-Forwarded-For only (`networks.Proxies`)
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=STOP_LIMIT_S,
     )
@@ -162,33 +173,37 @@ def _admin(collector: Collector) -> _Server:
     )
 
 
-def _name_of(settings: Settings, collector: Collector, host: str) -> str:
-    """Return the name by which a host's connections are counted, "" for a proxy, which has those of everybody."""
-    proxies = [each.strip() for each in settings.collector_proxies.split(",")]
-    if not host or host in proxies or "*" in proxies:
-        return ""
-    return collector.address_names.of(enrich.address_of(host))
-
-
 def _limits(settings: Settings, items: Callable[[], list[Path]]) -> Limits:
-    new_of_address, new_of_key = settings.collector_address_new_per_s, settings.collector_key_new_per_s
     now_s = time.monotonic()
     return Limits(
-        requests_of_address=_buckets(settings.collector_address_requests_per_s, at_least=1),
-        events_of_address=_buckets(settings.collector_address_events_per_s, at_least=MAX_EVENTS),
-        events_of_key=_buckets(settings.collector_key_events_per_s, at_least=MAX_EVENTS),
+        requests_of_network=TokenBuckets(*_flow(settings.collector_address_requests_per_s, BURST_S, 1)),
+        events=_events(settings),
         newcomers=Newcomers(
-            _buckets(new_of_address, len(ENTITIES), NEW_BURST_S["address"]),
-            _buckets(new_of_key, len(ENTITIES), NEW_BURST_S["key"]),
+            {"visitors": _new(settings, "visitors", 1), "things": _new(settings, "things", MAX_NEW_OF_EVENT)},
             Items(items, now_s),
             now_s,
         ),
-        denials_of_address=_buckets(new_of_address, MAX_DENIALS, NEW_BURST_S["address"]),
+        denials=_new(settings, "denials", MAX_DENIALS),
     )
 
 
-def _buckets(rate_per_s: float, at_least: int, burst_s: float = BURST_S) -> TokenBuckets:
-    return TokenBuckets(rate_per_s, max(rate_per_s * burst_s, at_least))
+def _events(settings: Settings) -> Bound:
+    """Return the bound of events. A network that is alone may send as many as an address may at all."""
+    per_s, most = _flow(settings.collector_key_events_per_s, BURST_S, MAX_EVENTS)
+    address_per_s, address_most = _flow(settings.collector_address_events_per_s, BURST_S, MAX_EVENTS)
+    return Bound(TokenBuckets(address_per_s, address_most), FairShares(most, most / per_s, address_most))
+
+
+def _new(settings: Settings, kind: str, at_least: int) -> Bound:
+    """Return the bound of what is kept: new entities of one kind, or denials."""
+    per_s, most = _flow(settings.collector_key_new_per_s * PARTS_OF_KEY[kind], NEW_BURST_S["key"], at_least / ALONE)
+    of_address = _flow(settings.collector_address_new_per_s, NEW_BURST_S["address"], at_least)
+    return Bound(TokenBuckets(*of_address), FairShares(most, most / per_s, most * ALONE))
+
+
+def _flow(per_s: float, burst_s: float, at_least: float) -> tuple[float, float]:
+    """Return a rate, and what may come at once."""
+    return per_s, max(per_s * burst_s, at_least)
 
 
 def _listening(host: str, port: int, setting: str) -> socket.socket:

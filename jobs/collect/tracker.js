@@ -3,7 +3,7 @@
 // An element with data-item_id (and data-category, data-price_minor, data-currency) is what the page shows: a `view`.
 // A click on [data-track=add_to_cart] sends that event about the item around it; form[data-track=search] its first text.
 // Served without comments and blanks, and with each _name as one letter (tracker.py): 2 kB is all that a page is asked for.
-(_ => {
+{
 	let _doc = document, _nav = navigator, _script = _doc.currentScript, _data = _script.dataset, _store = {},
 		_yes = "granted", _no = "denied", _shown = "[data-item_id]", _view, _since_ms, _hidden_ms, _scrolled = 0,
 		_on = (_type, _do, _target = _doc) => _target.addEventListener(_type, _do),
@@ -18,9 +18,10 @@
 		},
 		_state = _ => _nav.globalPrivacyControl ? _no : _store.ls_consent || _data.consent,
 		// The visitor's id is a cookie, so that the shop's server can read lists with it, or set it; 34e6 s are 13 months.
-		_visitor = _ => _doc.cookie.match(/(^|;\s)ls_id=([^;]+)/)?.[2],
+		// A server's mistake (undefined, null, NaN, None, an object) would be one visitor: it is replaced.
+		_visitor = _ => _doc.cookie.match(/(^|;\s)ls_id=(?!und|nul|NaN|Non|[[%])([^;]+)/)?.[2],
 		_cookie = (_value, _age_s) => _doc.cookie = "ls_id=" + _value + ";path=/;samesite=lax;max-age=" + _age_s
-			+ (window.location?.protocol == "https:" ? ";secure" : ""),
+			+ (window.location?.protocol[4] > "r" ? ";secure" : ""),
 		_url = _consent => new URL("events?key=" + encodeURIComponent(_data.key) + "&consent=" + _consent, _script.src),
 		_post = (_consent, _body) => fetch(_url(_consent), {method: "POST", body: _body, keepalive: 1}),
 
@@ -31,10 +32,11 @@
 		_keep = _events => _put("ls_queue", _json(
 			[..._waiting(), ..._events.map(_event => ({event_time_ms: Date.now(), ..._event}))].slice(-99))),
 		// The visitor's clock may be wrong by days: sent_ms tells the collector how long ago an event was by that clock.
-		// sendBeacon outlives the page, but doesn't tell the answer; fetch does, so that a refusal for now isn't a loss.
+		// sendBeacon outlives the page, but doesn't tell the answer; fetch does, so that a refusal for now (429, 5xx) isn't a
+		// loss.
 		_send = (_events, _leaving, _body = _json(_events.map(_event => ({..._event, sent_ms: Date.now()})))) =>
 			_nav.onLine ? _leaving && _nav.sendBeacon(_url(_yes), _body) || _post(_yes, _body).then(
-				_answer => /429|5../.test(_answer.status) && _keep(_events), _ => _keep(_events)) : _keep(_events),
+				_answer => _answer.status > 428 && _keep(_events), _ => _keep(_events)) : _keep(_events),
 		// Without consent, or without a cookie to know the visitor by, there is no event.
 		_track = (_type, _fields, _leaving, _event) => _seen(_ =>
 			_state() == _yes && (_visitor() || _cookie(_random(), 34e6), _visitor()) && (_send([_event = {
@@ -50,7 +52,7 @@
 			let _said = _state(), _element = _doc.querySelector(_shown), _old = _waiting();
 			delete _store.ls_queue;
 			// After a denial the cookie goes when it was heard: one that found no network is sent from the next page.
-			_said == _yes ? (_view = _view || _element && _track("view", _item(_element.dataset)), _old[0] && _send(_old))
+			_said == _yes ? (_view ||= _element && _track("view", _item(_element.dataset)), _old[0] && _send(_old))
 			: _said == _no && _visitor() && _post(_no, _json({visitor_id: _visitor()})).then(
 				_answer => _answer.ok && _cookie("", 0));
 		}),
@@ -69,4 +71,4 @@
 		? (_view && _track("view", {..._view, ..._page()}, 1), _hidden_ms = _now()) : _since_ms += _now() - _hidden_ms);
 	liveshelf = {track: _track, consent: _agree, optOut: _ => _agree(_no)};
 	_seen(_ => _start(_since_ms = _hidden_ms = _now()));
-})();
+}

@@ -27,12 +27,11 @@ def collect() -> None:
       LIVESHELF_COLLECTOR_ORIGINS=https://shop.example liveshelf collect
     """
     from jobs.cluster import runtime
-    from jobs.collect import consent, serve
+    from jobs.collect import serve
 
     settings = load_settings()
     serve.check(settings)
     bootstrap = runtime.attach(settings, ("kafka",)).kafka_bootstrap
-    consent.create_topic(settings, bootstrap)
     serve.serve(
         settings,
         bootstrap,

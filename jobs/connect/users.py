@@ -65,9 +65,11 @@ def kafka_rights(settings: Settings) -> list[Right]:
         Right("rankings", "topic", (events, consent), ("READ",)),
         Right("rankings", "topic", (rankings,), ("WRITE",)),
         Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
-        Right(COLLECTOR, "topic", (events, consent), ("WRITE",)),
+        Right(COLLECTOR, "topic", (events,), ("WRITE",)),
+        Right(COLLECTOR, "topic", (consent,), ("READ", "WRITE")),  # what another collector wrote
         Right(CLI, "topic", (events, consent), ("READ", "WRITE")),
         Right(CLI, "topic", (*letters, rankings), ("READ",)),
+        Right(CLI, "topic", (events, consent, *letters, rankings), ("DESCRIBE_CONFIGS",)),  # how long they keep records
         Right(CLI, "group", ("liveshelf-verify",), ("READ",)),
         Right(CLI, "group", tuple(GROUPS.values()), ("DESCRIBE",)),
     ]

@@ -3,15 +3,17 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 import psutil
 import requests
 
 from jobs.cluster import kafka, processes, redis, runtime
 from jobs.cluster.flink_config import TaskManagerMemory
-from jobs.connect import addresses, consent_topic, flink_rest, kafka_admin, users
+from jobs.connect import consent_topic, flink_rest, kafka_admin, users
+from jobs.contract.consent import Consents
 from jobs.errors import ServiceError
 from jobs.features.definitions import registry
 from jobs.jvm import jars, java
@@ -41,6 +43,7 @@ class Check:
 def checks(settings: Settings) -> list[Check]:
     """Run all checks: the machine's first, then the services', then the project's files."""
     running = runtime.current(settings)
+    said = _said(settings, running)
     return [
         _python(),
         _java(),
@@ -53,9 +56,9 @@ def checks(settings: Settings) -> list[Check]:
         _redis(running),
         _flink(running),
         *_workers(settings, running),
-        *_entities(settings, running),
+        *_entities(settings, running, said),
         *_unread(settings, running),
-        *_consents(settings, running),
+        *_consents(settings, running, said),
         *_quiet(settings, running),
         _registry(settings),
         _model(settings, running),
@@ -181,18 +184,24 @@ def _workers(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
     yield Check(name, True, f"{worker.executable} ({worker.python}) on {worker.machine} has all of it", wanted, "")
 
 
-def _entities(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+def _said(settings: Settings, running: runtime.Runtime) -> Callable[[], Consents]:
+    """Return what reads all consents, at its first call and no more."""
+    return cache(partial(consent_topic.read, running.kafka_bootstrap, settings.consent_topic, settings.consent))
+
+
+def _entities(settings: Settings, running: runtime.Runtime, said: Callable[[], Consents]) -> Iterator[Check]:
     if not running.metrics_urls:
         return
     heap_mb = TaskManagerMemory().task_heap_mb * settings.task_managers
     name, wanted = "entities", f"at most half of {heap_mb:,} MB of heap"
     try:
-        held = entities.held(running.metrics_urls)
-    except requests.RequestException as error:
-        yield Check(name, True, f"not known: {error}", wanted, "")  # whether Flink answers is another check
+        visitors = len(said().visitors()) if running.kafka_bootstrap else 0
+        held = entities.held(running.metrics_urls, visitors)
+    except (requests.RequestException, ServiceError) as error:
+        yield Check(name, True, f"not known: {error}", wanted, "")  # whether Flink and Kafka answer are other checks
         return
     ok = held.fits(heap_mb)
-    fix = "" if ok else "lower LIVESHELF_COLLECTOR_KEY_NEW_PER_S, or RocksDB: jobs/operate/README.md"
+    fix = "" if ok else "lower LIVESHELF_COLLECTOR_KEY_NEW_PER_S, or more heap, or RocksDB: jobs/operate/README.md"
     yield Check(name, ok, str(held), wanted, fix)
 
 
@@ -210,7 +219,7 @@ def _unread(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
         yield Check(name, not gaps, found, wanted, f"raise retention.ms of {settings.events_topic}" if gaps else "")
 
 
-def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+def _consents(settings: Settings, running: runtime.Runtime, said: Callable[[], Consents]) -> Iterator[Check]:
     if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
         return
     topic, understood = "consent topic", "consent records"
@@ -219,9 +228,9 @@ def _consents(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
         if not {settings.consent_topic, settings.events_topic} <= there:
             return
         judged = [name for name in consent_topic.judged(settings) if name in there]
-        admin = addresses.as_user(running.kafka_bootstrap, users.ADMIN)
-        yield _consent_topic(topic, consent_topic.missing(admin, settings.consent_topic, judged))
-        consents = consent_topic.read(running.kafka_bootstrap, settings.consent_topic, settings.consent)
+        missing = consent_topic.missing(running.kafka_bootstrap, settings.consent_topic, judged)
+        yield _consent_topic(topic, missing)
+        consents = said()
     except ServiceError as error:
         yield Check(understood, False, error.what, "the topic can be read", error.fix or UP)
         return

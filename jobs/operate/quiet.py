@@ -1,5 +1,6 @@
 """Count what the jobs refuse without stopping, so that `status` and `doctor` show it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -14,6 +15,9 @@ from jobs.settings import Settings
 
 # Shares from which a number means that something is set wrongly, and not that one event was.
 MANY = 0.01
+PUT_OFF = "429"
+ANSWERS = re.compile(r'^collector_requests_total\{.*status="(\d+)".*\} ([0-9.eE+]+)$', re.MULTILINE)
+COLLECTOR_S = 2.0
 FEW = 20  # below so many, a share of events says nothing
 
 
@@ -41,7 +45,7 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
 
 def refused(settings: Settings, running: Runtime) -> list[Quiet]:
     """Return what was refused: letters that the topics still hold, and counts since the jobs' present start."""
-    return [*_letters(settings, running), *_counters(running)]
+    return [*_letters(settings, running), *_counters(running), _put_off(settings)]
 
 
 def _letters(settings: Settings, running: Runtime) -> Iterator[Quiet]:
@@ -78,6 +82,23 @@ def _counters(running: Runtime) -> Iterator[Quiet]:
         what="lists found one of another partition in their place",
         fix="give all producers one partitioner, see liveshelf schema; if the topic has just grown, it will pass",
         few=1,
+    )
+
+
+def _put_off(settings: Settings) -> Quiet:
+    """Ask the collector on this machine for the requests that it put off: 429, to be sent again later."""
+    count = of = None
+    with suppress(requests.RequestException):
+        url = f"http://127.0.0.1:{settings.collector_admin_port}/metrics"
+        answers = ANSWERS.findall(requests.get(url, timeout=COLLECTOR_S).text)
+        count = round(sum(float(number) for status, number in answers if status == PUT_OFF))
+        of = round(sum(float(number) for _, number in answers))
+    return Quiet(
+        name="collector",
+        count=count,
+        of=of,
+        what="requests were put off, too many of an address or of a key",
+        fix="its metrics say which; jobs/collect/README.md names the bounds, and LIVESHELF_COLLECTOR_PROXIES",
     )
 
 

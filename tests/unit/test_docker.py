@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from jobs.cluster import flink_config, kafka
+from jobs.collect.networks import Proxies, address_of
 from jobs.jvm import jars
 from jobs.settings import Settings
 
@@ -190,6 +192,7 @@ def test_python_workers_take_no_managed_memory(name: str):
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_flinks_page_takes_no_job_and_no_other_site(name: str):
     told = CONFIGURATIONS[name]
+    assert {"web.submit.enable", "web.cancel.enable"} <= flink_config.PAGE.keys()
     assert {key: as_text(told[key]) for key in flink_config.PAGE} == dict.fromkeys(flink_config.PAGE, "false")
     assert told["web.access-control-allow-origin"] == "http://127.0.0.1:8081"
     cluster = flink_config.cluster(8081, 6123, 2, flink_config.TaskManagerMemory())
@@ -279,6 +282,33 @@ def test_the_collector_finds_its_keys_where_they_are_mounted():
     assert mount[2] == "ro"
     (port,) = collector["ports"]
     assert port.endswith(f":{Settings.model_fields['collector_port'].default}")
+
+
+def test_the_collector_believes_the_networks_gateway_alone():
+    """Docker shows what comes from this machine as the gateway: without it all visitors have one address."""
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    default = SERVICES["collector"]["environment"]["LIVESHELF_COLLECTOR_PROXIES"]
+    listed = re.fullmatch(r"\$\{COLLECTOR_PROXIES:-(.+)\}", default)[1]
+    assert listed == network["gateway"]
+    proxies = Proxies(listed)
+    assert proxies.client(network["gateway"], ["203.0.113.7"]) == address_of("203.0.113.7")
+    other_container = network["gateway"].removesuffix(".1") + ".7"
+    assert ip_address(other_container) in ip_network(network["subnet"])
+    assert proxies.client(other_container, ["203.0.113.7"]) == address_of(other_container)
+
+
+def test_the_collector_starts_once_its_topics_are_there():
+    """It makes none: it has no right to, and no secret of who has."""
+    waits = SERVICES["collector"]["depends_on"]
+    assert waits["submit"] == {"condition": "service_completed_successfully"}
+    assert "kafka-admin" not in str(SERVICES["collector"])
+
+
+@pytest.mark.parametrize("job", DEPLOYMENTS)
+def test_a_deployment_gets_its_jobs_secrets_and_no_other(job: str):
+    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    files = re.findall(r"--from-file=docker/secrets/(\S+)", header)
+    assert files == ["ca.pem", f"kafka-{job}", "redis-job"]
 
 
 def test_checkpoints_lie_in_a_volume_that_all_of_flink_sees():

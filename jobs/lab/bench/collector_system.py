@@ -15,7 +15,7 @@ from typing import Any, Self
 import requests
 
 from jobs.cluster import processes, runtime
-from jobs.connect import kafka_admin
+from jobs.connect import consent_topic, kafka_admin
 from jobs.connect.kafka_read import Record, read_slice
 from jobs.settings import REPOSITORY, Settings
 from liveshelf.pseudonyms import Pseudonyms, add_key
@@ -45,6 +45,7 @@ class Broker:
         try:
             self.bootstrap = runtime.up(self.settings, ["kafka"]).kafka_bootstrap
             kafka_admin.create_topics(self.bootstrap, {"events": 2})
+            kafka_admin.create_topics(self.bootstrap, {"consent": 2}, consent_topic.TOPIC)
         except BaseException:
             runtime.down(self.settings)
             raise
@@ -79,13 +80,14 @@ class Broker:
 
 
 class RunningCollector:
-    """`liveshelf collect` as a process.
+    """`liveshelf collect` as a process, at a broker or at an address.
 
     A keyword names a setting: as it is, or without the `collector_` at its beginning.
     """
 
-    def __init__(self, broker: Broker, folder: Path, **settings: Any) -> None:
-        self.broker, self.folder, self.log = broker, folder, folder / "collector.log"
+    def __init__(self, broker: Broker | str, folder: Path, **settings: Any) -> None:
+        self.folder, self.log = folder, folder / "collector.log"
+        self._bootstrap = broker.bootstrap if isinstance(broker, Broker) else broker
         self._settings = settings
 
     def __enter__(self) -> Self:
@@ -97,7 +99,7 @@ class RunningCollector:
         write_keys.chmod(0o600)
         values = {
             "state_dir": self.folder,
-            "kafka_bootstrap": self.broker.bootstrap,
+            "kafka_bootstrap": self._bootstrap,
             "pseudonym_keys": keys,
             "collector_write_keys": write_keys,
             "collector_origins": ORIGIN,

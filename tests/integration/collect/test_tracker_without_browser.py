@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.collect import tracker
-from jobs.collect.admit import Admitted, Rules
+from jobs.collect.admit import Admitted, Rejected, Rules
 from liveshelf.pseudonyms import Pseudonyms
 
 PAGE = Path(__file__).resolve().parents[2] / "support" / "page.js"
@@ -60,6 +60,47 @@ def test_the_shops_own_id_is_taken_wherever_it_stands(run: Run):
     ]
     visitors = run(f"return {json.dumps(seen)}.map(cookies => open({{cookies}}).events()[0].visitor_id)")
     assert visitors == ["srv-1"] * 4
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    ["undefined", "null", "NaN", "None", "[object Object]", "[object%20Object]", "%5Bobject%20Object%5D"],
+)
+def test_a_servers_mistake_is_no_visitor(run: Run, mistake: str):
+    """All visitors of the shop would be one person. Each is somebody, by a cookie of the script's own."""
+    cookies = json.dumps({"ls_id": mistake})
+    visitors = run(f"return [1, 2].map(_ => open({{cookies: {cookies}}})).map("
+        "page => [page.events()[0].visitor_id, page.jar.get('ls_id')])")  # fmt: skip
+    assert [visitor == cookie and len(visitor.split("-")) for visitor, cookie in visitors] == [4, 4]
+    assert visitors[0] != visitors[1]
+    one = json.dumps(
+        {"schema_version": 1, "event_id": "e", "event_type": "view", "item_id": "i", "visitor_id": mistake}
+    )
+    assert RULES.admit(one.encode(), {}, time.time_ns() // 10**6) == Rejected("out_of_range", "visitor_id")
+    assert RULES.visitors([one.encode()]) == []
+
+
+def test_ids_that_begin_like_a_mistake_are_taken(run: Run):
+    seen = ["Nora-1", "nutmeg-1", "unicorn-1", "NUL-1", "a%5Bb", "-1-2"]
+    assert run(f"return {json.dumps(seen)}.map(ls_id => open({{cookies: {{ls_id}}}}).events()[0].visitor_id)") == seen
+
+
+@pytest.mark.parametrize(("status", "waits"), [(200, 0), (400, 0), (413, 0), (429, 1), (500, 1), (503, 1)])
+def test_only_what_was_refused_for_now_waits(run: Run, status: int, waits: int):
+    queue = run(f"let page = open({{status: {status}}}); await 0; await 0; return page.kept.ls_queue ?? '[]'")
+    assert len(json.loads(queue)) == waits
+
+
+def test_a_denial_refused_for_now_is_said_again(run: Run):
+    """By the next page, whose script still finds the cookie. Until then nothing else is sent."""
+    sent, cookie = run(
+        "let page = open({cookies: {ls_id: 'srv-1'}, status: 429, consent: ''});"
+        " page.liveshelf.optOut(); await 0; await 0;"
+        " let next = open({cookies: Object.fromEntries(page.jar), storage: {ls_consent: page.kept.ls_consent}});"
+        " next.liveshelf.track('search', {query: 'a'}); await 0; await 0;"
+        " return [next.sent.map(each => each.url.split('consent=')[1]), next.jar.has('ls_id')]"
+    )
+    assert (sent, cookie) == (["denied"], False)
 
 
 def test_the_shops_own_cookie_is_not_written_again(run: Run):

@@ -1,7 +1,10 @@
 """The secure profile's Kafka and Redis, for real: each user does what it must, and is refused everything else."""
 
 import hashlib
+import json
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,18 +15,23 @@ from confluent_kafka import KafkaError, Producer
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from kafka.errors import KafkaError as KafkaPythonError
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from jobs.cluster import processes, runtime
 from jobs.cluster.runtime import Runtime
-from jobs.connect import addresses, kafka_admin, kafka_send
+from jobs.connect import addresses, consent_topic, kafka_admin, kafka_send
 from jobs.connect.addresses import as_user
 from jobs.connect.kafka_read import read_slice
 from jobs.connect.redis_pipeline import Connection
 from jobs.connect.users import Right
+from jobs.contract.consent import Record
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key
+from jobs.lab.bench.collector_system import RunningCollector, event
 from jobs.operate import apply as applying
 from jobs.operate import doctor
+from jobs.person import receipt
 from jobs.settings import Settings
 
 LIST, FEATURES = b"shelf:{v1}:home", entity_key("liveshelf", {"visitor_id": "v1"})
@@ -165,7 +173,7 @@ def read(address: str, topic: str) -> bool:
 def write(address: str, topic: str) -> bool:
     told = []
     producer = Producer(addresses.librdkafka(address) | {"message.timeout.ms": 20_000, "log_level": 0})
-    producer.produce(topic, b"x", partition=0, on_delivery=lambda error, _: told.append(error))
+    producer.produce(topic, b"x", b"x", partition=0, on_delivery=lambda error, _: told.append(error))
     producer.flush(30)
     assert told[0] is None or told[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
     return told[0] is None
@@ -182,12 +190,14 @@ def join(address: str, group: str) -> bool:
 
 
 READERS = {
+    "consent": {"features", "rankings", "collector", "cli", "admin"},
     "events": {"features", "rankings", "cli", "admin"},
     "events.dead": {"cli", "admin"},
     "events.late": {"cli", "admin"},
     "rankings": {"cli", "admin"},
 }
 WRITERS = {
+    "consent": {"collector", "cli", "admin"},
     "events": {"collector", "cli", "admin"},
     "events.dead": {"features", "admin"},
     "events.late": {"features", "admin"},
@@ -237,6 +247,53 @@ def test_kafka_takes_nobody_without_tls_without_password_or_with_apps(running: R
         with pytest.raises(KafkaPythonError):
             KafkaAdminClient(**known | wrong)
     assert processes.listens(to.servers)
+
+
+def alone(running: Runtime, folder: Path, user: str) -> str:
+    """Return Kafka's address for a process that has the secrets of one user and no other."""
+    to = addresses.Address.of(running.kafka_bootstrap)
+    for name in ("ca.pem", f"kafka-{user}"):
+        shutil.copy(Path(to.secrets) / name, folder / name)
+    return str(to._replace(user=user, secrets=str(folder)))
+
+
+def test_collector_starts_with_its_own_secret_and_no_other(running: Runtime, tmp_path: Path) -> None:
+    """It makes no topic. It reads what others wrote to the consent topic, or a denial might be left out."""
+    address = alone(running, tmp_path, "collector")
+    with RunningCollector(address, tmp_path) as collector:
+        for _ in range(2):
+            assert collector.post(event(visitor_id="anna"), consent="denied").status_code == 200
+        visitor = collector.pseudonyms.of("anna")
+        consent_topic.send(running.kafka_bootstrap, "consent", {visitor: Record("granted", time.time_ns() // 10**6)})
+        assert collector.post(event(visitor_id="anna"), consent="denied").status_code == 200
+    said = [json.loads(each.value)["state"] for each in read_slice(running.kafka_bootstrap, "consent").records
+            if each.key == visitor.encode()]  # fmt: skip
+    assert said == ["withdrawn", "granted", "withdrawn"]
+    assert len(collector.log.read_text().splitlines()) == 2  # collecting, stopped
+
+
+COMMANDS = (["consent", "withdraw", "anna"], ["replay", "eshop2008", "--limit", "5"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_commands_need_the_secret_of_cli_and_no_other(
+    command: list[str], running: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVESHELF_KAFKA_BOOTSTRAP", alone(running, tmp_path, "cli"))
+    monkeypatch.setenv("LIVESHELF_STATE_DIR", str(tmp_path / "state"))
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.stderr
+
+
+def test_settings_of_topics_are_told_to_cli(running: Runtime, tmp_path: Path) -> None:
+    """For doctor, and for the receipt of an erasure, which says how long records from before remain."""
+    address = alone(running, tmp_path, "cli")
+    own, place = Settings(state_dir=tmp_path / "state", kafka_bootstrap=address), Runtime(kafka_bootstrap=address)
+    found = {check.name: check for check in doctor._consents(own, place, doctor._said(own, place))}
+    assert found["consent topic"].ok, found
+    assert set(receipt.retention_ms(address, ["events", "events.dead", "events.late", "rankings"])) == {
+        "events", "events.dead", "events.late", "rankings",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["kafka-python", "confluent-kafka"])

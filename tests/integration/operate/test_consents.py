@@ -27,7 +27,8 @@ def settings(kafka_settings: Settings, bootstrap: str) -> Settings:
 
 
 def found(settings: Settings) -> dict[str, doctor.Check]:
-    return {check.name: check for check in doctor._consents(settings, runtime.current(settings))}
+    running = runtime.current(settings)
+    return {check.name: check for check in doctor._consents(settings, running, doctor._said(settings, running))}
 
 
 def test_consents_are_kept_as_long_as_events(settings: Settings, bootstrap: str):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -17,7 +18,12 @@ from jobs.operate.quiet import Quiet
 from jobs.settings import Settings
 
 LABELS = 'job_name="liveshelf_rankings",operator_name="{}",subtask_index="{}"'
-PAGE = "\n".join(
+COLLECTOR = """collector_requests_total{error="",status="200"} 96.0
+collector_requests_total{error="rate",status="429"} 20.0
+collector_requests_total{error="too_many_new",status="429"} 3.0
+collector_requests_total{error="write_key",status="401"} 1.0
+"""
+PAGE = COLLECTOR + "\n".join(
     f"flink_taskmanager_job_task_operator_{name}{{{LABELS.format(name, task)},}} {value}"
     for name, values in {
         "lists_written": (150.0, 50.0),
@@ -56,11 +62,13 @@ def running(kafka_settings: Settings) -> Iterator[Runtime]:
 
 
 def test_what_was_refused_is_counted(kafka_settings: Settings, running: Runtime):
-    found = {each.name: each for each in quiet.refused(kafka_settings, running)}
+    settings = kafka_settings.model_copy(update={"collector_admin_port": urlsplit(running.metrics_urls[0]).port})
+    found = {each.name: each for each in quiet.refused(settings, running)}
     assert {name: (each.count, each.of, each.ok) for name, each in found.items()} == {
         "refused events": (30, 200, False),
         "late events": (2, 200, True),
         "visitors in two partitions": (3, 200, False),
+        "collector": (23, 120, False),
     }
 
 
@@ -72,8 +80,9 @@ def test_doctor_names_the_way_out(kafka_settings: Settings, running: Runtime):
 
 
 def test_nobody_to_ask_is_no_fault(kafka_settings: Settings):
-    found = quiet.refused(kafka_settings, Runtime())
-    assert [(each.count, each.ok) for each in found] == [(None, True)] * 3
+    settings = kafka_settings.model_copy(update={"collector_admin_port": 1})
+    found = quiet.refused(settings, Runtime())
+    assert [(each.count, each.ok) for each in found] == [(None, True)] * 4
 
 
 @pytest.mark.parametrize(("count", "of", "ok"), [(19, 19, True), (20, 1999, False), (20, 2000, True), (0, 0, True)])

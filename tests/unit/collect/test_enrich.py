@@ -7,7 +7,8 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from jobs.collect import enrich
-from jobs.collect.enrich import AddressNames, Countries, address_of
+from jobs.collect.enrich import Countries
+from jobs.collect.networks import address_of
 from jobs.contract.events import FIELD
 from jobs.errors import SettingsError
 
@@ -87,13 +88,3 @@ def test_without_a_database_there_is_no_country(tmp_path: Path):
     for name in ("wrong.mmdb", "absent.mmdb"):
         with pytest.raises(SettingsError, match=f"collector_country_database .*{name}"):
             Countries(tmp_path / name)
-
-
-def test_addresses_are_counted_under_names_that_mean_nothing_elsewhere():
-    """Addresses are counted by customer under names that mean nothing elsewhere."""
-    names = AddressNames()
-    assert names.of(address_of("203.0.113.7")) == names.of(address_of("::ffff:203.0.113.7"))
-    assert names.of(address_of("203.0.113.7")) != names.of(address_of("203.0.113.8"))
-    assert names.of(address_of("2001:db8::1")) == names.of(address_of("2001:db8::ffff:1"))
-    assert names.of(address_of("2001:db8::1")) != names.of(address_of("2001:db8:0:1::1"))
-    assert names.of(address_of("203.0.113.7")) != AddressNames().of(address_of("203.0.113.7"))

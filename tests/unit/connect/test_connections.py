@@ -62,6 +62,7 @@ def test_redis_gets_user_password_and_over_tls_the_authority(scheme: str, kind: 
     assert told["credential_provider"].get_credentials() == ("job", "the redis-job")
     assert not {"username", "password"} & told.keys()
     assert told.get("ssl_ca_certs") == (str(secrets / "ca.pem") if scheme == "rediss" else None)
+    assert told.get("ssl_check_hostname") == (True if scheme == "rediss" else None)
 
 
 def test_redis_of_ones_own_may_hold_everything_in_its_url() -> None:

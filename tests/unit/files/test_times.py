@@ -118,3 +118,6 @@ def test_tomorrow_is_the_last_moment() -> None:
     assert read(NOW_MS + 86_400_000, "ms") == NOW_MS + 86_400_000
     assert read("2000-01-01", "iso") == 946_684_800_000
     assert read("20240501T08", "iso") == read("2024-05-01 08", "iso") == EIGHT_MS - 1000
+    for outside in (NOW_MS + 86_400_001, 946_684_799_999):
+        with pytest.raises(DataError, match="out_of_range"):
+            read(outside, "ms")
