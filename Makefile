@@ -30,19 +30,16 @@ help:
 	@echo "make lint       check the style"
 	@echo "make clean      stop what runs here, remove the environment and all state"
 
-# Two processes share the tests, as tests/conftest.py says: one waits for services while the other one works.
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
-
 demo: $(VENV)/.installed
 	@$(BIN)/liveshelf demo
 
 check: lint
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest $(TWO) tests/unit
+	@$(BIN)/python -m pytest tests/unit
 
 # The unit tests stand in `check`, so they don't run twice. With ARGS, which goes to pytest, nothing else runs.
 test: $(if $(ARGS),$(VENV)/.installed-test,check)
-	@$(BIN)/python -m pytest $(or $(ARGS),$(TWO) --ignore=tests/unit)
+	@$(BIN)/python -m pytest $(or $(ARGS),--ignore=tests/unit)
 
 train-env: $(VENV)/.installed-train
 

@@ -16,17 +16,6 @@ from tests.support.waiting import eventually
 sys.modules.setdefault("triton", None)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes that share the tests, one takes all that use the shared system; other files go to who is free.
-
-    So at most two clusters run at once: the shared one, and one that a test starts for itself.
-    """
-    for item in items:
-        shared = "system" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("system" if shared else str(item.path)))
-
-
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     state_dir = tmp_path_factory.mktemp("redis")
