@@ -11,7 +11,7 @@ from jobs.cluster import flink
 from jobs.jvm import jars
 from jobs.settings import REPOSITORY, SHIPPED_FEATURE_REPO, Settings
 
-FILES = {"README.md", "definitions.py", "feature_store.yaml"}
+FILES = {"README.md", "definitions.py", "feature_store.yaml", "shelves.py"}
 
 
 @pytest.fixture(autouse=True)

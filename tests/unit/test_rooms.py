@@ -17,12 +17,15 @@ ONLY = {
     "jobs.connect": {"jobs.contract", "jobs.settings", "liveshelf"},
     "jobs.files": {"jobs.contract"},
     "jobs.catalogue": {"jobs.contract", "jobs.connect", "jobs.files"},
+    "jobs.shelves": {"jobs.contract", "jobs.catalogue", "jobs.versions", "liveshelf"},
+    "jobs.versions": set(),
     "models.serving": set(),
     "models.clicks": {"models.serving", "jobs.files"},
     "models.quality": {"models.serving", "models.clicks"},
     "models.session": {"models.serving", "models.clicks", "models.quality"},
     "models.runs": {"models.serving", "models.clicks", "models.quality", "models.session"},
 }
+ORACLE = "jobs.verify"
 APART = ("jobs.features", "jobs.rankings", "jobs.verify")  # the oracle stays independent of what it judges
 READS_FILES = ("models.clicks", "jobs.files")  # one set of rules for a person's files, in training and replay
 SHARED = {("jobs.rankings", "jobs.features.online_store")}  # the ranker reads what the features job writes
@@ -105,6 +108,8 @@ def forbidden(source: str, target: str) -> str:
         return f"{here} imports only {sorted(ONLY[here])}"
     if here in APART and there in APART and (here, target) not in SHARED:
         return "features, rankings and verify never import each other"
+    if here == ORACLE and there == "jobs.shelves":
+        return "verify reads the plan of shelves, and shares no code with what evaluates it"
     if here.startswith("jobs.") and there.startswith("models.") and here not in READERS_OF_MODELS:
         return f"only {sorted(READERS_OF_MODELS)} import models"
     if here == "jobs.rankings" and there.startswith("models.") and there != "models.serving":
@@ -161,6 +166,8 @@ def test_an_import_is_found_wherever_it_stands(text: str, expected: set[str]) ->
         ("models.serving.bundle", "jobs.files.text"),
         ("models.session.train", "jobs.files.events"),
         ("jobs.files.events", "jobs.settings"),
+        ("jobs.verify.shelf_rules", "jobs.shelves.rules"),
+        ("jobs.shelves.compile", "jobs.features.plan"),
     ],
 )
 def test_an_arrow_that_breaks_a_rule_is_named(source: str, target: str) -> None:
