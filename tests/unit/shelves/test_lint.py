@@ -273,7 +273,7 @@ def test_a_declared_default_is_what_a_stranger_has() -> None:
     ]
 
 
-def test_a_rule_is_vectorised_for_all_items_unless_it_reads_more() -> None:
+def test_a_rule_of_items_alone_is_of_class_n() -> None:
     text = "SHOP = Shop(gate=item.stock > 0, where=~item.id.isin(visitor.session_items))\n" + home()
     result = compiled(from_text(HEAD + text), KNOWN)
     (shelf,) = result.plan.shelves

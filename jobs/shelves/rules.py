@@ -1,0 +1,159 @@
+"""Apply the rules of one shelf to a batch of lists: which candidates may stand in it, what lifts them, what explores.
+
+Rules of the item alone are vectors for all items, made once for many batches. One that reads `now` is right in a span of
+time only: from the last moment at which it changes for some item until the next.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.contract import shelf_plan as plan
+from jobs.contract.shelf_plan import Condition, Shelf, ShelfPlan
+from jobs.shelves.items import Items
+from jobs.shelves.masks import Batch, Ints, Mask, Masks
+
+Floats = npt.NDArray[np.float32]
+DROPPED = np.float32(-1e9)  # in a bias: not -inf, which is no number when it is subtracted
+
+
+class Vector(NamedTuple):
+    """Where a condition of the item alone is true, bool [M], for a `now` from `from_ms` until before `until_ms`."""
+
+    true: Mask
+    from_ms: float
+    until_ms: float
+
+    def holds(self, now_ms: npt.NDArray[np.float64]) -> bool:
+        return bool((now_ms >= self.from_ms).all() and (now_ms < self.until_ms).all())
+
+
+class ShelfRules:
+    """The rules of one shelf with one plan and one snapshot of facts."""
+
+    def __init__(self, plan_: ShelfPlan, shelf: Shelf, items: Items) -> None:
+        self.shelf, self.items = shelf, items
+        of_items: list[Condition] = [plan_.gate.condition] if plan_.gate else []
+        self._others: list[Condition] = []
+        for part in _parts(shelf.where.condition) if shelf.where else ():
+            (self._others if _reads_more(part) else of_items).append(part)
+        self._of_items: Condition = plan.All(of_items)
+        self._vectors: dict[int, Vector] = {}
+        self._pool: tuple[Mask, Ints] | None = None
+
+    def allowed(self, candidates: Ints, batch: Batch) -> Mask:
+        """Return bool [B, K]: which candidates (numbers, [B, K]) gate and where let through."""
+        masks = Masks(self.items, batch, candidates)
+        allowed = np.array(self._vector_at(self._of_items, candidates, batch, masks))
+        for condition in self._others:
+            allowed &= masks.true(condition)
+        return allowed
+
+    def lifts(self, candidates: Ints, batch: Batch) -> Floats:
+        """Return float32 [B, K]: what the lifts add to the candidates' logits."""
+        masks = Masks(self.items, batch, candidates)
+        added = np.zeros(candidates.shape, np.float32)
+        for lift in self.shelf.lift:
+            condition = lift.rule.condition
+            is_of_items = lift.rule.cost == "N"
+            true = self._vector_at(condition, candidates, batch, masks) if is_of_items else masks.true(condition)
+            added += np.float32(math.log(lift.factor)) * true
+        return added
+
+    def bias(self, now_ms: float) -> Floats:
+        """Return float32 [M]: all that concerns the item alone, for the bias of the model's output."""
+        bias = np.zeros(len(self.items), np.float32)
+        for lift in self.shelf.lift:
+            if lift.rule.cost == "N":
+                bias += np.float32(math.log(lift.factor)) * self._vector(lift.rule.condition, now_ms).true
+        bias[~self._vector(self._of_items, now_ms).true] = DROPPED
+        return bias
+
+    def pool(self, now_ms: float) -> Ints:
+        """Return the numbers of the items that may be explored, in the order of their ids."""
+        if self.shelf.explore is None:
+            return np.empty(0, np.int64)
+        among = self._vector(self.shelf.explore.among.condition, now_ms).true
+        may = among & self._vector(self._of_items, now_ms).true
+        if self._pool is None or not np.array_equal(self._pool[0], may):
+            ids = self.items.ids
+            self._pool = may, np.array(sorted(np.flatnonzero(may).tolist(), key=ids.__getitem__), np.int64)
+        return self._pool[1]
+
+    def only(self, condition: Condition | None, batch: Batch) -> Mask:
+        """Return bool [B]: for whom a pin's condition holds."""
+        if condition is None:
+            return np.ones(len(batch.now_ms), bool)
+        nothing = np.zeros((len(batch.now_ms), 1), np.int64)
+        return Masks(self.items, batch, nothing).shaped(condition)[:, 0]
+
+    def _vector_at(self, condition: Condition, candidates: Ints, batch: Batch, masks: Masks) -> Mask:
+        vector = self._vector(condition, float(batch.now_ms[0]) if len(batch.now_ms) else 0.0)
+        return vector.true[candidates] if vector.holds(batch.now_ms) else masks.shaped(condition)
+
+    def _vector(self, condition: Condition, now_ms: float) -> Vector:
+        vector = self._vectors.get(id(condition))
+        if vector is None or not vector.holds(np.array([now_ms])):
+            everybody = Batch(np.array([now_ms]), {}, np.array([-1]), [])
+            true = np.array(Masks(self.items, everybody).shaped(condition))
+            vector = self._vectors[id(condition)] = Vector(true, *_span(_turns(condition, self.items), now_ms))
+        return vector
+
+
+def _parts(condition: Condition) -> list[Condition]:
+    """Return the conditions that all must be true."""
+    if isinstance(condition, plan.All):
+        return [each for part in condition.parts for each in _parts(part)]
+    return [condition]
+
+
+def _reads_more(condition: Condition) -> bool:
+    """Return True for a condition that reads more than the item."""
+    match condition:
+        case plan.All(parts) | plan.Any(parts):
+            return any(map(_reads_more, parts))
+        case plan.Not(part):
+            return _reads_more(part)
+        case plan.Compare(_, left, right):
+            return any(map(_is_of_others, (left, right)))
+        case plan.IsIn(term, values):
+            return any(map(_is_of_others, (term, values)))
+        case plan.Holds(feature):
+            return _is_of_others(feature)
+    raise AssertionError(f"{condition} is no condition")
+
+
+def _is_of_others(term: plan.Term) -> bool:
+    feature = term.feature if isinstance(term, plan.Scaled) else term
+    return isinstance(feature, plan.Feature) and feature.of != "item"
+
+
+def _turns(condition: Condition, items: Items) -> list[npt.NDArray[Any]]:
+    """Return the moments at which a comparison with `now` may change for some item."""
+    match condition:
+        case plan.All(parts) | plan.Any(parts):
+            return [each for part in parts for each in _turns(part, items)]
+        case plan.Not(part):
+            return _turns(part, items)
+        case plan.Compare(_, plan.Moment(offset_ms), other) | plan.Compare(_, other, plan.Moment(offset_ms)):
+            moments = _values(other, items) - offset_ms
+            return [np.ceil(moments), np.floor(moments) + 1]
+    return []
+
+
+def _values(term: plan.Term, items: Items) -> npt.NDArray[Any]:
+    match term:
+        case plan.Literals(values):
+            return np.array([values[0]], np.float64)
+        case plan.Scaled(factor, feature):
+            return factor * items.facts(feature.name).values
+        case plan.Feature(_, name):
+            return items.facts(name).values
+    return np.empty(0)
+
+
+def _span(turns: list[npt.NDArray[Any]], now_ms: float) -> tuple[float, float]:
+    moments = np.concatenate([*turns, np.array([-np.inf, np.inf])])
+    return float(moments[moments <= now_ms].max()), float(moments[moments > now_ms].min())
