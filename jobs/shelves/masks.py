@@ -88,8 +88,11 @@ class Masks:
 
     def shaped(self, condition: Condition) -> Mask:
         """Return where a condition is true, in the candidates' shape."""
-        shape = (len(self._items),) if self._candidates is None else self._candidates.shape
-        return np.broadcast_to(self.true(condition), shape)
+        true = self.true(condition)
+        if self._candidates is None:
+            row: Mask = np.broadcast_to(true, (1, len(self._items)))[0]
+            return row
+        return np.broadcast_to(true, self._candidates.shape)
 
     def _compare(self, op: str, left: plan.Term, right: plan.Term) -> Mask:
         if _is_text(left):
@@ -154,7 +157,7 @@ class Masks:
         gathered = self._gathered.get(name)
         if gathered is None:
             values = self._items.facts(name).values
-            gathered = values if self._candidates is None else values[self._candidates]
+            gathered = values[None] if self._candidates is None else values[self._candidates]
             self._gathered[name] = gathered
         return gathered
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SLOTS = 4096  # of a row's table: 256 kB for 64 rows, which stays in the processor's cache
+SLOTS = 1024  # of a row's table: 64 kB for 64 rows, which stays in the processor's cache
 STRIDE = np.int64(1) << 32
 
 
@@ -28,5 +28,6 @@ def member(codes: npt.NDArray[Any], lists: Sequence[Sequence[int]]) -> npt.NDArr
     offsets = (np.arange(len(lists)) * SLOTS)[:, None]
     found = table.ravel()[(codes & (SLOTS - 1)) + offsets]
     hits = np.nonzero(found)
-    found[hits] = np.isin(hits[0] * STRIDE + codes[hits], rows * STRIDE + values)
+    if len(hits[0]):
+        found[hits] = np.isin(hits[0] * STRIDE + codes[hits], rows * STRIDE + values)
     return found

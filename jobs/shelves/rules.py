@@ -1,7 +1,7 @@
 """Apply the rules of one shelf to a batch of lists: which candidates may stand in it, what lifts them, what explores.
 
-Rules of the item alone are vectors for all items, made once for many batches. One that reads `now` is right in a span of
-time only: from the last moment at which it changes for some item until the next.
+Rules of the item alone are vectors for all items, made once for many batches. One that reads `now` is right in a span
+of time only: from the last moment at which it changes for some item until the next.
 """
 
 import math

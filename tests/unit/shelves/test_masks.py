@@ -76,8 +76,8 @@ class Case:
 
 
 def features(kinds: Sequence[str]) -> list[Feature]:
-    found = [Feature(base, name, kind) for base in ("item", "anchor") for name, kind in KINDS.items()]  # type: ignore[arg-type]
-    found += [Feature(base, "id", "string") for base in ("item", "anchor")]  # type: ignore[arg-type]
+    found = [Feature(base, name, kind) for base in ("item", "anchor") for name, kind in KINDS.items()]
+    found += [Feature(base, "id", "string") for base in ("item", "anchor")]
     found += [Feature("visitor", name, kind) for name, kind in VISITOR.items()]
     found += [Feature("basket", "size", "int"), Feature("basket", "value_minor", "int")]
     found += [Feature("basket", "items", "strings"), Feature("basket", "categories", "strings")]
@@ -112,7 +112,7 @@ def condition(rng: random.Random, depth: int = 3) -> Condition:
         return plan.IsIn(rng.choice(features(kinds)), plan.Literals(values))
     kinds = rng.choice((("string",), ("bool",), ("int", "float"), ("int", "float")))
     op = rng.choice(("==", "!=") if kinds[0] in ("string", "bool") else ("==", "!=", "<", "<=", ">", ">="))
-    return plan.Compare(op, term(kinds, rng), term(kinds, rng))  # type: ignore[arg-type]
+    return plan.Compare(op, term(kinds, rng), term(kinds, rng))
 
 
 def test_random_conditions_are_what_the_oracle_says() -> None:

@@ -1,0 +1,47 @@
+"""Compile the shelves of a feature repository against what its views and the topics of facts define."""
+
+import time
+from collections.abc import Sequence
+
+from jobs.catalogue.columns import Snapshot
+from jobs.contract.shelf_plan import ShelfPlan
+from jobs.features.plan import FeaturePlan
+from jobs.operate.facts import contracts_of
+from jobs.settings import Settings
+from jobs.shelves import compile as compiler
+from jobs.shelves import selective
+from jobs.shelves.items import Items
+from jobs.shelves.known import Defined, Known, known
+from jobs.shelves.load import FILE, load
+from jobs.shelves.problems import Problem, Problems
+
+ITEM_ID, VISITOR_ID = "item_id", "visitor_id"
+
+
+def known_of(settings: Settings, features: FeaturePlan) -> Known:
+    """Return what rules may read."""
+    return known(contracts_of(settings), _defined(features, ITEM_ID), _defined(features, VISITOR_ID))
+
+
+def _defined(features: FeaturePlan, entity: str) -> Sequence[Defined]:
+    return [
+        Defined(view.name, output.name, output.dtype, output.function)
+        for view in features.views
+        if view.entity == entity
+        for output in view.outputs
+        if not output.dropped
+    ]
+
+
+def lint(settings: Settings, known_: Known, snapshot: Snapshot | None = None) -> tuple[ShelfPlan, list[Problem]]:
+    """Return the plan of the repository's shelves, and every problem. With facts, rules that let few items through too.
+
+    Raises DefinitionError for a file that can't be run.
+    """
+    plan, found = compiler.compiled(load(settings.feature_repo / FILE), known_)
+    problems = Problems()
+    problems.found += found
+    if snapshot is not None and not any(not each.is_warning for each in found):
+        selective.check(plan, Items(list(snapshot.rows)[: snapshot.size], snapshot), time.time() * 1000, problems)
+        plan = selective.with_classes(plan, problems)
+    return plan, problems.found
