@@ -26,6 +26,7 @@ from jobs.commands import (
     models,
     person,
     rebuild,
+    shelves,
     status,
     submit,
     train,
@@ -79,6 +80,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(items.app, name="items")
 app.add_typer(late.app, name="late")
 app.add_typer(models.app, name="models")
+app.add_typer(shelves.app, name="shelves")
 app.add_typer(person.app, name="person")
 app.add_typer(person.consents, name="consent")
 app.add_typer(keys.app, name="keys")

@@ -71,6 +71,9 @@ class Settings(RankerFields):
     model_public_key: Path | None = Field(
         None, description="Ed25519 public key (PEM): only bundles that were signed with its private key are served"
     )
+    shelves_dir: Path | None = Field(
+        None, description="folder of the published versions of shelves; empty: `shelves` in the state folder"
+    )
     tracking_dir: Path = Field(
         Path(".liveshelf/mlflow"), description="MLflow's store of trainings, and the recipes that were tried"
     )

@@ -4,38 +4,20 @@
 activated. Every change is one rename, so a reader sees the old state or the new one. A version's files never change.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
 from jobs.errors import ModelError
+from jobs.versions.folder import ACTIVE, MANIFEST, OF_FILES, Active, Commands, Folder, Refused
 from models.serving import signature
 from models.serving.bundle import Bundle, check_content, load_bundle, read_content, read_manifest, version_of
 
-ACTIVE, REFUSED = "active.json", "refused.json"
-PARTS = ("model.onnx", "vocabulary.json", "manifest.json")
-# The jobs that serve a version may run as another user, and a version holds no person and no secret.
-OF_FOLDERS, OF_FILES = 0o755, 0o644
+PARTS = ("model.onnx", "vocabulary.json", MANIFEST)
 
-
-class Active(msgspec.Struct, frozen=True):
-    """Name the version that serves, the time of its activation, and the versions before it, newest last."""
-
-    version: str
-    activated_at_ms: int
-    before: list[str] = []
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """A version that a running job refused to take, by the time of its activation."""
-
-    version: str
-    activated_at_ms: int
-    reason: str
-    at_ms: int
+__all__ = ["ACTIVE", "OF_FILES", "Active", "Refused", "Registry", "State", "Version"]
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -90,8 +72,10 @@ def state_of(folder: Path) -> State:
     return State("active", version)
 
 
-class Registry:
-    """The versions in one folder; nothing here starts or stops a job."""
+class Registry(Folder):
+    """The versions of a model in one folder."""
+
+    commands: ClassVar[Commands] = Commands(ModelError, "liveshelf models", "liveshelf models publish BUNDLE")
 
     def __init__(
         self,
@@ -106,21 +90,9 @@ class Registry:
         `check` raises an error if a bundle must not be activated. With a `public_key` (PEM) only signed versions are
         taken. With a `signing_key` a bundle is signed when it is published.
         """
-        self.folder, self._check = folder, check
+        super().__init__(folder)
+        self._check = check
         self._public_key, self._signing_key = public_key, signing_key
-
-    def active(self) -> Active:
-        """Return the active version. Raises ModelError while there is none."""
-        try:
-            return msgspec.json.decode((self.folder / ACTIVE).read_bytes(), type=Active)
-        except OSError as error:
-            raise ModelError(
-                f"{self.folder} has no active version", "liveshelf models publish BUNDLE, then models activate VERSION"
-            ) from error
-        except msgspec.DecodeError as error:
-            raise ModelError(
-                f"{self.folder / ACTIVE} is broken: {error}", "liveshelf models activate VERSION"
-            ) from error
 
     def serving(self, refuse: Callable[[str, ModelError], object] = lambda *_: None) -> Bundle:
         """Return the active version's bundle, or the newest good one before it if the active one is broken.
@@ -141,7 +113,7 @@ class Registry:
     def versions(self) -> list[Version]:
         """Return the published versions, oldest first."""
         serving = self.active().version if (self.folder / ACTIVE).is_file() else ""
-        return [_version(file, serving) for file in self._manifests()]
+        return [_version(file, serving) for file in self.manifests()]
 
     def publish(self, source: Path) -> str:
         """Write a bundle into the folder and return its version; a second time changes nothing.
@@ -153,43 +125,11 @@ class Registry:
         if self._signing_key:
             content[signature.SIGNATURE] = signature.signature_of(content["manifest.json"], self._signing_key)
         bundle = check_content(source, content, self._public_key)
-        place = self.folder / bundle.version
-        if not place.exists():
-            coming = self.folder / f".{bundle.version}.{time.time_ns()}"
-            if not self.folder.exists():
-                self.folder.mkdir(parents=True)
-                self.folder.chmod(OF_FOLDERS)
-            coming.mkdir()
-            for name, data in content.items():
-                (coming / name).write_bytes(data)
-                (coming / name).chmod(OF_FILES)
-            coming.chmod(OF_FOLDERS)
-            coming.rename(place)
+        self.add(bundle.version, content)
         return bundle.version
 
-    def activate(self, version: str) -> Active:
-        """Make a version the one that serves. Raises ModelError, and changes nothing, if it is unknown or broken.
-
-        A version that a running job has refused is offered again, since its files may be mended.
-        """
+    def check(self, version: str) -> None:
         self._check(self.bundle(version))
-        if not (self.folder / ACTIVE).is_file():
-            return self._write(version, [])
-        now = self.active()
-        if now.version != version:
-            return self._write(version, [*now.before, now.version])
-        return self._write(version, now.before) if self.refused() else now
-
-    def rollback(self) -> Active:
-        """Go back to the version before. Raises ModelError if there is none or it is broken."""
-        now = self.active()
-        if not now.before:
-            raise ModelError(
-                f"{now.version} is the first version that was activated", "liveshelf models activate VERSION"
-            )
-        *before, version = now.before
-        self._check(self.bundle(version))
-        return self._write(version, before)
 
     def diff(self, one: str, other: str) -> dict[str, Any]:
         """Return what differs between two versions: metrics, training, and the numbers of items that come and go."""
@@ -214,19 +154,6 @@ class Registry:
             },
         }
 
-    def place(self, version: str) -> Path:
-        """Return the folder of a version. Raises ModelError if it is unknown, or a link to somewhere else."""
-        # A version is a plain name: nothing outside the folder can be named.
-        if Path(version).name != version or not (self.folder / version / "manifest.json").is_file():
-            names = ", ".join(file.parent.name for file in self._manifests())
-            way_out = f"choose one of {names}" if names else "liveshelf models publish BUNDLE"
-            raise ModelError(f"there is no version {version!r} in {self.folder}", way_out)
-        if (self.folder / version).is_symlink():
-            raise ModelError(
-                f"{self.folder / version} is a link", "liveshelf models publish BUNDLE copies a version in"
-            )
-        return self.folder / version
-
     def bundle(self, version: str) -> Bundle:
         """Return a version, checked as in a worker. Raises ModelError if it is unknown, broken or another one."""
         place = self.place(version)
@@ -234,46 +161,6 @@ class Registry:
         if bundle.version != version:
             raise ModelError(f"{place} holds {bundle.version}", "publish the bundle again")
         return bundle
-
-    def refused(self) -> Refused | None:
-        """Return the refusal of the active version by a running job; None if there is none since its activation."""
-        try:
-            refusal = msgspec.json.decode((self.folder / REFUSED).read_bytes(), type=Refused)
-        except (OSError, msgspec.DecodeError):
-            return None
-        active = self.active()
-        same = (refusal.version, refusal.activated_at_ms) == (active.version, active.activated_at_ms)
-        return refusal if same else None
-
-    def note_refusal(self, version: str, reason: str) -> None:
-        """Write down that the calling job refuses the active version.
-
-        Where the folder can't be written, the job's metric still tells it. A refusal of another version isn't written:
-        a restarted job may pass several on its way to a good one.
-        """
-        try:
-            active = self.active()
-            if active.version == version:
-                refusal = Refused(version, active.activated_at_ms, reason, time.time_ns() // 1_000_000)
-                _replace(self.folder / REFUSED, refusal)
-        except (OSError, ModelError):
-            return
-
-    def _manifests(self) -> list[Path]:
-        """Return the manifests of the published versions, oldest first."""
-        return sorted(self.folder.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime_ns)
-
-    def _write(self, version: str, before: list[str]) -> Active:
-        active = Active(version, time.time_ns() // 1_000_000, before)
-        _replace(self.folder / ACTIVE, active)
-        return active
-
-
-def _replace(file: Path, content: msgspec.Struct) -> None:
-    coming = file.with_name(f".{file.name}.{time.time_ns()}")
-    coming.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
-    coming.chmod(OF_FILES)
-    coming.replace(file)
 
 
 def described(bundle: Path) -> Version:

@@ -19,7 +19,7 @@ ONLY = {
     "jobs.catalogue": {"jobs.contract", "jobs.connect", "jobs.files"},
     "jobs.shelves": {"jobs.contract", "jobs.catalogue", "jobs.versions", "liveshelf"},
     "jobs.versions": set(),
-    "models.serving": set(),
+    "models.serving": {"jobs.versions"},
     "models.clicks": {"models.serving", "jobs.files"},
     "models.quality": {"models.serving", "models.clicks"},
     "models.session": {"models.serving", "models.clicks", "models.quality"},
@@ -27,7 +27,8 @@ ONLY = {
 }
 ORACLE = "jobs.verify"
 APART = ("jobs.features", "jobs.rankings", "jobs.verify")  # the oracle stays independent of what it judges
-READS_FILES = ("models.clicks", "jobs.files")  # one set of rules for a person's files, in training and replay
+# One set of rules for a person's files, in training and replay; and one way of keeping versions.
+OF_JOBS = {("models.clicks", "jobs.files"), ("models.serving", "jobs.versions")}
 SHARED = {("jobs.rankings", "jobs.features.online_store")}  # the ranker reads what the features job writes
 READERS_OF_MODELS = {
     "jobs.rankings",
@@ -114,8 +115,8 @@ def forbidden(source: str, target: str) -> str:
         return f"only {sorted(READERS_OF_MODELS)} import models"
     if here == "jobs.rankings" and there.startswith("models.") and there != "models.serving":
         return "a worker imports only models.serving"
-    if here.startswith("models.") and there.startswith("jobs.") and (here, there) != READS_FILES:
-        return "models import nothing of jobs but errors, and clicks the readers of files"
+    if here.startswith("models.") and there.startswith("jobs.") and (here, there) not in OF_JOBS:
+        return "models import nothing of jobs but errors, the readers of files and versions"
     return ""
 
 
