@@ -10,8 +10,8 @@ from jobs.shelves.problems import nearest
 # Measured with `python -m jobs.lab.bench.shelf_rules`; `jobs/shelves/README.md` says when and where.
 COSTS: dict[Class, str] = {
     "N": "nothing a list: a vector for all items, made anew when facts change",
-    "V": "about 0.5 to 3 µs a list for each comparison",
-    "L": "about 10 to 25 µs a list",
+    "V": "about 0.5 to 6 µs a list for each comparison",
+    "L": "about 15 to 75 µs a list, all such rules together",
     "S": "a scoring call of its own",
 }
 

@@ -62,40 +62,81 @@ def greedy(
     """
     if not (windows or likeness or turns or groups is not None):
         return _in_order(alive & is_open, places)
-    rows = np.arange(len(numbers))
+    first = np.arange(len(numbers)) * numbers.shape[1]  # of each row, in flat arrays
     picked = np.full((len(numbers), places), -1, np.int64)
+    fields = _Fields(first, [window.codes for window in windows], likeness.codes if likeness else (), groups)
+    twins = numbers.astype(np.int32) if turns else None
     counts = [np.zeros(numbers.shape, np.int8) for _ in windows]
     alike = np.zeros(numbers.shape, np.int8)
-    penalty = (1 - likeness.weight) / len(likeness.codes) if likeness else 0.0
-    has_twins = bool(turns)
+    penalty = np.float32((1 - likeness.weight) / len(likeness.codes) if likeness else 0)
     ended = np.zeros(len(numbers), bool)
     for place in range(places):
         may = _may(alive, is_open, windows, counts, turns[place] if turns else ())
-        worth = np.where(may, likeness.scaled - np.float32(penalty) * alike, -np.inf) if likeness else may
-        column = worth.argmax(axis=1)
-        empty = ~may[rows, column]
+        column = _best(may, likeness, penalty, alike)
+        empty = ~may.ravel().take(first + column)
         if late and empty.any():
             column[empty] = alive[empty, :late].argmax(axis=1)
-            empty[empty] = ~alive[empty, column[empty]]
+            empty &= ~alive.ravel().take(first + column)
         ended |= empty
         if ended.all():
             break
         picked[:, place] = np.where(ended, -1, column)
-        alive[rows, column] = False
-        if has_twins:
-            alive &= numbers != numbers[rows, column][:, None]
+        at = first + column
+        alive.reshape(-1)[at] = False
+        if twins is not None:
+            alive &= twins != twins.ravel().take(at)[:, None]
         if groups is not None:
-            alive &= groups != _code(groups, rows, column, ended)
-        equal: dict[int, Mask] = {}
+            alive &= ~fields.equal(groups, at, place)
         for window, count in zip(windows, counts, strict=True):
-            count += _equal(equal, window.codes, rows, column, ended)
-            leaving = place - window.within + 1
-            if leaving >= 0:
-                count -= window.codes == _code(window.codes, rows, picked[:, leaving], picked[:, leaving] < 0)
+            count += fields.equal(window.codes, at, place)
+            if place + 1 >= window.within:
+                count -= fields.equal_again(window.codes, place + 1 - window.within)
         if likeness:
-            now_alike = sum(_equal(equal, codes, rows, column, ended).view(np.int8) for codes in likeness.codes)
-            np.maximum(alike, now_alike, out=alike)
+            masks = [fields.equal(codes, at, place).view(np.int8) for codes in likeness.codes]
+            np.maximum(alike, masks[0] if len(masks) == 1 else np.add.reduce(masks), out=alike)
     return picked
+
+
+class _Fields:
+    """The codes by which items are equal; what isn't known equals nothing. A list that has ended picks nothing more,
+    so what is compared with it doesn't matter.
+    """
+
+    def __init__(self, first: Ints, *fields: Sequence[Codes] | Codes | None) -> None:
+        arrays = [
+            each
+            for field in fields
+            if field is not None
+            for each in ([field] if isinstance(field, np.ndarray) else field)
+        ]
+        self._own = {id(codes): np.where(codes < 0, NOTHING, codes).astype(np.int32).ravel() for codes in arrays}
+        self._picked: dict[tuple[int, int], Codes] = {}
+        self._place, self._equal = -1, dict[int, Mask]()
+
+    def equal(self, codes: Codes, at: Ints, place: int) -> Mask:
+        """Return where codes equal those of what was picked at a place; several rules of one field compare once."""
+        if place != self._place:
+            self._place, self._equal = place, {}
+        mask = self._equal.get(id(codes))
+        if mask is None:
+            own = self._picked[id(codes), place] = self._own[id(codes)].take(at)[:, None]
+            mask = self._equal[id(codes)] = codes == own
+        return mask
+
+    def equal_again(self, codes: Codes, place: int) -> Mask:
+        """Return what `equal` returned at an earlier place."""
+        mask: Mask = codes == self._picked[id(codes), place]
+        return mask
+
+
+def _best(may: Mask, likeness: Likeness | None, penalty: np.float32, alike: Counts) -> Ints:
+    if likeness is None:
+        first: Ints = may.argmax(axis=1)
+        return first
+    worth = likeness.scaled - penalty * alike
+    np.copyto(worth, -np.inf, where=~may)
+    best: Ints = worth.argmax(axis=1)
+    return best
 
 
 def _in_order(may: Mask, places: int) -> Ints:
@@ -119,18 +160,3 @@ def _may(
         for window, count in () if turn.is_forced else zip(windows, counts, strict=True):
             may[at] &= count[at] < window.n
     return may
-
-
-def _code(codes: Codes, rows: Ints, column: Ints, ended: Mask) -> Codes:
-    """Return the code of each row's column, int32 [B, 1]; `NOTHING` where it isn't known or the list has ended."""
-    code = codes[rows, column]
-    code[ended | (code < 0)] = NOTHING
-    return code[:, None]
-
-
-def _equal(known: dict[int, Mask], codes: Codes, rows: Ints, column: Ints, ended: Mask) -> Mask:
-    """Return where codes equal what was picked; the same array is compared once a step."""
-    mask = known.get(id(codes))
-    if mask is None:
-        mask = known[id(codes)] = codes == _code(codes, rows, column, ended)
-    return mask

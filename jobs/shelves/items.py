@@ -31,11 +31,14 @@ class Coder:
 
     def code(self, word: str | None) -> int:
         """Return the place of a word, `NO_SUCH_WORD`, or `NOT_KNOWN` for None."""
-        if word is None:
-            return NOT_KNOWN
+        return NOT_KNOWN if word is None else self.places.get(word, NO_SUCH_WORD)
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Return the place of each word."""
         if len(self._place) < len(self.words):
             self._place.update((word, place) for place, word in enumerate(self.words))
-        return self._place.get(word, NO_SUCH_WORD)
+        return self._place
 
 
 class Facts(NamedTuple):

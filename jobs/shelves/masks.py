@@ -197,11 +197,15 @@ class Masks:
     def _list(self, feature: plan.Feature, coder: Coder) -> list[list[int]]:
         """Return each list's values as codes; those that no item has are left out."""
         if feature.of == "basket":
+            facts = self._items.facts("category")
+            if feature.name == "categories" and facts.coder is coder:
+                baskets = map(self._items.numbers, self._batch.baskets)
+                return [[code for code in facts.values[numbers].tolist() if code >= 0] for numbers in baskets]
             lists = self._batch.baskets if feature.name == "items" else self._basket_categories()
         else:
             lists = self._batch.visitors[feature.name]  # type: ignore[assignment]
-        place = coder.code
-        return [[code for word in words if (code := place(word)) >= 0] for words in lists]
+        places = coder.places
+        return [[places[word] for word in words if word in places] for words in lists]
 
     def _basket_categories(self) -> Lists:
         facts = self._items.facts("category")

