@@ -18,7 +18,7 @@ import msgspec
 
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError
-from jobs.flow import began, saved_config
+from jobs.flow import began, id_secret, saved_config
 
 BEGUN = "liveshelf:begun:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
@@ -48,6 +48,7 @@ class Config(msgspec.Struct):
     ranker: RankerSettings
     consent_topic: str
     consent: Literal["assumed", "required"]
+    id_secret: str = ""
 
 
 def run_client(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
@@ -94,6 +95,17 @@ def config(state_dir: Path, job: str) -> Config:
     if not file.is_file():
         raise ServiceError(f"no {job} job was submitted from {state_dir}", f"liveshelf submit {job}")
     return saved_config.read(file, Config)
+
+
+def is_keyed(state_dir: Path, job: str) -> bool:
+    """Return False for a job whose state was begun by a release that hashed ids without a secret.
+
+    For a job that was never submitted from here, return whether one could have been with a secret.
+    """
+    file = config_path(state_dir, job)
+    if not file.is_file():
+        return id_secret.path(state_dir).is_file()
+    return bool(saved_config.read(file, Config).id_secret)
 
 
 def checkpoints(state_dir: Path, job: Submitted) -> list[Path]:

@@ -18,7 +18,7 @@ from jobs.connect import addresses, users
 from jobs.errors import DefinitionError, ServiceError
 from jobs.features import changes, definitions, lint, plan
 from jobs.features.explain import service_inputs
-from jobs.flow import began, submissions
+from jobs.flow import began, id_secret, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.jvm.build import contract_jar
 from jobs.operate import refuse, workers
@@ -68,6 +68,7 @@ def submission(
         else str(definitions.store_yaml(settings)),
         "model_public_key": read_public_key(settings.model_public_key),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
+        "id_secret": secret_file(settings, job, from_savepoint),
     }
     kafka, redis = addresses.as_user(runtime.kafka_bootstrap, job), addresses.as_user(runtime.redis_url, users.JOB)
     JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
@@ -77,6 +78,18 @@ def submission(
     jar = [] if settings.flink_rest_url else ["-j", str(contract)]
     own = ["-d", *resume, *jar, "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
     return Submission([*command.argv, *own], command.environment, command.line(*own))
+
+
+def secret_file(settings: Settings, job: Job, from_savepoint: str | None) -> str:
+    """Return the file of the secret for ids; "" for a job whose savepoint is of a release that had none.
+
+    State is found by keys that were made with the secret or without one, so it stays as it began.
+    """
+    if not from_savepoint:
+        return str(id_secret.made(settings.state_dir))
+    if not submissions.is_keyed(settings.state_dir, job):
+        return ""
+    return str(id_secret.kept(id_secret.path(settings.state_dir)))
 
 
 def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
