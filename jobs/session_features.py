@@ -40,7 +40,7 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
         table_env.execute_sql(function)
     _once(table_env, "counted", sql.counted(plan, config.dedup_horizon_s, config.keyed), row_time="ts")
     _controls(table_env, config)
-    feature_rows(table_env, plan, config.max_window_events, sql.column_types(), config.keyed)
+    feature_rows(table_env, plan, config.max_window_events, sql.column_types(), config.secret_mark)
     write = udf(
         WriteFeatures(WriterConfig(plan, config.redis_url, config.feature_store_yaml)),
         result_type=DataTypes.BIGINT(),

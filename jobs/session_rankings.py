@@ -14,7 +14,7 @@ from pyflink.table.udf import udf
 
 from jobs.connect.users import GROUPS
 from jobs.contract import events
-from jobs.flow import source
+from jobs.flow import id_secret, source
 from jobs.flow.job_config import JobConfig, base_configuration
 from jobs.rankings.operator import RankConfig, RankSessions
 
@@ -36,12 +36,12 @@ def visits(keyed: bool) -> str:
     )
 
 
-def histories(keyed: bool) -> str:
-    """Return the query for each visitor's last events whenever one arrives."""
-    key = "(visitor_key, visitor_id)" if keyed else "visitor_id"
+def histories(mark: str) -> str:
+    """Return the query for each visitor's last events whenever one arrives. `mark` is the secret's for ids."""
+    key = "(visitor_key, visitor_id)" if mark else "visitor_id"
     return (
         "SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, history, consent "
-        f"FROM histories(visits => TABLE visits PARTITION BY {key}, uid => 'histories')"
+        f"FROM histories(visits => TABLE visits PARTITION BY {key}, uid => '{id_secret.uid('histories', mark)}')"
     )
 
 
@@ -81,7 +81,7 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     ranked = (
         "SELECT visitor_id, rank_sessions(visitor_id, kafka_partition, kafka_offset, history, event_time_ms, consent) "
         "AS list "
-        f"FROM ({histories(config.keyed)})"
+        f"FROM ({histories(config.secret_mark)})"
     )
     statements = table_env.create_statement_set()
     statements.add_insert_sql(f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}) WHERE list IS NOT NULL")

@@ -11,21 +11,21 @@ def feature_rows(
     plan: FeaturePlan,
     cap: int,
     types: dict[str, str] | None = None,
-    keyed: bool = False,
+    mark: str = "",
 ) -> None:
     """Make the view `feature_rows` of all operators' rows, from the table `counted`.
 
     `cap` is the setting max_window_events. With the columns' `types`, operators obey the records of `controls`, too.
-    `keyed` is that of the job's configuration. A run whose state isn't kept needs no keys.
+    `mark` is the secret's for ids (`jobs/flow/id_secret.py`). A run whose state isn't kept needs no secret.
     """
     for name, java in sql.FUNCTIONS.items():
         table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
     table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
     rows = []
     for operator in plan.operators():
-        events = sql.operator_events(operator, types, keyed)
+        events = sql.operator_events(operator, types, bool(mark))
         table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {events}")
-        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap, keyed))))
+        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap, mark))))
     # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
     every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
     table_env.create_temporary_view("feature_rows", every)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from jobs.contract import events
 from jobs.features.plan import FeaturePlan, Operator, Output, ViewPlan
-from jobs.flow import source
+from jobs.flow import id_secret, source
 
 
 def sequenced(plan: FeaturePlan) -> str:
@@ -148,17 +148,18 @@ def column_types() -> dict[str, str]:
     return contract | {column.name: column.sql_type for column in events.DERIVED}
 
 
-def operator_rows(operator: Operator, cap: int, keyed: bool = False) -> str:
+def operator_rows(operator: Operator, cap: int, mark: str = "") -> str:
     """Return the query for an operator's rows, from the view `{key}_events` (see `operator_events`).
 
-    `cap` is the setting max_window_events. Slides hold sums and no events, so they have no cap.
+    `cap` is the setting max_window_events. Slides hold sums and no events, so they have no cap. `mark` is that of the
+    secret for ids, "" without one.
     """
     function, capped = ("sliding_features", "") if operator.slide_ms else ("trailing_features", f"cap => {cap}, ")
     return (
         f"SELECT CAST('{operator.key}' AS STRING) AS operator, entity, event_time_ms, seq, payload FROM {function}("
-        f"events => TABLE {operator.key}_events PARTITION BY {'(entity_key, entity)' if keyed else 'entity'}, "
+        f"events => TABLE {operator.key}_events PARTITION BY {'(entity_key, entity)' if mark else 'entity'}, "
         f"features => '{feature_list(operator)}', {capped}"
-        f"on_time => DESCRIPTOR(ts), uid => '{operator.key}')"
+        f"on_time => DESCRIPTOR(ts), uid => '{id_secret.uid(operator.key, mark)}')"
     )
 
 

@@ -36,8 +36,9 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     parallelism: int
     idle_timeout_s: int
     max_window_events: int = MAX_WINDOW_EVENTS
-    # File with the secret under which ids are hashed; "" for a job that goes on from a release that had none.
+    # File with the secret for ids, and its mark; "" for a job that goes on from a release without one.
     id_secret: str = ""
+    secret_mark: str = ""
     history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
@@ -57,7 +58,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def keyed(self) -> bool:
         """Return True if ids are hashed under a secret wherever state is found by them."""
-        return bool(self.id_secret)
+        return bool(self.secret_mark)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,9 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
         "pipeline.global-job-parameters": _flow_map(_consent_parameters(config)),
     }
     if config.keyed:
-        values["pipeline.cached-files"] = id_secret.cached_files(id_secret.kept(Path(config.id_secret)))
+        values["pipeline.cached-files"] = id_secret.cached_files(
+            id_secret.kept(Path(config.id_secret), config.secret_mark)
+        )
     configuration = Configuration()
     for key, value in values.items():
         configuration.set_string(key, value)

@@ -48,7 +48,7 @@ class Config(msgspec.Struct):
     ranker: RankerSettings
     consent_topic: str
     consent: Literal["assumed", "required"]
-    id_secret: str = ""
+    secret_mark: str = ""
 
 
 def run_client(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
@@ -97,15 +97,15 @@ def config(state_dir: Path, job: str) -> Config:
     return saved_config.read(file, Config)
 
 
-def is_keyed(state_dir: Path, job: str) -> bool:
-    """Return False for a job whose state was begun by a release that hashed ids without a secret.
+def secret_mark(state_dir: Path, job: str) -> str:
+    """Return the mark of the secret that a job's state was made with; "" if an older release began it without one.
 
-    For a job that was never submitted from here, return whether one could have been with a secret.
+    For a job that was never submitted from here, return the mark of the secret that is here, if there is one.
     """
-    file = config_path(state_dir, job)
+    file, secret = config_path(state_dir, job), id_secret.path(state_dir)
     if not file.is_file():
-        return id_secret.path(state_dir).is_file()
-    return bool(saved_config.read(file, Config).id_secret)
+        return id_secret.mark_of(secret) if secret.is_file() else ""
+    return saved_config.read(file, Config).secret_mark
 
 
 def checkpoints(state_dir: Path, job: Submitted) -> list[Path]:

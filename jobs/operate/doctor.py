@@ -211,7 +211,7 @@ def _keys_of_state(settings: Settings) -> Iterator[Check]:
     """Tell of a job that goes on from a release without a secret. It works as before, so it isn't wrong."""
     for job in users.GROUPS:
         if submissions.config_path(settings.state_dir, job).is_file():
-            keyed = submissions.is_keyed(settings.state_dir, job)
+            keyed = submissions.secret_mark(settings.state_dir, job)
             found = "under the job's secret" if keyed else "without a secret, as in the release that began this state"
             wanted = f"under a secret: liveshelf submit {job} without a savepoint reads the events again"
             yield Check(f"ids in the state of {job}", True, found, wanted, "")

@@ -68,8 +68,7 @@ def submission(
         else str(definitions.store_yaml(settings)),
         "model_public_key": read_public_key(settings.model_public_key),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
-        "id_secret": secret_file(settings, job, from_savepoint),
-    }
+    } | secret_of(settings, job, from_savepoint)
     kafka, redis = addresses.as_user(runtime.kafka_bootstrap, job), addresses.as_user(runtime.redis_url, users.JOB)
     JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
     command = flink.command(settings)
@@ -80,16 +79,20 @@ def submission(
     return Submission([*command.argv, *own], command.environment, command.line(*own))
 
 
-def secret_file(settings: Settings, job: Job, from_savepoint: str | None) -> str:
-    """Return the file of the secret for ids; "" for a job whose savepoint is of a release that had none.
+def secret_of(settings: Settings, job: Job, from_savepoint: str | None) -> dict[str, object]:
+    """Return the file of the secret for ids and its mark; nothing for a savepoint of a release that had none.
 
     State is found by keys that were made with the secret or without one, so it stays as it began.
     """
     if not from_savepoint:
-        return str(id_secret.made(settings.state_dir))
-    if not submissions.is_keyed(settings.state_dir, job):
-        return ""
-    return str(id_secret.kept(id_secret.path(settings.state_dir)))
+        file = id_secret.made(settings.state_dir)
+        return {"id_secret": str(file), "secret_mark": id_secret.mark_of(file)}
+    mark = id_secret.mark_in(from_savepoint)
+    if mark is None:
+        mark = submissions.secret_mark(settings.state_dir, job)
+    if not mark:
+        return {}
+    return {"id_secret": str(id_secret.kept(id_secret.path(settings.state_dir), mark)), "secret_mark": mark}
 
 
 def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:

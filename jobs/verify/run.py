@@ -103,7 +103,7 @@ def verify_once(checked: Checked) -> Report:
         refused_as_future=conservation.refused_as_future(dead),
         max_skew_ms=settings.max_clock_skew_s * 1000,
         consents=consents,
-        ids_shared=not submissions.is_keyed(settings.state_dir, "features"),
+        ids_shared=not submissions.secret_mark(settings.state_dir, "features"),
         reduced=lambda event: checked.sample.reduced(event, checked.views),
     )
     since = classified.since(checked.since or {})

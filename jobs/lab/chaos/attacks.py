@@ -24,6 +24,7 @@ from jobs.lab.chaos.run import Tell
 from jobs.lab.chaos.strangers import ATTACKS, Attack, Ground, honest_batches
 from jobs.lab.chaos.system import System
 from jobs.operate import entities
+from jobs.settings import Settings
 from jobs.verify.report import Report
 from jobs.verify.run import open_store, verify
 
@@ -148,7 +149,7 @@ class Siege:
                 outcome.counts |= ground.counts
             self._measure(outcome, calm, honest)
             self._judge(outcome)
-            _check(outcome, attacks)
+            _check(outcome, attacks, self._system.settings)
         except (LiveshelfError, requests.RequestException) as error:
             outcome.error = str(error)
         return outcome
@@ -213,14 +214,14 @@ class Siege:
         self._duplicates = report.counts["duplicates"]
 
 
-def _check(outcome: Outcome, attacks: Sequence[Attack]) -> None:
+def _check(outcome: Outcome, attacks: Sequence[Attack], settings: Settings) -> None:
     """Compare what the attacks left with their bounds. Those played at once share the topics, so bounds add up."""
-    bounds: Counter[str] = Counter()
+    bounds: dict[str, float] = {}
     for attack in attacks:
         for name, bound in attack.bounds.items():
-            bounds[name] += bound(outcome.seconds)  # type: ignore[assignment]  # a bound may be a fraction
+            bounds[name] = bounds.get(name, 0) + bound(settings, outcome.seconds)
     if len(attacks) > 1:
-        bounds.pop("events", None)
+        bounds.pop("events", None)  # an attack has its own
     for name, most in bounds.items():
         if outcome.counts[name] > most:
             outcome.broken.append(f"{outcome.counts[name]:,} {name}, at most {most:,.0f}")

@@ -21,13 +21,8 @@ ALPHABET = (string.digits + string.ascii_letters + "-_").encode()
 WANTED = 0x1234567  # the state of the hash before its end, which is the same for all
 
 
-def colliding_ids(count: int) -> list[str]:
-    """Return ids of eight ordinary characters with one hash. Each takes about 1 ms to find."""
-    found = _colliding()
-    return [next(found) for _ in range(count)]
-
-
-def _colliding() -> Iterator[str]:
+def colliding_ids() -> Iterator[str]:
+    """Yield ids of eight ordinary characters with one hash. Each takes about 1 ms to find."""
     before = SEED
     for word in HEAD:
         before = _mixed(before, word)

@@ -15,16 +15,23 @@ from typing import Any
 
 import requests
 
+from jobs.collect.body import MAX_EVENTS
+from jobs.collect.serve import BURST_S, MAX_CONNECTIONS_OF_ADDRESS, NEW_BURST_S
 from jobs.lab.bench.collector_system import KEY, RunningCollector
 from jobs.lab.chaos.collisions import colliding_ids
+from jobs.settings import Settings
+
+Bound = Callable[[Settings, float], float]
 
 ATTACKER = "198.51.100.1"
 IDLE_ADDRESS = "127.0.0.2"  # no proxy, so its connections count as its own
 DENIALS = 100
 MOST_HELD = 900  # connections; a process may have 1,024 files
 IDLE_PER_S = 90
-COLLIDING = 20_000
+COLLIDING = 2000  # ids, in turn; each takes a millisecond to find
 ORDERS = 200
+HONEST_EVENTS_PER_S = 60  # ten visitors who click five times a second
+GRAIN_S = 5.0  # the last request, and a clock's grain
 
 
 @dataclass
@@ -88,7 +95,7 @@ def new_items(ground: Ground) -> None:
 
 def colliding(ground: Ground) -> None:
     """A4: items whose ids have one hash in Flink."""
-    ids = itertools.cycle(colliding_ids(COLLIDING))
+    ids = itertools.cycle(itertools.islice(colliding_ids(), COLLIDING))
     for batch_number in itertools.count():
         if ground.over:
             return
@@ -130,28 +137,43 @@ def idle_connections(ground: Ground) -> None:
 
 @dataclass(frozen=True)
 class Attack:
-    """A named attack, and the most that it may leave behind: `bounds` are on the counts of `attacks.run`."""
+    """A named attack, and the most that it may leave behind: `bounds` are on the counts of `attacks.run`.
+
+    A bound is of the collector's settings and of the seconds that the attack took.
+    """
 
     name: str
     what: str
     act: Callable[[Ground], None]
-    bounds: dict[str, Callable[[float], float]] = field(default_factory=dict)  # by count, of the seconds that it took
+    bounds: dict[str, Bound] = field(default_factory=dict)  # by count
 
 
-def _of_bucket(at_once: float, per_s: float) -> Callable[[float], float]:
-    return lambda seconds: at_once + per_s * (seconds + 5)  # 5 s: the last request, and a clock's grain
+def events_of_address(settings: Settings, seconds: float) -> float:
+    per_s = settings.collector_address_events_per_s
+    return max(MAX_EVENTS, BURST_S * per_s) + per_s * (seconds + GRAIN_S) + HONEST_EVENTS_PER_S * (seconds + GRAIN_S)
 
 
-# What one address may do: `jobs/settings.py` and `jobs/collect/serve.py`.
-EVENTS = _of_bucket(500, 200)
-NEW = _of_bucket(1000, 1)
+def new_of_address(settings: Settings, seconds: float) -> float:
+    return settings.collector_address_new_per_s * (NEW_BURST_S["address"] + seconds + GRAIN_S)
+
+
+def records_of_flips(_: Settings, seconds: float) -> float:
+    """Return at most: some changes of mind at once, and then one a second."""
+    return 100 + seconds
+
+
 ATTACKS = (
-    Attack("A1", "made-up visitors deny", denials, {"consent records": NEW}),
-    Attack("A2", "one visitor grants and denies by turns", flips, {"consent records": _of_bucket(100, 1)}),
-    Attack("A3", "new visitors, items and categories", new_items, {"new entities taken": NEW}),
-    Attack("A4", "item ids of one hash", colliding, {"events": EVENTS}),
-    Attack("A5", "ids of orders, sent before the shop does", guessed, {"duplicates": lambda _: 0}),
-    Attack("A6", "90 idle connections a second", idle_connections, {"connections held": lambda _: 150}),
+    Attack("A1", "made-up visitors deny", denials, {"consent records": new_of_address}),
+    Attack("A2", "one visitor grants and denies by turns", flips, {"consent records": records_of_flips}),
+    Attack("A3", "new visitors, items and categories", new_items, {"new entities taken": new_of_address}),
+    Attack("A4", "item ids of one hash", colliding, {"events": events_of_address}),
+    Attack("A5", "ids of orders, sent before the shop does", guessed, {"duplicates": lambda *_: 0}),
+    Attack(
+        "A6",
+        "90 idle connections a second",
+        idle_connections,
+        {"connections held": lambda *_: MAX_CONNECTIONS_OF_ADDRESS},
+    ),
 )
 
 

@@ -1,6 +1,9 @@
 """The secret for ids is made once, only its owner reads it, and a job that goes on needs the same one."""
 
+import hashlib
+import hmac
 import stat
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,11 +11,14 @@ import msgspec
 import pytest
 
 from jobs.errors import SettingsError
-from jobs.flow import id_secret, submissions
+from jobs.flow import checkpoint, id_secret, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.operate import submit
 from jobs.settings import REPOSITORY, Settings
+from tests.support.small_checkpoints import inline, made, operator
 
+SECRET = "0123456789abcdef" * 4
+MARK = hmac.new(SECRET.encode(), b"mark", hashlib.sha256).hexdigest()[:16]
 OF_0_1_0 = REPOSITORY / "tests" / "fixtures" / "rankings.config.0.1.0.json"
 
 
@@ -33,42 +39,79 @@ def submitted(state_dir: Path, **config: object) -> None:
     msgspec.structs.replace(values, **config).save(submissions.config_path(state_dir, "rankings"))
 
 
+def savepoint(folder: Path, *uids: str) -> str:
+    folder.mkdir()
+    return made(folder, *(operator(uid, inline(b"")) for uid in uids)).as_uri()
+
+
 def test_new_job_is_told_a_file_and_not_the_secret(tmp_path: Path) -> None:
-    file = submit.secret_file(Settings(state_dir=tmp_path), "rankings", None)
-    submitted(tmp_path, id_secret=file)
+    told = submit.secret_of(Settings(state_dir=tmp_path), "rankings", None)
+    submitted(tmp_path, **told)
     config = submissions.config_path(tmp_path, "rankings")
-    assert Path(file).read_text() not in config.read_text()
+    assert Path(str(told["id_secret"])).read_text() not in config.read_text()
     assert JobConfig.load(config).keyed
     assert id_secret.cached_files(Path("/srv/it's/ids")) == "name:liveshelf-ids,path:'file:///srv/it''s/ids'"
 
 
-def test_job_that_goes_on_keeps_the_keys_it_began_with(tmp_path: Path) -> None:
+def test_savepoint_itself_says_how_its_keys_were_made(tmp_path: Path) -> None:
+    """Whatever else was submitted from this folder meanwhile."""
     settings = Settings(state_dir=tmp_path)
-    assert not submissions.is_keyed(tmp_path, "rankings")  # a savepoint of a release, and nothing was submitted here
-    assert submit.secret_file(settings, "rankings", "savepoint") == ""
-    file = id_secret.made(tmp_path)
-    assert submissions.is_keyed(tmp_path, "rankings")
-    assert submit.secret_file(settings, "rankings", "savepoint") == str(file)
+    plain = savepoint(tmp_path / "old", "histories", "16_sink")
+    assert submit.secret_of(settings, "rankings", plain) == {}
+    told = submit.secret_of(settings, "rankings", None)
+    submitted(tmp_path, **told)
+    assert submit.secret_of(settings, "rankings", plain) == {}
+    keyed = savepoint(tmp_path / "new", "16_sink", id_secret.uid("histories", str(told["secret_mark"])))
+    assert submit.secret_of(settings, "rankings", keyed) == told
     submitted(tmp_path)
-    assert not submissions.is_keyed(tmp_path, "rankings")
-    submitted(tmp_path, id_secret=str(file))
-    assert submissions.is_keyed(tmp_path, "rankings")
+    assert submit.secret_of(settings, "rankings", keyed) == told
+
+
+def test_for_a_savepoint_elsewhere_the_last_submission_decides(tmp_path: Path) -> None:
+    settings, elsewhere = Settings(state_dir=tmp_path), "s3://shop/savepoint"
+    assert submit.secret_of(settings, "rankings", elsewhere) == {}
+    told = submit.secret_of(settings, "rankings", None)
+    assert submit.secret_of(settings, "rankings", elsewhere) == told
+    submitted(tmp_path)
+    assert submit.secret_of(settings, "rankings", elsewhere) == {}
+    submitted(tmp_path, **told)
+    assert submit.secret_of(settings, "rankings", elsewhere) == told
     submissions.config_path(tmp_path, "rankings").write_bytes(OF_0_1_0.read_bytes())
-    assert not submissions.is_keyed(tmp_path, "rankings")
+    assert submit.secret_of(settings, "rankings", elsewhere) == {}
 
 
 def test_secret_may_lie_beside_the_jobs_configuration(tmp_path: Path) -> None:
     """As in Kubernetes, where the folder that is mounted is another one than where the job was compiled."""
-    submitted(tmp_path, id_secret="/data/liveshelf/secret/ids")
+    submitted(tmp_path, id_secret="/data/liveshelf/secret/ids", secret_mark=MARK)
     config = submissions.config_path(tmp_path, "rankings")
     with pytest.raises(SettingsError, match="/data/liveshelf/secret/ids is lost"):
-        id_secret.kept(Path(JobConfig.load(config).id_secret))
-    config.with_name("ids").write_text("a secret")
+        id_secret.kept(Path(JobConfig.load(config).id_secret), MARK)
+    config.with_name("ids").write_text(SECRET)
     assert JobConfig.load(config).id_secret == str(config.with_name("ids"))
+    assert id_secret.kept(config.with_name("ids"), MARK)
 
 
-def test_lost_secret_is_named_and_never_made_anew(tmp_path: Path) -> None:
-    submitted(tmp_path, id_secret=str(id_secret.path(tmp_path)))
+def test_lost_or_other_secret_is_named_and_never_made_anew(tmp_path: Path) -> None:
+    settings, file = Settings(state_dir=tmp_path), id_secret.path(tmp_path)
+    keyed = savepoint(tmp_path / "savepoint", id_secret.uid("histories", MARK))
     with pytest.raises(SettingsError, match=r"secret/ids is lost.*\n.*put it back"):
-        submit.secret_file(Settings(state_dir=tmp_path), "rankings", "savepoint")
-    assert not id_secret.path(tmp_path).exists()
+        submit.secret_of(settings, "rankings", keyed)
+    assert not file.exists()
+    id_secret.made(tmp_path)
+    with pytest.raises(SettingsError, match=r"secret/ids isn't the secret that.*\n.*put it back"):
+        submit.secret_of(settings, "rankings", keyed)
+    file.write_text(f"{SECRET}\n")  # an editor's end of line is no part of it
+    assert submit.secret_of(settings, "rankings", keyed) == {"id_secret": str(file), "secret_mark": MARK}
+
+
+def test_number_beside_an_id_is_a_part_of_its_key(tmp_path: Path) -> None:
+    """By hand: 8 bytes of flags, the number, and 7 bytes of text or where a longer one stands."""
+    assert checkpoint.key_of("abc", 258) == bytes.fromhex(
+        "00000018 0000000000000000 0201000000000000 61626300000000 83"
+    )
+    long = bytes.fromhex("00000020 0000000000000000 ffffffffffffffff 08000000 18000000") + b"12345678"
+    assert checkpoint.key_of("12345678", -1) == long
+    file = tmp_path / "ids"
+    file.write_text(SECRET)
+    digest = hmac.new(SECRET.encode(), b"\0\0\0\3abc", hashlib.sha256).digest()
+    assert id_secret.key_of(file, "abc") == struct.unpack(">q", digest[:8])[0]

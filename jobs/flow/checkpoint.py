@@ -33,17 +33,22 @@ class KeyedState:
     content: Path | bytes
 
 
-def key_of(text: str) -> bytes:
-    """Return a key of one text column as Flink writes it: the row's length, then the row (`BinaryRowData`).
+def key_of(text: str, hashed: int | None = None) -> bytes:
+    """Return the key of an id as Flink writes it: the row's length, then the row (`BinaryRowData`).
 
-    The row begins with 8 bytes of null flags. Up to 7 bytes of text stand in the next 8, with their length in the last
-    one. More stand behind, filled up with zeros, and the 8 bytes say where. So no key is a part of another one.
+    `hashed` is the number that stands before the text where ids are hashed under a secret (`id_secret.key_of`).
+
+    The row begins with 8 bytes of null flags, then the number. Up to 7 bytes of text stand in the next 8, with their
+    length in the last one. More stand behind, filled up with zeros, and the 8 bytes say where. So no key is a part of
+    another one.
     """
     value = text.encode()
+    head = bytes(WORD) + (b"" if hashed is None else struct.pack("<q", hashed))
     if len(value) <= INLINE:
-        row = bytes(WORD) + value.ljust(INLINE, b"\0") + bytes([0x80 | len(value)])
+        row = head + value.ljust(INLINE, b"\0") + bytes([0x80 | len(value)])
     else:
-        row = bytes(WORD) + struct.pack("<q", 2 * WORD << 32 | len(value)) + value + bytes(-len(value) % WORD)
+        place = len(head) + WORD
+        row = head + struct.pack("<q", place << 32 | len(value)) + value + bytes(-len(value) % WORD)
     return struct.pack(">i", len(row)) + row
 
 

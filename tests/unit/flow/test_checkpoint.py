@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.person import checkpoint
-from jobs.person.checkpoint import KeyedState, UnknownLayoutError, holding, key_of, read, value_of
+from jobs.flow import checkpoint
+from jobs.flow.checkpoint import KeyedState, UnknownLayoutError, holding, key_of, read, value_of
 from jobs.settings import REPOSITORY
 from tests.support.small_checkpoints import inline, key_groups, made, operator, utf
 
