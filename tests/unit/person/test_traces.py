@@ -53,7 +53,7 @@ def test_a_visitor_is_found_by_a_whole_key_of_visitors(settings: Settings, tmp_p
     assert in_checkpoints(settings, checkpoints, sought) == {"s22240", "anna", "bert"}
 
 
-def test_a_key_under_a_secret_is_found_with_the_secret_only(settings: Settings, tmp_path: Path) -> None:
+def test_a_key_under_a_secret_needs_the_secret(settings: Settings, tmp_path: Path) -> None:
     secret = id_secret.made(tmp_path)
     uid, number = id_secret.uid("visitor_id", id_secret.mark_of(secret)), id_secret.key_of(secret, "anna")
     folder = made(tmp_path, operator(uid, inline(key_of("anna", number))))
