@@ -26,7 +26,7 @@ from jobs.verify.run import verify
 from liveshelf.reader import ShelfReader
 
 # Where the secret for ids lies: its own file, and Flink's copies for workers.
-IDS = re.compile(r"secret/ids|flink/tmp/(blobStore|flink-dist-cache)-.*")
+IDS = re.compile(r"secret/ids|flink/tmp/[jt]m_[^/]+/blobStorage/.*")
 # They hold a password each, and nobody but their owner may read them.
 SECRET_FILES = {"feature_store.yaml", "apply/feature_store.yaml", "flink/conf/config.yaml"}
 
