@@ -188,7 +188,7 @@ class Siege:
         self._system.wait_checkpoint(2)
         outcome.heap_mb = round(min(self._heap_mb() for _ in range(10)), 1)
         outcome.collector_mb = round(psutil.Process(self._collector.process.pid).memory_info().rss / 2**20, 1)
-        held = entities.held(self._system.running.metrics_urls)
+        held = entities.held(self._system.running.metrics_urls, visitors=0)
         outcome.counts["entities held"] = held.entities
         restarts = self._system.restarts()
         started_s = time.monotonic()
