@@ -10,7 +10,7 @@ from jobs.commands import models as versions
 from jobs.commands.files import output_folder
 from jobs.commands.shared import AsJson, AskedOf, load_settings, note, note_feast, print_json, say
 from jobs.contract.printable import printable_json
-from jobs.errors import ModelError, SettingsError
+from jobs.errors import DataError, ModelError, SettingsError
 
 if TYPE_CHECKING:
     from jobs.learn.loop import Outcome
@@ -99,8 +99,11 @@ def train(
     asked = ask(settings, consent)
     try:
         clicks = read_sessions(sessions, features, asked.counts)  # before torch, whose import takes seconds
-    finally:
-        note(asked.told())
+    except DataError:
+        if asked.left_out:  # perhaps nothing is left
+            note(asked.told())
+        raise
+    note(asked.told())
     if features and not any(event.context for event in clicks[0]):
         note(f"the sessions hold no values of {', '.join(features)}: the model gives them no weight")
     source = {"file": sessions.name, "file_sha256": fingerprint(sessions)}

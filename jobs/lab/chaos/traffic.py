@@ -8,6 +8,7 @@ records are damaged, and hypothesis makes strings of bytes.
 import random
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache, partial
@@ -118,7 +119,10 @@ def poison(seed: int, count: int) -> list[bytes]:
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
+    from hypothesis.errors import HypothesisDeprecationWarning
 
+    # It warns when another thread draws a random number meanwhile. Threads of libraries do.
+    warnings.filterwarnings("ignore", category=HypothesisDeprecationWarning)
     json = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),

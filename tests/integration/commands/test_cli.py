@@ -82,9 +82,10 @@ def test_no_library_warns_a_user_of_its_own_code(tmp_path: Path) -> None:
     repo = shutil.copytree(REPOSITORY / "feature_repo", tmp_path / "feature_repo")
     view = {"schema_version": 1, "event_id": "a", "event_type": "view", "visitor_id": "v"}
     (tmp_path / "events.jsonl").write_text(json.dumps(view | {"event_time_ms": 1_714_550_400_000, "item_id": "i"}))
-    done = run_liveshelf("history", tmp_path / "events.jsonl", LIVESHELF_FEATURE_REPO=repo)
+    done = run_liveshelf("history", tmp_path / "events.jsonl", "--consent", "none", LIVESHELF_FEATURE_REPO=repo)
     assert "1 rows of visitor_session" in done.stdout
-    assert done.stderr == WAITS_FOR_FEAST
+    nobody = "consent: nobody's was asked (--consent none), so who withdrew or was erased is taken, too\n"
+    assert done.stderr == WAITS_FOR_FEAST + nobody
 
 
 def test_a_warning_about_a_users_own_file_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

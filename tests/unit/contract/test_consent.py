@@ -148,6 +148,7 @@ def test_what_is_not_understood_is_named_with_its_place() -> None:
     records = [(0, 7, 200, b"a", b"?"), (1, 8, 200, None, withdrawn), (1, 9, 200, b'"b"', withdrawn)]
     consents = gathered(records, "assumed")
     assert [str(each) for each in consents.unread] == ["0:7 not_json", "1:8 no_key", "1:9 quoted of key"]
+    assert consents.unread_count == 3
     assert consents.visitors() == ["a"]
     assert consents.latest("a") == WITHDRAW
 
