@@ -90,7 +90,7 @@ def mark_in(savepoint: str) -> str | None:
     if address.scheme not in ("", "file"):
         return None
     try:
-        operators, _ = checkpoint.read(Path(unquote(address.path)))
+        operators = checkpoint.operators(Path(unquote(address.path)))
     except (OSError, checkpoint.UnknownLayoutError):
         return None
     return next((mark for _, mark in map(operator_and_mark, sorted(operators)) if mark), "")

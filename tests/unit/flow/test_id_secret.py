@@ -67,6 +67,14 @@ def test_savepoint_itself_says_how_its_keys_were_made(tmp_path: Path) -> None:
     assert submit.secret_of(settings, "rankings", keyed) == told
 
 
+@pytest.mark.parametrize("job", submit.JOBS)
+def test_a_release_without_a_secret_goes_on_without_one(job: submit.Job, tmp_path: Path) -> None:
+    """Though there is a secret: another job was submitted from this folder before."""
+    id_secret.made(tmp_path)
+    saved = REPOSITORY / "tests" / "fixtures" / "savepoints" / "0.1.0" / job
+    assert submit.secret_of(Settings(state_dir=tmp_path), job, saved.as_uri()) == {}
+
+
 def test_for_a_savepoint_elsewhere_the_last_submission_decides(tmp_path: Path) -> None:
     settings, elsewhere = Settings(state_dir=tmp_path), "s3://shop/savepoint"
     assert submit.secret_of(settings, "rankings", elsewhere) == {}
