@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import psutil
@@ -36,12 +36,6 @@ HONEST_P99_LIMIT_S = 1.0  # on two cores that the whole system shares
 HEAP_LIMIT_MB = 1000.0  # of 1,664; the lowest of some looks, because the rest is garbage
 START_LIMIT_S = 60.0
 HEAP = "flink_taskmanager_Status_JVM_Memory_Heap_Used"
-
-
-class Broker(NamedTuple):
-    """What a collector asks of a broker."""
-
-    bootstrap: str
 
 
 @dataclass
@@ -104,9 +98,8 @@ def run(
     try:
         system.start()
         (folder / "collector").mkdir()
-        broker: Any = Broker(f"127.0.0.1:{system.kafka_port}")
         tell(f"the system runs after {time.monotonic() - started_s:.0f} s")
-        with RunningCollector(broker, folder / "collector", proxies="127.0.0.1") as collector:
+        with RunningCollector(f"127.0.0.1:{system.kafka_port}", folder / "collector", proxies="127.0.0.1") as collector:
             siege = Siege(system, collector, seed)
             for group in [attacks] if at_once else [[attack] for attack in attacks]:
                 outcomes.append(siege.play(group, 60 * minutes))
