@@ -21,14 +21,14 @@ from jobs.errors import LiveshelfError, SettingsError
 from jobs.lab.bench.collector_system import KEY, RunningCollector
 from jobs.lab.chaos import traffic
 from jobs.lab.chaos.run import Tell
-from jobs.lab.chaos.strangers import ATTACKS, Attack, Ground, honest_batches
+from jobs.lab.chaos.strangers import ATTACKS, HONEST, Attack, Ground, honest_batches
 from jobs.lab.chaos.system import System
 from jobs.operate import entities
 from jobs.settings import Settings
 from jobs.verify.report import Report
 from jobs.verify.run import open_store, verify
 
-HONEST, HONEST_PAUSE_S = 10, 0.2  # visitors, and between two clicks of one
+HONEST_PAUSE_S = 0.2  # between two clicks of one visitor
 CALM_S = 5.0
 VERIFY_LIMIT_S = 180.0
 # The bounds that hold for every attack.

@@ -31,6 +31,7 @@ IDLE_PER_S = 90
 COLLIDING = 2000  # ids, in turn; each takes a millisecond to find
 ORDERS = 200
 HONEST_EVENTS_PER_S = 60  # ten visitors who click five times a second
+HONEST = 10  # visitors who click meanwhile
 GRAIN_S = 5.0  # the last request, and a clock's grain
 
 
@@ -153,8 +154,18 @@ def events_of_address(settings: Settings, seconds: float) -> float:
     return max(MAX_EVENTS, BURST_S * per_s) + per_s * (seconds + GRAIN_S) + HONEST_EVENTS_PER_S * (seconds + GRAIN_S)
 
 
-def new_of_address(settings: Settings, seconds: float) -> float:
+def kept_of_address(settings: Settings, seconds: float) -> float:
+    """Return how much of one kind an address may bring that is kept: visitors, things, or denials."""
     return settings.collector_address_new_per_s * (NEW_BURST_S["address"] + seconds + GRAIN_S)
+
+
+def connections_of_address(*_: object) -> float:
+    """Return the address's share, and those of one step that are being refused."""
+    return MAX_CONNECTIONS_OF_ADDRESS + IDLE_PER_S // 10
+
+
+def visitors_and_things(settings: Settings, seconds: float) -> float:
+    return 2 * kept_of_address(settings, seconds)
 
 
 def records_of_flips(_: Settings, seconds: float) -> float:
@@ -162,18 +173,28 @@ def records_of_flips(_: Settings, seconds: float) -> float:
     return 100 + seconds
 
 
+def records_of_orders(*_: object) -> float:
+    """Return a grant of each customer, of who guesses, and of those who click elsewhere."""
+    return ORDERS + 1 + HONEST
+
+
 ATTACKS = (
-    Attack("A1", "made-up visitors deny", denials, {"consent records": new_of_address}),
+    Attack("A1", "made-up visitors deny", denials, {"consent records": kept_of_address}),
     Attack("A2", "one visitor grants and denies by turns", flips, {"consent records": records_of_flips}),
-    Attack("A3", "new visitors, items and categories", new_items, {"new entities taken": new_of_address}),
-    Attack("A4", "item ids of one hash", colliding, {"events": events_of_address}),
-    Attack("A5", "ids of orders, sent before the shop does", guessed, {"duplicates": lambda *_: 0}),
     Attack(
-        "A6",
-        "90 idle connections a second",
-        idle_connections,
-        {"connections held": lambda *_: MAX_CONNECTIONS_OF_ADDRESS},
+        "A3",
+        "new visitors, items and categories",
+        new_items,
+        {"new entities taken": visitors_and_things, "consent records": kept_of_address},
     ),
+    Attack("A4", "item ids of one hash", colliding, {"events": events_of_address}),
+    Attack(
+        "A5",
+        "ids of orders, sent before the shop does",
+        guessed,
+        {"duplicates": lambda *_: 0, "consent records": records_of_orders},
+    ),
+    Attack("A6", "90 idle connections a second", idle_connections, {"connections held": connections_of_address}),
 )
 
 
