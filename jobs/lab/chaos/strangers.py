@@ -174,8 +174,8 @@ def records_of_flips(_: Settings, seconds: float) -> float:
 
 
 def records_of_orders(*_: object) -> float:
-    """Return a grant of each customer, of who guesses, and of those who click elsewhere."""
-    return ORDERS + 1 + HONEST
+    """Return a grant of each customer, and of who guesses."""
+    return ORDERS + 1
 
 
 ATTACKS = (
