@@ -42,6 +42,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     secret_mark: str = ""
     history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
     facts: list[FactContract] = []  # topics of item facts
+    items_dead_topic: str = "items.dead"
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
     jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes

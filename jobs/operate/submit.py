@@ -73,7 +73,7 @@ def submission(
     kafka, redis = addresses.as_user(runtime.kafka_bootstrap, job), addresses.as_user(runtime.redis_url, users.JOB)
     JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
     command = flink.command(settings)
-    resume = ["-s", from_savepoint] if from_savepoint else []
+    resume = ["-s", from_savepoint, *_drop_places(settings, job)] if from_savepoint else []
     # Flink's client takes one -j; for a cluster of the user's own it is the Kafka connector's (see `JobConfig.jars`).
     jar = [] if settings.flink_rest_url else ["-j", str(contract)]
     own = ["-d", *resume, *jar, "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
@@ -96,10 +96,22 @@ def secret_of(settings: Settings, job: Job, from_savepoint: str | None) -> dict[
     return {"id_secret": str(id_secret.kept(id_secret.path(settings.state_dir), mark)), "secret_mark": mark}
 
 
+def _drop_places(settings: Settings, job: Job) -> list[str]:
+    """Return Flink's option to leave state behind, if views of facts changed: their topics are read again.
+
+    The places in them are all that is left behind. What else a change would lose was refused before.
+    """
+    running = plan.submitted(settings.state_dir) if job == "features" else None
+    if running is None or not running.facts:
+        return []
+    wanted = plan.load(plan.wanted_path(settings.state_dir))
+    return [] if wanted.facts_digest() == running.facts_digest() else ["-n"]
+
+
 def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     """Return the plan of what was applied; if `evolving`, in a form that takes the running job's state."""
     applied = definitions.from_registry(settings)
-    next_plan = lint.checked(applied.project, settings.events_topic, applied.views, applied.entities)
+    next_plan = lint.checked(settings, applied)
     next_plan = msgspec.structs.replace(next_plan, services=_services(applied))
     running = plan.submitted(settings.state_dir)
     if not evolving or running is None:

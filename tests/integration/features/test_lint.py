@@ -10,8 +10,8 @@ from feast.types import Array, Bytes, Float64, Int32, Int64, String, UnixTimesta
 
 from jobs.errors import DefinitionError
 from jobs.features import lint, plan
-from jobs.features.definitions import from_files
-from jobs.features.lint import Problem
+from jobs.features.definitions import Definitions, from_files
+from jobs.features.problem import Problem
 from jobs.flow.job_config import JobConfig
 from jobs.flow.submissions import config_path
 from jobs.settings import Settings
@@ -220,7 +220,7 @@ def test_two_features_whose_fields_have_one_hash_are_refused():
 def test_every_mistake_of_several_views_is_told_at_once():
     wrong = [view(aggregations=[views_sum(function="summ")]), view(name="b-c", source=kafka("b"))]
     with pytest.raises(DefinitionError) as told:
-        lint.checked("shop", "events", wrong, ENTITIES)
+        lint.checked(Settings(), Definitions("shop", wrong, ENTITIES, []))
     assert "clicks.views: unknown function 'summ'" in str(told.value)
     assert "b-c.name: 'b-c' can't name a table\n  fix: " in str(told.value)
 
@@ -241,7 +241,7 @@ def test_what_is_shipped_has_no_problem(tmp_path):
 def submitted_before(state_dir: Path, **changes: object) -> None:
     """The shipped definitions are running, but with another session view."""
     known = from_files(Settings())
-    submitted = lint.checked(known.project, "events", known.views, known.entities)
+    submitted = lint.checked(Settings(), known)
     before = [msgspec.structs.replace(each, **changes) if each.frame == "session" else each for each in submitted.views]
     plan.save(msgspec.structs.replace(submitted, views=before), plan.submitted_path(state_dir))
 
