@@ -7,6 +7,7 @@ Those of a shop's own topic are the ones that its views name, under the limits o
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from jobs.contract import items
@@ -21,7 +22,7 @@ NEWEST = "newest"  # the function of a feature that is a fact
 OWN = "own"  # the tag of a field that a shop adds to `items` or `offers`
 RESERVED = {items.ID, "id"}  # the item itself
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-YEAR_MS = 365 * 86_400_000
+DAY, YEAR = timedelta(days=1), timedelta(days=365)
 OTHERS = ("dead_topic", "late_topic", "rankings_topic", "consent_topic", "items_dead_topic")
 IN_VIEWS_OF_EVENTS = "events are aggregated: write a StreamFeatureView"
 Fault = tuple[str, str, str]  # field, what, fix
@@ -108,11 +109,10 @@ def _view_faults(view: Any, entity: str, topics: Topics) -> Iterator[Fault]:
         yield "entities", f"{items.ID} isn't declared String", f"Field(name={items.ID!r}, dtype=String)"
     for tag in sorted({"window", "gap", "slide"} & set(view.tags or {})):
         yield "tags", f"has the tag {tag!r}: a fact has no window", _no_window(topics)
-    ttl_ms = view.ttl.total_seconds() * 1000 if view.ttl else 0
-    if ttl_ms and ttl_ms < YEAR_MS:
+    if view.ttl and view.ttl < YEAR:
         yield (
             "ttl",
-            f"is {ttl_ms / 1000:g} s: a fact would be gone then, though nobody took it back",
+            f"is {view.ttl / DAY:g} days: a fact would be gone then, though nobody took it back",
             "ttl=timedelta(days=3650); a record without a value removes an item's facts",
         )
     if not view.online:
