@@ -158,7 +158,15 @@ def _field_faults(view: Any, topics: Topics) -> Iterator[Fault]:
                 f"{near}`liveshelf schema {contract.topic} --table` lists them; a field of your own: tags={{'own': ''}}"
             )
             yield name, f"isn't a field of {contract.topic!r}", fix
+        elif contract is None and (owner := _owner(name, topics)):
+            what = f"is a field of {owner!r}, and this view reads {topic_of(view)!r}: item.{name} could be either"
+            yield name, what, "give it another name, or read that topic (settings items_topic, offers_topic)"
         elif not NAME.fullmatch(name):
             yield name, f"{name!r} can't name a fact", "use letters, digits and _, beginning with a letter"
         elif dtype not in KINDS:
             yield name, f"{dtype} isn't the type of a fact", f"take one of {', '.join(KINDS)}"
+
+
+def _owner(name: str, topics: Topics) -> str:
+    """Return the topic whose contract has a field, "" for none."""
+    return next((topic for topic, contract in topics.of_contract.items() if contract.field(name)), "")

@@ -73,39 +73,48 @@ def assert_hard_events_equal_the_oracle(scenario, events: Iterable[Event], least
 
 def test_features_and_lists_of_hard_events_equal_the_oracle(scenario):
     """Every feature and list of shuffled, repeated and corrupted events, and item facts; the sets are shipped."""
+    scenario.definitions.write_text(scenario.definitions.read_text() + VIEW_OF_OWN_TOPIC)
     report = assert_hard_events_equal_the_oracle(scenario, shipped_events(), least_compared=100_000)
     compared = {name: report.by_name[name].compared for name in ("item_offers:stock", "item_facts:title")}
     assert compared == {"item_offers:stock": 2, "item_facts:title": 2}
+    assert report.by_name["item_margins:margin"].equal == 1
     assert report.by_name["items_dead:original"].equal == 3
     assert report.counts["items_with_facts"] == 3
     facts = ["item_offers:stock", "item_offers:on_offer", "item_facts:title", "item_activity:views_24h"]
-    both = item_features(scenario, "217", *facts)
+    both = item_features(scenario, "B4", *facts)
     assert (both["stock"], both["on_offer"], both["title"]) == (2, True, None)
     assert both["views_24h"] is not None
     assert list(item_features(scenario, "only in the catalogue", *facts).values())[3:] == ["naïve", None]
     assert set(item_features(scenario, "removed", *facts).values()) == {"removed", None}
 
 
+VIEW_OF_OWN_TOPIC = """
+item_margins = FeatureView(
+    name="item_margins", entities=[item], source=facts_from("margins", "item_margins"), ttl=FOR_GOOD,
+    schema=[Field(name="item_id", dtype=String), Field(name="margin", dtype=Float64)],
+)
+"""
 # Topic, key, value: what is said of items. Three records are refused: they change nothing.
 FACTS: list[tuple[str, bytes, bytes | None]] = [
     ("items", b"only in the catalogue", '{"title": "naïve", "created": 1}'.encode()),
     ("items", b"removed", b'{"title": "rain boots"}'),
-    ("items", b"217", b'{"title": "replaced"}'),
-    ("items", b"217", b'{"category": "2"}'),
+    ("items", b"B4", b'{"title": "replaced"}'),
+    ("items", b"B4", b'{"category": "2"}'),
     ("items", b"removed", None),
     ("offers", b"removed", b'{"stock": 1}'),
     ("offers", b"removed", None),
-    ("offers", b"217", b'{"stock": 2, "on_offer": true}'),
-    ("offers", b"217", b'{"stock": "2"}'),
+    ("offers", b"B4", b'{"stock": 2, "on_offer": true}'),
+    ("offers", b"B4", b'{"stock": "2"}'),
     ("offers", b"a key that isn't UTF-8 \xff", b'{"stock": 1, "status": "\xff"}'),
     ("offers", b"never right", b'{"stock": 1.5}'),
+    ("margins", b"sold", b'{"margin": 3}'),
     ("offers", b"sold", b'{"price_minor": 1999}'),
 ]
 
 
 def send_facts(scenario) -> None:
-    for kind in ("items", "offers"):
-        topic = getattr(scenario.settings, f"{kind}_topic")
+    for kind in ("items", "offers", "margins"):
+        topic = getattr(scenario.settings, f"{kind}_topic", kind)
         with closing(kafka_send.connect(scenario.runtime.kafka_bootstrap, topic, fast=True)) as sender:
             for of_kind, key, value in FACTS:
                 if of_kind == kind:

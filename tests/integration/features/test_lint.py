@@ -367,6 +367,9 @@ WRONG_FACTS = {
     "a name that events' features have": (
         lambda: fact_view(topic="margins", schema=own(views=Int64)),
         "views", "is a feature of seen too: item.views could be either", "give one another name"),
+    "a contract's field in another topic": (
+        lambda: fact_view(topic="margins", schema=own(colour=String)),
+        "colour", "is a field of 'items', and this view reads 'margins'", "give it another name"),
     "not online": (
         lambda: fact_view(online=False),
         "online", "is False", "remove it"),
@@ -382,11 +385,9 @@ def test_a_wrong_view_of_facts_is_one_problem(name: str):
     assert fix in found[2]
 
 
-def test_facts_of_one_name_in_two_topics_are_a_problem():
-    other = fact_view(name="stores", topic="stores", source=kafka("stores", topic="stores", delay=None))
-    _, found = compiled(fact_view(), other)
-    told = ("stores", "stock", "is a feature of terms too: item.stock could be either")
-    assert [each[:3] for each in found] == [told]
+def test_facts_of_one_name_in_two_views_are_a_problem():
+    _, found = compiled(fact_view(), fact_view(name="more", source=kafka("more", topic="offers", delay=None)))
+    assert [each[:3] for each in found] == [("terms", "stock", "is a feature of more too: item.stock could be either")]
 
 
 def test_an_aggregation_of_facts_is_a_problem():
