@@ -141,7 +141,7 @@ def _source_faults(view: Any, topics: Topics) -> Iterator[Fault]:
 def _field_faults(view: Any, topics: Topics) -> Iterator[Fault]:
     if not view.features:
         yield "schema", "has no feature", "add a Field for each field of the records that is wanted"
-    contract = topics.of_contract.get(topic_of(view))
+    contract, systems = topics.of_contract.get(topic_of(view)), {topics.events, *topics.others}
     for field in view.features:
         name, dtype = str(field.name), str(field.dtype)
         known = contract.field(name) if contract else None
@@ -158,7 +158,7 @@ def _field_faults(view: Any, topics: Topics) -> Iterator[Fault]:
                 f"{near}`liveshelf schema {contract.topic} --table` lists them; a field of your own: tags={{'own': ''}}"
             )
             yield name, f"isn't a field of {contract.topic!r}", fix
-        elif contract is None and (owner := _owner(name, topics)):
+        elif contract is None and topic_of(view) not in systems and (owner := _owner(name, topics)):
             what = f"is a field of {owner!r}, and this view reads {topic_of(view)!r}: item.{name} could be either"
             yield name, what, "give it another name, or read that topic (settings items_topic, offers_topic)"
         elif not NAME.fullmatch(name):

@@ -73,7 +73,7 @@ def submission(
     kafka, redis = addresses.as_user(runtime.kafka_bootstrap, job), addresses.as_user(runtime.redis_url, users.JOB)
     JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
     command = flink.command(settings)
-    resume = ["-s", from_savepoint, *_drop_places(settings, job)] if from_savepoint else []
+    resume = ["-s", from_savepoint, *_drop_places(settings, job, from_savepoint)] if from_savepoint else []
     # Flink's client takes one -j; for a cluster of the user's own it is the Kafka connector's (see `JobConfig.jars`).
     jar = [] if settings.flink_rest_url else ["-j", str(contract)]
     own = ["-d", *resume, *jar, "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
@@ -96,13 +96,14 @@ def secret_of(settings: Settings, job: Job, from_savepoint: str | None) -> dict[
     return {"id_secret": str(id_secret.kept(id_secret.path(settings.state_dir), mark)), "secret_mark": mark}
 
 
-def _drop_places(settings: Settings, job: Job) -> list[str]:
+def _drop_places(settings: Settings, job: Job, savepoint: str) -> list[str]:
     """Return Flink's option to leave state behind, if views of facts changed: their topics are read again.
 
-    The places in them are all that is left behind. What else a change would lose was refused before.
+    The places in them are all that is left behind. What else a change would lose was refused before. Not so where the
+    savepoint can't be read from here, as nobody knows its secret: then Flink refuses, and says so.
     """
     running = plan.submitted(settings.state_dir) if job == "features" else None
-    if running is None or not running.facts:
+    if running is None or not running.facts or id_secret.mark_in(savepoint) is None:
         return []
     wanted = plan.load(plan.wanted_path(settings.state_dir))
     return [] if wanted.facts_digest() == running.facts_digest() else ["-n"]
