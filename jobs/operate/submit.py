@@ -210,6 +210,7 @@ def submit(
     if from_savepoint and not accept_gap:
         refuse.refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)
+    refuse.refuse_wide(settings, runtime)
     call = submission(settings, runtime, job, from_savepoint, **config)
     at_s = _mark_begun(runtime, job)
     job_id, output = submissions.run_client(call.argv, call.environment)

@@ -15,7 +15,7 @@ import pytest
 from kafka import KafkaProducer
 
 from jobs.cluster import processes
-from jobs.connect import addresses, kafka_send
+from jobs.connect import addresses, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Event
 from jobs.features.definitions import feature_store
@@ -96,7 +96,7 @@ item_margins = FeatureView(
 """
 # Topic, key, value: what is said of items. Three records are refused: they change nothing.
 FACTS: list[tuple[str, bytes, bytes | None]] = [
-    ("items", b"only in the catalogue", '{"title": "naïve", "created": 1}'.encode()),
+    ("items", b"only in the catalogue", '{"title": "naïve", "brand": "ö"}'.encode()),
     ("items", b"removed", b'{"title": "rain boots"}'),
     ("items", b"B4", b'{"title": "replaced"}'),
     ("items", b"B4", b'{"category": "2"}'),
@@ -112,9 +112,15 @@ FACTS: list[tuple[str, bytes, bytes | None]] = [
 ]
 
 
+BRAND = '        Field(name="brand", dtype=String),\n'
+
+
 def send_facts(scenario) -> None:
+    there = kafka_admin.topics(scenario.runtime.kafka_bootstrap)
     for kind in ("items", "offers", "margins"):
         topic = getattr(scenario.settings, f"{kind}_topic", kind)
+        if topic not in there:
+            continue
         with closing(kafka_send.connect(scenario.runtime.kafka_bootstrap, topic, fast=True)) as sender:
             for of_kind, key, value in FACTS:
                 if of_kind == kind:
@@ -299,12 +305,19 @@ def wait_online(scenario, expected: dict[str, object], *features: str) -> None:
 
 
 def test_an_added_feature_is_readable_and_others_keep_their_values(scenario):
-    """A feature added to a running view is readable and the old ones keep their values."""
+    """A feature added to a running view is readable, and the old ones keep their values. So is a fact, of all items."""
+    scenario.change_definitions(BRAND, "")
     scenario.start("features")
+    send_facts(scenario)
     send_views(scenario, "A1", "A2", "A3")
     old = ("visitor_session:view_count", "visitor_session:distinct_items")
     wait_online(scenario, {"visitor_id": "v1", "view_count": 3, "distinct_items": 3}, *old)
+    known = ("only in the catalogue", "item_facts:title")
+    eventually(lambda: item_features(scenario, *known)["title"] == "naïve", within_s=60)
     savepoint = running_jobs.stop(scenario.settings, scenario.runtime, "features")
+    scenario.change_definitions(
+        'Field(name="category", dtype=String),\n', f'Field(name="category", dtype=String),\n{BRAND}'
+    )
     scenario.change_definitions(
         'Aggregation(column="event_id", function="is_single", name="bounce"),',
         'Aggregation(column="event_id", function="is_single", name="bounce"),\n'
@@ -317,3 +330,6 @@ def test_an_added_feature_is_readable_and_others_keep_their_values(scenario):
     send_views(scenario, "A3")
     expected = {"visitor_id": "v1", "view_count": 4, "distinct_items": 3, "best_rating": 4.0}
     wait_online(scenario, expected, *old, "visitor_session:best_rating")
+    added = item_features(scenario, "only in the catalogue", "item_facts:title", "item_facts:brand")
+    assert (added["title"], added["brand"]) == ("naïve", "ö")
+    assert scenario.failures() == []

@@ -14,7 +14,8 @@ from jobs.cluster import runtime
 from jobs.connect import fact_topics, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract import items
-from jobs.operate import doctor, facts
+from jobs.errors import ServiceError
+from jobs.operate import doctor, facts, refuse
 from jobs.settings import Settings
 
 OFFERS = items.FactContract("offers", items.OFFER_FIELDS)
@@ -54,6 +55,8 @@ def test_doctor_and_status_name_what_is_wrong_with_topics(broker: str, kafka_set
         }  # fmt: skip
         assert (checks["topic margins"].found, checks["topic margins"].fix) == ("it isn't there", "liveshelf apply")
         assert checks["topic wide"].found.startswith("it has 2 partitions")
+        with pytest.raises(ServiceError, match="topic 'wide' has 2 partitions"):
+            refuse.refuse_wide(kafka_settings, runtime.current(kafka_settings))
         status = CliRunner().invoke(app, ["status", "--json"])
         assert json.loads(status.stdout)["fact_topics"].keys() == {"items", "offers", "margins", "wide"}
     finally:
