@@ -40,6 +40,45 @@ def create(bootstrap: str, topics: Iterable[str]) -> None:
     kafka_admin.create_topics(bootstrap, dict.fromkeys(topics, 1), TOPIC)
 
 
+# What must be right of a topic that somebody else made. The other settings are hours that one may choose.
+NEEDED = ("cleanup.policy", "message.timestamp.type")
+
+
+class State(NamedTuple):
+    """What a topic of facts is like: partitions, 0 if it doesn't exist; records; settings that it should have."""
+
+    partitions: int
+    records: int
+    missing: dict[str, str]
+
+    @property
+    def fault(self) -> str:
+        """Return what is wrong, "" for nothing."""
+        if not self.partitions:
+            return "it isn't there"
+        if self.partitions > 1:
+            return f"it has {self.partitions} partitions: nobody could say which record of an item counts"
+        return f"it isn't set: {','.join(f'{name}={value}' for name, value in self.missing.items())}" * bool(
+            self.missing
+        )
+
+
+def states(bootstrap: str, topics: Sequence[str]) -> dict[str, State]:
+    """Return what topics of facts are like; raise ServiceError if the broker doesn't tell."""
+    there = kafka_admin.topics(bootstrap)
+    present = [topic for topic in topics if topic in there]
+    settings = dict(zip(present, kafka_admin.configs(bootstrap, present), strict=True)) if present else {}
+    return {topic: _state(bootstrap, topic, settings[topic]) if topic in settings else ABSENT for topic in topics}
+
+
+ABSENT = State(0, 0, {})
+
+
+def _state(bootstrap: str, topic: str, settings: dict[str, str]) -> State:
+    missing = {name: TOPIC[name] for name in NEEDED if TOPIC[name] not in settings[name].split(",")}
+    return State(len(kafka_admin.end_offsets(bootstrap, topic)), kafka_admin.held(bootstrap, topic), missing)
+
+
 def read(bootstrap: str, contract: FactContract) -> dict[str, Known]:
     """Return what a topic says of each item now. A topic that doesn't exist says nothing; a refused record neither."""
     known: dict[str, Known] = {}

@@ -5,9 +5,12 @@ import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.TimestampData;
 
 /** Says what {@code ParseFact} makes of records. A line has topic, key and value, in base64 behind "=", or "-" for none. */
 public class FactCheck {
+
+    private static final TimestampData NOW = TimestampData.fromEpochMillis(1);
 
     public static void main(String[] arguments) throws Exception {
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -17,7 +20,7 @@ public class FactCheck {
         StringBuilder told = new StringBuilder();
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             String[] parts = line.split(" ");
-            RowData row = check.eval(parts[0], bytes(parts[1]), bytes(parts[2]), contracts);
+            RowData row = check.eval(parts[0], bytes(parts[1]), bytes(parts[2]), NOW, contracts);
             for (int column = 0; column < 4; column++) {
                 told.append(row.isNullAt(column) ? "-" : inBase64(row.getString(column).toString())).append(' ');
             }

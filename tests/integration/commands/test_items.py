@@ -10,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.cluster import runtime
 from jobs.connect import fact_topics, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract import items
+from jobs.errors import ServiceError
+from jobs.operate import doctor, facts, refuse
 from jobs.settings import Settings
 
 OFFERS = items.FactContract("offers", items.OFFER_FIELDS)
@@ -37,6 +40,27 @@ def test_topics_are_compacted_have_one_partition_and_the_brokers_clock(broker: s
     for found in kafka_admin.configs(broker, ("items", "offers")):
         assert {name: found[name] for name in fact_topics.TOPIC} == fact_topics.TOPIC
     assert kafka_admin.end_offsets(broker, "offers").keys() == {0}
+
+
+def test_doctor_and_status_name_what_is_wrong_with_topics(broker: str, kafka_settings: Settings):
+    """Those of the shop's own included, of which the applied definitions were noted."""
+    noted = facts.path(kafka_settings)
+    noted.parent.mkdir(exist_ok=True)
+    try:
+        noted.write_text('{"margins": {"margin": "Float64"}, "wide": {"width": "Int64"}, "offers": {"stock": "Int64"}}')
+        kafka_admin.create_topics(broker, {"wide": 2})
+        checks = {check.name: check for check in doctor._facts(kafka_settings, runtime.current(kafka_settings))}
+        assert {name: check.ok for name, check in checks.items()} == {
+            "topic items": True, "topic offers": True, "topic margins": False, "topic wide": False,
+        }  # fmt: skip
+        assert (checks["topic margins"].found, checks["topic margins"].fix) == ("it isn't there", "liveshelf apply")
+        assert checks["topic wide"].found.startswith("it has 2 partitions")
+        with pytest.raises(ServiceError, match="topic 'wide' has 2 partitions"):
+            refuse.refuse_wide(kafka_settings, runtime.current(kafka_settings))
+        status = CliRunner().invoke(app, ["status", "--json"])
+        assert json.loads(status.stdout)["fact_topics"].keys() == {"items", "offers", "margins", "wide"}
+    finally:
+        noted.unlink()
 
 
 def test_what_is_loaded_set_and_removed_is_shown_and_exported(broker: str, tmp_path: Path):

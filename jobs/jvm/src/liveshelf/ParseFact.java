@@ -20,6 +20,7 @@ import org.apache.flink.table.catalog.DataTypeFactory;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.StringData;
+import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.functions.FunctionContext;
 import org.apache.flink.table.functions.ScalarFunction;
 import org.apache.flink.table.types.DataType;
@@ -31,8 +32,9 @@ import org.apache.flink.table.types.inference.TypeInference;
  * <p>The rules are those of {@code jobs/contract/items.py}. The contracts come as an argument, because a shop may have
  * topics of its own. A text that names nothing, a depth and a size are judged as {@code ParseEvent} does.
  *
- * <p>Returns ROW&lt;refusal, refusal_field, item_id, payload&gt;. The payload is a JSON array of the values that the
- * contract's {@code payload} names; it is null for a tombstone and for a refusal.
+ * <p>Returns ROW&lt;refusal, refusal_field, item_id, payload, time_ms&gt;. The payload is a JSON array of the values that
+ * the contract's {@code payload} names; it is null for a tombstone and for a refusal. The time is the record's: SQL has no
+ * cast of it to milliseconds.
  */
 public class ParseFact extends ScalarFunction {
 
@@ -45,7 +47,7 @@ public class ParseFact extends ScalarFunction {
     private transient Map<String, Contract> contracts;
     private transient byte[] lastValue;
     private transient byte[] lastKey;
-    private transient RowData lastRow;
+    private transient GenericRowData lastRow;
 
     @Override
     public void open(FunctionContext context) {
@@ -54,19 +56,20 @@ public class ParseFact extends ScalarFunction {
     }
 
     /** The planner reads one row several times (once per column); the same key and value give the same row. */
-    public RowData eval(String topic, byte[] key, byte[] value, String contractsAsJson) {
+    public RowData eval(String topic, byte[] key, byte[] value, TimestampData time, String contractsAsJson) {
         if (key == null || key != lastKey || value != lastValue) {
             if (contracts == null) {
                 contracts = read(contractsAsJson);
             }
             lastRow = parse(contracts.get(topic), key, value);
+            lastRow.setField(4, time.getMillisecond());
             lastKey = key;
             lastValue = value;
         }
         return lastRow;
     }
 
-    private RowData parse(Contract contract, byte[] key, byte[] value) {
+    private GenericRowData parse(Contract contract, byte[] key, byte[] value) {
         if (key == null || key.length == 0) {
             return refuse("no_key", "");
         }
@@ -89,7 +92,7 @@ public class ParseFact extends ScalarFunction {
         return value == null ? taken(item, null) : values(contract, item, value);
     }
 
-    private RowData values(Contract contract, String item, byte[] value) {
+    private GenericRowData values(Contract contract, String item, byte[] value) {
         Map<String, JsonNode> found = new HashMap<>();      // of a name that comes twice, the last one counts
         Map<String, String> bad = new HashMap<>();
         boolean[] other = {false};
@@ -160,12 +163,12 @@ public class ParseFact extends ScalarFunction {
         return null;
     }
 
-    private static RowData taken(String item, String payload) {
-        return GenericRowData.of(null, null, StringData.fromString(item), StringData.fromString(payload));
+    private static GenericRowData taken(String item, String payload) {
+        return GenericRowData.of(null, null, StringData.fromString(item), StringData.fromString(payload), null);
     }
 
-    private static RowData refuse(String reason, String field) {
-        return GenericRowData.of(StringData.fromString(reason), StringData.fromString(field), null, null);
+    private static GenericRowData refuse(String reason, String field) {
+        return GenericRowData.of(StringData.fromString(reason), StringData.fromString(field), null, null, null);
     }
 
     private Map<String, Contract> read(String contractsAsJson) {
@@ -203,9 +206,11 @@ public class ParseFact extends ScalarFunction {
             DataTypes.FIELD("refusal", DataTypes.STRING()),
             DataTypes.FIELD("refusal_field", DataTypes.STRING()),
             DataTypes.FIELD("item_id", DataTypes.STRING()),
-            DataTypes.FIELD("payload", DataTypes.STRING())).bridgedTo(RowData.class);
+            DataTypes.FIELD("payload", DataTypes.STRING()),
+            DataTypes.FIELD("time_ms", DataTypes.BIGINT())).bridgedTo(RowData.class);
         return TypeInference.newBuilder()
-            .typedArguments(DataTypes.STRING(), DataTypes.BYTES(), DataTypes.BYTES(), DataTypes.STRING())
+            .typedArguments(DataTypes.STRING(), DataTypes.BYTES(), DataTypes.BYTES(),
+                DataTypes.TIMESTAMP_LTZ(3).bridgedTo(TimestampData.class), DataTypes.STRING())
             .outputTypeStrategy(call -> Optional.of(row))
             .build();
     }
