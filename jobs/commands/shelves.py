@@ -26,12 +26,12 @@ app = typer.Typer(
 
 def _known(settings: "Settings") -> "Known":
     from jobs.features.definitions import from_files
-    from jobs.features.lint import compile_views
+    from jobs.features.lint import compiled
     from jobs.operate.shelves import known_of
 
     note_feast()
     definitions = from_files(settings)
-    plan, problems = compile_views(definitions.project, settings.events_topic, definitions.views, definitions.entities)
+    plan, problems = compiled(settings, definitions)
     if problems:
         raise DefinitionError("\n".join(map(str, problems)), "liveshelf lint, before the shelves")
     return known_of(settings, plan)

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 
 from jobs.catalogue.columns import Snapshot
+from jobs.contract.items import contracts
 from jobs.contract.shelf_plan import ShelfPlan
+from jobs.features.fact_views import KINDS, RESERVED
 from jobs.features.plan import FeaturePlan
-from jobs.operate.facts import contracts_of
 from jobs.settings import Settings
 from jobs.shelves import compile as compiler
 from jobs.shelves import selective
@@ -19,8 +20,18 @@ ITEM_ID, VISITOR_ID = "item_id", "visitor_id"
 
 
 def known_of(settings: Settings, features: FeaturePlan) -> Known:
-    """Return what rules may read."""
-    return known(contracts_of(settings), _defined(features, ITEM_ID), _defined(features, VISITOR_ID))
+    """Return what rules may read, as the definitions say it: their facts needn't be applied yet."""
+    own = {
+        each.topic: {
+            output.name: KINDS[output.dtype]
+            for view in each.views
+            for output in view.outputs
+            if output.dtype in KINDS and output.name not in RESERVED
+        }
+        for each in features.facts
+    }
+    facts = contracts(settings.items_topic, settings.offers_topic, own)
+    return known(facts, _defined(features, ITEM_ID), _defined(features, VISITOR_ID))
 
 
 def _defined(features: FeaturePlan, entity: str) -> Sequence[Defined]:

@@ -5,6 +5,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from importlib.abc import ExecutionLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,22 @@ UNKNOWN_KEYWORD = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword arg
 UNKNOWN_NAME = re.compile(r"(?:cannot import name|name) '(\w+)'")
 
 
+class _Text(ExecutionLoader):
+    """Import a text as a module, without the bytecode that an import would keep beside the file.
+
+    It may be stale: two edits within a second, of one length, look alike.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        self._text, self._name = text, name
+
+    def get_source(self, fullname: str) -> str:
+        return self._text
+
+    def get_filename(self, fullname: str) -> str:
+        return self._name
+
+
 def load(file: Path) -> Definitions:
     """Return the shops and shelves that a file defines; raise DefinitionError for one that can't be run."""
     try:
@@ -30,13 +47,13 @@ def load(file: Path) -> Definitions:
 
 def from_text(text: str, name: str = FILE, folder: Path | None = None) -> Definitions:
     """Return what a file's text defines. It may import its neighbours in `folder`."""
+    loader = _Text(text, name)
     module = ModuleType("shelves")
-    module.__file__ = name
     before = set(sys.modules)
     if folder:
         sys.path.insert(0, str(folder.resolve()))
     try:
-        exec(compile(text, name, "exec"), module.__dict__)
+        loader.exec_module(module)
     except Exception as error:  # whatever a person's file raises is theirs to read
         raise DefinitionError(str(_problem(error, text, name))) from error
     finally:

@@ -35,7 +35,7 @@ def problems_of(text: str, items: Items) -> tuple[list[str], list[Class | None]]
     return [str(problem) for problem in problems.found], classes
 
 
-def test_a_rule_for_two_of_two_hundred_items_is_an_error(items: Items) -> None:
+def test_a_rule_for_two_in_two_hundred_is_an_error(items: Items) -> None:
     found, _ = problems_of('sale = Shelf("sale", when=Event("view"), take=Session(), where=item.on_offer)', items)
     assert found == ["sale.where: 2 of 200 items pass\n  fix: a wider rule, or `instead`"]
 
@@ -56,7 +56,7 @@ def test_a_gate_that_nothing_passes_is_an_error(items: Items) -> None:
     ]
 
 
-def test_a_rule_of_the_item_in_view_is_counted_for_many_of_them(items: Items) -> None:
+def test_a_rule_of_the_item_in_view_is_sampled(items: Items) -> None:
     """Items are looked at in steps of three; 0, and 1 to 6 pass for the first three: fewer than 3 % of 200."""
     text = (
         'similar = Shelf("similar", of=item, when=Tick(), take=Together(anchor), '
