@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -14,6 +15,14 @@ from tests.support.waiting import eventually
 
 # Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
 sys.modules.setdefault("triton", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests among processes, where several run, as `tests/support/sharing.py` says."""
+    from tests.support.sharing import OneSystem
+
+    return OneSystem(config, log)
 
 
 @pytest.fixture(scope="module")
