@@ -36,9 +36,11 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
     _once(table_env, "sequenced", sql.sequenced(plan), row_time="ts")
     _letters(table_env, config, plan).attach_as_datastream()
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION first_within AS 'liveshelf.FirstWithin' LANGUAGE JAVA")
-    _once(table_env, "counted", sql.counted(plan, config.dedup_horizon_s), row_time="ts")
+    for function in source.KEYED if config.keyed else ():
+        table_env.execute_sql(function)
+    _once(table_env, "counted", sql.counted(plan, config.dedup_horizon_s, config.keyed), row_time="ts")
     _controls(table_env, config)
-    feature_rows(table_env, plan, config.max_window_events, sql.column_types())
+    feature_rows(table_env, plan, config.max_window_events, sql.column_types(), config.secret_mark)
     write = udf(
         WriteFeatures(WriterConfig(plan, config.redis_url, config.feature_store_yaml)),
         result_type=DataTypes.BIGINT(),

@@ -14,7 +14,7 @@ from pyflink.table.udf import udf
 
 from jobs.connect.users import GROUPS
 from jobs.contract import events
-from jobs.flow import source
+from jobs.flow import id_secret, source
 from jobs.flow.job_config import JobConfig, base_configuration
 from jobs.rankings.operator import RankConfig, RankSessions
 
@@ -22,16 +22,29 @@ GROUP = GROUPS["rankings"]
 
 # One packed string a row: as ARRAY columns, histories took most of the hop's time on their way to Pandas.
 PACKED = "CONCAT_WS(CHR(31), CAST(event_time_ms AS STRING), event_type, COALESCE(item_id, ''), event_id, '')"
-VISITS = f"""
-SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, {PACKED} AS packed, CAST(NULL AS BYTES) AS control
-FROM accepted UNION ALL
-SELECT visitor_id, kafka_partition, kafka_offset, CAST(NULL AS BIGINT), CAST(NULL AS STRING), control
-FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL)
-"""
-HISTORIES = (
-    "SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, history, consent "
-    "FROM histories(visits => TABLE visits PARTITION BY visitor_id, uid => 'histories')"
-)
+VISITOR_KEY = ", key_of(visitor_id) AS visitor_key"
+
+
+def visits(keyed: bool) -> str:
+    """Return the query for events and consent records of all visitors, with their keys if the state is `keyed`."""
+    key = VISITOR_KEY if keyed else ""
+    return (
+        f"SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, {PACKED} AS packed, "
+        f"CAST(NULL AS BYTES) AS control{key} FROM accepted UNION ALL "
+        "SELECT visitor_id, kafka_partition, kafka_offset, CAST(NULL AS BIGINT), CAST(NULL AS STRING), "
+        f"control{key} FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL)"
+    )
+
+
+def histories(mark: str) -> str:
+    """Return the query for each visitor's last events whenever one arrives. `mark` is the secret's for ids."""
+    key = "(visitor_key, visitor_id)" if mark else "visitor_id"
+    return (
+        "SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, history, consent "
+        f"FROM histories(visits => TABLE visits PARTITION BY {key}, uid => '{id_secret.uid('histories', mark)}')"
+    )
+
+
 ACCEPTED = f"""
 SELECT event.visitor_id AS visitor_id, event.event_id AS event_id, event.event_type AS event_type,
   event.item_id AS item_id, event.event_time_ms AS event_time_ms, kafka_partition, kafka_offset
@@ -45,7 +58,9 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     table_env.execute_sql(source.source_table(config, GROUP, None, config.source_options))
     table_env.execute_sql(source.consent_table(config, GROUP))
     table_env.execute_sql(f"CREATE TEMPORARY VIEW accepted AS {ACCEPTED}")
-    table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {VISITS}")
+    for function in source.KEYED if config.keyed else ():
+        table_env.execute_sql(function)
+    table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {visits(config.keyed)}")
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION histories AS 'liveshelf.Histories' LANGUAGE JAVA")
     rank = udf(
         RankSessions(RankConfig(config.ranker, config.redis_url, config.project)),
@@ -66,7 +81,7 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     ranked = (
         "SELECT visitor_id, rank_sessions(visitor_id, kafka_partition, kafka_offset, history, event_time_ms, consent) "
         "AS list "
-        f"FROM ({HISTORIES})"
+        f"FROM ({histories(config.secret_mark)})"
     )
     statements = table_env.create_statement_set()
     statements.add_insert_sql(f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}) WHERE list IS NOT NULL")

@@ -110,7 +110,7 @@ class Settings(RankerFields):
 
     max_clock_skew_s: int = Field(300, ge=0, description="how far in the future an event may lie")
     dedup_horizon_s: int = Field(
-        86400, gt=0, description="the same event_id within this time (of event time) counts once"
+        86400, gt=0, description="a visitor's same event_id within this time (of event time) counts once"
     )
     max_window_events: int = Field(
         MAX_WINDOW_EVENTS,

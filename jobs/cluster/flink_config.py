@@ -95,6 +95,7 @@ def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[s
         "execution.checkpointing.dir": (folder / "checkpoints").as_uri(),
         "execution.checkpointing.savepoint-dir": (folder / "savepoints").as_uri(),
         "io.tmp.dirs": str(folder / "tmp"),
+        "web.tmpdir": str(folder / "tmp"),  # a submitted job's files, on their way from the client
         "python.executable": worker_python,
     }
 

@@ -63,7 +63,13 @@ MAX_MONEY = 1_000_000_000_000
 
 FIELDS: tuple[Field, ...] = (
     Field("schema_version", "int", "version of this contract", required=True, minimum=1, maximum=SCHEMA_VERSION),
-    Field("event_id", "string", "unique per event; the same id within 24 h counts once", required=True, max_length=128),
+    Field(
+        "event_id",
+        "string",
+        "unique per event; a visitor's same id within 24 h counts once",
+        required=True,
+        max_length=128,
+    ),
     Field("event_type", "string", "what happened", required=True, max_length=32, choices=(*EVENT_TYPES, HEARTBEAT)),
     Field(
         "event_time_ms",

@@ -76,18 +76,19 @@ def write_history(
 
 
 def _write_input(plan: FeaturePlan, source: Iterable[events.Event], path: Path, verdict: Judge) -> None:
-    """Write one JSON line an event, in event-time order and each id once, as the job counts them.
+    """Write one JSON line an event, in event-time order and each visitor's id once, as the job counts them.
 
     Events of one time keep the order of `source`: an event's number in it stands for its offset, in one partition.
     A suppressed event is left out. A forgotten one is marked, so that it counts only in what holds no person.
     """
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     with path.open("w") as lines:
         for number, event in sorted(enumerate(source), key=lambda numbered: numbered[1]["event_time_ms"]):
             if event["event_type"] == events.HEARTBEAT or (found := verdict(event)) == "suppressed":
                 continue
-            if event["event_id"] not in seen:
-                seen.add(event["event_id"])
+            whose = event["visitor_id"], event["event_id"]
+            if whose not in seen:
+                seen.add(whose)
                 place = dict(zip(sql.PLACE, (0, number), strict=True))
                 row = {name: event.get(name) for name in sql.event_fields(plan)} | place
                 row["consent"] = None if found == "counts" else found

@@ -67,10 +67,12 @@ def _statements(operator: Operator, plan: FeaturePlan, settings: Settings) -> st
     cap = settings.max_window_events
     steps = {
         "sequenced": sql.sequenced(plan),
-        "counted": sql.counted(plan, settings.dedup_horizon_s),
+        "counted": sql.counted(plan, settings.dedup_horizon_s, keyed=True),
         "facts": sql.facts(plan),
-        f"{operator.key}_events": sql.operator_events(operator, sql.column_types()),
-        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator, cap),
+        f"{operator.key}_events": sql.operator_events(operator, sql.column_types(), keyed=True),
+        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(
+            operator, cap, "0123456789abcdef"
+        ),
     }
     return "\n\n".join(f"-- {name}\n{_wrapped(query)}" for name, query in steps.items())
 

@@ -7,19 +7,25 @@ from jobs.features.plan import FeaturePlan
 
 
 def feature_rows(
-    table_env: StreamTableEnvironment, plan: FeaturePlan, cap: int, types: dict[str, str] | None = None
+    table_env: StreamTableEnvironment,
+    plan: FeaturePlan,
+    cap: int,
+    types: dict[str, str] | None = None,
+    mark: str = "",
 ) -> None:
     """Make the view `feature_rows` of all operators' rows, from the table `counted`.
 
     `cap` is the setting max_window_events. With the columns' `types`, operators obey the records of `controls`, too.
+    `mark` is the secret's for ids (`jobs/flow/id_secret.py`). A run whose state isn't kept needs no secret.
     """
     for name, java in sql.FUNCTIONS.items():
         table_env.execute_sql(f"CREATE TEMPORARY SYSTEM FUNCTION {name} AS '{java}' LANGUAGE JAVA")
     table_env.execute_sql(f"CREATE TEMPORARY VIEW facts AS {sql.facts(plan)}")
     rows = []
     for operator in plan.operators():
-        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {sql.operator_events(operator, types)}")
-        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap))))
+        events = sql.operator_events(operator, types, bool(mark))
+        table_env.execute_sql(f"CREATE TEMPORARY VIEW {operator.key}_events AS {events}")
+        rows.append(table_env.to_data_stream(table_env.sql_query(sql.operator_rows(operator, cap, mark))))
     # One stream, so that there is one Python operator: the planner would push it below a UNION, once an operator.
     every = rows[0].union(*rows[1:]) if len(rows) > 1 else rows[0]
     table_env.create_temporary_view("feature_rows", every)

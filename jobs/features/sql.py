@@ -3,6 +3,9 @@
 Each operator ends in `SELECT operator, entity, event_time_ms, seq, payload`. `seq` orders rows of one entity with the
 same event time. `payload` is a JSON array of the features in the plan's order. An operator is a process table function
 of ours (`jobs/jvm`), because a chain of OVER windows cost ten times as much.
+
+A job that is `keyed` hashes ids under its secret (`jobs/flow/id_secret.py`): in the keys of state, and where a digest
+stands for an id. One that isn't goes on from a savepoint of a release that had no secret.
 """
 
 import re
@@ -10,7 +13,7 @@ from collections.abc import Mapping
 
 from jobs.contract import events
 from jobs.features.plan import FeaturePlan, Operator, Output, ViewPlan
-from jobs.flow import source
+from jobs.flow import id_secret, source
 
 
 def sequenced(plan: FeaturePlan) -> str:
@@ -42,14 +45,15 @@ def late(plan: FeaturePlan) -> str:
     return f"((event_time_ms <= newest_ms - {plan.delay_ms} OR ts <= CURRENT_WATERMARK(ts)) IS TRUE)"
 
 
-def counted(plan: FeaturePlan, horizon_s: int) -> str:
-    """Return the query for the events that count: accepted, on time, the first with an id within `horizon_s`.
+def counted(plan: FeaturePlan, horizon_s: int, keyed: bool) -> str:
+    """Return the query for the events that count: accepted, on time, their visitor's first with an id in `horizon_s`.
 
-    The horizon is in event time. The state holds a digest of the id: it outlives an erasure, and an id may tell whose
-    it was.
+    The horizon is in event time. The state holds a digest of visitor and id: it outlives an erasure, and an id may tell
+    whose it was. Without a visitor in it, who guesses the ids of a shop's orders could send them first.
     """
     names = ", ".join(f"`{name}`" for name in (*event_fields(plan), *PLACE, "consent"))
-    digest, horizon_ms = "MD5(event_id) AS id_digest", f"CAST({horizon_s * 1000} AS BIGINT)"
+    digest = f"{f'digest_of({PERSON}, event_id)' if keyed else 'MD5(event_id)'} AS id_digest"
+    horizon_ms = f"CAST({horizon_s * 1000} AS BIGINT)"
     on_time = f"SELECT *, {digest}, CURRENT_WATERMARK(ts) AS passed FROM sequenced WHERE {TAKEN} AND NOT {late(plan)}"
     bucket = f"PARTITION BY SUBSTR(id_digest, 1, {BUCKET_DIGITS})"
     window = f"({bucket} ORDER BY proc ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
@@ -86,8 +90,10 @@ FUNCTIONS = {
 }
 
 
-def operator_events(operator: Operator, types: Mapping[str, str] | None = None) -> str:
+def operator_events(operator: Operator, types: Mapping[str, str] | None = None, keyed: bool = False) -> str:
     """Return the query for an operator's events: entity, row time, the columns in the order of `feature_list`, place.
+
+    The last column is the entity's key if the job is `keyed`.
 
     The place (partition and offset) orders events of one time, so that neither parallelism nor a shuffle does. Slides
     need no order, so they get a place only where it is needed for consent.
@@ -97,14 +103,18 @@ def operator_events(operator: Operator, types: Mapping[str, str] | None = None) 
     columns = _columns(operator)
     if operator.entity != PERSON:
         place = () if operator.slide_ms else PLACE
-        listed = ", ".join([*(_counted_only(operator, column) for column in columns), *place])
+        own = (_counted_only(operator, column, keyed) for column in columns)
+        listed = ", ".join([*own, *place, *_key(operator.entity, keyed)])
         return f"SELECT {operator.entity} AS entity, ts, {listed} FROM facts WHERE {operator.entity} IS NOT NULL"
-    listed = ", ".join(f"`{column}`" for column in (*columns, *PLACE))
-    query = f"SELECT {PERSON} AS entity, ts, {listed}, CAST(NULL AS BYTES) AS control FROM facts WHERE consent IS NULL"
+    listed = ", ".join(
+        [*(f"`{column}`" for column in (*columns, *PLACE)), "CAST(NULL AS BYTES) AS control", *_key(PERSON, keyed)]
+    )
+    query = f"SELECT {PERSON} AS entity, ts, {listed} FROM facts WHERE consent IS NULL"
     if types is None:
         return query
-    empty = ", ".join(f"CAST(NULL AS {types[column]})" for column in columns)
-    return f"{query} UNION ALL SELECT visitor_id, ts, {empty}, kafka_partition, kafka_offset, control FROM controls"
+    empty = [f"CAST(NULL AS {types[column]})" for column in columns]
+    told = ", ".join([PERSON, "ts", *empty, *PLACE, "control", *_key(PERSON, keyed)])
+    return f"{query} UNION ALL SELECT {told} FROM controls"
 
 
 def keeps_ids(operator: Operator) -> bool:
@@ -116,9 +126,14 @@ def _functions_of_ids(operator: Operator) -> set[str]:
     return {each.function for view in operator.views for each in view.outputs if _column(each) == PERSON}
 
 
-def _counted_only(operator: Operator, column: str) -> str:
-    is_digest = column == PERSON and not keeps_ids(operator)
-    return f"MD5(`{column}`) AS `{column}`" if is_digest else f"`{column}`"
+def _key(entity: str, keyed: bool) -> list[str]:
+    return [f"key_of(CAST({entity} AS STRING)) AS entity_key"] if keyed else []
+
+
+def _counted_only(operator: Operator, column: str, keyed: bool) -> str:
+    if column != PERSON or keeps_ids(operator):
+        return f"`{column}`"
+    return f"{'digest_of' if keyed else 'MD5'}(`{column}`) AS `{column}`"
 
 
 CONTROLS = f"""
@@ -133,16 +148,18 @@ def column_types() -> dict[str, str]:
     return contract | {column.name: column.sql_type for column in events.DERIVED}
 
 
-def operator_rows(operator: Operator, cap: int) -> str:
+def operator_rows(operator: Operator, cap: int, mark: str = "") -> str:
     """Return the query for an operator's rows, from the view `{key}_events` (see `operator_events`).
 
-    `cap` is the setting max_window_events. Slides hold sums and no events, so they have no cap.
+    `cap` is the setting max_window_events. Slides hold sums and no events, so they have no cap. `mark` is that of the
+    secret for ids, "" without one.
     """
     function, capped = ("sliding_features", "") if operator.slide_ms else ("trailing_features", f"cap => {cap}, ")
     return (
         f"SELECT CAST('{operator.key}' AS STRING) AS operator, entity, event_time_ms, seq, payload FROM {function}("
-        f"events => TABLE {operator.key}_events PARTITION BY entity, features => '{feature_list(operator)}', {capped}"
-        f"on_time => DESCRIPTOR(ts), uid => '{operator.key}')"
+        f"events => TABLE {operator.key}_events PARTITION BY {'(entity_key, entity)' if mark else 'entity'}, "
+        f"features => '{feature_list(operator)}', {capped}"
+        f"on_time => DESCRIPTOR(ts), uid => '{id_secret.uid(operator.key, mark)}')"
     )
 
 

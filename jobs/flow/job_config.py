@@ -8,7 +8,7 @@ from pyflink.common import Configuration
 from jobs.connect import addresses
 from jobs.contract.consent import Mode
 from jobs.contract.ranker_settings import RankerSettings
-from jobs.flow import saved_config
+from jobs.flow import id_secret, saved_config
 from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
 
 
@@ -36,6 +36,9 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     parallelism: int
     idle_timeout_s: int
     max_window_events: int = MAX_WINDOW_EVENTS
+    # File with the secret for ids, and its mark; "" for a job that goes on from a release without one.
+    id_secret: str = ""
+    secret_mark: str = ""
     history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
@@ -52,6 +55,11 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
         values["ranker"] = msgspec.structs.replace(settings.ranker, **of_ranker)
         return cls(**(values | more | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}))
 
+    @property
+    def keyed(self) -> bool:
+        """Return True if ids are hashed under a secret wherever state is found by them."""
+        return bool(self.secret_mark)
+
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -59,7 +67,12 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: Path) -> "JobConfig":
-        return saved_config.read(path, cls)
+        """Read a saved configuration. The secret's file may lie beside it: a mounted folder holds all of a job."""
+        config = saved_config.read(path, cls)
+        beside = path.with_name(id_secret.NAME)
+        if config.keyed and not Path(config.id_secret).is_file() and beside.is_file():
+            return msgspec.structs.replace(config, id_secret=str(beside.resolve()))
+        return config
 
 
 def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0) -> Configuration:
@@ -85,6 +98,10 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
         "table.exec.source.idle-timeout": f"{config.idle_timeout_s} s",
         "pipeline.global-job-parameters": _flow_map(_consent_parameters(config)),
     }
+    if config.keyed:
+        values["pipeline.cached-files"] = id_secret.cached_files(
+            id_secret.kept(Path(config.id_secret), config.secret_mark)
+        )
     configuration = Configuration()
     for key, value in values.items():
         configuration.set_string(key, value)

@@ -5,6 +5,10 @@ from jobs.flow.job_config import JobConfig
 
 MAX_LETTER_BYTES = 32 << 20  # the broker takes 4 MiB records, and JSON may need six bytes for one
 DISCOVERY_INTERVAL = "10 s"  # of partitions that are added; with Flink's own five minutes a backlog grows meanwhile
+KEYED = (
+    "CREATE TEMPORARY SYSTEM FUNCTION key_of AS 'liveshelf.KeyOf' LANGUAGE JAVA",
+    "CREATE TEMPORARY SYSTEM FUNCTION digest_of AS 'liveshelf.DigestOf' LANGUAGE JAVA",
+)
 PARSED = "CREATE TEMPORARY SYSTEM FUNCTION parse_event AS 'liveshelf.ParseEvent' LANGUAGE JAVA"
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import ServiceError
-from jobs.flow import began, saved_config
+from jobs.flow import began, id_secret, saved_config
 
 BEGUN = "liveshelf:begun:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
@@ -48,6 +48,7 @@ class Config(msgspec.Struct):
     ranker: RankerSettings
     consent_topic: str
     consent: Literal["assumed", "required"]
+    secret_mark: str = ""
 
 
 def run_client(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
@@ -94,6 +95,17 @@ def config(state_dir: Path, job: str) -> Config:
     if not file.is_file():
         raise ServiceError(f"no {job} job was submitted from {state_dir}", f"liveshelf submit {job}")
     return saved_config.read(file, Config)
+
+
+def secret_mark(state_dir: Path, job: str) -> str:
+    """Return the mark of the secret that a job's state was made with; "" if an older release began it without one.
+
+    For a job that was never submitted from here, return the mark of the secret that is here, if there is one.
+    """
+    file, secret = config_path(state_dir, job), id_secret.path(state_dir)
+    if not file.is_file():
+        return id_secret.mark_of(secret) if secret.is_file() else ""
+    return saved_config.read(file, Config).secret_mark
 
 
 def checkpoints(state_dir: Path, job: Submitted) -> list[Path]:

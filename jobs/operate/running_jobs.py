@@ -16,6 +16,7 @@ Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
 RUNNING_LIMIT_S = 120.0  # a submitted job that isn't up by then is cancelled; two idle cores take 6 s
+PYTHON_ERROR = r"((pyflink|jobs|models)\.[\w.]+|[A-Za-z]+(Error|Exception|Exit)): "  # how a Python's last line begins
 SAVEPOINT_FOLDERS = ("execution.checkpointing.savepoint-dir", "state.savepoints.dir")  # the second is Flink 1's name
 
 
@@ -107,6 +108,6 @@ def own_savepoint_folder(configuration: Mapping[str, str], rest_url: str, job: J
 def cause(output: str) -> str:
     """Return the line of a client's output that says what went wrong: the Python error, or the innermost Java one."""
     lines = output.splitlines()
-    python = [line for line in lines if re.match(r"(pyflink\.[\w.]+|[A-Za-z]+(Error|Exception|Exit)): ", line)]
+    python = [line for line in lines if re.match(PYTHON_ERROR, line)]
     java = [line for line in lines if line.startswith("Caused by: ")]
     return "\n".join(python[:1] or java[-1:] or lines[-5:])

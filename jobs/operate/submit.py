@@ -18,7 +18,7 @@ from jobs.connect import addresses, users
 from jobs.errors import DefinitionError, ServiceError
 from jobs.features import changes, definitions, lint, plan
 from jobs.features.explain import service_inputs
-from jobs.flow import began, submissions
+from jobs.flow import began, id_secret, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.jvm.build import contract_jar
 from jobs.operate import refuse, workers
@@ -68,7 +68,7 @@ def submission(
         else str(definitions.store_yaml(settings)),
         "model_public_key": read_public_key(settings.model_public_key),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
-    }
+    } | secret_of(settings, job, from_savepoint)
     kafka, redis = addresses.as_user(runtime.kafka_bootstrap, job), addresses.as_user(runtime.redis_url, users.JOB)
     JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
     command = flink.command(settings)
@@ -77,6 +77,22 @@ def submission(
     jar = [] if settings.flink_rest_url else ["-j", str(contract)]
     own = ["-d", *resume, *jar, "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
     return Submission([*command.argv, *own], command.environment, command.line(*own))
+
+
+def secret_of(settings: Settings, job: Job, from_savepoint: str | None) -> dict[str, object]:
+    """Return the file of the secret for ids and its mark; nothing for a savepoint of a release that had none.
+
+    State is found by keys that were made with the secret or without one, so it stays as it began.
+    """
+    if not from_savepoint:
+        file = id_secret.made(settings.state_dir)
+        return {"id_secret": str(file), "secret_mark": id_secret.mark_of(file)}
+    mark = id_secret.mark_in(from_savepoint)
+    if mark is None:
+        mark = submissions.secret_mark(settings.state_dir, job)
+    if not mark:
+        return {}
+    return {"id_secret": str(id_secret.kept(id_secret.path(settings.state_dir), mark)), "secret_mark": mark}
 
 
 def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:

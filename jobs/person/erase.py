@@ -12,9 +12,9 @@ from jobs.connect import addresses, consent_topic, kafka_admin
 from jobs.contract import consent
 from jobs.errors import ServiceError
 from jobs.features import plan
+from jobs.flow.checkpoint import UnknownLayoutError
 from jobs.operate import running_jobs, submit
 from jobs.person import receipt, traces
-from jobs.person.checkpoint import UnknownLayoutError
 from jobs.person.heard_of import heard_of
 from jobs.person.ids import Visitor
 from jobs.person.receipt import Receipt

@@ -12,8 +12,8 @@ from jobs.connect.kafka_read import stream
 from jobs.contract.consent import Consents
 from jobs.contract.events import visitor_of
 from jobs.contract.letters import Letter
+from jobs.flow.checkpoint import UnknownLayoutError
 from jobs.person import traces
-from jobs.person.checkpoint import UnknownLayoutError
 from jobs.person.ids import Visitor
 from jobs.settings import Settings
 

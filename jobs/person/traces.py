@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import redis
 import yaml
 
-from jobs.errors import ServiceError
+from jobs.errors import ServiceError, SettingsError
 from jobs.features import plan, sql
 from jobs.features.online_store import entity_key
-from jobs.person import checkpoint
+from jobs.flow import checkpoint, id_secret
 from jobs.settings import Settings
 from liveshelf.reader import shelf_key
 
@@ -60,17 +60,32 @@ def in_checkpoints(settings: Settings, checkpoints: Iterable[Path], visitor_ids:
     another id is no trace. Where a view of something else keeps visitors' ids among its values, those count too.
     Raises `UnknownLayoutError` for a checkpoint that can't be read, and FileNotFoundError for one that has vanished.
     """
-    keys = {visitor_id: checkpoint.key_of(visitor_id) for visitor_id in visitor_ids}
     values = {visitor_id: checkpoint.value_of(visitor_id) for visitor_id in visitor_ids}
     by_visitor, keeping = _operators(settings)
     found: set[str] = set()
     for folder in checkpoints:
-        operators, states = checkpoint.read(folder)
-        if not operators & by_visitor:
+        uids, states = checkpoint.read(folder)
+        known = {uid: id_secret.operator_and_mark(uid) for uid in uids}
+        if by_visitor.isdisjoint(operator for operator, _ in known.values()):
             raise checkpoint.UnknownLayoutError(f"{folder} has none of the operators {sorted(by_visitor)}")
-        found |= checkpoint.holding([state for state in states if state.uid in by_visitor], keys)
-        found |= checkpoint.holding([state for state in states if state.uid in keeping], values)
+        for mark in {mark for operator, mark in known.values() if operator in by_visitor}:
+            keys = _keys(settings, mark, visitor_ids)
+            found |= checkpoint.holding(
+                [s for s in states if known[s.uid][0] in by_visitor and known[s.uid][1] == mark], keys
+            )
+        found |= checkpoint.holding([state for state in states if known[state.uid][0] in keeping], values)
     return found
+
+
+def _keys(settings: Settings, mark: str, visitor_ids: Sequence[str]) -> dict[str, bytes]:
+    """Return the key of each visitor's state. Without the secret that made it, nobody can say what a key would be."""
+    if not mark:
+        return {visitor_id: checkpoint.key_of(visitor_id) for visitor_id in visitor_ids}
+    try:
+        secret = id_secret.kept(id_secret.path(settings.state_dir), mark)
+    except SettingsError as lost:
+        raise checkpoint.UnknownLayoutError(str(lost)) from lost
+    return {each: checkpoint.key_of(each, id_secret.key_of(secret, each)) for each in visitor_ids}
 
 
 def _operators(settings: Settings) -> tuple[set[str], set[str]]:

@@ -68,23 +68,25 @@ def classify(
     now_ms: int | None = None,
     max_skew_ms: int = 300_000,
     consents: Consents | None = None,
+    ids_shared: bool = False,
     reduced: Callable[[Event], Event] = lambda event: event,
 ) -> Classified:
     """Walk each partition in offset order; `records` come sorted by (partition, offset).
 
     An accepted record is late if its event time is at most the highest so far (its own included) minus `delay_ms`. Of
-    those on time the first with an event_id counts, and later one that is `horizon_ms` newer. Heartbeats move event
-    time and are never late.
+    a visitor's that are on time the first with an event_id counts, and later one that is `horizon_ms` newer. Heartbeats
+    move event time and are never late.
 
     Args:
         refused_as_future: the places of events that lay too far in the future by the job's clock; now they may not.
         consents: as they stand now. If absent, nobody has withdrawn.
+        ids_shared: an event_id counts once for all visitors, as in state that a release before secrets began.
         reduced: returns what to keep of an event that counts.
     """
     consents = consents or Consents("assumed")
     entries: list[Entry] = []
     newest_ms: dict[int, int] = {}
-    counted_ms: dict[str, int] = {}
+    counted_ms: dict[tuple[str, str], int] = {}
     for record in records:
         parsed = parse(record.value, now_ms, max_skew_ms)
         if not isinstance(parsed, Refusal) and record.position in refused_as_future:
@@ -98,19 +100,20 @@ def classify(
         verdict = "counts"
         if parsed["event_type"] != HEARTBEAT:
             verdict = consents.verdict(parsed["visitor_id"], *record.position, event_time_ms)
-        kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ms, horizon_ms)
+        kind = "suppressed" if verdict == "suppressed" else _kind(parsed, late, counted_ms, horizon_ms, ids_shared)
         kept = reduced(parsed) if kind == "counted" else parsed
         shown = record if kind == "late" else record._replace(key=None, value=None)
         entries.append(Entry(shown, kind, event=kept, forgotten=verdict == "forgotten"))
     return Classified(entries, min(newest_ms.values()) - delay_ms if newest_ms else None)
 
 
-def _kind(event: Event, late: bool, counted_ms: dict[str, int], horizon_ms: int) -> Kind:
+def _kind(event: Event, late: bool, counted_ms: dict[tuple[str, str], int], horizon_ms: int, ids_shared: bool) -> Kind:
     if event["event_type"] == HEARTBEAT:
         return "heartbeat"
     if late:
         return "late"
-    event_id, time_ms = event["event_id"], event["event_time_ms"]
+    whose = "" if ids_shared else event["visitor_id"]
+    event_id, time_ms = (whose, event["event_id"]), event["event_time_ms"]
     if event_id in counted_ms and time_ms < counted_ms[event_id] + horizon_ms:
         return "duplicate"
     counted_ms[event_id] = time_ms

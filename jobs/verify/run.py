@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from jobs.connect import addresses, consent_topic
 from jobs.connect.kafka_read import read_slice
 from jobs.errors import DefinitionError, SettingsError
+from jobs.flow import submissions
 from jobs.settings import Settings
 from jobs.verify import conservation, features, lost
 from jobs.verify.caught_up import wait_caught_up
@@ -102,6 +103,7 @@ def verify_once(checked: Checked) -> Report:
         refused_as_future=conservation.refused_as_future(dead),
         max_skew_ms=settings.max_clock_skew_s * 1000,
         consents=consents,
+        ids_shared=not submissions.secret_mark(settings.state_dir, "features"),
         reduced=lambda event: checked.sample.reduced(event, checked.views),
     )
     since = classified.since(checked.since or {})

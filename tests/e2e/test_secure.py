@@ -1,6 +1,7 @@
 """The main path in the secure profile: same commands, same lists, and no secret outside the files that keep it."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,18 @@ from jobs.cluster import processes, runtime
 from jobs.cluster.runtime import Runtime
 from jobs.connect import addresses, flink_rest
 from jobs.features.definitions import feature_store
+from jobs.flow import id_secret
 from jobs.lab.replay.produce import replay
 from jobs.lab.replay.sources import read
 from jobs.operate import running_jobs, submit
 from jobs.operate.bring_up import bring_up
+from jobs.person.traces import in_checkpoints, newest_checkpoints
 from jobs.settings import Settings
 from jobs.verify.run import verify
 from liveshelf.reader import ShelfReader
 
+# Where the secret for ids lies: its own file, and Flink's copies for workers.
+IDS = re.compile(r"secret/ids|flink/tmp/[jt]m_[^/]+/blobStorage/.*")
 # They hold a password each, and nobody but their owner may read them.
 SECRET_FILES = {"feature_store.yaml", "apply/feature_store.yaml", "flink/conf/config.yaml"}
 
@@ -103,7 +108,7 @@ def secrets_of(settings: Settings) -> dict[str, bytes]:
             found[file.name] = content.splitlines()[1]
         elif file.suffix not in (".pem", ".p12", ".acl"):
             found[file.name] = content
-    return found
+    return found | {"ids": id_secret.path(settings.state_dir).read_bytes()}
 
 
 def rest_pages(running: Runtime) -> Iterator[tuple[str, bytes]]:
@@ -141,7 +146,10 @@ def files(settings: Settings) -> Iterator[tuple[str, bytes]]:
 
 def test_no_secret_is_in_rest_logs_or_checkpoints(settings: Settings, running: Runtime) -> None:
     """No secret is in REST logs jobs command lines or checkpoints."""
-    running_jobs.stop(settings, running, "rankings")  # a savepoint, to look into
+    visitor = next(iter(read("eshop2008", since="2008-08-01")))["visitor_id"]
+    newest = newest_checkpoints(settings, [running_jobs.running_job(running, "rankings") or ""])
+    assert in_checkpoints(settings, newest, [visitor, "nobody"]) == {visitor}
+    running_jobs.stop(settings, running, "rankings")  # its savepoint is looked through, too
     subprocess.run(["sync"], check=True)
     secrets = secrets_of(settings)
     looked = dict(rest_pages(running)) | dict(command_lines(settings)) | dict(files(settings))
@@ -151,12 +159,17 @@ def test_no_secret_is_in_rest_logs_or_checkpoints(settings: Settings, running: R
     }
 
     assert set(secrets) >= {"kafka-features", "redis-job", "flink-store-password", "kafka.pem", "rest.pem"}
-    assert found == set()
+    ids = {place for name, place in found if name == "ids"}
+    assert found == {("ids", place) for place in ids if IDS.fullmatch(place)}
+    assert "secret/ids" in ids
+    assert len(ids) > 1, "Flink's copy was not looked at"
+    modes = {place: oct((settings.state_dir / place).stat().st_mode & 0o077) for place in ids}
+    assert modes == dict.fromkeys(ids, "0o0")
     # The search sees what it should: checkpoints, and the name of a secret's file in the job's arguments.
     assert any("/chk-" in place for place in looked)
     assert any("savepoint-" in place for place in looked)
     assert b"redis://job@" in b"".join(looked.values()) or b"rediss://job@" in b"".join(looked.values())
     running_jobs.stop(settings, running, "features", savepoint=False)
     assert running_jobs.running_job(running, "features") is None
-    modes = {name: (settings.state_dir / name).stat().st_mode & 0o777 for name in SECRET_FILES}
-    assert modes == dict.fromkeys(SECRET_FILES, 0o600)
+    kept = {name: (settings.state_dir / name).stat().st_mode & 0o777 for name in SECRET_FILES}
+    assert kept == dict.fromkeys(SECRET_FILES, 0o600)

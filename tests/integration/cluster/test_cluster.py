@@ -181,20 +181,32 @@ def test_printed_line_submits_job_that_reads_kafka_without_naming_jars(
     ],
     ids=lambda headers: ", ".join(headers.values()),
 )
-def test_flink_answers_no_page_of_another_site(headers: dict[str, str], running: runtime.Runtime) -> None:
-    url, form = running.flink_rest_url, {"request": (None, '{"jobGraphFileName":"a","jobJarFileNames":[]}')}
+def test_flink_answers_no_page_of_another_site(
+    headers: dict[str, str], settings: Settings, running: runtime.Runtime
+) -> None:
+    url = running.flink_rest_url
+    form = {"request": (None, '{"jobGraphFileName":"a","jobJarFileNames":[]}'), "a": ("a.jar", b"x" * 100_000)}
     assert requests.get(f"{url}/overview", headers=headers, timeout=10).status_code == 403
     assert requests.post(f"{url}/jobs", files=form, headers=headers, timeout=10).status_code == 403
     assert requests.get(f"{url}/jobs/{'0' * 32}/yarn-cancel", headers=headers, timeout=10).status_code == 403
+    assert uploaded(settings) == []
 
 
-def test_flinks_page_takes_no_jar(running: runtime.Runtime) -> None:
+def uploaded(settings: Settings) -> list[Path]:
+    """The files that the REST interface has taken and not let go of."""
+    folders = list((settings.state_dir / "flink" / "tmp").glob("flink-web-*/flink-web-upload"))
+    assert folders
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+def test_flinks_page_takes_no_jar(settings: Settings, running: runtime.Runtime) -> None:
     url = running.flink_rest_url
     form = {"jarfile": ("job.jar", b"x", "application/x-java-archive")}
     own = requests.get(f"{url}/overview", headers={"Origin": url, "Sec-Fetch-Site": "same-origin"}, timeout=10)
     assert (own.status_code, own.headers.get("access-control-allow-origin")) == (200, url)
-    uploaded = requests.post(f"{url}/jars/upload", files=form, timeout=10)
-    assert (uploaded.status_code, "POST request not allowed" in uploaded.text) == (400, True)
+    answer = requests.post(f"{url}/jars/upload", files=form, timeout=10)
+    assert (answer.status_code, "POST request not allowed" in answer.text) == (400, True)
+    eventually(lambda: uploaded(settings) == [], within_s=10)
     assert requests.get(f"{url}/jars", timeout=10).status_code == 404
     features = flink_rest.ask(url, "/config")["features"]
     assert (features["web-submit"], features["web-cancel"], features["web-rescale"]) == (False, False, False)

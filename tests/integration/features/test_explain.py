@@ -21,7 +21,7 @@ def test_page_has_the_steps_from_the_topic_to_the_rows(pages):
         steps = [line for line in page.splitlines() if line.startswith("-- ")]
         assert steps[:3] == ["-- sequenced", "-- counted", "-- facts"]
         assert steps[4].startswith("-- feature rows of ")
-        assert "PARTITION BY entity" in page
+        assert "PARTITION BY (entity_key, entity)" in page
 
 
 def test_a_page_says_what_the_view_is_per_and_over(pages):

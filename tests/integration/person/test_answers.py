@@ -16,7 +16,7 @@ from jobs.cluster import runtime
 from jobs.connect import consent_topic, kafka_admin
 from jobs.connect.kafka_read import Position, Record, read_slice, stream
 from jobs.contract import consent
-from jobs.person import heard_of
+from jobs.person import erase, heard_of
 from jobs.person.ids import ids_of
 from jobs.settings import REPOSITORY, Settings
 from liveshelf import pseudonyms
@@ -175,6 +175,10 @@ def test_a_wrong_clock_delays_no_ones_word(
         found = consent_topic.read(bootstrap, "consent", "assumed")
         assert (found.latest(visitor).state, list(found.unread)) == (state, [])
         assert abs(found.latest(visitor).at_ms - now_ns() // 1_000_000) < 600_000
+    at_ms = erase._send(settings, runtime.current(settings), [visitor])
+    found = consent_topic.read(bootstrap, "consent", "assumed")
+    assert (found.latest(visitor).state, found.latest(visitor).at_ms, list(found.unread)) == ("erased", at_ms, [])
+    assert found.verdict(visitor, -1, 0, at_ms - 1) == "forgotten"
 
 
 def test_an_id_may_come_from_standard_input(settings: Settings) -> None:

@@ -55,3 +55,14 @@ def test_a_savepoint_goes_where_the_cluster_keeps_them():
 def test_cluster_without_a_folder_for_savepoints_is_told_which_option():
     with pytest.raises(SettingsError, match=r"http://flink has no folder.*\n.*execution.checkpointing.savepoint-dir"):
         running_jobs.own_savepoint_folder({"rest.port": "8081"}, "http://flink", "features")
+
+
+def test_an_error_of_the_jobs_python_is_told_before_javas():
+    said = [
+        "Traceback (most recent call last):",
+        "jobs.errors.ModelError: model.onnx is truncated",
+        "org.apache.flink.client.program.ProgramInvocationException: The program caused an error",
+        "Caused by: java.lang.RuntimeException: Python process exits with code: 1",
+    ]
+    assert running_jobs.cause("\n".join(said)) == said[1]
+    assert running_jobs.cause("\n".join(said[2:])) == said[3]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from jobs.features import plan
-from jobs.person.checkpoint import UnknownLayoutError, key_of, value_of
+from jobs.flow import id_secret
+from jobs.flow.checkpoint import UnknownLayoutError, key_of, value_of
 from jobs.person.erase import NOT_FOUND, STOPPED, UNSEEN, are_newer, looked_through
 from jobs.person.traces import in_checkpoints
 from jobs.settings import Settings
@@ -50,6 +51,16 @@ def test_a_visitor_is_found_by_a_whole_key_of_visitors(settings: Settings, tmp_p
     checkpoints = [features(tmp_path / "chk-1"), rankings(tmp_path / "chk-2")]
     sought = ["s2224", "22240", "s22240", "1", "a", "12ef", "anna", "ann", "bert", "carl"]
     assert in_checkpoints(settings, checkpoints, sought) == {"s22240", "anna", "bert"}
+
+
+def test_a_key_under_a_secret_needs_the_secret(settings: Settings, tmp_path: Path) -> None:
+    secret = id_secret.made(tmp_path)
+    uid, number = id_secret.uid("visitor_id", id_secret.mark_of(secret)), id_secret.key_of(secret, "anna")
+    folder = made(tmp_path, operator(uid, inline(key_of("anna", number))))
+    assert in_checkpoints(settings, [folder], ["anna", "ann"]) == {"anna"}
+    secret.unlink()
+    with pytest.raises(UnknownLayoutError, match="ids is lost"):
+        in_checkpoints(settings, [folder], ["anna"])
 
 
 def test_a_checkpoint_without_visitors_operators_is_not_taken_for_empty(settings: Settings, tmp_path: Path) -> None:

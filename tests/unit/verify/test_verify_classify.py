@@ -56,6 +56,17 @@ def test_the_first_on_time_event_with_an_id_counts():
     assert kinds(classify(slice_, delay_ms=1000)) == ["counted", "late", "counted", "duplicate", "late"]
 
 
+def test_an_id_counts_once_for_each_visitor():
+    """Who guesses the ids of a shop's orders and sends them first takes nobody's purchase away."""
+    slice_ = records(
+        event("12:00:10", "order-1001", visitor_id="stranger"),
+        event("12:00:10", "order-1001", visitor_id="customer"),
+        event("12:00:10", "order-1001", visitor_id="customer"),
+    )
+    assert kinds(classify(slice_, delay_ms=1000)) == ["counted", "counted", "duplicate"]
+    assert kinds(classify(slice_, delay_ms=1000, ids_shared=True)) == ["counted", "duplicate", "duplicate"]
+
+
 def test_what_the_job_called_future_stays_refused():
     """What the jobs clock called future stays refused when the time has come."""
     slice_ = records(event("12:00:00", "a"), event("12:10:00", "b"), event("12:00:00", "c"))

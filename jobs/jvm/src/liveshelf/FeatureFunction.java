@@ -23,6 +23,7 @@ import org.apache.flink.types.Row;
 abstract class FeatureFunction extends ProcessTableFunction<Row>
         implements SpecializedFunction, TrailingState.Output {
 
+    private static final int EVENTS = 0;
     private static final int FEATURES = 1;
     private static final int CAP = 2;
     private static final int ENTITY = 0;
@@ -31,6 +32,7 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
 
     final String features;
     final int cap;
+    final boolean keyed;    // the last column is the entity's key_of, and a part of the key
     transient StringBuilder json;
     private transient Counter eventsCapped;
     private transient Counter valuesCapped;
@@ -38,9 +40,10 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
     private transient Counter entitiesGone;
     private transient Consents consents;
 
-    FeatureFunction(String features, int cap) {
+    FeatureFunction(String features, int cap, boolean keyed) {
         this.features = features;
         this.cap = cap;
+        this.keyed = keyed;
     }
 
     @Override
@@ -72,13 +75,14 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
             DataTypes.FIELD("value", DataTypes.RAW(value, serializer)));
     }
 
-    abstract UserDefinedFunction with(String features, int cap);
+    abstract UserDefinedFunction with(String features, int cap, boolean keyed);
 
     @Override
     public UserDefinedFunction specialize(SpecializedContext context) {
         CallContext call = context.getCallContext();
         return with(call.getArgumentValue(FEATURES, String.class).orElseThrow(),
-            call.getArgumentValue(CAP, Integer.class).orElse(Integer.MAX_VALUE));
+            call.getArgumentValue(CAP, Integer.class).orElse(Integer.MAX_VALUE),
+            call.getTableSemantics(EVENTS).orElseThrow().partitionByColumns().length > 1);
     }
 
     @Override
@@ -133,7 +137,8 @@ abstract class FeatureFunction extends ProcessTableFunction<Row>
     }
 
     private boolean isVisitors(Row event, int columns) {
-        return consents != null && event.getArity() == FIRST_COLUMN + columns + PLACE_COLUMNS;
+        int keys = keyed ? 1 : 0;
+        return consents != null && event.getArity() == FIRST_COLUMN + columns + PLACE_COLUMNS + keys;
     }
 
     /** Obey a visitor. A row without a payload says: what the online store holds for events before its time must go. */

@@ -17,7 +17,7 @@ import org.apache.flink.types.Row;
  * Gives each visitor's last events whenever one arrives, as far as the visitor has agreed to it.
  *
  * <p>{@code histories(visits => TABLE t PARTITION BY visitor_id, uid => '…')} reads a table of visitor_id, kafka_partition,
- * kafka_offset, event_time_ms, packed and control. {@code control} is the value of a record of topic {@code consent}, and null
+ * kafka_offset, event_time_ms, packed and control, and of visitor_key ({@link KeyOf}) if that is a part of the key. {@code control} is the value of a record of topic {@code consent}, and null
  * for an event.
  *
  * <p>It gives rows of kafka_partition, kafka_offset, event_time_ms, history and consent. {@code consent} says what a row means:

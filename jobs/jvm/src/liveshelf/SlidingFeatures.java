@@ -17,11 +17,11 @@ public class SlidingFeatures extends FeatureFunction {
     private transient SlidingLayout layout;
 
     public SlidingFeatures() {
-        this(null, 0);
+        this(null, 0, false);
     }
 
-    private SlidingFeatures(String features, int cap) {
-        super(features, cap);
+    private SlidingFeatures(String features, int cap, boolean keyed) {
+        super(features, cap, keyed);
     }
 
     /** An entity's state, as Flink stores it. */
@@ -42,8 +42,8 @@ public class SlidingFeatures extends FeatureFunction {
     }
 
     @Override
-    UserDefinedFunction with(String features, int cap) {
-        return new SlidingFeatures(features, cap);
+    UserDefinedFunction with(String features, int cap, boolean keyed) {
+        return new SlidingFeatures(features, cap, keyed);
     }
 
     @Override

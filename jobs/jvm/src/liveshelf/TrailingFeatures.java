@@ -10,7 +10,8 @@ import org.apache.flink.types.Row;
  *
  * <p>{@code trailing_features(events => TABLE t PARTITION BY entity, features => '…', cap => 5000,
  * on_time => DESCRIPTOR(ts), uid => '…')} reads a table of entity, row time, the columns of {@link Layout} in their order,
- * partition and offset. It gives a row an event: ROW&lt;event_time_ms, seq, payload&gt;, where {@code payload} is a JSON array
+ * partition and offset. With {@code PARTITION BY (entity_key, entity)} the table's last column is the entity's
+ * {@link KeyOf}. It gives a row an event: ROW&lt;event_time_ms, seq, payload&gt;, where {@code payload} is a JSON array
  * in the order of {@code features}.
  *
  * <p>Events stand by time, then partition and offset. A window holds the newest {@code cap} of its events: older ones leave
@@ -24,11 +25,11 @@ public class TrailingFeatures extends FeatureFunction {
     private transient Layout layout;
 
     public TrailingFeatures() {
-        this(null, 0);
+        this(null, 0, false);
     }
 
-    private TrailingFeatures(String features, int cap) {
-        super(features, cap);
+    private TrailingFeatures(String features, int cap, boolean keyed) {
+        super(features, cap, keyed);
     }
 
     /** An entity's state, as Flink stores it. */
@@ -49,8 +50,8 @@ public class TrailingFeatures extends FeatureFunction {
     }
 
     @Override
-    UserDefinedFunction with(String features, int cap) {
-        return new TrailingFeatures(features, cap);
+    UserDefinedFunction with(String features, int cap, boolean keyed) {
+        return new TrailingFeatures(features, cap, keyed);
     }
 
     @Override

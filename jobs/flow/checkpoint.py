@@ -7,14 +7,14 @@ backend writes are known. Anything else raises `UnknownLayoutError`: then nobody
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 MAGIC, VERSION = 0x4960672D, 6
-NOTHING, BYTES, FILE, KEY_GROUPS, PARTITIONED, RELATIVE, KEY_GROUPS_V2 = 0, 1, 2, 3, 4, 6, 12
+NOTHING, BYTES, FILE, KEY_GROUPS, PARTITIONED, RELATIVE, OF_SAVEPOINT, KEY_GROUPS_V2 = 0, 1, 2, 3, 4, 6, 7, 12
 FINISHED = -1
 JAVA = b"\xac\xed"  # how an object in Java's serialization begins: the checkpoint's properties
 INLINE = 7  # a string of so many bytes lies in the field itself
@@ -33,17 +33,22 @@ class KeyedState:
     content: Path | bytes
 
 
-def key_of(text: str) -> bytes:
-    """Return a key of one text column as Flink writes it: the row's length, then the row (`BinaryRowData`).
+def key_of(text: str, hashed: int | None = None) -> bytes:
+    """Return the key of an id as Flink writes it: the row's length, then the row (`BinaryRowData`).
 
-    The row begins with 8 bytes of null flags. Up to 7 bytes of text stand in the next 8, with their length in the last
-    one. More stand behind, filled up with zeros, and the 8 bytes say where. So no key is a part of another one.
+    `hashed` is the number that stands before the text where ids are hashed under a secret (`id_secret.key_of`).
+
+    The row begins with 8 bytes of null flags, then the number. Up to 7 bytes of text stand in the next 8, with their
+    length in the last one. More stand behind, filled up with zeros, and the 8 bytes say where. So no key is a part of
+    another one.
     """
     value = text.encode()
+    head = bytes(WORD) + (b"" if hashed is None else struct.pack("<q", hashed))
     if len(value) <= INLINE:
-        row = bytes(WORD) + value.ljust(INLINE, b"\0") + bytes([0x80 | len(value)])
+        row = head + value.ljust(INLINE, b"\0") + bytes([0x80 | len(value)])
     else:
-        row = bytes(WORD) + struct.pack("<q", 2 * WORD << 32 | len(value)) + value + bytes(-len(value) % WORD)
+        place = len(head) + WORD
+        row = head + struct.pack("<q", place << 32 | len(value)) + value + bytes(-len(value) % WORD)
     return struct.pack(">i", len(row)) + row
 
 
@@ -81,21 +86,36 @@ def read(folder: Path) -> tuple[set[str], list[KeyedState]]:
 
     Raises `UnknownLayoutError` if the checkpoint has another form, and FileNotFoundError if it has vanished.
     """
-    metadata = _Metadata(folder)
-    try:
-        return metadata.uids, list(metadata.states())
-    except (struct.error, UnicodeDecodeError, IndexError) as error:
-        raise UnknownLayoutError(f"{folder}: {error}") from error
+    metadata = _Metadata(folder, (KEY_GROUPS, KEY_GROUPS_V2))
+    states = metadata.states()
+    return metadata.uids, states
+
+
+def operators(folder: Path) -> set[str]:
+    """Return the uids of the operators of a checkpoint, or of a savepoint, whose states have a form of their own.
+
+    Raises as `read` does.
+    """
+    metadata = _Metadata(folder, (KEY_GROUPS, KEY_GROUPS_V2, OF_SAVEPOINT))
+    metadata.states()
+    return metadata.uids
 
 
 class _Metadata:
     """A cursor in the bytes of `_metadata`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Collection[int]) -> None:
         self._folder, self._content, self._at = folder, (folder / "_metadata").read_bytes(), 0
+        self._kinds = kinds  # of keyed state that are understood
         self.uids: set[str] = set()
 
-    def states(self) -> Iterator[KeyedState]:
+    def states(self) -> list[KeyedState]:
+        try:
+            return list(self._states())
+        except (struct.error, UnicodeDecodeError, IndexError) as error:
+            raise UnknownLayoutError(f"{self._folder}: {error}") from error
+
+    def _states(self) -> Iterator[KeyedState]:
         magic, version, _, masters = self._take(">iiqi")
         if (magic, version, masters) != (MAGIC, VERSION, 0):
             raise UnknownLayoutError(f"{self._folder}: version {version} with {masters} master states")
@@ -143,7 +163,7 @@ class _Metadata:
         (kind,) = self._take(">b")
         if kind == NOTHING:
             return None
-        if kind not in (KEY_GROUPS, KEY_GROUPS_V2):
+        if kind not in self._kinds:
             raise UnknownLayoutError(f"{self._folder}: keyed state of kind {kind}")
         _, groups = self._take(">ii")
         self._at += 8 * groups
