@@ -1,5 +1,6 @@
 """Fixtures that tests of several levels share: the shipped data, and a real Redis on a free port."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from jobs.cluster import redis as redis_server
 from jobs.settings import REPOSITORY
 from tests.support.waiting import eventually
 
+CACHES = {".pytest_cache", ".hypothesis"}
+
 # Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
 sys.modules.setdefault("triton", None)
 
@@ -23,6 +26,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from tests.support.sharing import OneSystem
 
     return OneSystem(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Refuse tests that leave a file in the checkout: a liveshelf.toml would be read by all that runs there later."""
+    before = set(os.listdir(REPOSITORY))
+    yield
+    left = set(os.listdir(REPOSITORY)) - before - CACHES
+    assert not left, f"tests left {sorted(left)} in {REPOSITORY}"
 
 
 @pytest.fixture(scope="module")
