@@ -5,11 +5,11 @@ pytest-xdist's own groups do nothing under pytest 9: the ids of tests keep no su
 
 from xdist.scheduler import LoadFileScheduling
 
-SYSTEM = "tests/e2e/"
+SYSTEMS = ("tests/chaos/", "tests/e2e/")
 
 
 class OneSystem(LoadFileScheduling):
-    """Give a file's tests to one process, and all of `tests/e2e` to one, because they share a system."""
+    """Give a file's tests to one process, and all tests of whole systems to one: two systems are slower side by side."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return SYSTEM if nodeid.startswith(SYSTEM) else super()._split_scope(nodeid)
+        return "systems" if nodeid.startswith(SYSTEMS) else super()._split_scope(nodeid)
