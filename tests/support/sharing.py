@@ -9,7 +9,7 @@ SYSTEMS = ("tests/chaos/", "tests/e2e/")
 
 
 class OneSystem(LoadFileScheduling):
-    """Give a file's tests to one process, and all tests of whole systems to one: two systems are slower side by side."""
+    """Give a file's tests to one process, and those of whole systems too: two systems side by side are slower."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "systems" if nodeid.startswith(SYSTEMS) else super()._split_scope(nodeid)
