@@ -1,16 +1,17 @@
 """What the shop knows about its visitors, items and categories: plain Feast, and the only file a feature owner edits.
 
 Columns: the fields of an event and the derived ones (`liveshelf lint --columns` lists them).
+Item facts: a FeatureView with the fields of a topic's records (`liveshelf schema items`), without windows.
 Functions: sum count min max mean std count_distinct first last last_N; also span (max - min) and is_single.
 Windows: tags={"window": "session", "gap": "30m"}; a time_window, as of each event; a time_window with a slide_interval.
 """
 
 from datetime import timedelta
 
-from feast import Entity, FeatureService, Field, FileSource, KafkaSource, StreamFeatureView, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, KafkaSource, StreamFeatureView, ValueType
 from feast.aggregation import Aggregation
 from feast.data_format import JsonFormat
-from feast.types import Array, Float64, Int64, String
+from feast.types import Array, Bool, Float64, Int64, String
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WINDOWS = {"5m": 5 * MINUTE, "1h": HOUR, "24h": DAY}
@@ -148,6 +149,54 @@ category_activity = StreamFeatureView(
     ttl=timedelta(days=30),
     aggregations=popularity,
     schema=[Field(name="category", dtype=String), *fields(popularity, {})],
+)
+
+
+def facts_from(topic: str, view: str) -> KafkaSource:
+    """A compacted topic of item facts. Nobody writes its history unless the shop does."""
+    return KafkaSource(
+        name=f"{view}_records",
+        topic=topic,
+        timestamp_field="event_timestamp",
+        message_format=JsonFormat(schema_json="liveshelf item contract"),
+        batch_source=FileSource(name=f"{view}_history", path=f"data/{view}.parquet", timestamp_field="event_timestamp"),
+    )
+
+
+FOR_GOOD = timedelta(days=3650)  # a fact stands until it is said anew, or removed
+
+item_facts = FeatureView(
+    name="item_facts",
+    description="what an item is: its newest record in the topic items",
+    entities=[item],
+    source=facts_from("items", "item_facts"),
+    ttl=FOR_GOOD,
+    schema=[
+        Field(name="item_id", dtype=String),
+        Field(name="title", dtype=String),
+        Field(name="category", dtype=String),
+        Field(name="brand", dtype=String),
+        Field(name="colour", dtype=String),
+        Field(name="group_id", dtype=String),
+        Field(name="created", dtype=Int64),
+        Field(name="url", dtype=String),
+        Field(name="image_url", dtype=String),
+    ],
+)
+item_offers = FeatureView(
+    name="item_offers",
+    description="on what terms an item is sold: its newest record in the topic offers",
+    entities=[item],
+    source=facts_from("offers", "item_offers"),
+    ttl=FOR_GOOD,
+    schema=[
+        Field(name="item_id", dtype=String),
+        Field(name="price_minor", dtype=Int64),
+        Field(name="currency", dtype=String),
+        Field(name="stock", dtype=Int64),
+        Field(name="status", dtype=String),
+        Field(name="on_offer", dtype=Bool),
+    ],
 )
 
 ranker_context = FeatureService(

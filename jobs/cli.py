@@ -20,6 +20,7 @@ from jobs.commands import (
     dead,
     events,
     init,
+    items,
     keys,
     late,
     models,
@@ -75,6 +76,7 @@ for module in (up, init, apply, submit, status, events, collect, train, checks, 
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
+app.add_typer(items.app, name="items")
 app.add_typer(late.app, name="late")
 app.add_typer(models.app, name="models")
 app.add_typer(person.app, name="person")

@@ -1,5 +1,7 @@
 """The features job: topic → checks and dead letters → event-time windows in the JVM → Feast's online store.
 
+Records of item facts go from their topics through a check to the same store.
+
 Submitted with `liveshelf submit features`, or with the `flink run` line that its `--dry-run` prints.
 """
 
@@ -13,6 +15,7 @@ from pyflink.table.udf import udf
 
 from jobs.connect.users import GROUPS
 from jobs.features import sql
+from jobs.features.fact_rows import fact_rows
 from jobs.features.operator import WriteFeatures, WriterConfig
 from jobs.features.plan import FeaturePlan, load
 from jobs.features.rows import feature_rows
@@ -40,7 +43,8 @@ def build(table_env: StreamTableEnvironment, plan: FeaturePlan, config: JobConfi
         table_env.execute_sql(function)
     _once(table_env, "counted", sql.counted(plan, config.dedup_horizon_s, config.keyed), row_time="ts")
     _controls(table_env, config)
-    feature_rows(table_env, plan, config.max_window_events, sql.column_types(), config.secret_mark)
+    facts = fact_rows(table_env, plan, config, GROUP)
+    feature_rows(table_env, plan, config.max_window_events, sql.column_types(), config.secret_mark, facts)
     write = udf(
         WriteFeatures(WriterConfig(plan, config.redis_url, config.feature_store_yaml)),
         result_type=DataTypes.BIGINT(),

@@ -63,7 +63,9 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {visits(config.keyed)}")
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION histories AS 'liveshelf.Histories' LANGUAGE JAVA")
     rank = udf(
-        RankSessions(RankConfig(config.ranker, config.redis_url, config.project)),
+        RankSessions(
+            RankConfig(config.ranker, config.redis_url, config.project, config.kafka_bootstrap, tuple(config.facts))
+        ),
         result_type=DataTypes.STRING(),
         func_type="pandas",
         deterministic=False,

@@ -98,6 +98,11 @@ class Settings(RankerFields):
     late_topic: str = "events.late"
     rankings_topic: str = "rankings"
     consent_topic: str = "consent"
+    items_topic: str = Field("items", description="what the shop's items are: a record an item, compacted")
+    offers_topic: str = Field("offers", description="their price, stock and status: a record an item, compacted")
+    items_dead_topic: str = Field(
+        "items.dead", description="records of these two, and of like topics, that were refused"
+    )
     consent: Literal["assumed", "required"] = Field(
         "assumed",
         description="whether a visitor of whom the consent topic says nothing is personalized; withdrawn never is",

@@ -30,10 +30,16 @@ def apply() -> None:
     note_feast()
     with audit.recorded(settings.state_dir, "apply", feature_repo=settings.feature_repo):
         applying.apply(settings, runtime.attach(settings, ("redis",)).redis_url)
+        running = runtime.current(settings)
+        if running.kafka_bootstrap:
+            applying.create_topics(settings, running)  # the definitions may name topics of the shop's own
     note(f"applied {settings.feature_repo}")
 
 
 def lint(
+    entity: Annotated[
+        str, typer.Argument(metavar="[ENTITY]", help="With --columns: list all features of this entity.")
+    ] = "",
     columns: Annotated[bool, typer.Option("--columns", help="List the columns that an aggregation may take.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,11 +51,18 @@ def lint(
     Examples:
       liveshelf lint
       liveshelf lint --columns
+      liveshelf lint --columns item             # what a rule may say of an item: facts, and what events tell
     """
-    from jobs.features.explain import columns_table
+    from jobs.features.explain import columns_table, features_of, features_table
 
-    if columns:
+    if entity and not columns:
+        raise SettingsError(f"lint takes no {entity!r}", f"liveshelf lint --columns {entity}")
+    if columns and not entity:
         return say(columns_table())
+    if columns:
+        note_feast()
+        features = features_of(load_settings(), entity)
+        return print_json([each._asdict() for each in features]) if as_json else say(features_table(features))
     from jobs.features.lint import lint as findings_of
 
     settings = load_settings()
@@ -92,6 +105,8 @@ def history(
 ) -> None:
     """Compute every view over past events, and write the rows where Feast looks for training sets (`batch_source`).
 
+    Views of item facts aren't made of events, so they have no history.
+
     These files lie beside the definitions, so an installed liveshelf wants a feature repository of your own first
     (`liveshelf init`).
 
@@ -106,6 +121,7 @@ def history(
     from jobs.features import definitions, offline
     from jobs.features import lint as linting
     from jobs.features.backfill import write_history
+    from jobs.features.problem import Problem
     from jobs.files import events as files
     from jobs.person.asked import ask
 
@@ -118,9 +134,11 @@ def history(
         raise DataError(f"{source} holds no event but heartbeats", "give a file with at least one event")
     note_feast()
     defined = definitions.from_files(settings)
-    plan = linting.checked(defined.project, settings.events_topic, defined.views, defined.entities)
+    plan = linting.checked(settings, defined)
     if faults := offline.faults(settings.feature_repo, defined.views):
-        raise DefinitionError("\n".join(str(linting.Problem(*fault)) for fault in faults))
+        raise DefinitionError("\n".join(str(Problem(*fault)) for fault in faults))
+    if defined.facts:
+        note(offline.without_facts([view.name for view in defined.facts]))
     targets = {view.name: offline.history_file(settings.feature_repo, view) for view in defined.views}
     rows = write_history(plan, chain([first], events), targets, settings.max_window_events, asked.verdict)
     note(asked.told())

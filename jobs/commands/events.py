@@ -149,17 +149,27 @@ def _show_visitors(visitors: list[str], as_json: bool) -> None:
 
 
 def schema(
+    topic: Annotated[str, typer.Argument(help="events, items, offers, or a topic of your own item facts.")] = "events",
     table: Annotated[bool, typer.Option("--table", help="The contract as a Markdown table.")] = False,
 ) -> None:
-    """Print the event contract as JSON Schema, for producers.
+    """Print the contract of events, or of a topic of item facts, as JSON Schema, for producers.
 
     \b
     Examples:
       liveshelf schema > event.schema.json
       liveshelf schema --table
+      liveshelf schema offers --table
     """
-    from jobs.contract import events
+    from jobs.contract import events, items
+    from jobs.operate.facts import contracts_of
 
-    if table:
-        return say(events.docs_table())
-    print_json(events.json_schema())
+    if topic == "events":
+        return say(events.docs_table()) if table else print_json(events.json_schema())
+    settings = load_settings()
+    names = {settings.items_topic: "items", settings.offers_topic: "offers"}
+    contract = next((each for each in contracts_of(settings) if topic in (each.topic, names.get(each.topic))), None)
+    if contract is None:
+        raise SettingsError(
+            f"{topic!r} is no topic with a contract", "events, items, offers, or a topic that a view reads"
+        )
+    say(items.docs_table(contract)) if table else print_json(items.json_schema(contract))

@@ -1,5 +1,7 @@
 """Helpers of all commands: settings, signals, durations as people write them, notes and JSON."""
 
+import csv
+import io
 import os
 import re
 import signal
@@ -7,9 +9,10 @@ import sys
 import threading
 import tomllib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -111,6 +114,22 @@ def print_json(document: Any) -> None:
     import msgspec
 
     print(printable_json(msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()))
+
+
+def print_json_line(document: Any) -> None:
+    """Print one JSON document on a line of stdout."""
+    import msgspec
+
+    print(printable_json(msgspec.json.encode(document).decode()))
+
+
+def print_table(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Print rows as CSV: as they are into a file or a pipe, escaped as in `say` on a terminal."""
+    is_escaped = sys.stdout.isatty()
+    for row in chain([dict(zip(names, names, strict=True))], rows):
+        line = io.StringIO()
+        csv.DictWriter(line, names, lineterminator="\n").writerow(row)
+        print(printable_lines(line.getvalue()) if is_escaped else line.getvalue(), end="")
 
 
 def end_on_signals() -> None:

@@ -8,7 +8,9 @@ from jobs.commands.shared import AsJson, load_settings, note, print_json, say
 from jobs.errors import LiveshelfError
 
 if TYPE_CHECKING:
+    from jobs.connect.fact_topics import State
     from jobs.operate.served import Served
+    from jobs.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -37,9 +39,11 @@ def status(as_json: AsJson = False) -> None:
     services = runtime.status(settings)
     unread = runtime.unread_consents(settings)
     refusals = quiet.refused(settings, runtime.current(settings))
+    topics = _fact_topics(settings) if services["kafka"]["state"] == "running" else {}
     model, chosen_model = served(settings, services["flink"].get("jobs", [])), Served.of(settings.model_dir)
     if as_json:
         seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model}
+        seen["fact_topics"] = {topic: state.records for topic, state in topics.items()}
         seen |= {"consents_unread": unread, "refused": {refusal.name: refusal.count for refusal in refusals}}
         return print_json(services | seen)
     say(f"state  {settings.state_dir}")
@@ -49,6 +53,8 @@ def status(as_json: AsJson = False) -> None:
         if job["name"] == PROBE:
             continue  # it looked at the workers' Python, and has ended
         say(f"job    {job['state']:14} {job['name']}  {job['id']}")
+    for topic, state in topics.items():
+        say(f"facts  {'look' if state.fault else 'ok':14} {topic}, {state.fault or f'{state.records:,} offsets'}")
     for refusal in refusals:
         if refusal.count:
             say(f"{'quiet' if refusal.ok else 'look'}  {refusal.name:14} {refusal}")
@@ -59,6 +65,20 @@ def status(as_json: AsJson = False) -> None:
         say(f"consent {unread:,} records weren't understood: liveshelf doctor names them")
     if all(service["state"] == "stopped" for service in services.values()):
         note("nothing runs in that folder; to look at another system: LIVESHELF_STATE_DIR=FOLDER liveshelf status")
+
+
+def _fact_topics(settings: "Settings") -> "dict[str, State]":
+    """Return what the topics of item facts are like, those of the shop's own included."""
+    from jobs.cluster import runtime
+    from jobs.connect import fact_topics
+    from jobs.operate.facts import contracts_of
+
+    try:
+        topics = [contract.topic for contract in contracts_of(settings)]
+        return fact_topics.states(runtime.current(settings).kafka_bootstrap, topics)
+    except LiveshelfError as error:
+        note(f"the topics of item facts: {error}")
+        return {}
 
 
 def _model_line(model: "Served") -> str:

@@ -79,6 +79,15 @@ def topics(bootstrap: str) -> set[str]:
             raise ServiceError(f"the topics can't be listed on {bootstrap}: {error}") from error
 
 
+def partitions(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
+    """Return how many partitions topics have; raise `ServiceError` if the broker doesn't tell, or one isn't there."""
+    with closing(_admin(bootstrap)) as admin:
+        try:
+            return {each["name"]: len(each["partitions"]) for each in admin.describe_topics(list(topics))}
+        except KafkaError as error:
+            raise ServiceError(f"the topics {', '.join(topics)} can't be described on {bootstrap}: {error}") from error
+
+
 def configs(bootstrap: str, topics: Sequence[str]) -> list[dict[str, str]]:
     """Return each topic's settings, the broker's defaults included; raise `ServiceError` if the broker doesn't tell."""
     with closing(_admin(bootstrap)) as admin:

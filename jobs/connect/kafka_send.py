@@ -24,7 +24,7 @@ class Sender(Protocol):
 
     partitions: int
 
-    def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None = None) -> None: ...
+    def send(self, key: bytes | None, value: bytes | None, timestamp_ms: int, partition: int | None = None) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -81,7 +81,7 @@ class KafkaPythonSender:
             self.close()
             raise _lost(bootstrap, topic, error) from error
 
-    def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None = None) -> None:
+    def send(self, key: bytes | None, value: bytes | None, timestamp_ms: int, partition: int | None = None) -> None:
         try:
             future = self._producer.send(
                 self._topic, key=key, value=value, timestamp_ms=timestamp_ms, partition=partition
@@ -140,7 +140,7 @@ class ConfluentSender:
             raise _lost(bootstrap, topic, metadata.error)
         self.partitions = len(metadata.partitions)
 
-    def send(self, key: bytes | None, value: bytes, timestamp_ms: int, partition: int | None = None) -> None:
+    def send(self, key: bytes | None, value: bytes | None, timestamp_ms: int, partition: int | None = None) -> None:
         at = -1 if partition is None else partition
         while True:
             try:

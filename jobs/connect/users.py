@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from jobs.errors import SettingsError
@@ -50,26 +50,33 @@ class Right(NamedTuple):
     operations: tuple[str, ...]
 
 
-def kafka_rights(settings: Settings) -> list[Right]:
-    """Return the rights that `admin` grants. A user who isn't named here may do nothing."""
+def kafka_rights(settings: Settings, fact_topics: Iterable[str] = ()) -> list[Right]:
+    """Return the rights that `admin` grants. A user who isn't named here may do nothing.
+
+    `fact_topics` are all topics of item facts; those of the settings needn't be named.
+    """
     events, rankings, letters = (
         settings.events_topic,
         settings.rankings_topic,
         (settings.dead_topic, settings.late_topic),
     )
     consent = settings.consent_topic
+    facts = tuple(dict.fromkeys((settings.items_topic, settings.offers_topic, *fact_topics)))
     return [
         Right("features", "topic", (events, consent), ("READ",)),
-        Right("features", "topic", letters, ("WRITE",)),
+        Right("features", "topic", facts, ("READ",)),
+        Right("features", "topic", (*letters, settings.items_dead_topic), ("WRITE",)),
         Right("features", "group", (GROUPS["features"],), ("READ",)),
-        Right("rankings", "topic", (events, consent), ("READ",)),
+        Right("rankings", "topic", (events, consent, *facts), ("READ",)),
         Right("rankings", "topic", (rankings,), ("WRITE",)),
         Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
         Right(COLLECTOR, "topic", (events,), ("WRITE",)),
         Right(COLLECTOR, "topic", (consent,), ("READ", "WRITE")),  # what another collector wrote
-        Right(CLI, "topic", (events, consent), ("READ", "WRITE")),
-        Right(CLI, "topic", (*letters, rankings), ("READ",)),
-        Right(CLI, "topic", (events, consent, *letters, rankings), ("DESCRIBE_CONFIGS",)),  # how long they keep records
+        Right(CLI, "topic", (events, consent, *facts), ("READ", "WRITE")),
+        Right(CLI, "topic", (*letters, settings.items_dead_topic, rankings), ("READ",)),
+        Right(
+            CLI, "topic", (events, consent, *letters, rankings, *facts), ("DESCRIBE_CONFIGS",)
+        ),  # how long they keep records
         Right(CLI, "group", ("liveshelf-verify",), ("READ",)),
         Right(CLI, "group", tuple(GROUPS.values()), ("DESCRIBE",)),
     ]

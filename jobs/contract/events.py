@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 
@@ -261,6 +261,27 @@ def id_reason(visitor_id: str) -> Reason | None:
     return _check_string(FIELD["visitor_id"], visitor_id)
 
 
+class Text(Protocol):
+    """The limits of a text, as this contract and the one of item facts have them."""
+
+    @property
+    def max_length(self) -> int | None: ...
+    @property
+    def free_text(self) -> bool: ...
+
+
+def text_reason(field: Text, value: object) -> Reason | None:
+    """Return why a value is no text within a field's limits; None if it is one."""
+    if type(value) is not str:
+        return "wrong_type"
+    if value.isascii() and value.isprintable():  # most are; what follows takes four times as long
+        return "too_long" if field.max_length is not None and len(value) > field.max_length else None
+    if "\0" in value or (not field.free_text and CONTROL.search(value)):
+        return "control_character"
+    too_long = field.max_length is not None and len(value.encode("utf-16-le")) // 2 > field.max_length
+    return "too_long" if too_long else None
+
+
 def _depth(text: str) -> int:
     """Return how deep brackets are nested, or an upper bound if that is low enough. `text` is JSON."""
     bound = text.count("[") + text.count("{")
@@ -291,12 +312,8 @@ def _check(field: Field, value: object) -> Reason | None:
 
 
 def _check_string(field: Field, value: object) -> Reason | None:
-    if type(value) is not str:
-        return "wrong_type"
-    if "\0" in value or (not field.free_text and CONTROL.search(value)):
-        return "control_character"
-    if field.max_length is not None and len(value.encode("utf-16-le")) // 2 > field.max_length:
-        return "too_long"
+    if reason := text_reason(field, value):
+        return reason
     if field.choices and value not in field.choices:
         return "unknown_value"
     return "out_of_range" if field.required and _names_nothing(field, value) else None
@@ -364,8 +381,13 @@ def _property(field: Field) -> dict[str, Any]:
     if field.required and field.names:
         schema["not"] = _absent(field)
     if field.kind == "string":
-        schema["pattern"] = r"^[^\u0000]*$" if field.free_text else r"^[^\u0000-\u001f\u007f-\u009f]*$"
+        schema["pattern"] = text_pattern(field.free_text)
     return schema
+
+
+def text_pattern(free_text: bool) -> str:
+    """Return the regular expression, for JSON Schema, of texts without the characters that are refused."""
+    return r"^[^\u0000]*$" if free_text else r"^[^\u0000-\u001f\u007f-\u009f]*$"
 
 
 def _absent(field: Field) -> dict[str, Any]:

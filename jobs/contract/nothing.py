@@ -13,8 +13,13 @@ WORDS = ("undefined", "null", "NULL", "None", "NaN", "nan")  # as they are writt
 OBJECT = ("[object ", "]")  # how JavaScript writes an object, such as "[object Object]"
 
 
+_LENGTHS = frozenset({0, *map(len, WORDS)})
+
+
 def names_nothing(text: str) -> bool:
     """Return True for "", blanks, a word for nothing, and an object's text, with blanks around or without."""
+    if len(text) not in _LENGTHS and text.isalnum():
+        return False
     word = text.strip(BLANKS)
     return not word or word in WORDS or (word.startswith(OBJECT[0]) and word.endswith(OBJECT[1]))
 

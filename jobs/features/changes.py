@@ -18,6 +18,7 @@ Job = Literal["features", "rankings"]
 ANEW = "submit without a savepoint: the topic is replayed from its start"
 RENAME = f"give it a new name: then it counts from the savepoint on, and all others keep their values; or {ANEW}"
 COUNTS_ON = "counts from the savepoint on; all others keep their values"
+READ_AGAIN = "the topics of facts are read again from their beginnings; events keep all state"
 FRAMES = {"session": "a session", "range": "time as of each event", "slide": "sliding time"}
 
 
@@ -45,7 +46,32 @@ def of_plan(running: FeaturePlan, wanted: FeaturePlan) -> list[Change]:
     views = {view.name: view for view in wanted.views}
     names = dict.fromkeys([*views, *(part.name for part in running.views)])
     of_views = [change for name in names for change in _of_view(name, running.parts(name), views.get(name))]
-    return [*_of_source(running, wanted), *of_views]
+    return [*_of_source(running, wanted), *of_views, *_of_facts(running, wanted)]
+
+
+def _of_facts(running: FeaturePlan, wanted: FeaturePlan) -> Iterator[Change]:
+    """Facts have no state, so that every change can be carried over: all of their topics are read again."""
+    before, after = _facts(running), _facts(wanted)
+    for name in dict.fromkeys([*after, *before]):
+        if name not in before:
+            yield Change(*name, "is new", READ_AGAIN)
+        elif name not in after:
+            yield Change(*name, "is no longer defined", "what was written stays until the item's facts are removed")
+        elif before[name] != after[name]:
+            told = " became ".join(
+                f"{topic} as {dtype} for {_span(ttl)}" for topic, dtype, ttl in (before[name], after[name])
+            )
+            yield Change(*name, told, READ_AGAIN)
+
+
+def _facts(plan: FeaturePlan) -> dict[tuple[str, str], tuple[str, str, int]]:
+    """Return by view and feature: topic, type and time to live."""
+    return {
+        (view.name, output.name): (each.topic, output.dtype, view.ttl_ms)
+        for each in plan.facts
+        for view in each.views
+        for output in view.outputs
+    }
 
 
 def _of_source(running: FeaturePlan, wanted: FeaturePlan) -> Iterator[Change]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ class Definitions(NamedTuple):
     views: list[Any]
     entities: list[Any]
     services: list[Any]
+    facts: Sequence[Any] = ()  # plain `FeatureView`s that read a Kafka topic
 
 
 def store_yaml(settings: Settings) -> Path:
@@ -109,7 +110,17 @@ def from_files(settings: Settings) -> Definitions:
                 f"{settings.feature_repo} can't be imported: {type(error).__name__}: {error}",
                 "correct the definitions file",
             ) from error
-    return Definitions(project, contents.stream_feature_views, contents.entities, contents.feature_services)
+    facts = of_facts(contents.feature_views)
+    return Definitions(project, contents.stream_feature_views, contents.entities, contents.feature_services, facts)
+
+
+def of_facts(views: list[Any]) -> list[Any]:
+    """Return the views that the features job fills. Feast itself fills the others, from their batch sources."""
+    return [view for view in views if type(view).__name__ == "FeatureView" and _reads_kafka(view)]
+
+
+def _reads_kafka(view: Any) -> bool:
+    return type(view.stream_source).__name__ == "KafkaSource"
 
 
 def feature_store(settings: Settings) -> Any:
@@ -128,7 +139,11 @@ def from_registry(settings: Settings) -> Definitions:
     """Return what was applied."""
     store = feature_store(settings)
     return Definitions(
-        store.project, store.list_stream_feature_views(), store.list_entities(), store.list_feature_services()
+        store.project,
+        store.list_stream_feature_views(),
+        store.list_entities(),
+        store.list_feature_services(),
+        of_facts(store.list_feature_views()),
     )
 
 

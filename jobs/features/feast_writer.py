@@ -35,10 +35,12 @@ class FeastWriter:
             self._config = store.config
             self._provider = get_provider(store.config)
             names = {view.name for view in plan.views}
+            facts = [view.name for operator in plan.fact_operators() for view in operator.views]
             self._tables = {name: store.get_stream_feature_view(name) for name in names}
-        self._operators = {operator.key: operator for operator in plan.operators()}
+            self._tables |= {name: store.get_feature_view(name) for name in facts}
+        self._operators = {operator.key: operator for operator in plan.writers()}
         # Feast knows one event time a view: of a view in parts, a newer row of one part would hide another part's.
-        self._compared = {name for name in names if len(plan.parts(name)) == 1}
+        self._compared = {*(name for name in names if len(plan.parts(name)) == 1), *facts}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
         """Write each (operator, row) unless a newer one is there; raise what the store raises."""
@@ -61,6 +63,20 @@ class FeastWriter:
                     row = (_entity_key(view.entity, entity), _nulls(names), stored, None)
                     self._provider.online_write_batch(self._config, self._tables[view.name], [row], None)
         return len(entities)
+
+    def remove(self, tombstones: Sequence[tuple[str, str, int, int]]) -> int:
+        """Replace each (operator, item)'s facts by nulls, as of the tombstone's time; return how many.
+
+        A row stays, with the time of the tombstone.
+        """
+        for key, item_id, time_ms, _offset in tombstones:
+            for view in self._operators[key].views:
+                entity, time = _entity_key(view.entity, item_id), EPOCH + timedelta(milliseconds=time_ms)
+                stored = self._stored_times(view, [entity])[0]
+                if stored is not None and stored <= time:
+                    row = (entity, _nulls(output.name for output in view.outputs), time, None)
+                    self._provider.online_write_batch(self._config, self._tables[view.name], [row], None)
+        return len(tombstones)
 
     def _write_operator(self, operator: Operator, rows: list[Row]) -> int:
         """Write each view of the rows; return the rows that any view took."""

@@ -1,18 +1,21 @@
 """Compile Feast definitions to a plan, or name every mistake in them with its view, its field and its fix."""
 
-import difflib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple, get_args
 
+import msgspec
+
 from jobs.contract import events
 from jobs.errors import DefinitionError
-from jobs.features import changes, offline, plan
+from jobs.features import changes, fact_views, offline, plan
 from jobs.features.changes import Change
-from jobs.features.definitions import from_files
+from jobs.features.definitions import Definitions, from_files
+from jobs.features.fact_views import BY_DEFAULT, Topics
 from jobs.features.online_store import ENCODERS, feature_field
 from jobs.features.plan import FeaturePlan, Frame, Output, ViewPlan
+from jobs.features.problem import Problem, closest
 from jobs.settings import Settings
 
 FUNCTIONS = (
@@ -39,28 +42,19 @@ COLUMN_TYPES = {field.name: events.SQL_TYPE[field.kind] for field in events.FIEL
 FEAST_TYPE = {"STRING": "String", "BIGINT": "Int64", "DOUBLE": "Float64"}
 MAX_SLIDES = 1440
 KEY_TYPE = "String"  # of entities: the type is part of the key (see online_store.STRING_TYPE)
+READS = "the job reads {} (setting events_topic); facts of another topic are a FeatureView without aggregations"
+NO_AGGREGATION = "facts aren't aggregated: write a FeatureView without aggregations, tags and timestamp_field"
 UNDECLARED = "UNKNOWN"  # Feast's value_type of an entity that was given none
 
 
-class Problem(NamedTuple):
-    """One mistake in a definition."""
-
-    view: str
-    field: str
-    what: str
-    fix: str
-
-    def __str__(self) -> str:
-        where = ".".join(part for part in (self.view, self.field) if part)
-        return f"{where}: {self.what}\n  fix: {self.fix}"
-
-
-def compile_views(project: str, topic: str, views: list[Any], entities: list[Any]) -> tuple[FeaturePlan, list[Problem]]:
+def compile_views(
+    project: str, topic: str, views: list[Any], entities: list[Any], topics: Topics = BY_DEFAULT
+) -> tuple[FeaturePlan, list[Problem]]:
     """Return the plan of Feast `StreamFeatureView`s and every problem; with a problem the plan means nothing."""
     by_name = {entity.name: entity for entity in entities}
     plans, problems = [], []
     for view in sorted(views, key=lambda view: view.name):
-        compiled, found = _ViewCompiler(view, topic, by_name).compile()
+        compiled, found = _ViewCompiler(view, topic, by_name, topics).compile()
         plans.append(compiled)
         problems += found
     delays = {view.name: _delay_ms(view) for view in views}
@@ -81,12 +75,23 @@ def compile_views(project: str, topic: str, views: list[Any], entities: list[Any
     ) + _expiries(plans)
 
 
-def checked(project: str, topic: str, views: list[Any], entities: list[Any]) -> FeaturePlan:
-    """Return the plan; raise `DefinitionError` with every problem."""
-    compiled, problems = compile_views(project, topic, views, entities)
+def compiled(settings: Settings, known: Definitions) -> tuple[FeaturePlan, list[Problem]]:
+    """Return the plan of all views and every problem; with a problem the plan means nothing."""
+    topics = Topics.of(settings)
+    facts, faults = fact_views.compile_facts(known.facts, known.entities, topics)
+    of_events, problems = compile_views(known.project, settings.events_topic, known.views, known.entities, topics)
+    of_facts = [view for each in facts for view in each.views]
+    shared = (*_collisions([*of_events.views, *of_facts]), *_expiries([*of_events.views, *of_facts]))
+    every = [*problems, *faults, *fact_views.twice(of_events.views, facts), *shared]
+    return msgspec.structs.replace(of_events, facts=facts), list(dict.fromkeys(every))
+
+
+def checked(settings: Settings, known: Definitions) -> FeaturePlan:
+    """Return the plan of all views; raise `DefinitionError` with every problem."""
+    plan, problems = compiled(settings, known)
     if problems:
         raise DefinitionError("\n".join(map(str, problems)))
-    return compiled
+    return plan
 
 
 class Findings(NamedTuple):
@@ -99,7 +104,7 @@ class Findings(NamedTuple):
 def lint(settings: Settings) -> Findings:
     """Find what is wrong with the definition files, and what changes do to the state of the running jobs."""
     known = from_files(settings)
-    wanted, problems = compile_views(known.project, settings.events_topic, known.views, known.entities)
+    wanted, problems = compiled(settings, known)
     problems += [Problem(*fault) for fault in offline.faults(settings.feature_repo, known.views)]
     if problems:
         return Findings(problems, [])
@@ -130,11 +135,6 @@ def _stream_source(view: Any) -> Any:
     return getattr(view, "stream_source", None) or getattr(view, "source", None)
 
 
-def _closest(word: str, words: Any) -> str:
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
-
-
 def parse_gap_ms(text: str) -> int | None:
     """Return `90s`, `30m` or `2h` in milliseconds; None if it isn't of that form."""
     match = re.fullmatch(r"(\d+)\s*(s|m|h)", text.strip())
@@ -144,8 +144,9 @@ def parse_gap_ms(text: str) -> int | None:
 class _ViewCompiler:
     """Checks one view and turns it into its plan."""
 
-    def __init__(self, view: Any, topic: str, entities: dict[str, Any]) -> None:
+    def __init__(self, view: Any, topic: str, entities: dict[str, Any], topics: Topics) -> None:
         self._view = view
+        self._topics = topics
         self._topic = topic
         self._entities = entities
         self._schema = {field.name: str(field.dtype) for field in view.schema}
@@ -219,10 +220,11 @@ class _ViewCompiler:
         if type(source).__name__ != "KafkaSource":
             yield "source", f"is a {type(source).__name__}", "stream feature views read a KafkaSource"
         elif source.kafka_options.topic != self._topic:
+            facts = (self._topics.items, self._topics.offers)
             yield (
                 "source",
                 f"reads topic {source.kafka_options.topic!r}",
-                f"the job reads {self._topic!r} (setting events_topic)",
+                NO_AGGREGATION if source.kafka_options.topic in facts else READS.format(repr(self._topic)),
             )
         if _delay_ms(view) < 1:
             yield (
@@ -236,7 +238,7 @@ class _ViewCompiler:
             yield (
                 "entities",
                 f"the join key {self._entity()!r} is no text column of an event",
-                f"{_closest(self._entity(), COLUMN_TYPES)}use one of visitor_id, user_id, item_id, category, …",
+                f"{closest(self._entity(), COLUMN_TYPES)}use one of visitor_id, user_id, item_id, category, …",
             )
         elif self._key_type() not in ("", KEY_TYPE):
             yield (
@@ -263,13 +265,13 @@ class _ViewCompiler:
             yield name, "is the name of two aggregations", "give one of them another name"
         for name in names:
             if name not in self._schema:
-                near = _closest(name, set(self._schema) - set(names))
+                near = closest(name, set(self._schema) - set(names))
                 yield name, "is computed but not in the schema", f"{near}add Field(name={name!r}, dtype=…)"
         for name in sorted(set(self._schema) - set(names) - {self._entity()}):
             yield (
                 name,
                 "is in the schema but nothing computes it",
-                f"{_closest(name, names)}add an Aggregation or remove the field",
+                f"{closest(name, names)}add an Aggregation or remove the field",
             )
 
     def _column_problems(self, aggregation: Any) -> Iterator[tuple[str, str]]:
@@ -277,11 +279,11 @@ class _ViewCompiler:
         if (function not in FUNCTIONS and not LAST_N.fullmatch(function)) or function == "last_N":
             yield (
                 f"unknown function {function!r}",
-                f"{_closest(function, FUNCTIONS)}known are {', '.join(FUNCTIONS)} (N from 1 to 999)",
+                f"{closest(function, FUNCTIONS)}known are {', '.join(FUNCTIONS)} (N from 1 to 999)",
             )
             return
         if column not in COLUMN_TYPES:
-            yield f"unknown column {column!r}", f"{_closest(column, COLUMN_TYPES)}`liveshelf lint --columns` lists them"
+            yield f"unknown column {column!r}", f"{closest(column, COLUMN_TYPES)}`liveshelf lint --columns` lists them"
             return
         if function in NUMERIC_ONLY and COLUMN_TYPES[column] == "STRING":
             yield f"{function} of the text column {column!r}", "take a numeric column, or count or count_distinct"

@@ -8,6 +8,18 @@ EVENT_TIMESTAMP = "event_timestamp"  # where the source names no column, Feast t
 FIX = "give the view a FileSource with a path of its own, such as FileSource(path='data/{}.parquet', …)"
 
 
+# What a record said is gone once Kafka has compacted its topic, hours after the next record about the item.
+WITHOUT_FACTS = (
+    "no history of {}: facts aren't made of events, and their topics keep an item's newest record only. "
+    "For training sets, write what was known when (item_id, event_timestamp, fields) to their batch_source yourself"
+)
+
+
+def without_facts(views: list[str]) -> str:
+    """Return what a person must know who asks for history where there are views of facts."""
+    return WITHOUT_FACTS.format(", ".join(sorted(views)))
+
+
 class HistoryFile(NamedTuple):
     """A view's Parquet file and the names of its times; `created` is "" where the source names none."""
 

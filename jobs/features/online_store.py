@@ -2,12 +2,13 @@
 
 Layout (Feast 0.67, `entity_key_serialization_version: 3`): one hash an entity, named by the serialized entity key and
 the project. One field a feature, named by murmur3 of "view:feature", holding a `feast.types.Value`. `_ts:{view}` holds
-the event time. `_v:{operator}` is ours: event time and sequence as digits, compared before a write. Feast's own writer
-reads, then writes, and drops a row whose event time equals the stored one.
+the event time. `_v:{operator}` is ours: event time and sequence as digits, compared before a write. Of item facts it is
+the record's offset, because a broker's clock may step back. Feast's own writer reads, then writes, and drops a row
+whose event time equals the stored one.
 """
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mmh3
@@ -92,7 +93,7 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One entity's values of one operator's views, in the plan's order."""
+    """One entity's values of one operator's views, in the plan's order. `seq` of an item fact is its offset."""
 
     entity: str
     event_time_ms: int
@@ -139,7 +140,14 @@ class _Cell:
 class RowEncoder:
     """Encode the rows of one operator as arguments of `WRITE_LUA`. What is the same in all rows is encoded once."""
 
-    def __init__(self, project: str, operator: Operator) -> None:
+    def __init__(self, project: str, operator: Operator, every: Sequence[Operator] = ()) -> None:
+        """Encode for an operator; `every` are the plan's, of which those of one entity share its hash."""
+        self._of_facts = operator.of_facts
+        others = [each for each in every if each.entity == operator.entity and each.key != operator.key]
+        ttls_ms = [each.ttl_ms for each in others if not each.of_facts]
+        self._events_ttl_ms = max(ttls_ms, default=0) if all(ttls_ms) else 0
+        facts = [f"_ts:{view.name}".encode() for each in others if each.of_facts for view in each.views]
+        self._other_facts = b"\xdc" + struct.pack(">H", len(facts)) + b"".join(map(_raw, facts))
         # Feast's key of one entity, but for the value and its length.
         self._before = entity_key("", {operator.entity: ""})[:-4]
         self._project = project.encode()
@@ -172,7 +180,7 @@ class RowEncoder:
         return (
             self._key(entity),
             self._version_field,
-            version(row.event_time_ms, row.seq),
+            self._version(row.event_time_ms, row.seq),
             b"%d" % (row.event_time_ms + self._ttl_ms if self._ttl_ms else 0),
             b"".join(parts),
         )
@@ -181,6 +189,15 @@ class RowEncoder:
         """Return the arguments of `ERASE_LUA`, which deletes what stands for events before a time in ms."""
         key = self._key(entity.encode())
         return key, self._version_field, version(before_ms, 0), self._names, TOMBSTONE_S * 1000
+
+    def removal(self, entity: str, time_ms: int, offset: int) -> tuple[bytes, bytes, bytes, bytes, int, int, bytes]:
+        """Return the arguments of `REMOVE_LUA`, which deletes an item's facts that were said before an offset."""
+        key, own = self._key(entity.encode()), self._version(time_ms, offset)
+        expiry_ms = time_ms + self._events_ttl_ms if self._events_ttl_ms else 0
+        return key, self._version_field, own, self._names, TOMBSTONE_S * 1000, expiry_ms, self._other_facts
+
+    def _version(self, time_ms: int, seq: int) -> bytes:
+        return version(seq, 0) if self._of_facts else version(time_ms, seq)
 
     def _key(self, entity: bytes) -> bytes:
         return self._before + struct.pack("<I", len(entity)) + entity + self._project
@@ -202,15 +219,36 @@ redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
 """
 
+# Takes an item's facts away. The version stays, so that no older record can come back: for a while if nothing else is
+# in the hash. If only rows of the item's events are, they expire as they would without facts, which had prolonged that
+# by years.
+REMOVE_LUA = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+if stored and stored >= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], unpack(cmsgpack.unpack(ARGV[3])))
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local facts, empty = {}, true
+for _, field in ipairs(cmsgpack.unpack(ARGV[6])) do facts[field] = true end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if facts[field] then return 1 end
+  if string.sub(field, 1, 3) ~= '_v:' then empty = false end
+end
+if empty then redis.call('PEXPIRE', KEYS[1], ARGV[4])
+elseif tonumber(ARGV[5]) > 0 then redis.call('PEXPIREAT', KEYS[1], ARGV[5]) end
+return 1
+"""
+
 # The hash expires with the view that lives longest: Feast keeps all views of an entity in one hash.
+# A row that never expires may find a hash that is about to go, because it was emptied: that one stands until 2286 then.
 # (PTTL and TIME, because PEXPIRETIME came with Redis 7 and the server that pip brings is 6.2.)
 WRITE_LUA = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 if stored and stored > ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], unpack(cmsgpack.unpack(ARGV[4])))
 local expiry = tonumber(ARGV[3])
+local left = redis.call('PTTL', KEYS[1])
+if expiry == 0 and left >= 0 then redis.call('PEXPIREAT', KEYS[1], 9999999999999) end
 if expiry > 0 then
-  local left = redis.call('PTTL', KEYS[1])
   local now = redis.call('TIME')
   local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
   if left < 0 or now_ms + left < expiry then redis.call('PEXPIREAT', KEYS[1], ARGV[3]) end

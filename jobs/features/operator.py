@@ -48,6 +48,7 @@ class WriteFeatures(ScalarFunction):
         else:
             self._writer = RedisWriter(config.redis_url, config.plan)
         group = function_context.get_metric_group()
+        self._facts = {operator.key for operator in config.plan.fact_operators()}
         self._counters = {
             name: group.counter(name) for name in ("rows", "written", "superseded", "stale", "erased", "redis_us")
         }
@@ -58,16 +59,25 @@ class WriteFeatures(ScalarFunction):
         operators, entities, payloads = operator.tolist(), entity.tolist(), payload.tolist()
         times, seqs = event_time_ms.tolist(), seq.tolist()
         erased = {(operators[i], entities[i]): i for i, each in enumerate(payloads) if each is None}
-        newest = newest_rows(zip(operators, entities, times, seqs, strict=True), erased)
+        # Facts come in the order of their topic, whatever the broker's clock said.
+        ordered = [0 if each in self._facts else times[i] for i, each in enumerate(operators)] if self._facts else times
+        newest = newest_rows(zip(operators, entities, ordered, seqs, strict=True), erased)
         rows = [(operators[i], Row(entities[i], times[i], seqs[i], payloads[i])) for i in newest]
         failpoints.reached("features.before_write")
         started = time.perf_counter_ns()
         if erased:
-            self._counters["erased"].inc(self._writer.erase([(*key, times[i]) for key, i in erased.items()]))
+            self._counters["erased"].inc(self._erase(erased, times, seqs))
         counts: WriteCounts = self._writer.write(rows)
         failpoints.reached("features.after_write")
         self._count(len(operators), counts, (time.perf_counter_ns() - started) // 1000)
         return pd.Series([1] * len(operators))
+
+    def _erase(self, erased: Mapping[tuple[str, str], int], times_ms: list[int], seqs: list[int]) -> int:
+        """Delete the rows of those who were forgotten, and facts that were taken back; return how many were there."""
+        forgotten = [(*key, times_ms[i]) for key, i in erased.items() if key[0] not in self._facts]
+        removed = [(*key, times_ms[i], seqs[i]) for key, i in erased.items() if key[0] in self._facts]
+        count = self._writer.erase(forgotten) if forgotten else 0
+        return count + (self._writer.remove(removed) if removed else 0)
 
     def _count(self, rows: int, counts: WriteCounts, redis_us: int) -> None:
         kept = counts.written + counts.stale

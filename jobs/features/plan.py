@@ -3,13 +3,15 @@
 Operators read the plan and never Feast: Feast's import takes seconds, and its registry may change under them.
 """
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
 
-Frame = Literal["session", "range", "slide"]
+Frame = Literal["session", "range", "slide", "fact"]
+FACTS = "facts:"  # begins the key of an operator of item facts; a topic's name follows
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -29,7 +31,7 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class ViewPlan(msgspec.Struct, frozen=True):
-    """One stream feature view: an entity, a frame, and its features.
+    """One view: an entity, a frame, and its features. The frame of item facts is the item's newest record.
 
     Features that are added to a running job become a further `part` of their view. A part has an operator with state of
     its own (see `evolve`). `part` counts the additions.
@@ -69,15 +71,33 @@ class Operator(NamedTuple):
         """Return how long a row is kept: as long as its longest view. 0 is for ever."""
         return 0 if any(not view.ttl_ms for view in self.views) else max(view.ttl_ms for view in self.views)
 
+    @property
+    def of_facts(self) -> bool:
+        """Return True if rows are records of item facts: their offset is their version."""
+        return self.views[0].frame == "fact"
+
+    @property
+    def fields(self) -> list[str]:
+        """Return the names of the values in a row, in their order."""
+        return [output.name for view in self.views for output in view.outputs]
+
+
+class FactTopic(msgspec.Struct, frozen=True):
+    """A topic of item facts, and the views that read it. Their columns are the fields of its records."""
+
+    topic: str
+    views: list[ViewPlan]
+
 
 class FeaturePlan(msgspec.Struct, frozen=True):
-    """All views of one job. They read one topic with one watermark delay."""
+    """All views of one job. Those that aggregate read one topic of events, with one watermark delay."""
 
     project: str
     topic: str
     delay_ms: int
     views: list[ViewPlan]
     services: dict[str, list[str]] = {}  # feature service → its "view:feature"s, in order
+    facts: list[FactTopic] = []
 
     def parts(self, name: str) -> list[ViewPlan]:
         """Return a view's parts, oldest first."""
@@ -94,6 +114,29 @@ class FeaturePlan(msgspec.Struct, frozen=True):
             )
             for (part, entity, slide_ms), views in groups.items()
         ]
+
+    def fact_operators(self) -> list[Operator]:
+        """Return one operator a topic of item facts. None of them has state."""
+        return [Operator(FACTS + each.topic, each.views[0].entity, 0, each.views) for each in self.facts]
+
+    def writers(self) -> list[Operator]:
+        """Return all operators whose rows are written to the online store."""
+        return [*self.operators(), *self.fact_operators()]
+
+    def facts_digest(self) -> str:
+        """Return a name for the views of facts as they are; "" if there are none.
+
+        The source that reads the topics bears it. So after a change of a view the topics are read from their
+        beginnings, and what is new of a view is known of all items. It is a part of the state: a release that changed
+        the text below could restore no savepoint.
+        """
+        text = "".join(
+            f"{each.topic} {view.name} {view.ttl_ms} {output.name} {output.dtype}\n"
+            for each in self.facts
+            for view in each.views
+            for output in view.outputs
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:12] if text else ""
 
 
 def save(plan: FeaturePlan, path: Path) -> None:

@@ -30,7 +30,7 @@ def ranker_inputs(settings: Settings) -> list[str]:
             f"define it, or set context_service to one of {', '.join(sorted(services)) or 'those that you define'}",
         )
     join_keys = {entity.name: entity.join_key for entity in definitions.entities}
-    views = {view.name: view for view in definitions.views}
+    views = {view.name: view for view in (*definitions.views, *definitions.facts)}
     inputs = service_inputs(services[name])
     for feature, dtype in inputs:
         view = views.get(feature.partition(":")[0])

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import redis
 
-from jobs.connect.redis_pipeline import Connection, Script
+from jobs.connect.redis_pipeline import Command, Connection, Script
 from jobs.errors import ServiceError
-from jobs.features.online_store import ERASE_LUA, WRITE_LUA, Row, RowEncoder
+from jobs.features.online_store import ERASE_LUA, REMOVE_LUA, WRITE_LUA, Row, RowEncoder
 from jobs.features.plan import FeaturePlan
 
 SCRIPT = Script(WRITE_LUA)
 ERASE = Script(ERASE_LUA)
+REMOVE = Script(REMOVE_LUA)
 PIPELINE_ROWS = 200
 
 
@@ -29,7 +30,8 @@ class RedisWriter:
     def __init__(self, redis_url: str, plan: FeaturePlan) -> None:
         self._connection = Connection(redis_url)
         self._sender = ThreadPoolExecutor(1, "redis")
-        self._encoders = {operator.key: RowEncoder(plan.project, operator) for operator in plan.operators()}
+        writers = plan.writers()
+        self._encoders = {operator.key: RowEncoder(plan.project, operator, writers) for operator in writers}
 
     def write(self, rows: Sequence[tuple[str, Row]]) -> WriteCounts:
         """Write each (operator, row) unless a newer one is there; raises ServiceError when Redis is away or refuses."""
@@ -56,15 +58,25 @@ class RedisWriter:
         Raises as `write` does.
         """
         calls = [self._encoders[operator].erasure(entity, before_ms) for operator, entity, before_ms in entities]
-        replies = self._connection.run(ERASE, calls)
-        erased = 0
-        for (operator, *_), reply in zip(entities, replies, strict=True):
+        return self._delete(ERASE, calls, [operator for operator, *_ in entities])
+
+    def remove(self, tombstones: Sequence[tuple[str, str, int, int]]) -> int:
+        """Delete each (operator, item)'s facts, by the time and offset of a tombstone; return how many were deleted.
+
+        Raises as `write` does.
+        """
+        calls = [self._encoders[operator].removal(*place) for operator, *place in tombstones]  # type: ignore[arg-type]
+        return self._delete(REMOVE, calls, [operator for operator, *_ in tombstones])
+
+    def _delete(self, script: Script, calls: Sequence[Command], operators: Sequence[str]) -> int:
+        deleted = 0
+        for operator, reply in zip(operators, self._connection.run(script, calls), strict=True):
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
                     f"Redis refused to erase a row of {operator}: {reply}", "make Redis writable"
                 ) from reply
-            erased += reply
-        return erased
+            deleted += reply
+        return deleted
 
     def close(self) -> None:
         self._sender.shutdown(cancel_futures=True)

@@ -21,7 +21,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +38,10 @@ from jobs.contract.events import (
     check,
 )
 from jobs.errors import DataError
-from jobs.files import ids, numbers, tables, text
+from jobs.files import tables, text, values
 from jobs.files.mapping import OWN_NAMES, SKIP, Column, Mapping
 from jobs.files.tables import Record
-from jobs.files.times import Place, said, time_ms
+from jobs.files.times import time_ms
 
 KINDS = (*tables.DELIMITERS, *tables.JSON_LINES, ".parquet")
 NAME_CHARACTERS = 64  # of a file, in an id: 128 are allowed in all
@@ -149,14 +148,14 @@ class _Rows:
         kind = self._kind(record)
         if not kind:
             return None
-        mapping, values = self._mapping, record.values
+        mapping, row = self._mapping, record.values
         given: Event = {"schema_version": SCHEMA_VERSION} | mapping.constants
         given["event_type"] = kind
-        raw_time = values.get(mapping.time.name)
+        raw_time = row.get(mapping.time.name)
         about = (self._file, record.number, "time", mapping.time.name)
         given["event_time_ms"] = time_ms(about, raw_time, mapping.time_unit, self._unit_fix, self._now_ms)
         for field, column in self._columns:
-            raw = values.get(column.name)  # a number that isn't one, NaN, is how pandas says None
+            raw = row.get(column.name)  # a number that isn't one, NaN, is how pandas says None
             if (
                 raw is None
                 or raw != raw
@@ -192,22 +191,7 @@ class _Rows:
 
     def _value(self, record: Record, field: Field, column: Column, raw: object, currency: object) -> object:
         """Return the value of a field, None where it names nothing."""
-        about = (self._file, record.number, field.name, column.name)
-        if field.kind != "string":
-            return _number(about, field, raw, column.factor, currency)
-        found = raw if type(raw) is str else _text(about, raw)
-        if field.free_text:
-            return found
-        if ids.is_plain(found):
-            return found
-        if field.may_be_empty and not found.strip():
-            return ""
-        found = ids.cleaned(found)
-        if not found:
-            return None
-        if flaw := ids.flaw(found):
-            raise DataError(f"{said(about)} is {found!a:.80}, {flaw.what}", flaw.fix)
-        return found.upper() if field.name == "currency" else found
+        return values.value((self._file, record.number, field.name, column.name), field, raw, column.factor, currency)
 
     def _made_id(self, record: Record) -> str:
         """Return the id of an event that has none: `<file>-<digest of the row>-<line>`.
@@ -217,28 +201,3 @@ class _Rows:
         """
         digest = hashlib.blake2b(_ENCODE((self._stem, record.values)), digest_size=8).hexdigest()
         return f"{self._name}-{digest}-{record.number}"
-
-
-def _number(about: Place, field: Field, raw: object, factor: int | float, currency: object) -> int | float:
-    is_whole = field.kind == "int"
-    by = numbers.minor_factor(factor, currency) if field.name == "price_minor" else factor
-    if type(raw) is int and type(by) is int and is_whole:
-        return raw * by
-    exact = numbers.number(raw)
-    if exact is not None:
-        exact *= Decimal(str(by))
-        if not is_whole:
-            return float(exact)
-        if factor != 1 or exact == exact.to_integral_value():
-            return numbers.rounded(exact)
-    raise DataError(f"{said(about)} is {raw!r}, not {'a whole number' if is_whole else 'a number'}", numbers.fix(raw))
-
-
-def _text(about: Place, raw: object) -> str:
-    if type(raw) is int or (isinstance(raw, Decimal) and raw == raw.to_integral_value()):
-        return str(int(raw))
-    if isinstance(raw, bytes):  # Parquet of programs that don't say which of their bytes are text
-        with suppress(UnicodeDecodeError):
-            return raw.decode()
-    fix = "write an id as text or a whole number: as a fraction it has lost digits, or won a .0"
-    raise DataError(f"{said(about)} is {raw!r:.80}, not text", fix if isinstance(raw, float) else ids.ONE_VALUE)

@@ -25,11 +25,15 @@ An event has one item. An order of several needs one row an item, before it come
 `.items[] as $item | {at, client, item: $item.item_id}`, in BigQuery `UNNEST(items)`.
 
 Without a mapping file the columns must have the contract's names.
+
+A file of items has a mapping of the same form (`load_for_items`). Its [fields] are those of item facts, `item_id` among
+them; [time] says where `created` comes from, and there are no [event_types].
 """
 
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jobs.contract.events import EVENT_TYPES, FIELD
 from jobs.errors import DataError
@@ -37,6 +41,7 @@ from jobs.files import text
 from jobs.files.times import UNITS
 
 SKIP = "skip"
+CREATED = "created"  # the time among the fields of item facts
 _TABLES = {"fields", "time", "event_types", "constants"}
 
 
@@ -72,10 +77,7 @@ def load(path: Path | None) -> Mapping:
     """Return the mapping in a TOML file, or the one that takes the contract's names; raise DataError for a bad one."""
     if path is None:
         return OWN_NAMES
-    try:
-        document = tomllib.loads(text.whole(path))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{path} isn't TOML: {error}", "see the example in jobs/files/mapping.py") from error
+    document = _document(path)
     _refuse_unknown(path, "the file", document, sorted(_TABLES))
     fields, constants = document.get("fields", {}), document.get("constants", {})
     takes = [name for name in FIELD if name not in ("schema_version", "event_time_ms")]
@@ -85,12 +87,44 @@ def load(path: Path | None) -> Mapping:
         if name not in fields and name not in constants:
             raise DataError(f"{path} doesn't say where {name} comes from", f'{name} = "COLUMN" in [fields]')
     return Mapping(
-        fields={name: _column(path, name, given) for name, given in fields.items()},
+        fields={name: _column(path, name, given, FIELD[name].kind) for name, given in fields.items()},
         time=Column(_time(path, document)["column"]),
         time_unit=_time(path, document)["unit"],
         event_types=_event_types(path, document.get("event_types", {})),
         constants=constants,
     )
+
+
+def load_for_items(path: Path | None, kinds: dict[str, str]) -> Mapping:
+    """Return the mapping of a file of items, by the fields' kinds; raise DataError for a bad one.
+
+    Without a file the columns have the contracts' names, and `created` is in ms.
+    """
+    if path is None:
+        own = {name: Column(name) for name in kinds if name != CREATED}
+        return Mapping(fields=own, time=Column(CREATED), time_unit="ms", required=False)
+    document = _document(path)
+    _refuse_unknown(path, "the file", document, ["constants", "fields", "time"])
+    fields, constants = document.get("fields", {}), document.get("constants", {})
+    takes = [name for name in kinds if name != CREATED]
+    _refuse_unknown(path, "[fields]", fields, takes)
+    _refuse_unknown(path, "[constants]", constants, takes)
+    if "item_id" not in fields:
+        raise DataError(f"{path} doesn't say where item_id comes from", 'item_id = "COLUMN" in [fields]')
+    has_time = "time" in document
+    return Mapping(
+        fields={name: _column(path, name, given, kinds[name]) for name, given in fields.items()},
+        time=Column(_time(path, document)["column"] if has_time else CREATED),
+        time_unit=_time(path, document)["unit"] if has_time else "ms",
+        constants=constants,
+    )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.whole(path))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path} isn't TOML: {error}", "see the example in jobs/files/mapping.py") from error
 
 
 def _refuse_unknown(path: Path, where: str, given: dict[str, object], names: list[str]) -> None:
@@ -99,12 +133,12 @@ def _refuse_unknown(path: Path, where: str, given: dict[str, object], names: lis
             raise DataError(f"{path}: {where} names {name!r}", f"one of {', '.join(names)}")
 
 
-def _column(path: Path, name: str, given: object) -> Column:
+def _column(path: Path, name: str, given: object, kind: str) -> Column:
     if isinstance(given, str):
         return Column(given)
     if isinstance(given, dict) and isinstance(given.get("column"), str) and set(given) <= {"column", "factor"}:
         factor = given.get("factor", 1)
-        if type(factor) in (int, float) and FIELD[name].kind != "string":
+        if type(factor) in (int, float) and kind in ("int", "float"):
             return Column(given["column"], factor)
     raise DataError(
         f"{path}: {name} = {given!r}", f'{name} = "COLUMN", or for a number {{ column = "COLUMN", factor = 100 }}'

@@ -7,6 +7,7 @@ from pyflink.common import Configuration
 
 from jobs.connect import addresses
 from jobs.contract.consent import Mode
+from jobs.contract.items import FactContract
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import id_secret, saved_config
 from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
@@ -40,6 +41,8 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     id_secret: str = ""
     secret_mark: str = ""
     history_ttl_s: int = 2 * 86_400  # of a visitor's history for lists, after its last event, by the clock on the wall
+    facts: list[FactContract] = []  # topics of item facts
+    items_dead_topic: str = "items.dead"
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
     jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes

@@ -81,11 +81,17 @@ def interval(ms: int) -> str:
     return f"INTERVAL '{days} {hours:02}:{minutes:02}:{seconds:02}.{rest:03}' DAY(3) TO SECOND(3)"
 
 
-def dead_letter_table(config: JobConfig, name: str, topic: str) -> str:
-    """Return the DDL of a topic of records that weren't counted, with everything that a replay needs."""
+OF_KEYS = ", `key` STRING, key_base64 BYTES"  # of letters about records whose keys say what they are about
+
+
+def dead_letter_table(config: JobConfig, name: str, topic: str, more: str = "") -> str:
+    """Return the DDL of a topic of records that weren't counted, with everything that a replay needs.
+
+    `more` are columns beside those of an event's letter.
+    """
     columns = (
         "reason STRING, field STRING, original STRING, original_base64 BYTES, topic STRING, `partition` INT, "
-        "`offset` BIGINT, refused_at_ms BIGINT"
+        f"`offset` BIGINT, refused_at_ms BIGINT{more}"
     )
     options = kafka_options(
         config,

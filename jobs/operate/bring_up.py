@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from jobs.cluster import runtime
 from jobs.cluster.runtime import Runtime
 from jobs.operate import apply as applying
+from jobs.operate import facts
 from jobs.settings import Settings
 
 
@@ -20,7 +21,10 @@ def bring_up(settings: Settings, meanwhile: Callable[[Runtime], None] = lambda _
     with ThreadPoolExecutor(1) as beside:
         applied = beside.submit(applying.apply, settings, with_redis.redis_url)
         running = runtime.up(settings)
+        known = {contract.topic for contract in facts.contracts_of(settings)}
         applying.create_topics(settings, running)
         meanwhile(running)
         applied.result()
+    if any(contract.topic not in known for contract in facts.contracts_of(settings)):
+        applying.create_topics(settings, running)  # of topics of the shop's own, `apply` says that there are any
     return running

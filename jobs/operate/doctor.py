@@ -12,13 +12,13 @@ import requests
 
 from jobs.cluster import kafka, processes, redis, runtime
 from jobs.cluster.flink_config import TaskManagerMemory
-from jobs.connect import consent_topic, flink_rest, kafka_admin, users
+from jobs.connect import consent_topic, fact_topics, flink_rest, kafka_admin, users
 from jobs.contract.consent import Consents
 from jobs.errors import ServiceError
 from jobs.features.definitions import registry
 from jobs.flow import submissions
 from jobs.jvm import jars, java
-from jobs.operate import entities, quiet, workers
+from jobs.operate import entities, facts, quiet, workers
 from jobs.operate.served import served
 from jobs.settings import Settings
 
@@ -61,6 +61,7 @@ def checks(settings: Settings) -> list[Check]:
         *_keys_of_state(settings),
         *_unread(settings, running),
         *_consents(settings, running, said),
+        *_facts(settings, running),
         *_quiet(settings, running),
         _registry(settings),
         _model(settings, running),
@@ -259,6 +260,31 @@ def _consent_topic(name: str, missing: dict[str, str]) -> Check:
     fix = f"{UP}; in a broker of your own: kafka-configs.sh --alter --add-config {found}"
     wanted = "dated by the broker, compacted, and kept as long as the records that are judged by it"
     return Check(name, not missing, f"it isn't set: {found}" if missing else wanted, wanted, fix if missing else "")
+
+
+def _facts(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    """Look at the topics of item facts, those of the shop's own included."""
+    if not running.kafka_bootstrap or not kafka.answers(running.kafka_bootstrap):
+        return
+    wanted = "one partition, compacted, dated by the broker"
+    topics = [contract.topic for contract in facts.contracts_of(settings)]
+    try:
+        states = fact_topics.states(running.kafka_bootstrap, topics)
+    except ServiceError as error:
+        yield Check("item facts", False, error.what, wanted, error.fix or UP)
+        return
+    for topic, state in states.items():
+        found = state.fault or f"{wanted}; {state.records:,} offsets"
+        yield Check(f"topic {topic}", not state.fault, found, wanted, _fact_fix(topic, state) if state.fault else "")
+
+
+def _fact_fix(topic: str, state: fact_topics.State) -> str:
+    if not state.partitions:
+        return "liveshelf apply"
+    if state.partitions > 1:
+        return f"make {topic} anew with one partition, and load it again"
+    settings = ",".join(f"{name}={value}" for name, value in state.missing.items())
+    return f"kafka-configs.sh --alter --topic {topic} --add-config {settings}"
 
 
 def _quiet(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:

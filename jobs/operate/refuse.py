@@ -7,7 +7,7 @@ from jobs.cluster.runtime import Runtime, without_password
 from jobs.connect import addresses, kafka_admin, users
 from jobs.errors import ServiceError, SettingsError
 from jobs.features import changes
-from jobs.operate import served
+from jobs.operate import facts, served
 from jobs.operate.running_jobs import Job, running_job
 from jobs.settings import Settings
 
@@ -35,6 +35,17 @@ def refuse_evicting(runtime: Runtime) -> None:
         raise ServiceError(
             f"Redis at {address} evicts keys ({policy})", "redis-cli config set maxmemory-policy noeviction"
         )
+
+
+def refuse_wide(settings: Settings, runtime: Runtime) -> None:
+    """Raise `ServiceError` if a topic of item facts has several partitions: no offset would say what is newer."""
+    kafka = addresses.as_user(runtime.kafka_bootstrap, users.ADMIN)
+    for topic, count in kafka_admin.partitions(kafka, [each.topic for each in facts.contracts_of(settings)]).items():
+        if count > 1:
+            raise ServiceError(
+                f"topic {topic!r} has {count} partitions: nobody could say which record of an item counts",
+                "make it anew with one partition, and load it again",
+            )
 
 
 def refuse_gap(settings: Settings, runtime: Runtime, job: Job) -> None:

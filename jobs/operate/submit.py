@@ -21,7 +21,7 @@ from jobs.features.explain import service_inputs
 from jobs.flow import began, id_secret, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.jvm.build import contract_jar
-from jobs.operate import refuse, workers
+from jobs.operate import facts, refuse, workers
 from jobs.operate.apply import create_topics
 from jobs.operate.running_jobs import JOBS, RUNNING_LIMIT_S, Job, cancel, cause, is_coming_up, wait_running
 from jobs.settings import REPOSITORY, Settings
@@ -66,13 +66,14 @@ def submission(
         "feature_store_yaml": ""
         if definitions.online_store_type(settings) == "redis"
         else str(definitions.store_yaml(settings)),
+        "facts": facts.contracts_of(settings),
         "model_public_key": read_public_key(settings.model_public_key),
         "jars": [contract.as_uri()] if settings.flink_rest_url else [],
     } | secret_of(settings, job, from_savepoint)
     kafka, redis = addresses.as_user(runtime.kafka_bootstrap, job), addresses.as_user(runtime.redis_url, users.JOB)
     JobConfig.of(settings, kafka, redis, **(values | config)).save(config_path)
     command = flink.command(settings)
-    resume = ["-s", from_savepoint] if from_savepoint else []
+    resume = ["-s", from_savepoint, *_drop_places(settings, job, from_savepoint)] if from_savepoint else []
     # Flink's client takes one -j; for a cluster of the user's own it is the Kafka connector's (see `JobConfig.jars`).
     jar = [] if settings.flink_rest_url else ["-j", str(contract)]
     own = ["-d", *resume, *jar, "-py", str(REPOSITORY / "jobs" / f"session_{job}.py"), *arguments]
@@ -95,10 +96,23 @@ def secret_of(settings: Settings, job: Job, from_savepoint: str | None) -> dict[
     return {"id_secret": str(id_secret.kept(id_secret.path(settings.state_dir), mark)), "secret_mark": mark}
 
 
+def _drop_places(settings: Settings, job: Job, savepoint: str) -> list[str]:
+    """Return Flink's option to leave state behind, if views of facts changed: their topics are read again.
+
+    The places in them are all that is left behind. What else a change would lose was refused before. Not so where the
+    savepoint can't be read from here, as nobody knows its secret: then Flink refuses, and says so.
+    """
+    running = plan.submitted(settings.state_dir) if job == "features" else None
+    if running is None or not running.facts or id_secret.mark_in(savepoint) is None:
+        return []
+    wanted = plan.load(plan.wanted_path(settings.state_dir))
+    return [] if wanted.facts_digest() == running.facts_digest() else ["-n"]
+
+
 def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     """Return the plan of what was applied; if `evolving`, in a form that takes the running job's state."""
     applied = definitions.from_registry(settings)
-    next_plan = lint.checked(applied.project, settings.events_topic, applied.views, applied.entities)
+    next_plan = lint.checked(settings, applied)
     next_plan = msgspec.structs.replace(next_plan, services=_services(applied))
     running = plan.submitted(settings.state_dir)
     if not evolving or running is None:
@@ -196,6 +210,7 @@ def submit(
     if from_savepoint and not accept_gap:
         refuse.refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)
+    refuse.refuse_wide(settings, runtime)
     call = submission(settings, runtime, job, from_savepoint, **config)
     at_s = _mark_begun(runtime, job)
     job_id, output = submissions.run_client(call.argv, call.environment)

@@ -15,6 +15,7 @@ from jobs.rankings.ranked_list import RankedList
 if TYPE_CHECKING:  # so that the tests of this module need no Flink
     from pyflink.metrics import MetricGroup
 
+FACTS_BOUNDS_MS = (200, 1000, 10_000)
 LATENCY_BOUNDS_MS = (5, 10, 20, 30, 50, 100, 250, 1000)
 
 
@@ -38,6 +39,9 @@ class RankingMetrics:
         self._refusals = 0
         self._model_us = group.counter("model_us")
         self._redis_us = group.counter("redis_us")
+        self._facts = {name: group.counter(f"facts_{name}") for name in ("items", "read", "refused")}
+        self._facts_before = dict.fromkeys(self._facts, 0)
+        self._facts_age = [group.counter(f"facts_age_ms_le_{bound}") for bound in (*FACTS_BOUNDS_MS, "inf")]
         # Cumulative, as Prometheus means `le`: a list that took 7 ms counts in le_10 and in all above.
         self._latency = [group.counter(f"event_to_redis_ms_le_{bound}") for bound in (*LATENCY_BOUNDS_MS, "inf")]
 
@@ -67,6 +71,19 @@ class RankingMetrics:
         """Count the versions that were refused; `refusals` is their number since the operator was opened."""
         self._models_refused.inc(refusals - self._refusals)
         self._refusals = refusals
+
+    def facts(self, age_ms: int, items: int, read: int, refused: int) -> None:
+        """Count a batch by the age of what it knows of items.
+
+        `items` are known now. `read` and `refused` records were counted since the operator was opened. `items` may
+        shrink, so its counter is what all tasks know together.
+        """
+        for name, value in (("items", items), ("read", read), ("refused", refused)):
+            self._facts[name].inc(value - self._facts_before[name])
+            self._facts_before[name] = value
+        for counter, bound in zip(self._facts_age, (*FACTS_BOUNDS_MS, None), strict=True):
+            if bound is None or age_ms <= bound:
+                counter.inc()
 
     def spent(self, model_ns: int, redis_ns: int) -> None:
         """Count a batch's time in the model (with encoding and rules) and in Redis (reading and writing)."""

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
+from jobs.catalogue.follower import Follower
+from jobs.contract.items import FactContract
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import failpoints
 from jobs.rankings.arrays import Floats
@@ -37,6 +39,8 @@ class RankConfig:
     ranker: RankerSettings
     redis_url: str
     feast_project: str
+    kafka_bootstrap: str = ""
+    facts: tuple[FactContract, ...] = ()  # the topics of item facts that are followed
 
     def __repr__(self) -> str:
         """Leave the address out, which may hold a password."""
@@ -72,8 +76,11 @@ class RankSessions(ScalarFunction):
         return False
 
     def open(self, function_context: FunctionContext) -> None:
-        """Load the model and connect to Redis."""
+        """Load the model, connect to Redis, and read what is known of the items."""
         ranker = self._config.ranker
+        if self._config.facts:
+            self._follower = Follower(self._config.kafka_bootstrap, self._config.facts).start()
+            self._facts = self._follower.snapshot
         self._models = ModelSource(Path(ranker.model_dir), public_key=ranker.model_public_key)
         self._publisher = Publisher(self._config.redis_url, ranker.shelf, ranker.list_ttl_s)
         self._metrics = RankingMetrics(function_context.get_metric_group())
@@ -86,7 +93,7 @@ class RankSessions(ScalarFunction):
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("_context", "_publisher", "_ranker"):
+        for name in ("_context", "_publisher", "_ranker", "_follower"):
             if (opened := getattr(self, name, None)) is not None:  # open may have failed before it was made
                 opened.close()
 
@@ -107,6 +114,9 @@ class RankSessions(ScalarFunction):
         if self._models.poll():
             self._serve(self._models.bundle)
             self._metrics.model_taken()
+        if self._config.facts:
+            self._facts = self._follower.snapshot
+            self._metrics.facts(self._follower.age_ms(), self._facts.items, self._follower.read, self._follower.refused)
         rows = _newest(visitor_id, partition, offset, history, event_time_ms, consent)
         publications = self._rank([row for row in rows if row.consent != ERASED])
         self._forget([row for row in rows if row.is_control], publications)

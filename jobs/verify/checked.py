@@ -34,6 +34,7 @@ class Checked:
     since: Mapping[int, int] | None
     store: "FeatureStore"
     views: list[View]
+    facts: list[View]
     versions: "Versions"
     client: redis.Redis
     sample: Sample

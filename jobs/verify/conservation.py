@@ -70,12 +70,12 @@ def _compare(report: Report, name: str, expected: Mapping[Position, tuple[Entry,
         letters = found.get(place, [])
         label = f"partition {place[0]}, offset {place[1]}"
         kind: Kind = "wrong_letter" if verdict and letters else "missing_letter" if verdict else "extra_letter"
-        report.compare(f"{name}:reason", label, verdict, _one({letter.verdict for letter in letters}), kind=kind)
+        report.compare(f"{name}:reason", label, verdict, one_of({letter.verdict for letter in letters}), kind=kind)
         if entry and letters:
-            original, bytes_ = entry.record.value or b"", _one({letter.bytes for letter in letters})
+            original, bytes_ = entry.record.value or b"", one_of({letter.bytes for letter in letters})
             report.compare(f"{name}:original", label, original, bytes_, kind="wrong_letter")
 
 
-def _one(verdicts: Collection) -> object:
+def one_of(verdicts: Collection) -> object:
     """Return what all letters about a place say, or a list of it all where they contradict each other."""
     return next(iter(verdicts), None) if len(verdicts) < 2 else sorted(verdicts)

@@ -14,11 +14,12 @@ from jobs.verify import conservation, features, lost
 from jobs.verify.caught_up import wait_caught_up
 from jobs.verify.checked import Addresses, Checked
 from jobs.verify.classify import Classified, Kind, classify
+from jobs.verify.facts import Facts
 from jobs.verify.feature_check import verify_features
 from jobs.verify.list_check import verify_lists
 from jobs.verify.report import Report
 from jobs.verify.sample import Sample
-from jobs.verify.views import plain_views
+from jobs.verify.views import fact_views, plain_views
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -56,10 +57,11 @@ def verify(
     views = plain_views(store.list_stream_feature_views())
     if not views:
         raise DefinitionError(f"project {store.project!r} has no stream feature view with aggregations", "feast apply")
+    of_facts = fact_views(store.list_feature_views())
     versions = Versions(settings.model_dir, read_public_key(settings.model_public_key))
     with addresses.redis_client(runtime.redis_url) as client:
         topic = topic or settings.events_topic
-        checked = Checked(settings, runtime, topic, since, store, views, versions, client, Sample(sample))
+        checked = Checked(settings, runtime, topic, since, store, views, of_facts, versions, client, Sample(sample))
         deadline_s = time.monotonic() + wait_s
         while True:
             behind = wait_caught_up(runtime.kafka_bootstrap, topic, deadline_s)
@@ -112,11 +114,14 @@ def verify_once(checked: Checked) -> Report:
     )
     letters = _from(checked.since, dead), _from(checked.since, late)
     conservation.compare_letters(report, since, *letters, certain_ms)
-    expired = verify_features(report, checked, classified, since, certain_ms)
+    facts = Facts(checked)
+    expired = verify_features(report, checked, classified, since, certain_ms, facts)
+    facts.compare_letters(report, settings.items_dead_topic)
     expired += verify_lists(report, checked, classified, since, consents, certain_ms)
     report.watermark_ms = classified.watermark_ms
     report.refused_by_reason = since.refused_by_reason()
-    report.counts = balance(since, settings.ranker.session_gap_s * 1000) | {"expired": expired}
+    counts = {"expired": expired, "items_with_facts": facts.items}
+    report.counts = balance(since, settings.ranker.session_gap_s * 1000) | counts
     report.seconds = time.monotonic() - started_s
     return report
 

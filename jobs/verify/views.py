@@ -23,7 +23,10 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One view: a session view has `gap_ms`, a sliding view `slide_ms`, a view as of each event neither."""
+    """One view: a session view has `gap_ms`, a sliding view `slide_ms`, a view as of each event neither.
+
+    A view of item facts has a `topic` of its own; its aggregates are the fields of an item's newest record.
+    """
 
     name: str
     keys: tuple[str, ...]
@@ -32,6 +35,23 @@ class View:
     ttl_ms: int | None = None
     gap_ms: int | None = None
     slide_ms: int | None = None
+    topic: str = ""
+
+
+def fact_views(definitions: Iterable) -> list[View]:
+    """Return the views of item facts among Feast's `FeatureView`s: those that read a Kafka topic."""
+    of_kafka = [view for view in definitions if type(view.stream_source).__name__ == "KafkaSource"]
+    return [
+        View(
+            name=view.name,
+            keys=tuple(view.join_keys),
+            aggregates=tuple(Aggregate(f.name, f.name, "newest", None, str(f.dtype)) for f in view.features),
+            delay_ms=0,
+            ttl_ms=_ms(view.ttl) or None if view.ttl else None,
+            topic=view.stream_source.kafka_options.topic,
+        )
+        for view in of_kafka
+    ]
 
 
 def plain_views(definitions: Iterable) -> list[View]:

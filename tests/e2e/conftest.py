@@ -22,13 +22,14 @@ from jobs.features import plan
 from jobs.flow import began, submissions
 from jobs.lab.replay.sources import read
 from jobs.operate import apply as applying
-from jobs.operate import running_jobs, submit
+from jobs.operate import facts, running_jobs, submit
 from jobs.settings import REPOSITORY, Settings
 from tests.support.waiting import eventually
 
 # Two jobs want 112 and each further one adds about 1. A cluster that loads classes anew for each job has 200 with the
 # second pair.
 METASPACE_MB = 160
+TOPICS = ("events", "dead", "late", "rankings", "consent", "items", "offers", "items_dead")
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
 
@@ -99,15 +100,18 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     name = re.sub(r"\W+", "-", request.node.name)[:60]
     repo = tmp_path / "feature_repo"
     shutil.copytree(REPOSITORY / "feature_repo", repo, ignore=shutil.ignore_patterns("data", "__pycache__"))
-    names = {f"{kind}_topic": f"{name}.{kind}" for kind in ("events", "dead", "late", "rankings", "consent")}
+    names = {f"{kind}_topic": f"{name}.{kind}" for kind in TOPICS}
     (settings.state_dir / "registry.db").unlink(missing_ok=True)
     configs = [submissions.config_path(settings.state_dir, job) for job in submit.JOBS]
-    for kept in (plan.submitted_path(settings.state_dir), began.path(settings.state_dir), *configs):
+    files = (plan.submitted_path(settings.state_dir), began.path(settings.state_dir), facts.path(settings))
+    for kept in (*files, *configs):
         kept.unlink(missing_ok=True)
     addresses.redis_client(runtime.redis_url).flushall()
     own = settings.model_copy(update={"feature_repo": repo, **names})
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
+    for kind in ("items", "offers"):
+        made.change_definitions(f'facts_from("{kind}"', f'facts_from("{names[f"{kind}_topic"]}"')
     yield made
     running = [kind for kind in submit.JOBS if running_jobs.running_job(runtime, kind)]
     submit.side_by_side(lambda kind: running_jobs.stop(own, runtime, kind, savepoint=False), running)

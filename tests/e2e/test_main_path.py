@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import pytest
 from kafka import KafkaProducer
 
 from jobs.cluster import processes
-from jobs.connect import addresses
+from jobs.connect import addresses, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import Event
 from jobs.features.definitions import feature_store
@@ -54,11 +55,12 @@ def assert_equal_to_the_oracle(report: Report, sent: ReplayReport) -> None:
     assert report.counts["expired"] == 0
 
 
-def assert_hard_events_equal_the_oracle(scenario, events: Iterable[Event], least_compared: int) -> None:
+def assert_hard_events_equal_the_oracle(scenario, events: Iterable[Event], least_compared: int) -> Report:
     scenario.change_definitions(
         "watermark_delay_threshold=timedelta(seconds=1)", "watermark_delay_threshold=timedelta(seconds=60)"
     )
     scenario.start()
+    send_facts(scenario)
     sent = send(scenario, events, delay_s=60)
     report = verify(scenario.settings, scenario.runtime, wait_s=180)
     assert_equal_to_the_oracle(report, sent)
@@ -66,11 +68,69 @@ def assert_hard_events_equal_the_oracle(scenario, events: Iterable[Event], least
     assert report.counts["duplicates"] == sent.duplicates
     assert report.compared > least_compared
     assert scenario.failures() == []
+    return report
 
 
 def test_features_and_lists_of_hard_events_equal_the_oracle(scenario):
-    """Every feature and list of shuffled, repeated and corrupted events; the sets are shipped."""
-    assert_hard_events_equal_the_oracle(scenario, shipped_events(), least_compared=100_000)
+    """Every feature and list of shuffled, repeated and corrupted events, and item facts; the sets are shipped."""
+    scenario.definitions.write_text(scenario.definitions.read_text() + VIEW_OF_OWN_TOPIC)
+    report = assert_hard_events_equal_the_oracle(scenario, shipped_events(), least_compared=100_000)
+    compared = {name: report.by_name[name].compared for name in ("item_offers:stock", "item_facts:title")}
+    assert compared == {"item_offers:stock": 2, "item_facts:title": 2}
+    assert report.by_name["item_margins:margin"].equal == 1
+    assert report.by_name["items_dead:original"].equal == 3
+    assert report.counts["items_with_facts"] == 3
+    facts = ["item_offers:stock", "item_offers:on_offer", "item_facts:title", "item_activity:views_24h"]
+    both = item_features(scenario, "B4", *facts)
+    assert (both["stock"], both["on_offer"], both["title"]) == (2, True, None)
+    assert both["views_24h"] is not None
+    assert list(item_features(scenario, "only in the catalogue", *facts).values())[3:] == ["naïve", None]
+    assert set(item_features(scenario, "removed", *facts).values()) == {"removed", None}
+
+
+VIEW_OF_OWN_TOPIC = """
+item_margins = FeatureView(
+    name="item_margins", entities=[item], source=facts_from("margins", "item_margins"), ttl=FOR_GOOD,
+    schema=[Field(name="item_id", dtype=String), Field(name="margin", dtype=Float64)],
+)
+"""
+# Topic, key, value: what is said of items. Three records are refused: they change nothing.
+FACTS: list[tuple[str, bytes, bytes | None]] = [
+    ("items", b"only in the catalogue", '{"title": "naïve", "brand": "ö"}'.encode()),
+    ("items", b"removed", b'{"title": "rain boots"}'),
+    ("items", b"B4", b'{"title": "replaced"}'),
+    ("items", b"B4", b'{"category": "2"}'),
+    ("items", b"removed", None),
+    ("offers", b"removed", b'{"stock": 1}'),
+    ("offers", b"removed", None),
+    ("offers", b"B4", b'{"stock": 2, "on_offer": true}'),
+    ("offers", b"B4", b'{"stock": "2"}'),
+    ("offers", b"a key that isn't UTF-8 \xff", b'{"stock": 1, "status": "\xff"}'),
+    ("offers", b"never right", b'{"stock": 1.5}'),
+    ("margins", b"sold", b'{"margin": 3}'),
+    ("offers", b"sold", b'{"price_minor": 1999}'),
+]
+
+
+BRAND = '        Field(name="brand", dtype=String),\n'
+
+
+def send_facts(scenario) -> None:
+    there = kafka_admin.topics(scenario.runtime.kafka_bootstrap)
+    for kind in ("items", "offers", "margins"):
+        topic = getattr(scenario.settings, f"{kind}_topic", kind)
+        if topic not in there:
+            continue
+        with closing(kafka_send.connect(scenario.runtime.kafka_bootstrap, topic, fast=True)) as sender:
+            for of_kind, key, value in FACTS:
+                if of_kind == kind:
+                    sender.send(key, value, 0)
+            sender.flush()
+
+
+def item_features(scenario, item_id: str, *features: str) -> dict[str, object]:
+    found = feature_store(scenario.settings).get_online_features(list(features), [{"item_id": item_id}]).to_dict()
+    return {name: values[0] for name, values in found.items()}
 
 
 @pytest.mark.bench
@@ -245,12 +305,19 @@ def wait_online(scenario, expected: dict[str, object], *features: str) -> None:
 
 
 def test_an_added_feature_is_readable_and_others_keep_their_values(scenario):
-    """A feature added to a running view is readable and the old ones keep their values."""
+    """A feature added to a running view is readable, and the old ones keep their values. So is a fact, of all items."""
+    scenario.change_definitions(BRAND, "")
     scenario.start("features")
+    send_facts(scenario)
     send_views(scenario, "A1", "A2", "A3")
     old = ("visitor_session:view_count", "visitor_session:distinct_items")
     wait_online(scenario, {"visitor_id": "v1", "view_count": 3, "distinct_items": 3}, *old)
+    known = ("only in the catalogue", "item_facts:title")
+    eventually(lambda: item_features(scenario, *known)["title"] == "naïve", within_s=60)
     savepoint = running_jobs.stop(scenario.settings, scenario.runtime, "features")
+    scenario.change_definitions(
+        'Field(name="category", dtype=String),\n', f'Field(name="category", dtype=String),\n{BRAND}'
+    )
     scenario.change_definitions(
         'Aggregation(column="event_id", function="is_single", name="bounce"),',
         'Aggregation(column="event_id", function="is_single", name="bounce"),\n'
@@ -263,3 +330,6 @@ def test_an_added_feature_is_readable_and_others_keep_their_values(scenario):
     send_views(scenario, "A3")
     expected = {"visitor_id": "v1", "view_count": 4, "distinct_items": 3, "best_rating": 4.0}
     wait_online(scenario, expected, *old, "visitor_session:best_rating")
+    added = item_features(scenario, "only in the catalogue", "item_facts:title", "item_facts:brand")
+    assert (added["title"], added["brand"]) == ("naïve", "ö")
+    assert scenario.failures() == []

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from jobs.connect import addresses, flink_rest, kafka_admin, kafka_send
+from jobs.connect import addresses, fact_topics, flink_rest, kafka_admin, kafka_send
+from jobs.connect.fact_topics import Change
 from jobs.connect.users import GROUPS
 from jobs.contract.events import SCHEMA_VERSION, Event
 from jobs.features import plan
@@ -146,6 +147,22 @@ def test_savepoints_of_releases_hold_no_path_and_are_small():
         assert sum(file.stat().st_size for file in saved) < 300_000
 
 
+# What a release before item facts doesn't have. Its other views never expire.
+VIEW_OF_FACTS = """
+from feast import FeatureView
+
+item_offers = FeatureView(
+    name="item_offers",
+    entities=[item],
+    source=KafkaSource(
+        name="offers", topic="{}", timestamp_field="event_timestamp", message_format=JsonFormat(schema_json=""),
+        batch_source=FileSource(name="no_offers", path="data/offers.parquet", timestamp_field="event_timestamp"),
+    ),
+    schema=[Field(name="item_id", dtype=String), Field(name="stock", dtype=Int64)],
+)
+"""
+
+
 @pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
 def test_both_jobs_go_on_from_the_savepoints_of_a_release(scenario, folder: Path, tmp_path: Path):
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
@@ -155,6 +172,13 @@ def test_both_jobs_go_on_from_the_savepoints_of_a_release(scenario, folder: Path
     topic, bootstrap = scenario.settings.events_topic, scenario.runtime.kafka_bootstrap
     send(bootstrap, topic, moved / "before.jsonl")
     say_that_redis_is_complete(scenario)
+    with (moved / "feature_repo" / "definitions.py").open("a") as definitions:
+        definitions.write(VIEW_OF_FACTS.format(scenario.settings.offers_topic))
+    said = [
+        Change(scenario.settings.offers_topic, "A1", {"stock": 3}),
+        Change(scenario.settings.offers_topic, "new", {}),
+    ]
+    fact_topics.send(bootstrap, [scenario.settings.offers_topic], said, time.time_ns() // 1_000_000)
     applying.apply(scenario.settings, scenario.runtime.redis_url)
     submit.side_by_side(lambda job: go_on(scenario, job, (moved / job).as_uri(), history_ttl_s=CENTURY_S))
     send(bootstrap, topic, moved / "after.jsonl")
@@ -162,6 +186,7 @@ def test_both_jobs_go_on_from_the_savepoints_of_a_release(scenario, folder: Path
     assert report.ok, report.to_json()[:4000]
     expected = msgspec.json.decode((moved / "expected.json").read_bytes(), type=Outcome)
     assert {name: report.counts[name] for name in expected.counts} == expected.counts
+    assert report.by_name["item_offers:stock"].equal == 2
     assert [online(scenario, each) for each in expected.features] == expected.features
     reader = ShelfReader(addresses.redis_client(scenario.runtime.redis_url))
     assert {

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from feast import Entity, Field, FileSource, KafkaSource, StreamFeatureView, ValueType
+from feast import Entity, FeatureView, Field, FileSource, KafkaSource, StreamFeatureView, ValueType
 from feast.aggregation import Aggregation
 from feast.data_format import JsonFormat
 from feast.types import Int64, String
@@ -50,3 +50,15 @@ def session_view(*aggregations: Aggregation, gap: str = "30m", **changes: object
     """`clicks` of the current session."""
     chosen = list(aggregations) or [views_sum(time_window=None)]
     return view(**({"tags": {"window": "session", "gap": gap}, "aggregations": chosen} | changes))
+
+
+def fact_view(topic: str = "offers", delay: timedelta | None = None, **changes: object) -> FeatureView:
+    """`terms`: the stock of an item, by its newest record."""
+    right = {
+        "name": "terms",
+        "entities": [ITEM],
+        "source": kafka("terms", topic=topic, delay=delay),
+        "ttl": timedelta(days=3650),
+        "schema": [Field(name="item_id", dtype=String), Field(name="stock", dtype=Int64)],
+    }
+    return FeatureView(**(right | changes))

@@ -16,6 +16,7 @@ ONLY = {
     "jobs.contract": set(),
     "jobs.connect": {"jobs.contract", "jobs.settings", "liveshelf"},
     "jobs.files": {"jobs.contract"},
+    "jobs.catalogue": {"jobs.contract", "jobs.connect", "jobs.files"},
     "models.serving": set(),
     "models.clicks": {"models.serving", "jobs.files"},
     "models.quality": {"models.serving", "models.clicks"},

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--cap", type=int, default=settings.max_window_events)
     asked = parser.parse_args()
     known = from_files(settings)
-    plan = lint.checked(known.project, settings.events_topic, known.views, known.entities)
+    plan = lint.checked(settings, known)
     features = {
         "shipped": next(sql.feature_list(each) for each in plan.operators() if each.key == sql.PERSON),
         "hard": "; ".join(f"{function} {column} range {ms}" for ms in WINDOWS_MS for function, column in HARD),

@@ -17,7 +17,7 @@ from jobs.contract.events import Event
 from jobs.lab.demo.board import Board
 from jobs.lab.demo.counts import counts, wait_processed
 from jobs.lab.demo.stage import Stage
-from jobs.lab.demo.system import LIST_SIZE, Say, demo_settings, start_features, system
+from jobs.lab.demo.system import LIST_SIZE, Say, demo_settings, load_catalogue, start_features, system
 from jobs.lab.demo.visitors import Visitors
 from jobs.lab.demo.watcher import Watcher
 from jobs.lab.repeating import repeating
@@ -72,6 +72,7 @@ def _play(
 
         def features() -> None:
             say("the first click has its list")
+            load_catalogue(settings, running, say)
             start_features(settings, running, say)
 
         stage = Stage(running.redis_url, settings.ranker.shelf, visitors, watcher, features)

@@ -6,9 +6,12 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
+from jobs.catalogue.load import load
 from jobs.cluster import runtime
 from jobs.cluster.runtime import Runtime
+from jobs.lab.replay.catalogues import MADE_UP, eshop2008
 from jobs.operate.bring_up import bring_up
+from jobs.operate.facts import contracts_of
 from jobs.operate.running_jobs import wait_running
 from jobs.operate.submit import submit
 from jobs.settings import Settings
@@ -62,6 +65,12 @@ def _start(settings: Settings, say: Say) -> Runtime:
 
     say("starting Kafka, Redis and Flink")
     return bring_up(settings, meanwhile=rankings)
+
+
+def load_catalogue(settings: Settings, running: Runtime, say: Say) -> None:
+    """Write the shop's catalogue, once the topics are there."""
+    written = load(running.kafka_bootstrap, contracts_of(settings), eshop2008())
+    say(f"loaded the catalogue, {written[settings.items_topic]} items; {MADE_UP}")
 
 
 def start_features(settings: Settings, running: Runtime, say: Say) -> None:

@@ -49,7 +49,7 @@ def _event(event_id: str, event_type: str, time_ms: int, visitor_id: str, **fiel
     }
 
 
-_ESHOP_CATEGORIES = {"1": "trousers", "2": "skirts", "3": "blouses", "4": "sale"}
+ESHOP_CATEGORIES = {"1": "trousers", "2": "skirts", "3": "blouses", "4": "sale"}
 ESHOP_PAUSE_MS = 1_200_000
 
 
@@ -72,7 +72,7 @@ def eshop2008(paths: Sequence[Path], skipped: Counter[str]) -> Iterator[Row]:
             event = _event(
                 f"eshop-{session}-{order}", "view", time_ms, f"s{session}",
                 item_id=row["page2_clothing_model"],
-                category=_ESHOP_CATEGORIES[row["page1_main_category"]],
+                category=ESHOP_CATEGORIES[row["page1_main_category"]],
                 price_minor=int(row["price"]) * 100,
                 currency="USD",
                 country=row["country"],

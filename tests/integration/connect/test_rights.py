@@ -195,6 +195,9 @@ READERS = {
     "events.dead": {"cli", "admin"},
     "events.late": {"cli", "admin"},
     "rankings": {"cli", "admin"},
+    "items": {"features", "rankings", "cli", "admin"},
+    "offers": {"features", "rankings", "cli", "admin"},
+    "items.dead": {"cli", "admin"},
 }
 WRITERS = {
     "consent": {"collector", "cli", "admin"},
@@ -202,6 +205,9 @@ WRITERS = {
     "events.dead": {"features", "admin"},
     "events.late": {"features", "admin"},
     "rankings": {"rankings", "admin"},
+    "items": {"cli", "admin"},
+    "offers": {"cli", "admin"},
+    "items.dead": {"features", "admin"},
 }
 MEMBERS = {
     "liveshelf-features": {"features", "cli", "admin"},  # cli looks at what was read

@@ -11,13 +11,15 @@ from feast import FeatureStore, Field
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String
 
 from jobs.features import lint
+from jobs.features.definitions import of_facts
+from jobs.features.fact_views import BY_DEFAULT, compile_facts
 from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import Output
 from jobs.features.redis_writer import RedisWriter, WriteCounts
 from tests.support.clock import Clock
 from tests.support.small_plans import plan, view_plan
-from tests.support.small_views import ITEM, VISITOR, kafka, session_view, view
+from tests.support.small_views import ITEM, VISITOR, fact_view, kafka, session_view, view
 
 CLOCK = Clock()
 TYPES = {
@@ -67,7 +69,7 @@ def feast_repository(folder: Path, online_store: dict[str, str]) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         FeatureStore(fs_yaml_file=path).apply(
-            [VISITOR, ITEM, kinds, view(), session_view(name="now", source=kafka("now"))]
+            [VISITOR, ITEM, kinds, view(), session_view(name="now", source=kafka("now")), TERMS]
         )
     return path
 
@@ -83,6 +85,16 @@ def on_redis(tmp_path_factory, redis_url) -> FeatureStore:
 def sqlite_yaml(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sqlite")
     return feast_repository(folder, {"type": "sqlite", "path": str(folder / "online.db")})
+
+
+# With a field of the shop's own, which a tag marks.
+TERMS = fact_view(
+    schema=[
+        Field(name="item_id", dtype=String),
+        Field(name="stock", dtype=Int64),
+        Field(name="made_of", dtype=String, tags={"own": ""}),
+    ]
+)
 
 
 def read(store: FeatureStore, entity: str) -> dict[str, object]:
@@ -128,6 +140,31 @@ def test_what_was_applied_compiles_as_what_was_written_in_files(on_redis):
         "shop", "events", written, entities
     )
     assert lint.compile_views("shop", "events", applied, entities)[1] == []
+
+
+def test_applied_views_of_facts_compile_as_those_in_files(on_redis):
+    applied = compile_facts(of_facts(on_redis.list_feature_views()), [VISITOR, ITEM], BY_DEFAULT)
+    assert applied == compile_facts([TERMS], [VISITOR, ITEM], BY_DEFAULT)
+    assert applied[1] == []
+
+
+def test_feast_reads_facts_until_a_tombstone_removes_them(on_redis, sqlite_yaml, redis_url):
+    """From Redis, and from another store through Feast."""
+    of_terms = plan(KINDS, facts=compile_facts([TERMS], [ITEM], BY_DEFAULT)[0])
+    asked = (["terms:stock", "terms:made_of"], [{"item_id": "boots"}])
+    for store, writer in (
+        (on_redis, RedisWriter(redis_url, of_terms)),
+        (FeatureStore(fs_yaml_file=sqlite_yaml), FeastWriter(str(sqlite_yaml), of_terms)),
+    ):
+        assert writer.write([("facts:offers", Row("boots", CLOCK.now_ms, 7, '[3, "rubber"]'))]) == WriteCounts(1, 0)
+        assert store.get_online_features(*asked).to_dict() == {
+            "item_id": ["boots"],
+            "stock": [3],
+            "made_of": ["rubber"],
+        }
+        assert writer.remove([("facts:offers", "boots", CLOCK.now_ms + 1000, 8)]) == 1
+        assert store.get_online_features(*asked).to_dict() == {"item_id": ["boots"], "stock": [None], "made_of": [None]}
+        writer.close()
 
 
 def test_another_store_is_written_and_read_through_feast(sqlite_yaml):

@@ -6,17 +6,28 @@ from pathlib import Path
 import msgspec
 import pytest
 from feast import Entity, Field, PushSource, ValueType
-from feast.types import Array, Bytes, Float64, Int32, Int64, String, UnixTimestamp
+from feast.types import Array, Bool, Bytes, Float64, Int32, Int64, String, UnixTimestamp
 
 from jobs.errors import DefinitionError
 from jobs.features import lint, plan
-from jobs.features.definitions import from_files
-from jobs.features.lint import Problem
+from jobs.features.definitions import Definitions, from_files
+from jobs.features.problem import Problem
 from jobs.flow.job_config import JobConfig
 from jobs.flow.submissions import config_path
 from jobs.settings import Settings
 from tests.support.small_plans import output, view_plan
-from tests.support.small_views import HOUR, ITEM, MINUTE, VISITOR, history, kafka, session_view, view, views_sum
+from tests.support.small_views import (
+    HOUR,
+    ITEM,
+    MINUTE,
+    VISITOR,
+    fact_view,
+    history,
+    kafka,
+    session_view,
+    view,
+    views_sum,
+)
 
 ENTITIES = [VISITOR, ITEM]
 VISITOR_ID = Field(name="visitor_id", dtype=String)
@@ -220,7 +231,7 @@ def test_two_features_whose_fields_have_one_hash_are_refused():
 def test_every_mistake_of_several_views_is_told_at_once():
     wrong = [view(aggregations=[views_sum(function="summ")]), view(name="b-c", source=kafka("b"))]
     with pytest.raises(DefinitionError) as told:
-        lint.checked("shop", "events", wrong, ENTITIES)
+        lint.checked(Settings(), Definitions("shop", wrong, ENTITIES, []))
     assert "clicks.views: unknown function 'summ'" in str(told.value)
     assert "b-c.name: 'b-c' can't name a table\n  fix: " in str(told.value)
 
@@ -241,7 +252,7 @@ def test_what_is_shipped_has_no_problem(tmp_path):
 def submitted_before(state_dir: Path, **changes: object) -> None:
     """The shipped definitions are running, but with another session view."""
     known = from_files(Settings())
-    submitted = lint.checked(known.project, "events", known.views, known.entities)
+    submitted = lint.checked(Settings(), known)
     before = [msgspec.structs.replace(each, **changes) if each.frame == "session" else each for each in submitted.views]
     plan.save(msgspec.structs.replace(submitted, views=before), plan.submitted_path(state_dir))
 
@@ -300,3 +311,111 @@ def test_window_that_slides_by_itself_is_as_of_each_event():
         "shop", "events", [view(aggregations=[views_sum(slide_interval=HOUR)])], ENTITIES
     )
     assert (compiled.views[0].frame, found) == ("range", [])
+
+
+def compiled(*facts: object, views: tuple = ()) -> tuple[plan.FeaturePlan, list[tuple[str, str, str, str]]]:
+    """The plan and the problems of views of facts, beside `clicks` of visitors and of items."""
+    of_items = view(
+        name="seen", entities=[ITEM], source=kafka("seen"), schema=[ITEM_ID, Field(name="views", dtype=Int64)]
+    )
+    known = Definitions("shop", [view(), of_items, *views], ENTITIES, [], facts)
+    made, problems = lint.compiled(Settings(), known)
+    return made, [tuple(each) for each in problems]
+
+
+ITEM_ID = Field(name="item_id", dtype=String)
+
+
+def own(**dtypes: object) -> list[Field]:
+    return [ITEM_ID, *(Field(name=name, dtype=dtype) for name, dtype in dtypes.items())]
+
+
+WRONG_FACTS = {
+    "another type than the contract's": (
+        lambda: fact_view(schema=own(stock=String)),
+        "stock", "is declared String, but in 'offers' it is Int64", "write dtype=Int64"),
+    "a field that the contract doesn't have": (
+        lambda: fact_view(schema=own(on_ofer=Bool)),
+        "on_ofer", "isn't a field of 'offers'", "did you mean 'on_offer'?"),
+    "a type that no fact has": (
+        lambda: fact_view(topic="margins", schema=own(margin=Array(Int64))),
+        "margin", "Array(Int64) isn't the type of a fact", "String, Int64, Float64, Bool"),
+    "a window": (
+        lambda: fact_view(tags={"window": "session"}),
+        "tags", "has the tag 'window': a fact has no window", "remove it"),
+    "a visitor's": (
+        lambda: fact_view(entities=[VISITOR], schema=fields(stock=Int64)),
+        "entities", "is of visitor (visitor_id), but a record's key is an item's id", "entities=[item]"),
+    "nobody's": (
+        lambda: fact_view(entities=[], schema=[Field(name="stock", dtype=Int64)]),
+        "entities", "has 0 entities", "entities=[item]"),
+    "nothing of the item": (
+        lambda: fact_view(schema=[ITEM_ID]),
+        "schema", "has no feature", "add a Field"),
+    "facts that expire": (
+        lambda: fact_view(ttl=timedelta(days=30)),
+        "ttl", "is 30 days: a fact would be gone then", "ttl=timedelta(days=3650)"),
+    "the events topic": (
+        lambda: fact_view(topic="events"),
+        "source", "reads the events topic 'events' without an aggregation", "write a StreamFeatureView"),
+    "a topic of liveshelf's own": (
+        lambda: fact_view(topic="events.dead", schema=own(margin=Int64)),
+        "source", "reads 'events.dead', which is liveshelf's own (setting dead_topic)", "a topic of your own"),
+    "a delay": (
+        lambda: fact_view(delay=MINUTE),
+        "watermark_delay_threshold", "is given, but facts wait for nothing", "remove it"),
+    "a name that events' features have": (
+        lambda: fact_view(topic="margins", schema=own(views=Int64)),
+        "views", "is a feature of seen too: item.views could be either", "give one another name"),
+    "a contract's field in another topic": (
+        lambda: fact_view(topic="margins", schema=own(colour=String)),
+        "colour", "is a field of 'items', and this view reads 'margins'", "give it another name"),
+    "not online": (
+        lambda: fact_view(online=False),
+        "online", "is False", "remove it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_FACTS)
+def test_a_wrong_view_of_facts_is_one_problem(name: str):
+    make, field, what, fix = WRONG_FACTS[name]
+    ((of_view, *found),) = compiled(make())[1]
+    assert (of_view, found[0]) == ("terms", field)
+    assert found[1].startswith(what), found
+    assert fix in found[2]
+
+
+def test_facts_of_one_name_in_two_views_are_a_problem():
+    _, found = compiled(fact_view(), fact_view(name="more", source=kafka("more", topic="offers", delay=None)))
+    assert [each[:3] for each in found] == [("terms", "stock", "is a feature of more too: item.stock could be either")]
+
+
+def test_an_aggregation_of_facts_is_a_problem():
+    over_facts = view(name="wrong", source=kafka("wrong", topic="offers"))
+    (found,) = compiled(views=(over_facts,))[1]
+    assert found[:3] == ("wrong", "source", "reads topic 'offers'")
+    assert "facts aren't aggregated: write a FeatureView" in found[3]
+
+
+def test_a_shops_own_topic_and_fields_are_facts_too():
+    margins = fact_view(name="margins", topic="margins", source=kafka("m", topic="margins", delay=None),
+                        schema=own(margin=Float64, note=String))  # fmt: skip
+    more = fact_view(schema=[*own(stock=Int64), Field(name="material", dtype=String, tags={"own": ""})])
+    made, found = compiled(margins, more)
+    assert found == []
+    assert [
+        (each.topic, operator.fields) for each, operator in zip(made.facts, made.fact_operators(), strict=True)
+    ] == [
+        ("margins", ["margin", "note"]),
+        ("offers", ["stock", "material"]),
+    ]
+
+
+def test_an_entitys_features_are_those_of_facts_and_of_events():
+    from jobs.features.explain import features_of
+
+    found = {each.name: each for each in features_of(Settings(), "item")}
+    assert (found["stock"].view, found["stock"].dtype) == ("item_offers", "Int64")
+    assert (found["views_1h"].view, found["views_1h"].dtype) == ("item_activity", "Int64")
+    with pytest.raises(DefinitionError, match=r"no entity 'items'\n  fix: did you mean 'item'\?"):
+        features_of(Settings(), "items")

@@ -9,7 +9,7 @@ from jobs.features.online_store import Row, entity_key, feature_field
 from jobs.features.operator import newest_rows
 from jobs.features.redis_writer import RedisWriter, WriteCounts
 from tests.support.clock import Clock
-from tests.support.small_plans import output, plan, view_plan
+from tests.support.small_plans import facts, output, plan, view_plan
 
 CLOCK = Clock()
 HOUR_MS = 3_600_000
@@ -170,3 +170,61 @@ def test_of_one_time_the_higher_sequence_and_later_place_stay():
     assert newest_rows([("a", "v", 10, 2), ("a", "v", 10, 1)]) == [0]
     assert newest_rows([("a", "v", 10, 2), ("a", "v", 10, 2)]) == [1]
     assert newest_rows([]) == []
+
+
+OFFERS = "facts:offers"
+SEEN = view_plan(output("views"), name="seen", entity="item_id", ttl_ms=HOUR_MS)
+OF_FACTS = plan(SEEN, facts=[facts("offers", stock="Int64"), facts("items", title="String")])
+ITEM_KEY = entity_key("shop", {"item_id": "4711"})
+STOCK = feature_field("offers_view", "stock")
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def facts_writer(redis_url, client):
+    writer = RedisWriter(redis_url, OF_FACTS)
+    yield writer
+    writer.close()
+
+
+def stock(count: int, offset: int, time_ms: int | None = None) -> tuple[str, Row]:
+    return OFFERS, Row("4711", CLOCK.now_ms if time_ms is None else time_ms, offset, json.dumps([count]))
+
+
+def test_of_facts_the_greater_offset_stays_whatever_the_clock(facts_writer, client):
+    assert facts_writer.write([stock(3, 8)]) == WriteCounts(1, 0)
+    assert facts_writer.write([stock(2, 7, CLOCK.now_ms + 9)]) == WriteCounts(0, 1)
+    assert facts_writer.write([stock(1, 9, CLOCK.now_ms - 9)]) == WriteCounts(1, 0)
+    assert client.hget(ITEM_KEY, STOCK) == b"\x20\x01"
+
+
+def test_a_tombstone_removes_facts_and_no_older_record_returns(facts_writer, client):
+    facts_writer.write([stock(3, 8)])
+    assert facts_writer.remove([(OFFERS, "4711", CLOCK.now_ms, 7)]) == 0
+    assert client.hget(ITEM_KEY, STOCK) == b"\x20\x03"
+    assert facts_writer.remove([(OFFERS, "4711", CLOCK.now_ms, 10)]) == 1
+    assert facts_writer.write([stock(2, 9)]) == WriteCounts(0, 1)  # of a worker that outlived its failure
+    assert client.hkeys(ITEM_KEY) == [b"_v:facts:offers"]
+    assert 0 < client.pttl(ITEM_KEY) <= 20_000
+    assert facts_writer.write([stock(4, 11)]) == WriteCounts(1, 0)
+    assert client.pttl(ITEM_KEY) > DAY_MS
+
+
+def test_without_facts_an_items_events_expire_as_ever(facts_writer, client):
+    facts_writer.write(
+        [stock(3, 8), ("item_id", row(5, entity="4711")), ("facts:items", Row("4711", 1, 0, '["boots"]'))]
+    )
+    facts_writer.remove([(OFFERS, "4711", CLOCK.now_ms, 9)])
+    assert client.pttl(ITEM_KEY) > DAY_MS  # its title stands
+    facts_writer.remove([("facts:items", "4711", CLOCK.now_ms, 1)])
+    assert 0 < client.pttl(ITEM_KEY) <= HOUR_MS
+    assert client.hget(ITEM_KEY, feature_field("seen", "views")) == b"\x20\x05"
+
+
+def test_a_row_that_never_expires_outlives_an_emptied_hash(writer, client):
+    key = entity_key("shop", {"item_id": "v-1"})
+    writer.write([("item_id", row(3, CLOCK.now_ms - 5))])
+    writer.erase([("item_id", "v-1", CLOCK.now_ms)])
+    assert 0 < client.pttl(key) <= 20_000
+    writer.write([("item_id", row(4, CLOCK.now_ms + 1))])
+    assert client.pttl(key) > 1000 * DAY_MS

@@ -76,7 +76,7 @@ def training_set(file: Path, features: list[str]) -> Path:
 def applied(settings: Settings) -> plan.FeaturePlan:
     """The plan of what the definition files say, as `submit features` keeps it."""
     known = definitions.from_files(settings)
-    views = lint.checked(known.project, settings.events_topic, known.views, known.entities)
+    views = lint.checked(settings, known)
     services = {service.name: [name for name, _ in submit.service_inputs(service)] for service in known.services}
     return msgspec.structs.replace(views, services=services)
 

@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.contract.ranker_settings import RankerSettings
-from jobs.features.changes import ANEW, RENAME, Change, Chosen, of_plan, of_settings
+from jobs.features.changes import ANEW, READ_AGAIN, RENAME, Change, Chosen, of_plan, of_settings
 from jobs.settings import REPOSITORY, Settings
-from tests.support.small_plans import output, plan, view_plan
+from tests.support.small_plans import facts, output, plan, view_plan
 
 VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
 RUNNING = plan(view_plan(VIEWS, CARTS))
@@ -192,3 +192,17 @@ def test_more_parallelism_than_parts_of_state_is_refused():
 def test_a_change_is_a_line_and_its_way_out_another():
     assert str(Change("clicks", "views", "is new", "counts")) == "clicks.views: is new: counts"
     assert str(Change("", "topic", "a became b", "lost", "don't")) == "topic: a became b: lost\n  fix: don't"
+
+
+def test_every_change_of_facts_is_carried_over():
+    before, after = (plan(view_plan(VIEWS), facts=[facts(**of)]) for of in (
+        {"stock": "Int64", "status": "String"}, {"stock": "Float64", "on_offer": "Bool"}
+    ))  # fmt: skip
+    lasting = "for 315360000 s"
+    assert of_plan(before, after) == [
+        Change("offers_view", "stock", f"offers as Int64 {lasting} became offers as Float64 {lasting}", READ_AGAIN),
+        Change("offers_view", "on_offer", "is new", READ_AGAIN),
+        Change(
+            "offers_view", "status", "is no longer defined", "what was written stays until the item's facts are removed"
+        ),
+    ]

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from jobs.features.plan import evolve, load, save
-from tests.support.small_plans import output, plan, view_plan
+from jobs.features.plan import FactTopic, evolve, load, save
+from tests.support.small_plans import facts, output, plan, view_plan
 
 VIEWS, CARTS = output("views"), output("carts", column="is_add_to_cart")
 
@@ -98,3 +98,24 @@ def test_a_saved_plan_is_loaded_as_it_was(tmp_path):
     saved = plan(view_plan(VIEWS, dropped(CARTS), part=2))
     save(saved, tmp_path / "plans" / "features.json")
     assert load(tmp_path / "plans" / "features.json") == saved
+
+
+def test_facts_are_taken_as_they_are_defined_now():
+    running, wanted = plan(view_plan(VIEWS), facts=[facts(stock="Int64")]), plan(view_plan(VIEWS, CARTS))
+    assert evolve(running, wanted).facts == []
+    assert evolve(wanted, running).facts == running.facts
+
+
+def test_views_of_one_topic_of_facts_share_an_operator():
+    one, other = facts(stock="Int64").views[0], facts(status="String").views[0]
+    both = plan(view_plan(VIEWS), facts=[FactTopic("offers", [one, other])])
+    assert [(each.key, each.fields) for each in both.fact_operators()] == [("facts:offers", ["stock", "status"])]
+    assert [each.key for each in both.writers()] == ["visitor_id", "facts:offers"]
+    assert [each.key for each in both.operators()] == ["visitor_id"]
+
+
+def test_the_digest_of_facts_stays_the_same_in_each_release():
+    """Savepoints hold it. By hand: sha256sum of "offers offers_view 315360000000 stock Int64" and a newline."""
+    assert plan(facts=[facts(stock="Int64")]).facts_digest() == "503428ebfd9e"
+    assert plan(facts=[facts(stock="String")]).facts_digest() != "503428ebfd9e"
+    assert plan().facts_digest() == ""

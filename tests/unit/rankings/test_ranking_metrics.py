@@ -59,3 +59,16 @@ def test_times_are_summed_in_microseconds() -> None:
     metrics.spent(model_ns=500_000, redis_ns=2_000)
 
     assert (group["model_us"].n, group["redis_us"].n) == (3000, 3)
+
+
+def test_batches_are_counted_by_the_age_of_their_facts() -> None:
+    group = Group()
+    metrics = RankingMetrics(group)
+    metrics.facts(age_ms=150, items=10, read=12, refused=2)
+    metrics.facts(age_ms=201, items=9, read=13, refused=2)
+    assert group.values_of("facts_age_ms_le_") == {"200": 1, "1000": 2, "10000": 2, "inf": 2}
+    assert {name: group[f"facts_{name}"].n for name in ("items", "read", "refused")} == {
+        "items": 9,
+        "read": 13,
+        "refused": 2,
+    }

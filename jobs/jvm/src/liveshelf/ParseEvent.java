@@ -46,7 +46,7 @@ public class ParseEvent extends ScalarFunction {
     private static final int HEADER = 2;
     private static final int MAX_WHOLE_DIGITS = 4300;   // what Python's decoder reads of a whole number
 
-    private record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
+    record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
                          int maxLength, Set<String> choices, boolean freeText, boolean names, boolean mayBeEmpty) {}
 
     private transient JsonFactory json;
@@ -240,7 +240,13 @@ public class ParseEvent extends ScalarFunction {
         return refusal(fields.get("visitor_id"), id);
     }
 
-    private String refusal(Field field, String value) {
+    /** Return why a text is no item's id; null if it is one. */
+    String refusalOfItem(String id) {
+        String reason = refusal(fields.get("item_id"), id);
+        return reason == null && namesNothing(id) ? "out_of_range" : reason;
+    }
+
+    String refusal(Field field, String value) {
         char refusedBelow = field.freeText ? '\1' : ' ';
         for (int i = 0; i < value.length(); i++) {
             char each = value.charAt(i);
@@ -257,7 +263,7 @@ public class ParseEvent extends ScalarFunction {
         return field.required && countsAsAbsent(field, value) ? "out_of_range" : null;
     }
 
-    private boolean countsAsAbsent(Field field, String value) {
+    boolean countsAsAbsent(Field field, String value) {
         return field.names && namesNothing(value) && !(field.mayBeEmpty && value.isEmpty());
     }
 
