@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.commands.shared import without_warnings_of_libraries
+from jobs.features import offline
 from jobs.operate import audit
 from jobs.settings import REPOSITORY
 from tests.support.waiting import eventually
@@ -85,7 +86,9 @@ def test_no_library_warns_a_user_of_its_own_code(tmp_path: Path) -> None:
     done = run_liveshelf("history", tmp_path / "events.jsonl", "--consent", "none", LIVESHELF_FEATURE_REPO=repo)
     assert "1 rows of visitor_session" in done.stdout
     nobody = "consent: nobody's was asked (--consent none), so who withdrew or was erased is taken, too\n"
-    assert done.stderr == WAITS_FOR_FEAST + nobody
+    facts = offline.without_facts(["item_offers", "item_facts"]) + "\n"
+    assert facts.startswith("no history of item_facts, item_offers: facts aren't made of events")
+    assert done.stderr == WAITS_FOR_FEAST + facts + nobody
 
 
 def test_a_warning_about_a_users_own_file_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
