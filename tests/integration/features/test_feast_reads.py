@@ -10,6 +10,7 @@ import yaml
 from feast import FeatureStore, Field
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, String
 
+from jobs.contract.items import ITEM_FIELDS, OFFER_FIELDS, FactContract, own_field
 from jobs.features import lint
 from jobs.features.definitions import of_facts
 from jobs.features.fact_views import BY_DEFAULT, compile_facts
@@ -17,6 +18,9 @@ from jobs.features.feast_writer import FeastWriter
 from jobs.features.online_store import Row
 from jobs.features.plan import Output
 from jobs.features.redis_writer import RedisWriter, WriteCounts
+from jobs.operate import facts, feast_apply
+from jobs.operate.facts import contracts_of
+from jobs.settings import Settings
 from tests.support.clock import Clock
 from tests.support.small_plans import plan, view_plan
 from tests.support.small_views import ITEM, VISITOR, fact_view, kafka, session_view, view
@@ -146,6 +150,15 @@ def test_applied_views_of_facts_compile_as_those_in_files(on_redis):
     applied = compile_facts(of_facts(on_redis.list_feature_views()), [VISITOR, ITEM], BY_DEFAULT)
     assert applied == compile_facts([TERMS], [VISITOR, ITEM], BY_DEFAULT)
     assert applied[1] == []
+
+
+def test_commands_know_the_facts_of_applied_views_without_feast(sqlite_yaml, tmp_path):
+    settings = Settings(state_dir=tmp_path)
+    assert [contract.topic for contract in contracts_of(settings)] == ["items", "offers"]
+    feast_apply.note(facts.path(settings), sqlite_yaml)
+    of_items, of_offers = contracts_of(settings)
+    assert of_items == FactContract("items", ITEM_FIELDS)
+    assert of_offers == FactContract("offers", (*OFFER_FIELDS, own_field("made_of", "string")))
 
 
 def test_feast_reads_facts_until_a_tombstone_removes_them(on_redis, sqlite_yaml, redis_url):
