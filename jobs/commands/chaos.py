@@ -70,7 +70,7 @@ def chaos(
             json_file.write_bytes(msgspec.json.format(document, indent=2))
 
     if strangers:
-        result = attacks.run(folder, strangers, minutes, seed, note, keep)
+        result = attacks.run(folder, strangers, minutes, note, keep)
     elif plan:
         result = run(folder, plan, note, keep)
     else:
