@@ -82,6 +82,10 @@ def chaos(
 
 def _refuse_failures(result: dict, again: str) -> None:
     """Raise MismatchError that names the scenarios that failed."""
-    failed = [f"{each['scenario']} (seed {each['seed']})" for each in result.get("outcomes", []) if not each["ok"]]
+    failed = [
+        each["scenario"] + (f" (seed {each['seed']})" if "seed" in each else "")  # an attack has none
+        for each in result.get("outcomes", [])
+        if not each["ok"]
+    ]
     if not result["ok"]:
         raise MismatchError(f"failed: {', '.join(failed) or 'the soak'}", again)
