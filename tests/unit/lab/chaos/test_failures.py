@@ -6,7 +6,7 @@ from jobs.commands.chaos import _refuse_failures
 from jobs.errors import MismatchError
 
 
-def test_a_failure_is_named_with_its_seed_if_it_has_one() -> None:
+def test_a_failure_is_named_with_its_seed() -> None:
     outcomes = [
         {"scenario": "F1", "seed": 3, "ok": False},
         {"scenario": "A2", "ok": False},
