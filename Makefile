@@ -30,6 +30,9 @@ help:
 	@echo "make lint       check the style"
 	@echo "make clean      stop what runs here, remove the environment and all state"
 
+# Two processes share the tests: tests/support/sharing.py.
+TWO := -n 2 --no-loadscope-reorder
+
 demo: $(VENV)/.installed
 	@$(BIN)/liveshelf demo
 
@@ -39,7 +42,7 @@ check: lint
 
 # The unit tests stand in `check`, so they don't run twice. With ARGS, which goes to pytest, nothing else runs.
 test: $(if $(ARGS),$(VENV)/.installed-test,check)
-	@$(BIN)/python -m pytest $(or $(ARGS),--ignore=tests/unit)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(TWO) --ignore=tests/unit)
 
 train-env: $(VENV)/.installed-train
 

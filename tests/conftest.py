@@ -1,8 +1,10 @@
 """Fixtures that tests of several levels share: the shipped data, and a real Redis on a free port."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -12,8 +14,27 @@ from jobs.cluster import redis as redis_server
 from jobs.settings import REPOSITORY
 from tests.support.waiting import eventually
 
+CACHES = {".pytest_cache", ".hypothesis"}
+
 # Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
 sys.modules.setdefault("triton", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests among processes, where several run, as `tests/support/sharing.py` says."""
+    from tests.support.sharing import OneSystem
+
+    return OneSystem(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Refuse tests that leave a file in the checkout: a liveshelf.toml would be read by all that runs there later."""
+    before = set(os.listdir(REPOSITORY))
+    yield
+    left = set(os.listdir(REPOSITORY)) - before - CACHES
+    assert not left, f"tests left {sorted(left)} in {REPOSITORY}"
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def chaos(
             json_file.write_bytes(msgspec.json.format(document, indent=2))
 
     if strangers:
-        result = attacks.run(folder, strangers, minutes, seed, note, keep)
+        result = attacks.run(folder, strangers, minutes, note, keep)
     elif plan:
         result = run(folder, plan, note, keep)
     else:
@@ -82,6 +82,10 @@ def chaos(
 
 def _refuse_failures(result: dict, again: str) -> None:
     """Raise MismatchError that names the scenarios that failed."""
-    failed = [f"{each['scenario']} (seed {each['seed']})" for each in result.get("outcomes", []) if not each["ok"]]
+    failed = [
+        each["scenario"] + (f" (seed {each['seed']})" if "seed" in each else "")  # an attack has none
+        for each in result.get("outcomes", [])
+        if not each["ok"]
+    ]
     if not result["ok"]:
         raise MismatchError(f"failed: {', '.join(failed) or 'the soak'}", again)

@@ -113,6 +113,11 @@ class Facts:
         """Return of how many items something is known."""
         return len(set().union(*(told.known for told in self._told.values())))
 
+    @property
+    def ever_said(self) -> bool:
+        """Return True if a record of facts stands anywhere. Until then, no hash of an item lives longer for facts."""
+        return any(told.places for told in self._told.values())
+
     def unsure(self) -> set[Key]:
         """Return the items of which nothing can be said, with those that changed after the topics were read."""
         return {(item_id,) for told in self._told.values() for item_id in told.unsure} | self._changed()

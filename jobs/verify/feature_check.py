@@ -38,12 +38,12 @@ def verify_features(
         unsure = facts.unsure() if of_facts else set()
         gone_ms = expiry.entity_expiries(views, rows)
         fates_by_keys[names] = {entity: reading.fate(at_ms, at_ms) for entity, at_ms in gone_ms.items()}
-        if of_facts:
+        if facts.ever_said and of_facts:
             fates_by_keys[names] = _prolonged(fates_by_keys[names], unsure | facts.going())
         for view in views:
             of_view = expected[view.name]
             fates = _fates(view, of_view.rows, gone_ms, reading)
-            if of_facts and not view.topic:
+            if of_facts and not view.topic and facts.ever_said:
                 fates = _prolonged(fates, set())
             expired += sum(fate == "gone" for fate in fates.values())
             known = {entity for entity in entities & of_view.rows.keys() if of_view.rows[entity].reach_ms >= certain_ms}

@@ -87,6 +87,7 @@ def test_a_mistyped_name_is_told_with_the_setting_meant(monkeypatch: pytest.Monk
         load_settings()
 
 
-def test_a_settings_file_may_begin_with_a_byte_order_mark() -> None:
+def test_a_settings_file_may_begin_with_a_byte_order_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     Path("liveshelf.toml").write_bytes(b"\xef\xbb\xbfkafka_port = 5\r\n")
     assert Settings().kafka_port == 5

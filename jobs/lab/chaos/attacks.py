@@ -1,7 +1,6 @@
 """Play the attacks of `strangers`: one system with a collector, honest visitors beside each attack, then `verify`."""
 
 import itertools
-import random
 import threading
 import time
 from collections import Counter
@@ -86,7 +85,6 @@ def run(
     folder: Path,
     attacks: Sequence[Attack],
     minutes: float,
-    seed: int,
     tell: Tell,
     keep: Callable[[dict], None] = lambda _: None,
     at_once: bool = False,
@@ -100,7 +98,7 @@ def run(
         (folder / "collector").mkdir()
         tell(f"the system runs after {time.monotonic() - started_s:.0f} s")
         with RunningCollector(f"127.0.0.1:{system.kafka_port}", folder / "collector", proxies="127.0.0.1") as collector:
-            siege = Siege(system, collector, seed)
+            siege = Siege(system, collector)
             for group in [attacks] if at_once else [[attack] for attack in attacks]:
                 outcomes.append(siege.play(group, 60 * minutes))
                 tell(outcomes[-1].line())
@@ -118,8 +116,8 @@ def run(
 class Siege:
     """The running system, and what was counted before an attack."""
 
-    def __init__(self, system: System, collector: RunningCollector, seed: int) -> None:
-        self._system, self._collector, self._seed = system, collector, seed
+    def __init__(self, system: System, collector: RunningCollector) -> None:
+        self._system, self._collector = system, collector
         self._store = open_store(system.settings)
         self._duplicates = 0
 
@@ -149,7 +147,7 @@ class Siege:
 
     def _attack(self, attacks: Sequence[Attack], seconds: float, outcome: Outcome) -> list[Ground]:
         until_s = time.monotonic() + seconds
-        grounds = [Ground(self._collector, random.Random(f"{self._seed}"), until_s) for _ in attacks]
+        grounds = [Ground(self._collector, until_s, each.address) for each in attacks]
         with ThreadPoolExecutor(len(attacks)) as strangers:
             acting = [strangers.submit(attack.act, ground) for attack, ground in zip(attacks, grounds, strict=True)]
             while any(act.running() for act in acting):

@@ -5,7 +5,6 @@ on the loopback address. The collector takes it for a proxy, so a request may sa
 """
 
 import itertools
-import random
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from jobs.settings import Settings
 
 Bound = Callable[[Settings, float], float]
 
-ATTACKER = "198.51.100.1"
+ATTACKERS = "198.51.100."  # each attack has an address of its own, so that none lives on what another one has spent
 IDLE_ADDRESS = "127.0.0.2"  # no proxy, so its connections count as its own
 DENIALS = 100
 MOST_HELD = 900  # connections; a process may have 1,024 files
@@ -40,8 +39,8 @@ class Ground:
     """Where an attack happens: the collector, until when, and what came of it. `counts` is by attack and outcome."""
 
     collector: RunningCollector
-    rng: random.Random
     until_s: float
+    address: str
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -51,9 +50,9 @@ class Ground:
     def add(self, what: str, count: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + count
 
-    def post(self, body: Any, consent: str = "granted", address: str = ATTACKER) -> requests.Response:
+    def post(self, body: Any, consent: str = "granted", address: str = "") -> requests.Response:
         """Send as one address; wait a little where it is told to, so that the attack goes on at the limit."""
-        answer = self.collector.post(body, consent, KEY, x_forwarded_for=address)
+        answer = self.collector.post(body, consent, KEY, x_forwarded_for=address or self.address)
         self.add(f"answered {answer.status_code}")
         if answer.status_code == 429:
             time.sleep(0.05)
@@ -147,6 +146,10 @@ class Attack:
     what: str
     act: Callable[[Ground], None]
     bounds: dict[str, Bound] = field(default_factory=dict)  # by count
+
+    @property
+    def address(self) -> str:
+        return ATTACKERS + self.name.removeprefix("A")
 
 
 def events_of_address(settings: Settings, seconds: float) -> float:

@@ -201,7 +201,11 @@ def test_a_command_in_a_wrong_folder_leaves_nothing_there(command: list[str], tm
 def test_a_command_that_a_signal_ends_is_recorded_as_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     """`feast apply` takes seconds; the signal comes while it runs."""
     environment = os.environ | {"LIVESHELF_REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONPATH": str(REPOSITORY)}
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from jobs.cli import app; app()"
+    # Under nohup a child would ignore SIGHUP, and SIGINT in the background of a script.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); from jobs.cli import app; app()"
+    )
     process = subprocess.Popen([sys.executable, "-c", program, "apply"], env=environment, stderr=subprocess.PIPE)
     eventually(lambda: psutil.Process(process.pid).children())
 
