@@ -1,13 +1,13 @@
 """dead list, dead show, dead replay: events that were refused."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.commands.shared import AsJson, IsPseudonym, load_settings, note, print_json, say
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from jobs.operate.dead_letters import Letter
@@ -45,12 +45,8 @@ def list_letters(reason: Reason = "", as_json: AsJson = False) -> None:
     from jobs.operate import dead_letters
 
     settings, bootstrap = broker()
-    letters = dead_letters.read_letters(bootstrap, settings.dead_topic, reason)
-    if as_json:
-        return print_json(letters)
-    for (why, field), alike in dead_letters.by_reason(letters).items():
-        print_group(f"{why} ({field})" if field else why, alike, each=bool(reason))
-    note(f"{len(letters):,} refused events")
+    letters = dead_letters.read_letters(bootstrap, settings.dead_topic, dead_letters.Letter, reason)
+    print_letters(letters, "events", bool(reason), as_json)
 
 
 @app.command()
@@ -98,11 +94,9 @@ def replay(
     fix.values.update(stored_as(load_settings(), fix.values, pseudonym))
     # Of the corrections only the fields: a value may be somebody's id.
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
-    recorded = audit.recorded(load_settings().state_dir, "dead replay", **told)
-    unrecorded: AbstractContextManager[dict[str, Any]] = nullcontext({})
-    with unrecorded if dry_run else recorded as outcome:
+    with audit.recorded_unless(dry_run, load_settings().state_dir, "dead replay", **told) as outcome:
         settings, bootstrap = broker()
-        of_reason = dead_letters.read_letters(bootstrap, settings.dead_topic, reason)
+        of_reason = dead_letters.read_letters(bootstrap, settings.dead_topic, dead_letters.Letter, reason)
         letters = [letter for letter in of_reason if not field or letter.field == field]
         taken, refused = dead_letters.check_again(letters, fix, settings.max_clock_skew_s * 1000)
         ready = dead_letters.allowed(taken, consent_topic.read(bootstrap, settings.consent_topic, settings.consent))
@@ -111,20 +105,36 @@ def replay(
         if not dry_run:
             dead_letters.send(bootstrap, settings.events_topic, ready)
             outcome["sent"] = len(ready)
-    if as_json:
-        sent = 0 if dry_run else len(ready)
-        return print_json({"letters": len(letters), "ready": len(ready), "sent": sent, "refused": dict(refused)})
-    say(f"{len(ready):,} of {len(letters):,} {'would be' if dry_run else 'were'} sent to {settings.events_topic}")
-    for why, count in refused.items():
-        say(f"  still refused: {why} {count:,}")
+    print_replay(len(letters), len(ready), refused, dry_run, as_json, to=f" to {settings.events_topic}")
 
 
 def print_letter(bootstrap: str, topic: str, place: str, fix: str, as_json: bool) -> None:
     """Print the letter of a topic that is about the event at `place`; raise what `dead_letters.find` raises."""
     from jobs.operate import dead_letters
 
-    letter = dead_letters.find(dead_letters.read_letters(bootstrap, topic), place, fix)
+    letter = dead_letters.find(dead_letters.read_letters(bootstrap, topic, dead_letters.Letter), place, fix)
     print_json(letter) if as_json else say(dead_letters.told(letter))
+
+
+def print_letters(letters: "Sequence[Letter]", noun: str, each: bool, as_json: bool) -> None:
+    """Print letters by reason and field; with `each`, a line for each of them too."""
+    from jobs.operate import dead_letters
+
+    if as_json:
+        return print_json(letters)
+    for (why, field), alike in dead_letters.by_reason(letters).items():
+        print_group(f"{why} ({field})" if field else why, alike, each)
+    note(f"{len(letters):,} refused {noun}")
+
+
+def print_replay(chosen: int, ready: int, refused: "Counter[str]", is_dry_run: bool, as_json: bool, to: str) -> None:
+    """Print how many letters were sent again, and why the others weren't."""
+    if as_json:
+        sent = 0 if is_dry_run else ready
+        return print_json({"letters": chosen, "ready": ready, "sent": sent, "refused": dict(refused)})
+    say(f"{ready:,} of {chosen:,} {'would be' if is_dry_run else 'were'} sent{to}")
+    for why, count in refused.items():
+        say(f"  still refused: {why} {count:,}")
 
 
 def print_group(heading: str, alike: "Sequence[Letter]", each: bool) -> None:

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.commands.dead import Reason, broker, print_group
+from jobs.commands.dead import Reason, broker, print_letters, print_replay
 from jobs.commands.shared import AsJson, load_settings, note, print_json, print_json_line, print_table, say
 from jobs.errors import DataError
 
@@ -53,9 +52,7 @@ def load(
     contracts = contracts_of_settings()
     rows = sum(1 for _ in _rows(source, mapping, contracts))  # before anything is asked or written: each is checked
     settings, bootstrap = broker()
-    recorded = audit.recorded(settings.state_dir, "items load", source=source)
-    unrecorded: AbstractContextManager[dict[str, Any]] = nullcontext({})
-    with unrecorded if dry_run else recorded as outcome:
+    with audit.recorded_unless(dry_run, settings.state_dir, "items load", source=source) as outcome:
         written = loading.load(bootstrap, contracts, _rows(source, mapping, contracts), dry_run)
         outcome["written"] = dict(written)
     if as_json:
@@ -232,15 +229,12 @@ def list_letters(reason: Reason = "", as_json: AsJson = False) -> None:
       liveshelf items dead list
       liveshelf items dead list --reason wrong_type
     """
-    from jobs.operate import dead_letters, fact_letters
+    from jobs.operate.dead_letters import read_letters
+    from jobs.operate.fact_letters import FactLetter
 
     settings, bootstrap = broker()
-    found = fact_letters.read_letters(bootstrap, settings.items_dead_topic, reason)
-    if as_json:
-        return print_json(found)
-    for (why, field), alike in dead_letters.by_reason(found).items():
-        print_group(f"{why} ({field})" if field else why, alike, each=bool(reason))
-    note(f"{len(found):,} refused records")
+    found = read_letters(bootstrap, settings.items_dead_topic, FactLetter, reason)
+    print_letters(found, "records", bool(reason), as_json)
 
 
 @dead.command("show")
@@ -254,10 +248,11 @@ def show_letter(
     Example:
       liveshelf items dead show offers/0-42
     """
-    from jobs.operate import dead_letters, fact_letters
+    from jobs.operate import dead_letters
+    from jobs.operate.fact_letters import FactLetter
 
     settings, bootstrap = broker()
-    found = fact_letters.read_letters(bootstrap, settings.items_dead_topic)
+    found = dead_letters.read_letters(bootstrap, settings.items_dead_topic, FactLetter)
     letter = dead_letters.find(found, place, "`liveshelf items dead list --reason R` prints the places")
     print_json(letter) if as_json else say(dead_letters.told(letter))
 
@@ -282,26 +277,19 @@ def replay_letters(
     """
     from jobs.connect import fact_topics
     from jobs.operate import audit, fact_letters
-    from jobs.operate.dead_letters import Fix
+    from jobs.operate.dead_letters import Fix, read_letters
 
     fix, contracts = Fix.of(set_field or [], drop or []), contracts_of_settings()
     settings, bootstrap = broker()
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     topics = [contract.topic for contract in contracts]
-    recorded = audit.recorded(settings.state_dir, "items dead replay", **told)
-    unrecorded: AbstractContextManager[dict[str, Any]] = nullcontext({})
-    with unrecorded if dry_run else recorded as outcome:
-        of_reason = fact_letters.read_letters(bootstrap, settings.items_dead_topic, reason)
+    with audit.recorded_unless(dry_run, settings.state_dir, "items dead replay", **told) as outcome:
+        of_reason = read_letters(bootstrap, settings.items_dead_topic, fact_letters.FactLetter, reason)
         chosen = [letter for letter in of_reason if not field or letter.field == field]
         ready, refused = fact_letters.check_again(chosen, fix, contracts, fact_letters.newest(bootstrap, topics))
         if not dry_run:
             outcome["sent"] = fact_topics.send(bootstrap, topics, ready, time.time_ns() // 1_000_000)
-    if as_json:
-        sent = 0 if dry_run else len(ready)
-        return print_json({"letters": len(chosen), "ready": len(ready), "sent": sent, "refused": dict(refused)})
-    say(f"{len(ready):,} of {len(chosen):,} {'would be' if dry_run else 'were'} sent")
-    for why, count in refused.items():
-        say(f"  still refused: {why} {count:,}")
+    print_replay(len(chosen), len(ready), refused, dry_run, as_json, to="")
 
 
 def contracts_of_settings() -> "list[FactContract]":

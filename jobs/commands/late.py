@@ -42,7 +42,7 @@ def list_letters(
     from jobs.operate import dead_letters
 
     settings, bootstrap = broker()
-    every = dead_letters.read_letters(bootstrap, settings.late_topic)
+    every = dead_letters.read_letters(bootstrap, settings.late_topic, dead_letters.Letter)
     letters = [letter for letter in every if partition in (-1, letter.partition)]
     if as_json:
         return print_json(letters)

@@ -24,6 +24,8 @@ TOPIC = {
     # The broker dates records: `now` in a rule is such a time, and a producer's clock would date its own mistake.
     "message.timestamp.type": "LogAppendTime",
 }
+# What must be right of a topic that somebody else made. The other settings are hours that one may choose.
+NEEDED = ("cleanup.policy", "message.timestamp.type")
 
 
 class Known(NamedTuple):
@@ -40,10 +42,6 @@ def create(bootstrap: str, topics: Iterable[str]) -> None:
     kafka_admin.create_topics(bootstrap, dict.fromkeys(topics, 1), TOPIC)
 
 
-# What must be right of a topic that somebody else made. The other settings are hours that one may choose.
-NEEDED = ("cleanup.policy", "message.timestamp.type")
-
-
 class State(NamedTuple):
     """What a topic of facts is like: partitions, 0 if it doesn't exist; records; settings that it should have."""
 
@@ -58,9 +56,11 @@ class State(NamedTuple):
             return "it isn't there"
         if self.partitions > 1:
             return f"it has {self.partitions} partitions: nobody could say which record of an item counts"
-        return f"it isn't set: {','.join(f'{name}={value}' for name, value in self.missing.items())}" * bool(
-            self.missing
-        )
+        settings = ",".join(f"{name}={value}" for name, value in self.missing.items())
+        return f"it isn't set: {settings}" if settings else ""
+
+
+ABSENT = State(0, 0, {})
 
 
 def states(bootstrap: str, topics: Sequence[str]) -> dict[str, State]:
@@ -69,9 +69,6 @@ def states(bootstrap: str, topics: Sequence[str]) -> dict[str, State]:
     present = [topic for topic in topics if topic in there]
     settings = dict(zip(present, kafka_admin.configs(bootstrap, present), strict=True)) if present else {}
     return {topic: _state(bootstrap, topic, settings[topic]) if topic in settings else ABSENT for topic in topics}
-
-
-ABSENT = State(0, 0, {})
 
 
 def _state(bootstrap: str, topic: str, settings: dict[str, str]) -> State:

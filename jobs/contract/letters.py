@@ -28,6 +28,9 @@ class Letter(msgspec.Struct):
     @property
     def bytes(self) -> bytes:
         """The event's bytes. An empty event may be null in both fields."""
-        if self.original_base64 is not None:
-            return base64.b64decode(self.original_base64)
-        return (self.original or "").encode()
+        return exact(self.original, self.original_base64)
+
+
+def exact(text: str | None, in_base64: str | None) -> bytes:
+    """Return the bytes that a letter holds in two fields: as text, or as base64 where they aren't UTF-8."""
+    return base64.b64decode(in_base64) if in_base64 is not None else (text or "").encode()

@@ -12,6 +12,8 @@ from jobs.features.plan import FeaturePlan, Operator, Output, ViewPlan
 from jobs.features.problem import closest
 from jobs.settings import Settings
 
+A_MARK = "0123456789abcdef"  # of the secret for ids; each system has its own
+
 
 def explain_view(settings: Settings, name: str) -> str:
     """Return a page on one view, from the definition files; raise `DefinitionError` if they or the name are wrong."""
@@ -135,9 +137,7 @@ def _statements(operator: Operator, plan: FeaturePlan, settings: Settings) -> st
         "counted": sql.counted(plan, settings.dedup_horizon_s, keyed=True),
         "facts": sql.facts(plan),
         f"{operator.key}_events": sql.operator_events(operator, sql.column_types(), keyed=True),
-        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(
-            operator, cap, "0123456789abcdef"
-        ),
+        f"feature rows of {', '.join(view.name for view in operator.views)}": sql.operator_rows(operator, cap, A_MARK),
     }
     return "\n\n".join(f"-- {name}\n{_wrapped(query)}" for name, query in steps.items())
 

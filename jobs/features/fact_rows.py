@@ -57,18 +57,7 @@ def fact_table(plan: FeaturePlan, config: JobConfig, group: str) -> str:
     contracts = [contract for contract in config.facts if contract.topic in payloads]
     as_json = items.as_json(contracts, payloads).replace("'", "''")
     parsed = f"fact AS parse_fact(topic, fact_key, `value`, record_time, '{as_json}')"
-    read = {
-        "key.format": "raw",
-        "key.fields": "fact_key",
-        "value.format": "raw",
-        "value.fields-include": "EXCEPT_KEY",
-        "properties.group.id": group,
-        "properties.fetch.max.wait.ms": "100",
-        "properties.isolation.level": "read_committed",
-        "scan.startup.mode": "earliest-offset",
-    }
-    if "scan.bounded.mode" in config.source_options:
-        read["scan.bounded.mode"] = "latest-offset"
+    read = source.keyed_reading(config, group, "fact_key")
     topics = ";".join(each.topic for each in plan.facts)
     return f"CREATE TEMPORARY TABLE fact_records ({COLUMNS}, {parsed}) {source.kafka_options(config, topics, **read)}"
 

@@ -56,20 +56,23 @@ def consent_table(config: JobConfig, group: str) -> str:
         "visitor_id STRING, `value` BYTES, kafka_partition INT METADATA FROM 'partition' VIRTUAL, "
         "kafka_offset BIGINT METADATA FROM 'offset' VIRTUAL"
     )
-    read = {
+    read = keyed_reading(config, group, "visitor_id") | {"scan.topic-partition-discovery.interval": DISCOVERY_INTERVAL}
+    return f"CREATE TEMPORARY TABLE consents ({columns}) {kafka_options(config, config.consent_topic, **read)}"
+
+
+def keyed_reading(config: JobConfig, group: str, key: str) -> dict[str, str]:
+    """Return how a compacted topic is read, from its beginning, with the records' keys as column `key`."""
+    bounded = {"scan.bounded.mode": "latest-offset"} if "scan.bounded.mode" in config.source_options else {}
+    return bounded | {
         "key.format": "raw",
-        "key.fields": "visitor_id",
+        "key.fields": key,
         "value.format": "raw",
         "value.fields-include": "EXCEPT_KEY",
         "properties.group.id": group,
         "properties.fetch.max.wait.ms": "100",
         "properties.isolation.level": "read_committed",
         "scan.startup.mode": "earliest-offset",
-        "scan.topic-partition-discovery.interval": DISCOVERY_INTERVAL,
     }
-    if "scan.bounded.mode" in config.source_options:
-        read["scan.bounded.mode"] = "latest-offset"
-    return f"CREATE TEMPORARY TABLE consents ({columns}) {kafka_options(config, config.consent_topic, **read)}"
 
 
 def interval(ms: int) -> str:

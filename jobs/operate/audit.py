@@ -70,6 +70,16 @@ def recorded(state_dir: Path, action: str, **arguments: Any) -> Iterator[dict[st
     record(state_dir, action, arguments, DONE, outcome)
 
 
+@contextmanager
+def recorded_unless(is_dry_run: bool, state_dir: Path, action: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Record an action as `recorded` does, and nothing of a dry run."""
+    if is_dry_run:
+        yield {}
+        return
+    with recorded(state_dir, action, **arguments) as outcome:
+        yield outcome
+
+
 def record(state_dir: Path, action: str, arguments: dict[str, Any], result: str, outcome: dict[str, Any]) -> None:
     """Append one line. Several processes may do so at once: a lock orders them."""
     processes.private_folder(state_dir)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,12 +25,17 @@ EXCERPT = 80  # bytes of an event on one line
 class Letter(letters.Letter):
     """A letter with the moment at which the features job wrote it. `original` is null where bytes aren't UTF-8."""
 
+    TOPIC_SETTINGS: ClassVar[str] = "settings dead_topic and late_topic"
+
     refused_at_ms: int
 
     @property
     def place(self) -> str:
         """Return PARTITION-OFFSET of the event in the events topic."""
         return f"{self.partition}-{self.offset}"
+
+
+AnyLetter = TypeVar("AnyLetter", bound=Letter)
 
 
 class EventTime(msgspec.Struct):
@@ -89,22 +94,22 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def read_letters(bootstrap: str, topic: str, reason: str = "") -> list[Letter]:
-    """Return the letters in a topic, of one reason if it is named, in the order of their events.
+def read_letters(bootstrap: str, topic: str, form: type[AnyLetter], reason: str = "") -> list[AnyLetter]:
+    """Return the letters in a topic, of one reason if it is named, in the order of their records.
 
-    Delivery is at-least-once, so an event may have several letters; the first one is returned.
+    Delivery is at-least-once, so a record may have several letters; the first one is returned.
     A topic that doesn't exist yet holds no letter.
     Raises ServiceError if Kafka doesn't answer, DataError for a record that isn't a letter.
     """
-    letter_by_event: dict[tuple[str, int, int], Letter] = {}
+    letter_by_record: dict[tuple[str, int, int], AnyLetter] = {}
     for record in read_slice(bootstrap, topic, must_exist=False).records:
         try:
-            letter = msgspec.json.decode(record.value or b"", type=Letter)
+            letter = msgspec.json.decode(record.value or b"", type=form)
         except msgspec.DecodeError as error:
             what = f"{topic} holds no letter at {record.partition}-{record.offset}: {error}"
-            raise DataError(what, "check the settings dead_topic and late_topic") from error
-        letter_by_event.setdefault((letter.topic, letter.partition, letter.offset), letter)
-    letters = [letter_by_event[event] for event in sorted(letter_by_event)]
+            raise DataError(what, f"check the {form.TOPIC_SETTINGS}") from error
+        letter_by_record.setdefault((letter.topic, letter.partition, letter.offset), letter)
+    letters = [letter_by_record[place] for place in sorted(letter_by_record)]
     return [letter for letter in letters if not reason or letter.reason == reason]
 
 

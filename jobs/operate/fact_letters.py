@@ -1,19 +1,17 @@
-"""Letters about records of item facts that were refused: read `items.dead`, and send their records again.
+"""Letters about records of item facts that were refused: what `items.dead` holds, and which records may be sent again.
 
 Sent again, a record would replace what was said since. So one whose item has a newer record in its topic stays where it
 is, unless it comes after that one.
 """
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
+from typing import ClassVar
 
 from jobs.connect.fact_topics import Change
-from jobs.connect.kafka_read import read_slice, stream
+from jobs.connect.kafka_read import stream
 from jobs.contract.items import FactContract, Refusal, parse
-from jobs.errors import DataError
+from jobs.contract.letters import exact
 from jobs.operate.dead_letters import Fix, Letter
 
 NEWER = "a newer record of the item"
@@ -22,6 +20,8 @@ OTHER_TOPIC = "a topic that no view reads"
 
 class FactLetter(Letter):
     """A letter with the refused record's key. `key` is null where it isn't UTF-8, or where there was none."""
+
+    TOPIC_SETTINGS: ClassVar[str] = "setting items_dead_topic"
 
     key: str | None = None
     key_base64: str | None = None
@@ -33,25 +33,7 @@ class FactLetter(Letter):
 
     @property
     def key_bytes(self) -> bytes:
-        return base64.b64decode(self.key_base64) if self.key_base64 is not None else (self.key or "").encode()
-
-
-def read_letters(bootstrap: str, topic: str, reason: str = "") -> list[FactLetter]:
-    """Return the letters in a topic, of one reason if it is named, in the order of their records.
-
-    A record may have several letters; the first one is returned. Raises ServiceError if Kafka doesn't answer, DataError
-    for a record that isn't a letter.
-    """
-    by_record: dict[tuple[str, int, int], FactLetter] = {}
-    for record in read_slice(bootstrap, topic, must_exist=False).records:
-        try:
-            letter = msgspec.json.decode(record.value or b"", type=FactLetter)
-        except msgspec.DecodeError as error:
-            what = f"{topic} holds no letter at {record.partition}-{record.offset}: {error}"
-            raise DataError(what, "check the setting items_dead_topic") from error
-        by_record.setdefault((letter.topic, letter.partition, letter.offset), letter)
-    letters = [by_record[place] for place in sorted(by_record)]
-    return [letter for letter in letters if not reason or letter.reason == reason]
+        return exact(self.key, self.key_base64)
 
 
 def newest(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, bytes], int]:

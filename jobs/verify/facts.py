@@ -5,7 +5,6 @@ Once Kafka has compacted a topic, the record before a refused one is gone, thoug
 can say what the online store should hold: such an item is `unsure`.
 """
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,7 +13,7 @@ import msgspec
 from jobs.connect.kafka_read import Position, Record, read_slice, stream
 from jobs.contract import items
 from jobs.contract.items import FactContract, Refusal
-from jobs.contract.letters import Letter
+from jobs.contract.letters import Letter, exact
 from jobs.errors import DataError
 from jobs.verify.checked import Checked, now_ms
 from jobs.verify.conservation import one_of
@@ -40,7 +39,7 @@ class FactLetter(Letter):
 
     @property
     def key_bytes(self) -> bytes:
-        return base64.b64decode(self.key_base64) if self.key_base64 is not None else (self.key or "").encode()
+        return exact(self.key, self.key_base64)
 
 
 @dataclass
