@@ -6,10 +6,15 @@ import msgspec
 
 Kind = TypeVar("Kind")
 
+# How an item came into a list: its place here is the number in `why`. "lifted_in": the session's, and it would stand in
+# no list without the shelf's lifts. Through the n-th shelf of `instead` (from 1) it is n * WHY_INSTEAD more.
+WHYS = ("session", "together", "trend", "popular", "list", "explored", "pinned", "lifted_in")
+WHY_INSTEAD = 16
+
 OLD_NAME = "channel"  # what release 0.1.0 called the field `shelf`, in the log and in saved configurations
 
 
-class ShelfValue(msgspec.Struct):
+class ShelfValue(msgspec.Struct, omit_defaults=True):
     """The value in Redis. `version` comes first: the scripts that write it read it by its place."""
 
     version: str
@@ -21,6 +26,47 @@ class ShelfValue(msgspec.Struct):
     session_events: int
     fallback: str | None
     list_id: str
+    # What a list has that a version of shelves has made. `seen` holds the items that `because` points at, -1 for none.
+    shelves: str = ""
+    facts: dict[str, int] = {}  # of each topic of item facts, the offset before which it was known
+    about: list[str] = []  # the item in view, or the cart
+    why: list[int] = []  # of each item, see `WHYS`
+    seen: list[str] = []
+    because: list[int] = []  # of each item
+    spare: int = 0  # how many of the last items stand in reserve
+
+
+class Provenance(msgspec.Struct, omit_defaults=True):
+    """What a record of the log holds beside the value in Redis: all that a list was made from."""
+
+    partition: int
+    offset: int
+    context: list[float]
+    context_features: list[str]
+    session_items: list[str]
+    now_ms: int = 0  # the arrival of the event in Kafka
+    visitor: dict[str, Any] = {}  # the visitor's features that rules read, defaults in place
+    wide: bool = False  # the list came out short, and the model was asked for more
+
+
+class Logged(ShelfValue, kw_only=True):
+    """A whole record of the log, for those who read all of it."""
+
+    visitor_id: str
+    shelf: str
+    partition: int
+    offset: int
+    context: list[float]
+    context_features: list[str]
+    session_items: list[str]
+    now_ms: int = 0
+    visitor: dict[str, Any] = {}
+    wide: bool = False
+
+
+def shared_key(kind: str, name: str, shelf: str) -> str:
+    """Return the Redis key of a list that isn't a visitor's: `kind` is item or place, `name` an item's id or a place's."""
+    return shelf_key(f"{kind}/{name}", shelf)
 
 
 def shelf_key(visitor_id: str, shelf: str) -> str:

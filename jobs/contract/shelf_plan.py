@@ -17,6 +17,8 @@ Operator = Literal["==", "!=", "<", "<=", ">", ">="]
 Class = Literal["N", "V", "L", "S"]
 Value = str | int | float | bool
 
+CANDIDATES = 64  # that a source offers for a list; more for a list with more than 48 places
+WIDE = 512  # that the session model offers a list which came out short
 SPARE = 8  # places behind the last, for what the gate takes away at reading
 TRIES = 4  # items that an explored place may try
 FORMAT = 1
@@ -173,6 +175,14 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
         """Return how many items a list holds, those in reserve included."""
         return self.size + SPARE
 
+    @property
+    def candidates(self) -> int:
+        """Return how many items each source offers."""
+        return max(CANDIDATES, self.places + 16)
+
+    def takes(self, kind: str) -> bool:
+        return any(source.kind == kind for source in self.take)
+
 
 class VisitorFeature(msgspec.Struct, frozen=True):
     """A visitor's feature that rules read, and its value where it isn't known. `view` is "" for one of the session."""
@@ -196,6 +206,15 @@ class ShelfPlan(msgspec.Struct, frozen=True, kw_only=True):
     def shelf(self, name: str) -> Shelf:
         """Return a shelf by its name. Raises KeyError."""
         return {shelf.name: shelf for shelf in self.shelves}[name]
+
+    @property
+    def of_visitors(self) -> list[Shelf]:
+        return [shelf for shelf in self.shelves if shelf.of == "visitor"]
+
+    @property
+    def lead(self) -> Shelf | None:
+        """Return the shelf whose rules of the item alone go into the one call of the session model for an event."""
+        return next((shelf for shelf in self.of_visitors if shelf.takes("session")), None)
 
 
 def encode(plan: ShelfPlan) -> bytes:
