@@ -65,7 +65,7 @@ class Logged(ShelfValue, kw_only=True):
 
 
 def shared_key(kind: str, name: str, shelf: str) -> str:
-    """Return the Redis key of a list that isn't a visitor's: `kind` is item or place, `name` an item's id or a place's."""
+    """Return the key of a list that is no visitor's: `kind` is item or place, `name` an item's id or a place's."""
     return shelf_key(f"{kind}/{name}", shelf)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import ModelError
 from models.serving import signature
-from models.serving.graph import check_graph, has_wide_weights
+from models.serving.graph import check_graph, has_wide_weights, open_biases
 from models.serving.offered import catalogue
 
 # Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
@@ -111,6 +111,7 @@ class Bundle:
     context_features: list[str]
     manifest: Manifest
     session: ort.InferenceSession = field(repr=False)
+    biases: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # of all items, as trained
 
     def offered(self) -> NDArray[np.bool_]:
         """Return bool [N + 1]: which items may be shown."""
@@ -124,15 +125,36 @@ class Bundle:
         lengths: np.ndarray,
         context: np.ndarray,
         k: int = 100,
+        bias: "NDArray[np.float32] | Bias | None" = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the best K = min(k, N) items of B sessions: scores float32 [B, K] falling, items int64 [B, K] in 1..N.
 
         items, types: int64 [B, T]; gaps: float32 [B, T]; lengths: int64 [B], at least 1; context: float32 [B, C].
-        Rows are left-aligned, padded with 0 at the right, B is at least 1.
+        Rows are left-aligned, padded with 0 at the right, B is at least 1. `bias` (float32 [N], or what `bias` made of
+        it) is added to the items' scores before the best are taken.
         """
         feed = {"items": items, "types": types, "gaps": gaps, "lengths": lengths, "context": context}
         feed["k"] = np.array([min(k, len(self.items) - 1)])
+        if bias is not None:
+            feed |= bias if isinstance(bias, dict) else self.bias(bias)
         return tuple(self.session.run(list(OUTPUTS), feed))
+
+    def bias(self, added: "NDArray[np.float32]") -> "Bias":
+        """Return the inputs by which `score` adds something (float32 [N]) to the items' scores.
+
+        -1e9 drops an item; its score is then below -1e8. Not -inf, which the graph subtracts.
+        """
+        if not self.biases:
+            raise ModelError(f"bundle {self.version} has no bias that rules could change", REBUILD)
+        return {name: trained + _padded(added, len(trained)) for name, trained in self.biases.items()}
+
+
+Bias = dict[str, NDArray[np.float32]]  # by the input's name
+
+
+def _padded(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Return values with zeros behind them: the int8 product has columns behind the last item."""
+    return np.pad(values.astype(np.float32, copy=False), (0, length - len(values)))
 
 
 def load_bundle(path: Path | str, public_key: str = "") -> Bundle:
@@ -163,7 +185,7 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
     _check_features(folder / "manifest.json", manifest["context_features"])
     vocabulary = _decode(folder / "vocabulary.json", content["vocabulary.json"], Vocabulary)
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
-    session = _open_session(folder / "model.onnx", content["model.onnx"])
+    session, biases = _open_session(folder / "model.onnx", content["model.onnx"])
     _check_signature(folder / "model.onnx", session, manifest)
     bundle = Bundle(
         version=version_of(manifest),
@@ -175,6 +197,7 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
         context_features=manifest["context_features"],
         manifest=manifest,
         session=session,
+        biases=biases,
     )
     _check_golden(folder / "model.onnx", bundle)
     return bundle
@@ -272,9 +295,11 @@ def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) ->
         raise ModelError(f"{file} has `popular` items {unknown[:3]} that aren't in `items`, or none at all", REBUILD)
 
 
-def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
+def _open_session(file: Path, data: bytes) -> tuple[ort.InferenceSession, Bias]:
     graph = check_graph(file, data)
+    data, biases = open_biases(graph)
     options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of each bias that may be changed
     # One thread per Flink slot; spinning would take the cores that the JVM works on.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -283,7 +308,7 @@ def _open_session(file: Path, data: bytes) -> ort.InferenceSession:
         # An older bundle. onnxruntime then takes a product without sums of 16 bits, 5 to 10 % slower at 18,009 items.
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), biases
     except Exception as error:  # onnxruntime raises a dozen unrelated classes, all of them "this file doesn't load"
         raise ModelError(f"{file} isn't a graph that onnxruntime {ort.__version__} loads: {error}", REBUILD) from error
 

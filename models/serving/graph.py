@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from jobs.errors import ModelError
 
@@ -28,6 +29,8 @@ EXTERNAL = 1  # TensorProto.DataLocation
 INT8 = 3  # TensorProto.DataType
 # Two products of a state 0..255 and weights up to this fit into 16 bits with a sign: 2 * 255 * 64 = 32,640.
 LARGEST_WEIGHT = 64
+FLOAT = 1  # TensorProto.DataType
+BIASES = ("bias", "fast.bias")  # what models/session/head.py adds to every item's output; `exact` graphs have the first
 
 # message → field → (number, type); `*` is a list, a capital a message of this table.
 FIELDS = {
@@ -38,7 +41,17 @@ FIELDS = {
         "functions": (25, "*bytes"),
     },
     "Opset": {"domain": (1, "bytes")},
-    "Graph": {"node": (1, "*Node"), "initializer": (5, "*Tensor"), "sparse_initializer": (15, "*Sparse")},
+    "Graph": {
+        "node": (1, "*Node"),
+        "initializer": (5, "*Tensor"),
+        "input": (11, "*ValueInfo"),
+        "sparse_initializer": (15, "*Sparse"),
+    },
+    "ValueInfo": {"name": (1, "bytes"), "type": (2, "Type")},
+    "Type": {"tensor_type": (1, "TensorType")},
+    "TensorType": {"elem_type": (1, "int32"), "shape": (2, "TensorShape")},
+    "TensorShape": {"dim": (1, "*Dimension")},
+    "Dimension": {"dim_value": (1, "int32")},
     "Node": {"op_type": (4, "bytes"), "attribute": (5, "*Attribute"), "domain": (7, "bytes")},
     "Attribute": {
         "t": (5, "Tensor"),
@@ -50,6 +63,7 @@ FIELDS = {
     },
     "Tensor": {
         "data_type": (2, "int32"),
+        "name": (8, "bytes"),
         "raw_data": (9, "bytes"),
         "external_data": (13, "*bytes"),
         "data_location": (14, "int32"),
@@ -97,6 +111,25 @@ def has_wide_weights(model: Any) -> bool:
         np.frombuffer(tensor.raw_data, np.int8) for tensor in model.graph.initializer if tensor.data_type == INT8
     ]
     return any(array.size and max(array.max(), -int(array.min())) > LARGEST_WEIGHT for array in weights)
+
+
+def open_biases(model: Any) -> tuple[bytes, dict[str, NDArray[np.float32]]]:
+    """Make the biases inputs of the graph whose defaults are the trained ones. Return the graph, and these defaults.
+
+    With a bias of its own a call of the model costs what it costs with the constant.
+    """
+    given = {
+        tensor.name.decode(): np.frombuffer(tensor.raw_data, np.float32)
+        for tensor in model.graph.initializer
+        if tensor.data_type == FLOAT and tensor.name.decode(errors="replace") in BIASES
+    }
+    inputs = {each.name for each in model.graph.input}
+    for name, values in given.items():
+        if name.encode() not in inputs:
+            added = model.graph.input.add(name=name.encode())
+            added.type.tensor_type.elem_type = FLOAT
+            added.type.tensor_type.shape.dim.add(dim_value=len(values))
+    return model.SerializeToString(), given
 
 
 def _way_out() -> str:

@@ -99,6 +99,29 @@ def test_a_list_is_as_long_as_asked_for(bundle):
     assert sorted(items[0].tolist()) == list(range(1, 218))
 
 
+def test_an_added_bias_moves_and_drops_items(bundle):
+    """What is added to an item's output is added to its score; -1e9 drops it, and the others keep their order."""
+    arrays = inputs(bundle, ["A13", "A16"])
+    scores, items = (each[0] for each in bundle.score(*arrays, k=20))
+    added = np.zeros(217, np.float32)
+    added[items[[0, 3]] - 1] = -1e9
+    others = np.delete(items, [0, 3])
+    assert (bundle.score(*arrays, k=18, bias=added)[1][0] == others).all()
+    added[items[7] - 1] = 40
+    lifted_scores, lifted = bundle.score(*arrays, k=18, bias=bundle.bias(added))
+    assert lifted[0][0] == items[7]
+    np.testing.assert_allclose(lifted_scores[0][0], scores[7] + 40, atol=1e-4)
+    np.testing.assert_allclose(bundle.score(*arrays, k=20)[0][0], scores, atol=1e-6)
+
+
+def test_dropped_items_have_scores_below_all_others(bundle):
+    added = np.full(217, -1e9, np.float32)
+    added[:3] = 0
+    scores, items = bundle.score(*inputs(bundle, ["A13"]), k=217, bias=added)
+    assert sorted(items[0, :3].tolist()) == [1, 2, 3]
+    assert (scores[0, 3:] < -1e8).all()
+
+
 def test_an_unknown_item_does_not_change_the_list(bundle):
     scores, items = bundle.score(*inputs(bundle, ["A13", "A16"]))
     events = [Event("A13", "view", 0), Event("gone", "view", 600), Event("A16", "view", 1200)]
