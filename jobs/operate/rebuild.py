@@ -48,7 +48,7 @@ ASK_EVERY_S = 1.0
 NOT_PERSONAL = ("no_consent", "erased")  # what the job itself writes for those who mayn't have a list
 
 
-class Logged(ShelfValue):
+class Logged(ShelfValue, kw_only=True):
     """A list in the log: its visitor and shelf, the place of the event that it answers, and its value in Redis."""
 
     visitor_id: str
