@@ -30,9 +30,10 @@ def visits(keyed: bool) -> str:
     key = VISITOR_KEY if keyed else ""
     return (
         f"SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, {PACKED} AS packed, "
-        f"CAST(NULL AS BYTES) AS control{key} FROM accepted UNION ALL "
-        "SELECT visitor_id, kafka_partition, kafka_offset, CAST(NULL AS BIGINT), CAST(NULL AS STRING), "
-        f"control{key} FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL)"
+        f"CAST(NULL AS BYTES) AS control, event_type, record_time{key} FROM accepted UNION ALL "
+        "SELECT visitor_id, kafka_partition, kafka_offset, CAST(NULL AS BIGINT), CAST(NULL AS STRING), control, "
+        f"CAST(NULL AS STRING), CAST(NULL AS TIMESTAMP_LTZ(3)){key} "
+        f"FROM (SELECT {source.CONTROL_COLUMNS} FROM consents WHERE visitor_id IS NOT NULL)"
     )
 
 
@@ -40,14 +41,14 @@ def histories(mark: str) -> str:
     """Return the query for each visitor's last events whenever one arrives. `mark` is the secret's for ids."""
     key = "(visitor_key, visitor_id)" if mark else "visitor_id"
     return (
-        "SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, history, consent "
+        "SELECT visitor_id, kafka_partition, kafka_offset, event_time_ms, history, consent, event_type, arrived_ms "
         f"FROM histories(visits => TABLE visits PARTITION BY {key}, uid => '{id_secret.uid('histories', mark)}')"
     )
 
 
 ACCEPTED = f"""
 SELECT event.visitor_id AS visitor_id, event.event_id AS event_id, event.event_type AS event_type,
-  event.item_id AS item_id, event.event_time_ms AS event_time_ms, kafka_partition, kafka_offset
+  event.item_id AS item_id, event.event_time_ms AS event_time_ms, kafka_partition, kafka_offset, record_time
 FROM records WHERE event.refusal IS NULL AND event.event_type <> '{events.HEARTBEAT}'
 """
 
@@ -62,6 +63,7 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
         table_env.execute_sql(function)
     table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {visits(config.keyed)}")
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION histories AS 'liveshelf.Histories' LANGUAGE JAVA")
+    table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION each_of AS 'liveshelf.EachOf' LANGUAGE JAVA")
     rank = udf(
         RankSessions(
             RankConfig(config.ranker, config.redis_url, config.project, config.kafka_bootstrap, tuple(config.facts))
@@ -81,12 +83,15 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     log = source.kafka_options(config, config.rankings_topic, **options)
     table_env.execute_sql(f"CREATE TEMPORARY TABLE rankings (visitor_id STRING, list STRING) {log}")
     ranked = (
-        "SELECT visitor_id, rank_sessions(visitor_id, kafka_partition, kafka_offset, history, event_time_ms, consent) "
-        "AS list "
+        "SELECT visitor_id, rank_sessions(visitor_id, kafka_partition, kafka_offset, history, event_time_ms, consent, "
+        "event_type, arrived_ms) AS lists "
         f"FROM ({histories(config.secret_mark)})"
     )
     statements = table_env.create_statement_set()
-    statements.add_insert_sql(f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}) WHERE list IS NOT NULL")
+    statements.add_insert_sql(
+        f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}), "
+        f"LATERAL TABLE(each_of(lists)) AS e(list) WHERE lists IS NOT NULL"
+    )
     return statements
 
 

@@ -170,7 +170,12 @@ class Settings(RankerFields):
     def ranker(self) -> RankerSettings:
         """Return the settings of the ranker as a job holds them, without the public key, which `submit` reads."""
         values = {name: getattr(self, name) for name in RankerFields.model_fields}
-        return RankerSettings(model_dir=str(self.model_dir.resolve()), **values)
+        return RankerSettings(model_dir=str(self.model_dir.resolve()), shelves_dir=str(self.shelves_folder), **values)
+
+    @property
+    def shelves_folder(self) -> Path:
+        """Return the absolute path of the published versions of shelves."""
+        return (self.shelves_dir or self.state_dir / "shelves").resolve()
 
     @model_validator(mode="before")
     @classmethod

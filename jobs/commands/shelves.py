@@ -75,7 +75,7 @@ def _checked(settings: "Settings") -> "ShelfPlan":
 def _versions(settings: "Settings") -> "ShelfVersions":
     from jobs.shelves.versions import ShelfVersions
 
-    return ShelfVersions(settings.shelves_dir or settings.state_dir / "shelves")
+    return ShelfVersions(settings.shelves_folder)
 
 
 @app.command()

@@ -34,7 +34,7 @@ Reply = bytes | int | list[bytes | None] | None
 
 
 class Script:
-    """A Lua script of one key, and the hash by which a server remembers it."""
+    """A Lua script, and the hash by which a server remembers it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -87,14 +87,20 @@ class Connection:
                 _log.warning("Redis at %s: %s; waiting for up to %g s", self._place, error, self._patience_s)
             time.sleep(pause_s)
 
-    def run(self, script: Script, calls: Sequence[Command]) -> list[int | redis.ResponseError]:
-        """Return the script's number for each call: one key, then arguments. A repeated call must do no harm."""
-        replies = self._exchange([("EVALSHA", script.sha, 1, *call) for call in calls])
+    def run(self, script: Script, calls: Sequence[Command], keys: Sequence[int] = ()) -> list[Any]:
+        """Return the script's answer to each call, or an error reply. A call is its keys, then arguments.
+
+        `keys` says how many keys each has, one if it isn't given. A repeated call must do no harm.
+        """
+        counts = keys or [1] * len(calls)
+        replies = self._exchange(
+            [("EVALSHA", script.sha, count, *call) for count, call in zip(counts, calls, strict=True)]
+        )
         forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if forgotten:
             # A new server, a failover or SCRIPT FLUSH may come between two commands of one pipeline. EVAL brings the
             # script's text, and the server remembers it from then on.
-            again = self._exchange([("EVAL", script.text, 1, *calls[place]) for place in forgotten])
+            again = self._exchange([("EVAL", script.text, counts[place], *calls[place]) for place in forgotten])
             for place, reply in zip(forgotten, again, strict=True):
                 replies[place] = reply
         return replies

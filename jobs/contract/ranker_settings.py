@@ -10,9 +10,10 @@ from msgspec import Meta, Struct
 
 
 class RankerSettings(Struct, frozen=True, kw_only=True):
-    """What the ranker is told. A field with a description is a setting; the other two are worked out from settings."""
+    """What the ranker is told. A field with a description is a setting; the others are worked out from settings."""
 
     model_dir: str  # absolute path of a bundle, or of a registry of versions
+    shelves_dir: str = ""  # absolute path of the published versions of shelves; "" in jobs of releases without shelves
     model_public_key: str = ""  # the key's text, not its file, so that it is the same on every machine; "" for none
     shelf: Annotated[
         str, Meta(description="which of a visitor's lists the ranker writes: the last part of its key")

@@ -5,9 +5,9 @@ Consent is asked again while lists are written. What was written for somebody wh
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import islice, repeat
+from itertools import islice, product, repeat, starmap
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from jobs.connect import addresses, consent_topic, flink_rest, users
 from jobs.connect.redis_pipeline import Command, Connection, Script
-from jobs.contract.shelf import ShelfValue, read_logged, shelf_key
+from jobs.contract.shelf import Logged, ShelfValue, read_logged, shelf_key
 from jobs.errors import DataError
 from jobs.flow import submissions
 from jobs.flow.submissions import Config, Submitted
@@ -48,27 +48,18 @@ ASK_EVERY_S = 1.0
 NOT_PERSONAL = ("no_consent", "erased")  # what the job itself writes for those who mayn't have a list
 
 
-class Logged(ShelfValue, kw_only=True):
-    """A list in the log: its visitor and shelf, the place of the event that it answers, and its value in Redis."""
-
-    visitor_id: str
-    shelf: str
-    partition: int
-    offset: int
-
-
 def lists(config: Config, connection: Connection, since_ms: int = 0) -> int:
     """Write the lists that were logged since `since_ms` (append time); return how many Redis lacked or had older.
 
     The log keeps lists of visitors who withdrew or were erased since, until its retention ends: they stay away. A list
     may be written just after the job has obeyed its visitor. So whoever was heard of on the way is looked at again.
     """
-    consents = _Asked(config)
-    restored, calls = 0, _calls(config, consents, since_ms)
+    consents, shelves = _Asked(config), {config.ranker.shelf}
+    restored, calls = 0, _calls(config, consents, since_ms, shelves)
     while batch := list(islice(calls, BATCH)):
         restored += sum(1 for reply in connection.run(SCRIPT, batch) if reply == 1)
         consents.ask_again()
-    return restored - _take_away(config, connection, consents)
+    return restored - _take_away(connection, consents, sorted(shelves))
 
 
 class _Asked:
@@ -90,14 +81,15 @@ class _Asked:
         return self.now.verdict(visitor_id, partition, offset, event_time_ms) == "counts"
 
 
-def _take_away(config: Config, connection: Connection, consents: _Asked) -> int:
+def _take_away(connection: Connection, consents: _Asked, shelves: Sequence[str]) -> int:
     """Remove the lists of those who were heard of since the rebuild began, and mayn't have them any more."""
     consents.ask_again(after_s=0)
     removed, heard = 0, iter(sorted(consents.heard))
     while visitors := list(islice(heard, BATCH)):
-        keys = [shelf_key(visitor_id, config.ranker.shelf) for visitor_id in visitors]
+        places = list(product(visitors, shelves))
+        keys = list(starmap(shelf_key, places))
         stored = connection.exchange([("GET", key) for key in keys])
-        versions = map(_unwanted, repeat(consents), visitors, stored)
+        versions = map(_unwanted, repeat(consents), (visitor_id for visitor_id, _ in places), stored)
         calls = [(key, version) for key, version in zip(keys, versions, strict=True) if version]
         removed += sum(1 for reply in connection.run(REMOVE, calls) if reply == 1) if calls else 0
     return removed
@@ -115,7 +107,11 @@ def _unwanted(consents: _Asked, visitor_id: str, value: object) -> str:
     return "" if consents.counts(visitor_id, partition, offset, shelf.event_time_ms) else shelf.version
 
 
-def _calls(config: Config, consents: _Asked, since_ms: int) -> Iterator[Command]:
+def _calls(config: Config, consents: _Asked, since_ms: int, shelves: set[str]) -> Iterator[Command]:
+    """Yield a call for each list in the log that counts; add the shelves that are met to `shelves`.
+
+    A job with another name for its one list may share the topic. Lists of shelves name their version.
+    """
     encode = msgspec.json.Encoder().encode
     for value in _log(config, since_ms):
         try:
@@ -125,7 +121,8 @@ def _calls(config: Config, consents: _Asked, since_ms: int) -> Iterator[Command]
                 f"{config.rankings_topic} holds what isn't a list: {error}", "check rankings_topic"
             ) from error
         place = logged.visitor_id, logged.partition, logged.offset, logged.event_time_ms
-        if logged.shelf == config.ranker.shelf and consents.counts(*place):
+        if (logged.shelf == config.ranker.shelf or logged.shelves) and consents.counts(*place):
+            shelves.add(logged.shelf)
             shelf = ShelfValue(**{name: getattr(logged, name) for name in ShelfValue.__struct_fields__})
             key = shelf_key(logged.visitor_id, logged.shelf)
             expires_at_ms = logged.event_time_ms + config.ranker.list_ttl_s * 1000

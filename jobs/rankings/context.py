@@ -2,11 +2,13 @@
 
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import redis
 
 from jobs.connect.redis_pipeline import PATIENCE_S, Connection
+from jobs.contract.shelf_plan import VisitorFeature
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.arrays import Floats
@@ -22,6 +24,7 @@ def _varint(data: bytes) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
+STRING_TAG, STRINGS_TAG = 2 << 3 | 2, 12 << 3 | 2  # string_val, string_list_val
 NULL_TAG = 0x98  # the first of two bytes of null_val's tag, field 19; no number's tag begins with it
 
 # feast.types.Value is a oneof, so a number is one field: a tag byte (number << 3 | wire type), then the payload.
@@ -49,14 +52,55 @@ def decode_number(value: bytes | None) -> float:
     return float(decode(value[1:]))
 
 
-class ContextReader:
-    """Read the same features for every batch, in the order of `features` ("view:feature")."""
+def decode_value(value: bytes | None) -> float | str | list[str] | None:
+    """Return the number, text or list of texts in a serialized feast.types.Value, None for a missing or null one.
 
-    def __init__(self, redis_url: str, project: str, features: Sequence[str], patience_s: float = PATIENCE_S) -> None:
+    Raises ValueError for a value of another kind.
+    """
+    if not value or value[0] == NULL_TAG:
+        return None
+    if value[0] == STRING_TAG:
+        length, begin = _length(value, 1)
+        return value[begin : begin + length].decode()
+    if value[0] == STRINGS_TAG:
+        length, at = _length(value, 1)
+        texts, end = [], at + length
+        while at < end:  # a StringList: its texts are fields 1, too
+            length, at = _length(value, at + 1)
+            texts.append(value[at : at + length].decode())
+            at += length
+        return texts
+    return decode_number(value)
+
+
+def _length(data: bytes, at: int) -> tuple[int, int]:
+    """Return the varint at a place, and the place behind it."""
+    end = at
+    while data[end] & 0x80:
+        end += 1
+    return _varint(data[at : end + 1]), end + 1
+
+
+class ContextReader:
+    """Read the same features for every batch, in the order of `features` ("view:feature").
+
+    `of_rules` are those that rules of shelves read; they may be texts and lists.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        project: str,
+        features: Sequence[str],
+        patience_s: float = PATIENCE_S,
+        of_rules: Sequence[VisitorFeature] = (),
+    ) -> None:
         self._connection = Connection(redis_url, patience_s)
         self._project = project
         self._features = list(features)
+        self._of_rules = [feature for feature in of_rules if feature.view]
         self._fields = [feature_field(*_split(feature)) for feature in features]
+        self._fields += [feature_field(feature.view, feature.name) for feature in self._of_rules]
 
     @property
     def width(self) -> int:
@@ -68,11 +112,16 @@ class ContextReader:
 
         Raises ServiceError if Redis is away for too long, SettingsError for a feature that isn't a number.
         """
+        return self.read_all(visitor_ids)[0]
+
+    def read_all(self, visitor_ids: Sequence[str]) -> tuple[Floats, list[dict[str, Any]]]:
+        """Return what `read` returns, and for each visitor the features of rules that are known, by name."""
         if not self._fields or not visitor_ids:
-            return np.zeros((len(visitor_ids), len(self._fields)), np.float32)
+            return np.zeros((len(visitor_ids), self.width), np.float32), [{} for _ in visitor_ids]
         keys = [entity_key(self._project, {"visitor_id": visitor_id}) for visitor_id in visitor_ids]
         replies = self._connection.exchange([("HMGET", key, *self._fields) for key in keys])
         values: list[list[float]] = []
+        known: list[dict[str, Any]] = []
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise ServiceError(
@@ -80,8 +129,9 @@ class ContextReader:
                     "LIVESHELF_REDIS_URL must name the online store of the feature repository",
                 ) from reply
             assert isinstance(reply, list), "HMGET answers with a list"
-            values.append(self._decode(reply))
-        return np.array(values, np.float32)
+            values.append(self._decode(reply[: self.width]))
+            known.append(self._decode_rules(reply[self.width :]))
+        return np.array(values, np.float32).reshape(len(values), self.width), known
 
     def close(self) -> None:
         """Close the connection."""
@@ -92,6 +142,19 @@ class ContextReader:
             return list(map(decode_number, values))
         except ValueError:
             return [self._decode_named(feature, value) for feature, value in zip(self._features, values, strict=True)]
+
+    def _decode_rules(self, values: Sequence[bytes | None]) -> dict[str, Any]:
+        found = {}
+        for feature, value in zip(self._of_rules, values, strict=True):
+            try:
+                decoded = decode_value(value)
+            except (ValueError, IndexError) as error:
+                raise SettingsError(
+                    f"{feature.view}:{feature.name}: {error}", "rules read numbers, texts and lists of texts"
+                ) from error
+            if decoded is not None:
+                found[feature.name] = decoded
+        return found
 
     def _decode_named(self, feature: str, value: bytes | None) -> float:
         try:

@@ -1,35 +1,41 @@
 """The rankings job's one Python operator: a batch of histories in, lists in Redis and their log records out.
 
-`eval` reads as the way of a list: session → context → candidates, rules and selection (`ranker.py`) → publish.
+`eval` reads as the way of a list: session → context → candidates, rules and selection → publish. What is made of a row
+stands in `lists.py`: one list (`ranker.py`), or those of the shop's shelves (`shelf_ranker.py`).
 """
 
 import gc
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from pyflink.table.udf import FunctionContext, ScalarFunction
 
+from jobs.catalogue.columns import Table
 from jobs.catalogue.follower import Follower
 from jobs.contract.items import FactContract
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import failpoints
 from jobs.rankings.arrays import Floats
 from jobs.rankings.context import ContextReader
+from jobs.rankings.lists import ERASED, WITHDRAWN, ListMaker, ListsOfShelves, OneList, Wanted
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.ranker import Ranker
-from jobs.rankings.session import Session, current_session, newest_rows
-from models.serving.bundle import Bundle
+from jobs.rankings.session import RECORD_SEPARATOR, Session, current_session
+from jobs.rankings.shelf_ranker import Question, ShelfRanker
+from jobs.rankings.shelf_source import ShelfSource
 
 # The worker's gRPC threads hand over each bundle; Python's default of 5 ms is as long as a whole bundle takes.
 SWITCH_INTERVAL_S = 0.0005
-WITHDRAWN, ERASED = "withdrawn", "erased"  # in the column `consent`: the row is no event (Histories.java)
+NO_FACTS = Table(()).snapshot()
+Lists = dict[tuple[int, str], Publication]  # by place in the batch, and shelf
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,16 @@ class RankConfig:
 
 
 class Row(NamedTuple):
-    """A visitor's newest row in a batch."""
+    """A row of a batch that is answered."""
 
     place: int  # in the batch
     visitor_id: str
     partition: int
     offset: int
     history: str  # packed as `session.current_session` reads it
-    event_time_ms: int  # of the Kafka record
+    event_time_ms: int
     consent: str | None  # None: the visitor may be personalized
+    arrived_ms: int  # of the Kafka record; the event's time where no event has come
 
     @property
     def is_control(self) -> bool:
@@ -66,7 +73,7 @@ class Row(NamedTuple):
 
 
 class RankSessions(ScalarFunction):
-    """Ranks and publishes the newest row of each visitor in a batch, and answers with the log records."""
+    """Ranks and publishes each visitor's lists of a batch, and answers with the log records."""
 
     def __init__(self, config: RankConfig) -> None:
         self._config = config
@@ -78,14 +85,16 @@ class RankSessions(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         """Load the model, connect to Redis, and read what is known of the items."""
         ranker = self._config.ranker
+        self._facts = NO_FACTS
         if self._config.facts:
             self._follower = Follower(self._config.kafka_bootstrap, self._config.facts).start()
             self._facts = self._follower.snapshot
         self._models = ModelSource(Path(ranker.model_dir), public_key=ranker.model_public_key)
-        self._publisher = Publisher(self._config.redis_url, ranker.shelf, ranker.list_ttl_s)
+        self._shelves = ShelfSource(ranker.shelves_dir)
+        self._publisher = Publisher(self._config.redis_url, ranker.list_ttl_s)
         self._metrics = RankingMetrics(function_context.get_metric_group())
         self._gap_ms = ranker.session_gap_s * 1000
-        self._serve(self._models.bundle)
+        self._serve()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.
         gc.collect()
@@ -93,7 +102,7 @@ class RankSessions(ScalarFunction):
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("_context", "_publisher", "_ranker", "_follower"):
+        for name in ("_context", "_publisher", "_maker", "_follower"):
             if (opened := getattr(self, name, None)) is not None:  # open may have failed before it was made
                 opened.close()
 
@@ -105,44 +114,61 @@ class RankSessions(ScalarFunction):
         history: pd.Series,
         event_time_ms: pd.Series,
         consent: pd.Series,
+        event_type: pd.Series,
+        arrived_ms: pd.Series,
     ) -> pd.Series:
-        """Return the log record of each visitor's newest row that was ranked, None for all other rows.
+        """Return the log records of each row that was answered, joined by RECORD_SEPARATOR, None for all other rows.
 
-        The columns are fields of `Row`. `event_time_ms` is the Kafka record's timestamp, so the latency counters mean
-        something where producers set it to the present.
+        The columns are fields of `Row`, and the type of each row's event.
         """
-        if self._models.poll():
-            self._serve(self._models.bundle)
-            self._metrics.model_taken()
-        if self._config.facts:
-            self._facts = self._follower.snapshot
-            self._metrics.facts(self._follower.age_ms(), self._facts.items, self._follower.read, self._follower.refused)
-        rows = _newest(visitor_id, partition, offset, history, event_time_ms, consent)
-        publications = self._rank([row for row in rows if row.consent != ERASED])
-        self._forget([row for row in rows if row.is_control], publications)
+        self._look()
+        columns = (visitor_id, partition, offset, history, event_time_ms, consent, arrived_ms)
+        wanted = self._maker.wanted(visitor_id.tolist(), event_type.tolist(), consent.tolist())
+        rows = _rows(columns, sorted(wanted))
+        publications = self._rank([row for row in rows if row.consent != ERASED], wanted)
+        self._forget([row for row in rows if row.is_control], wanted, publications)
         answered = [row for row in rows if not row.is_control]
         records = np.full(len(visitor_id), None, dtype=object)
-        for place, record in self._publish(answered, publications).items():
+        for place, record in self._publish(answered, wanted, publications).items():
             records[place] = record
         self._metrics.models_refused(self._models.refusals)
         self._metrics.rows(len(visitor_id), len(visitor_id) - len(rows))
         return pd.Series(records)
 
-    def _serve(self, bundle: Bundle) -> None:
-        """Serve with this model from now on: make anew what depends on it, and close the old."""
-        config = self._config
-        old = [getattr(self, name, None) for name in ("_ranker", "_context")]
-        self._ranker = Ranker(bundle, config.ranker.list_size, config.ranker.model_threads)
-        self._context = ContextReader(config.redis_url, config.feast_project, bundle.context_features)
-        self._encoder = Encoder(config.ranker.shelf, bundle.version, bundle.context_features)
+    def _look(self) -> None:
+        """Take what is new: a model, a version of shelves, facts."""
+        has_model, has_shelves = self._models.poll(), self._shelves.poll()
+        if has_model or has_shelves:
+            self._serve()
+        if has_model:
+            self._metrics.model_taken()
+        if self._config.facts:
+            if self._facts is not self._follower.snapshot:
+                self._facts = self._follower.snapshot
+                self._maker.take(self._facts)
+            self._metrics.facts(self._follower.age_ms(), self._facts.items, self._follower.read, self._follower.refused)
+
+    def _serve(self) -> None:
+        """Serve with the model and the shelves that are active now: make anew what depends on them, close the old."""
+        config, bundle, plan = self._config, self._models.bundle, self._shelves.plan
+        old = [getattr(self, name, None) for name in ("_maker", "_context")]
+        threads = config.ranker.model_threads
+        if plan is None:
+            self._maker: ListMaker = OneList(Ranker(bundle, config.ranker.list_size, threads), config.ranker.shelf)
+        else:
+            self._maker = ListsOfShelves(plan, ShelfRanker(bundle, plan, self._facts, threads))
+        self._context = ContextReader(
+            config.redis_url, config.feast_project, bundle.context_features, of_rules=plan.visitor if plan else ()
+        )
+        self._encoder = Encoder(bundle.version, bundle.context_features, self._shelves.version)
         for opened in old:
             if opened is not None:
                 opened.close()
 
-    def _rank(self, rows: list[Row]) -> dict[int, Publication]:
-        """Return the list of each row by its place in the batch.
+    def _rank(self, rows: list[Row], wanted: Wanted) -> Lists:
+        """Return the lists of each row.
 
-        A visitor without consent gets the popularity list, and nothing of theirs is read.
+        A visitor without consent gets lists without anything of theirs, and nothing of theirs is read.
         """
         if not rows:
             return {}
@@ -151,38 +177,49 @@ class RankSessions(ScalarFunction):
             Session.nothing(row.event_time_ms) if row.consent else current_session(row.history, self._gap_ms)
             for row in rows
         ]
-        contexts = self._contexts(rows)
+        contexts, features = self._contexts(rows)
         read = time.perf_counter_ns()
-        lists = self._ranker.rank(sessions, contexts)
+        questions = [
+            Question(session, context, known, row.arrived_ms, f"{row.partition}-{row.offset}", bool(row.consent))
+            for row, session, context, known in zip(rows, sessions, contexts, features, strict=True)
+        ]
+        made = self._maker.make(questions, [wanted[row.place] for row in rows])
         self._metrics.spent(model_ns=time.perf_counter_ns() - read, redis_ns=read - started)
         computed_at_ms = time.time_ns() // 1_000_000
         return {
-            row.place: Publication(
-                visitor_id=row.visitor_id,
-                partition=row.partition,
-                offset=row.offset,
-                ranked=ranked._replace(fallback="no_consent") if row.consent else ranked,
-                session=session,
-                context=context,
+            (rows[number].place, shelf): Publication(
+                visitor_id=rows[number].visitor_id,
+                shelf=shelf,
+                partition=rows[number].partition,
+                offset=rows[number].offset,
+                ranked=each.ranked,
+                session=sessions[number],
+                context=questions[number].context.tolist(),
                 computed_at_ms=computed_at_ms,
+                now_ms=rows[number].arrived_ms,
+                visitor=each.visitor,
             )
-            for row, ranked, session, context in zip(rows, lists, sessions, contexts.tolist(), strict=True)
+            for (number, shelf), each in made.items()
         }
 
-    def _contexts(self, rows: list[Row]) -> Floats:
-        """Return float32 [B, C]: the features of the visitors who consented, 0 for all others."""
+    def _contexts(self, rows: list[Row]) -> tuple[Floats, list[dict[str, Any]]]:
+        """Return float32 [B, C], and what rules may know: the features of those who consented, 0 and {} for others."""
         consenting = [number for number, row in enumerate(rows) if not row.consent]
         contexts = np.zeros((len(rows), self._context.width), np.float32)
-        contexts[consenting] = self._context.read([rows[number].visitor_id for number in consenting])
-        return contexts
+        known: list[dict[str, Any]] = [{} for _ in rows]
+        contexts[consenting], found = self._context.read_all([rows[number].visitor_id for number in consenting])
+        for number, features in zip(consenting, found, strict=True):
+            known[number] = features
+        return contexts, known
 
-    def _publish(self, rows: list[Row], lists: dict[int, Publication]) -> dict[int, str]:
+    def _publish(self, rows: list[Row], wanted: Wanted, lists: Lists) -> dict[int, str]:
         """Write the rows' lists to Redis. Return the log records by place, none for visitors without consent."""
         if not rows:
             return {}
         started = time.perf_counter_ns()
-        publications = [lists[row.place] for row in rows]
-        values = [self._encoder.value(publication) for publication in publications]
+        places = [(row, shelf) for row in rows for shelf in wanted[row.place]]
+        publications = [lists[row.place, shelf] for row, shelf in places]
+        values = [self._encoder.value(publication, self._facts.offsets) for publication in publications]
         failpoints.reached("rankings.before_write")
         counts = self._publisher.publish(publications, values)
         failpoints.reached("rankings.after_write")
@@ -190,53 +227,40 @@ class RankSessions(ScalarFunction):
         self._metrics.lists([publication.ranked for publication in publications], counts)
         event_times_ms = np.fromiter((row.event_time_ms for row in rows), np.int64, len(rows))
         self._metrics.visible(event_times_ms, time.time_ns() // 1_000_000)
-        return {
-            row.place: self._encoder.log_record(publication, value)
-            for row, publication, value in zip(rows, publications, values, strict=True)
-            if not row.consent
-        }
+        records: dict[int, list[str]] = {}
+        for (row, _), publication, value in zip(places, publications, values, strict=True):
+            if not row.consent:
+                records.setdefault(row.place, []).append(self._encoder.log_record(publication, value))
+        return {place: RECORD_SEPARATOR.join(each) for place, each in records.items()}
 
-    def _forget(self, rows: list[Row], lists: dict[int, Publication]) -> None:
-        """Replace the lists of visitors who withdrew or were erased."""
+    def _forget(self, rows: list[Row], wanted: Wanted, lists: Lists) -> None:
+        """Replace the lists of visitors who withdrew or were erased, those of shelves that are gone, too."""
         if not rows:
             return
         now_ms = time.time_ns() // 1_000_000
+        gone = {self._config.ranker.shelf, *self._shelves.names}
         forgotten = [
             Forgotten(
                 visitor_id=row.visitor_id,
+                shelf=shelf,
                 newest=(row.partition, row.offset),
                 event_time_ms=row.event_time_ms,
-                ranked=lists[row.place].ranked if row.place in lists else None,
+                ranked=lists[row.place, shelf].ranked if (row.place, shelf) in lists else None,
                 computed_at_ms=now_ms,
-                model=self._models.bundle.version,
+                is_withdrawn=row.consent == WITHDRAWN,
             )
             for row in rows
+            for shelf in (*wanted[row.place], *sorted(gone - self._maker.names))
         ]
-        self._metrics.forgotten(self._publisher.forget(forgotten))
+        values = [self._encoder.behind_version(each, self._facts.offsets) for each in forgotten]
+        self._metrics.forgotten(self._publisher.forget(forgotten, values))
 
 
-def _newest(
-    visitor_id: pd.Series,
-    partition: pd.Series,
-    offset: pd.Series,
-    history: pd.Series,
-    event_time_ms: pd.Series,
-    consent: pd.Series,
-) -> list[Row]:
-    """Return each visitor's newest row of a batch, in order."""
-    places = newest_rows(visitor_id)
-    columns = (visitor_id, partition, offset, history, event_time_ms, consent)
-    return [
-        Row(
-            place=place,
-            visitor_id=visitor,
-            partition=row_partition,
-            offset=row_offset,
-            history=row_history,
-            event_time_ms=row_time_ms,
-            consent=row_consent,
-        )
-        for place, visitor, row_partition, row_offset, row_history, row_time_ms, row_consent in zip(
-            places, *(column.take(places).tolist() for column in columns), strict=True
-        )
+def _rows(columns: Sequence[pd.Series], places: Sequence[int]) -> list[Row]:
+    """Return the rows of a batch at these places, in order."""
+    *given, arrived_ms = (column.take(places).tolist() for column in columns)
+    times_ms = given[4]
+    arrived = [
+        time_ms if pd.isna(arrived) else int(arrived) for time_ms, arrived in zip(times_ms, arrived_ms, strict=True)
     ]
+    return [Row(*row) for row in zip(places, *given, arrived, strict=True)]

@@ -9,36 +9,44 @@ topic has grown. Offsets of two partitions can't be compared, so between them th
 equal ones the later write, which knows more. A topic that is created anew needs another shelf or an emptied Redis.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
 from jobs.connect.redis_pipeline import PATIENCE_S, Command, Connection, Script
-from jobs.contract.shelf import ShelfValue, shelf_key
+from jobs.contract.shelf import Provenance, ShelfValue, shelf_key
 from jobs.errors import ServiceError
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
 
 # Versions are digits that compare as strings, because a Lua number is a double and exact to 2^53 only. GETRANGE reads
 # the version without the list: a value always begins {"version":"<20 digits>", (see `ShelfValue`).
-# KEYS[1]: the list. ARGV: the version, the value, the expiry in epoch ms, the session's newest event time.
-# Returns 1 if it wrote, 0 if not; 2 and -1 where the stored list answers an event in another partition.
+# KEYS: the lists of one event. ARGV: their version, their expiry in epoch ms, the session's newest event time, then the
+# value of each. Returns for each list 1 if it was written, 0 if not; 2 and -1 where the stored list answers an event in
+# another partition.
 SCRIPT = Script("""
-local stored = redis.call('GETRANGE', KEYS[1], 12, 31)
-local wrote, kept = 1, 0
-if stored ~= '' and string.sub(stored, 1, 4) ~= string.sub(ARGV[1], 1, 4) then
-  local read, list = pcall(cjson.decode, redis.call('GET', KEYS[1]))
-  wrote, kept = 2, -1
-  if read and type(list) == 'table' and list.event_time_ms and list.fallback ~= 'erased' then
-    if list.event_time_ms > tonumber(ARGV[4]) then return kept end
-    stored = ''
+local answers = {}
+for number, key in ipairs(KEYS) do
+  local stored = redis.call('GETRANGE', key, 12, 31)
+  local wrote, kept = 1, 0
+  if stored ~= '' and string.sub(stored, 1, 4) ~= string.sub(ARGV[1], 1, 4) then
+    local read, list = pcall(cjson.decode, redis.call('GET', key))
+    wrote, kept = 2, -1
+    if read and type(list) == 'table' and list.event_time_ms and list.fallback ~= 'erased' then
+      stored = list.event_time_ms > tonumber(ARGV[3]) and '~' or ''
+    end
+  end
+  if stored > ARGV[1] then
+    answers[number] = kept
+  else
+    redis.call('SET', key, ARGV[3 + number], 'PXAT', ARGV[2])
+    answers[number] = wrote
   end
 end
-if stored > ARGV[1] then return kept end
-redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
-return wrote
+return answers
 """)
 
 # Replaces the list of a visitor who withdrew or was erased, and returns 1 if it did. The new version is one above the
@@ -75,44 +83,43 @@ class Publication(NamedTuple):
     """A list, and where it comes from."""
 
     visitor_id: str
+    shelf: str
     partition: int
     offset: int
     ranked: RankedList
     session: Session
     context: list[float]  # the features' values that the model got
     computed_at_ms: int
+    now_ms: int = 0
+    visitor: Mapping[str, Any] = {}  # the features that rules read
 
 
 class Forgotten(NamedTuple):
-    """The list of a visitor who withdrew (`ranked` is then the popularity list) or was erased (None): it must go."""
+    """The list of a visitor who withdrew or was erased: it must go."""
 
     visitor_id: str
+    shelf: str
     newest: tuple[int, int]  # partition and offset of the visitor's newest event that counted; -1, -1 if none is known
     event_time_ms: int  # of the withdrawal; for an erasure, lists for events before this time go
-    ranked: RankedList | None
+    ranked: RankedList | None  # what stands there instead; None: nothing
     computed_at_ms: int
-    model: str
+    is_withdrawn: bool
 
-    def arguments(self, ttl_ms: int) -> Command:
-        """Return the arguments of `FORGET`."""
-        mark = self.ranked.fallback if self.ranked else ERASED
-        assert mark is not None, "a popularity list says why it is one"
-        value = ShelfValue(
-            version=version(0, 0),
-            items=self.ranked.items if self.ranked else [],
-            scores=self.ranked.scores if self.ranked else [],
-            model=self.model,
-            event_time_ms=self.event_time_ms if self.ranked else 0,
-            computed_at_ms=self.computed_at_ms,
-            session_events=0,
-            fallback=mark,
-            list_id="",
-        )
-        behind_version = msgspec.json.encode(value)[len('{"version":"') + len(version(0, 0)) :]
-        gone_before_ms = ALWAYS_MS if self.ranked else self.event_time_ms
-        expiry_ms = self.event_time_ms + ttl_ms if self.ranked else self.computed_at_ms + TOMBSTONE_S * 1000
+    @property
+    def mark(self) -> str:
+        return (self.ranked and self.ranked.fallback) or ERASED
+
+    @property
+    def gone_before_ms(self) -> int:
+        return ALWAYS_MS if self.is_withdrawn else self.event_time_ms
+
+    @property
+    def version(self) -> str:
         partition, offset = self.newest
-        return version(max(partition, 0), offset + 1), gone_before_ms, behind_version, expiry_ms, mark
+        return version(max(partition, 0), offset + 1)
+
+    def expires_at_ms(self, ttl_ms: int) -> int:
+        return self.event_time_ms + ttl_ms if self.ranked else self.computed_at_ms + TOMBSTONE_S * 1000
 
 
 class PublishCounts(NamedTuple):
@@ -126,44 +133,56 @@ class PublishCounts(NamedTuple):
     elsewhere: int = 0
 
 
-class Provenance(msgspec.Struct):
-    """What a record of the log holds beside the value in Redis."""
-
-    partition: int
-    offset: int
-    context: list[float]
-    context_features: list[str]
-    session_items: list[str]
+NOTHING = RankedList([], [], None, [])
+NO_FACTS: Mapping[str, int] = {}
 
 
 class Encoder:
-    """Encode publications as JSON, for Redis and for the topic `rankings`."""
+    """Encode lists as JSON, for Redis and for the topic `rankings`. `shelves` is the version of the shop's shelves."""
 
-    def __init__(self, shelf: str, model: str, context_features: Sequence[str]) -> None:
-        self._shelf = shelf
+    def __init__(self, model: str, context_features: Sequence[str], shelves: str = "") -> None:
         self._model = model
         self._context_features = list(context_features)
+        self._shelves = shelves
         self._json = msgspec.json.Encoder()
 
-    def value(self, publication: Publication) -> bytes:
-        """Return the list as Redis holds it. It begins {"version":"<20 digits>"."""
-        ranked, session = publication.ranked, publication.session
-        shelf = ShelfValue(
-            version=version(publication.partition, publication.offset),
-            items=ranked.items,
-            scores=ranked.scores,
-            model=self._model,
-            event_time_ms=session.event_time_ms,
-            computed_at_ms=publication.computed_at_ms,
-            session_events=session.session_events,
-            fallback=ranked.fallback,
-            list_id=f"{publication.partition}-{publication.offset}",
+    def value(self, publication: Publication, facts: Mapping[str, int] = NO_FACTS) -> bytes:
+        """Return the list as Redis holds it, made with facts before these offsets.
+
+        It begins {"version":"<20 digits>".
+        """
+        partition, offset, session = publication.partition, publication.offset, publication.session
+        return self._json.encode(
+            self._shelf_value(
+                publication.ranked,
+                facts,
+                version=version(partition, offset),
+                event_time_ms=session.event_time_ms,
+                computed_at_ms=publication.computed_at_ms,
+                session_events=session.session_events,
+                fallback=publication.ranked.fallback,
+                list_id=f"{partition}-{offset}",
+            )
         )
-        return self._json.encode(shelf)
+
+    def behind_version(self, forgotten: Forgotten, facts: Mapping[str, int] = NO_FACTS) -> bytes:
+        """Return what stands in the place of a list that goes, without its beginning and its version."""
+        value = self._shelf_value(
+            forgotten.ranked or NOTHING,
+            facts,
+            version=version(0, 0),
+            event_time_ms=forgotten.event_time_ms if forgotten.ranked else 0,
+            computed_at_ms=forgotten.computed_at_ms,
+            session_events=0,
+            fallback=forgotten.mark,
+            list_id="",
+        )
+        return self._json.encode(value)[len('{"version":"') + len(version(0, 0)) :]
 
     def log_record(self, publication: Publication, value: bytes) -> str:
         """Return the record for the topic `rankings`: visitor and shelf, the fields of `value`, then `Provenance`."""
-        head = self._json.encode({"visitor_id": publication.visitor_id, "shelf": self._shelf})
+        head = self._json.encode({"visitor_id": publication.visitor_id, "shelf": publication.shelf})
+        part = publication.ranked.shelf
         provenance = Provenance(
             partition=publication.partition,
             offset=publication.offset,
@@ -171,66 +190,94 @@ class Encoder:
             context_features=self._context_features,
             session_items=publication.ranked.session_items,
         )
+        if part is not None:
+            provenance.now_ms, provenance.visitor = publication.now_ms, dict(publication.visitor)
+            provenance.wide = part.is_wide
         return b",".join((head[:-1], value[1:-1], self._json.encode(provenance)[1:])).decode()
+
+    def _shelf_value(self, ranked: RankedList, facts: Mapping[str, int], **header: Any) -> ShelfValue:
+        value = ShelfValue(items=ranked.items, scores=ranked.scores, model=self._model, **header)
+        if (part := ranked.shelf) is not None:
+            value.shelves, value.facts, value.about, value.spare = self._shelves, dict(facts), part.about, part.spare
+            value.why, value.seen, value.because = part.why, part.seen, part.because
+        return value
 
 
 class Publisher:
     """Write lists to `shelf:{VISITOR}:SHELF`."""
 
-    def __init__(self, redis_url: str, shelf: str, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, redis_url: str, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
         self._connection = Connection(redis_url, patience_s)
-        self._shelf = shelf
         self._ttl_ms = ttl_s * 1000
 
     def publish(self, publications: Sequence[Publication], values: Sequence[bytes]) -> PublishCounts:
         """Write each publication's value unless a newer one is there. A list expires `ttl_s` after its event.
 
+        The lists of one event stand side by side, and one call writes them.
         Raises ServiceError if Redis is away for too long or refuses a write. Then a part may be written, and writing
         the batch again does no harm.
         """
-        replies = self._checked(self._connection.run(SCRIPT, list(map(self._call, publications, values))))
+        calls: list[Command] = []
+        counts: list[int] = []
+        for _, group in groupby(zip(publications, values, strict=True), key=lambda pair: _event(pair[0])):
+            lists = list(group)
+            calls.append(self._call([publication for publication, _ in lists], [value for _, value in lists]))
+            counts.append(len(lists))
+        answers = self._checked(self._connection.run(SCRIPT, calls, counts), calls)
+        replies = [reply for answer in answers for reply in answer]
         written = sum(reply > 0 for reply in replies)
         return PublishCounts(written, len(replies) - written, sum(reply in (2, -1) for reply in replies))
 
-    def forget(self, lists: Sequence[Forgotten]) -> int:
-        """Replace lists by a popularity list, or a mark that expires by itself, and return how many were replaced.
+    def forget(self, lists: Sequence[Forgotten], values: Sequence[bytes]) -> int:
+        """Replace lists by popular items, or a mark that expires by itself, and return how many were replaced.
 
-        Raises ServiceError as `publish` does. Doing it again does no harm.
+        `values` are what `Encoder.behind_version` gave. Raises ServiceError as `publish` does. Doing it again does no
+        harm.
         """
-        replies = self._connection.run(
-            FORGET,
-            [(shelf_key(forgotten.visitor_id, self._shelf), *forgotten.arguments(self._ttl_ms)) for forgotten in lists],
-        )
-        return sum(self._checked(replies))
+        calls: list[Command] = [
+            (
+                shelf_key(each.visitor_id, each.shelf),
+                each.version,
+                each.gone_before_ms,
+                value,
+                each.expires_at_ms(self._ttl_ms),
+                each.mark,
+            )
+            for each, value in zip(lists, values, strict=True)
+        ]
+        return sum(self._checked(self._connection.run(FORGET, calls), calls))
 
-    def _checked(self, replies: list[int | redis.ResponseError]) -> list[int]:
+    def _checked(self, replies: Sequence[Any], calls: Sequence[Command]) -> list[Any]:
         """Return what a script returned for its calls; raise ServiceError for the first error reply."""
-        returned = []
-        for reply in replies:
+        for reply, call in zip(replies, calls, strict=True):
             if isinstance(reply, redis.ResponseError):
-                raise self._refused(reply) from reply
-            returned.append(reply)
-        return returned
+                raise self._refused(reply, str(call[0])) from reply
+        return list(replies)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _call(self, publication: Publication, value: bytes) -> Command:
-        expires_at_ms = publication.session.event_time_ms + self._ttl_ms
+    def _call(self, publications: Sequence[Publication], values: Sequence[bytes]) -> Command:
+        """Return the keys and arguments of `SCRIPT` for the lists of one event."""
+        first = publications[0]
         return (
-            shelf_key(publication.visitor_id, self._shelf),
-            version(publication.partition, publication.offset),
-            value,
-            expires_at_ms,
-            publication.session.event_time_ms,
+            *(shelf_key(publication.visitor_id, publication.shelf) for publication in publications),
+            version(first.partition, first.offset),
+            first.session.event_time_ms + self._ttl_ms,
+            first.session.event_time_ms,
+            *values,
         )
 
-    def _refused(self, error: redis.ResponseError) -> ServiceError:
+    def _refused(self, error: redis.ResponseError, key: str) -> ServiceError:
         """Return an error that names the key without the visitor: it will stand in Flink's logs."""
-        key = shelf_key("…", self._shelf)
+        nameless = shelf_key("…", key.rpartition(":")[2])
         return ServiceError(
-            f"Redis refused to write {key}: {error}",
+            f"Redis refused to write {nameless}: {error}",
             "if a key of that form holds something else (SCAN, TYPE), delete it; if Redis is full or read-only, "
             "make it writable",
         )
+
+
+def _event(publication: Publication) -> tuple[str, int, int]:
+    return publication.visitor_id, publication.partition, publication.offset

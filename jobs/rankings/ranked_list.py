@@ -7,6 +7,17 @@ from typing import Literal, NamedTuple
 Fallback = Literal["popular", "model_error", "no_consent"]
 
 
+class ShelfPart(NamedTuple):
+    """What a list of a shelf says beside items and scores; see `ShelfValue`."""
+
+    about: list[str]
+    why: list[int]
+    seen: list[str]
+    because: list[int]
+    spare: int
+    is_wide: bool
+
+
 class RankedList(NamedTuple):
     """What a visitor should see, best first."""
 
@@ -14,3 +25,4 @@ class RankedList(NamedTuple):
     scores: list[float]  # parallel to `items`, all 0.0 where a `fallback` is named
     fallback: Fallback | None
     session_items: list[str]  # what the model saw of the session, oldest first
+    shelf: ShelfPart | None = None

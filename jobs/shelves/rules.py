@@ -30,6 +30,18 @@ class Vector(NamedTuple):
         return bool((now_ms >= self.from_ms).all() and (now_ms < self.until_ms).all())
 
 
+class Bias(NamedTuple):
+    """What is added to the output of all items, float32 [M], and the lifts in it; for a `now` within a span of time."""
+
+    added: Floats
+    lifts: Floats
+    from_ms: float
+    until_ms: float
+
+    def holds(self, now_ms: float | npt.NDArray[np.float64]) -> Any:
+        return (now_ms >= self.from_ms) & (now_ms < self.until_ms)
+
+
 class ShelfRules:
     """The rules of one shelf with one plan and one snapshot of facts."""
 
@@ -42,6 +54,7 @@ class ShelfRules:
         self._of_items: Condition = plan.All(of_items)
         self._vectors: dict[int, Vector] = {}
         self._pool: tuple[Mask, Ints] | None = None
+        self._bias: Bias | None = None
 
     def allowed(self, candidates: Ints, batch: Batch) -> Mask:
         """Return bool [B, K]: which candidates (numbers, [B, K]) gate and where let through."""
@@ -62,14 +75,19 @@ class ShelfRules:
             added += np.float32(math.log(lift.factor)) * true
         return added
 
-    def bias(self, now_ms: float) -> Floats:
-        """Return float32 [M]: all that concerns the item alone, for the bias of the model's output."""
-        bias = np.zeros(len(self.items), np.float32)
-        for lift in self.shelf.lift:
-            if lift.rule.cost == "N":
-                bias += np.float32(math.log(lift.factor)) * self._vector(lift.rule.condition, now_ms).true
-        bias[~self._vector(self._of_items, now_ms).true] = DROPPED
-        return bias
+    def bias(self, now_ms: float) -> "Bias":
+        """Return all that concerns the item alone, for the bias of the model's output."""
+        if self._bias is None or not self._bias.holds(now_ms):
+            lifts, from_ms, until_ms = np.zeros(len(self.items), np.float32), -math.inf, math.inf
+            for lift in self.shelf.lift:
+                if lift.rule.cost == "N":
+                    vector = self._vector(lift.rule.condition, now_ms)
+                    lifts += np.float32(math.log(lift.factor)) * vector.true
+                    from_ms, until_ms = max(from_ms, vector.from_ms), min(until_ms, vector.until_ms)
+            allowed = self._vector(self._of_items, now_ms)
+            added = np.where(allowed.true, lifts, DROPPED)
+            self._bias = Bias(added, lifts, max(from_ms, allowed.from_ms), min(until_ms, allowed.until_ms))
+        return self._bias
 
     def pool(self, now_ms: float) -> Ints:
         """Return the numbers of the items that may be explored, in the order of their ids."""

@@ -78,8 +78,10 @@ def published(redis_url: str, client: redis.Redis) -> str:
     """A Redis with a list that the job's own publisher wrote for the visitor v1."""
     now_ms = int(client.time()[0]) * 1000
     session = Session([now_ms], ["view"], ["x"], frozenset())
-    publication = Publication("v1", 1, 42, RankedList(["a", "b"], [0.5, 0.25], None, ["x"]), session, [], now_ms)
-    Publisher(redis_url, "home", 60).publish([publication], [Encoder("home", "m-2", []).value(publication)])
+    publication = Publication(
+        "v1", "home", 1, 42, RankedList(["a", "b"], [0.5, 0.25], None, ["x"]), session, [], now_ms
+    )
+    Publisher(redis_url, 60).publish([publication], [Encoder("m-2", []).value(publication)])
     return redis_url
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jobs.rankings.arrays import Floats, Ints
 from jobs.rankings.candidates import Candidates
 from jobs.rankings.session import Session
-from models.serving.bundle import Bundle
+from models.serving.bundle import Bias, Bundle
 
 # The GRU walks a whole call through T steps, so one session of 50 events makes 200 short ones expensive. Measured, µs a
 # row at 200 rows, sessions of 7 events on average and 50 at most, one core: 59 in one call, 24 in eight (217 items);
@@ -45,18 +45,23 @@ class SessionModel:
         """Return N, the number of items that the model can list."""
         return len(self._bundle.items) - 1
 
-    def candidates(self, batch: ModelInput, contexts: Floats, rows: Ints, k: int) -> Candidates:
+    def candidates(
+        self, batch: ModelInput, contexts: Floats, rows: Ints, k: int, bias: Bias | None = None
+    ) -> Candidates:
         """Return the best K = min(k, N) items of the sessions at `rows` (ascending), none of which may be empty.
 
-        contexts: float32 [B, C]. Scores are the model's as they are, so they may be not finite.
+        contexts: float32 [B, C]. `bias` (`Bundle.bias`) is added to the items' scores. Scores are the model's as they
+        are, so they may be not finite.
         """
         groups = length_groups(batch.lengths, rows)[::-1]  # the longest first: the last call to end is then a short one
+
+        biased = {} if bias is None else {"bias": bias}
 
         def score(group: Ints) -> Candidates:
             lengths = batch.lengths[group]
             events = slice(lengths.max())
             items, types, gaps = batch.items[group, events], batch.types[group, events], batch.gaps[group, events]
-            scores, best = self._bundle.score(items, types, gaps, lengths, contexts[group], k)
+            scores, best = self._bundle.score(items, types, gaps, lengths, contexts[group], k, **biased)
             return Candidates(best, scores)
 
         spread = self._pool.map if self._pool and len(groups) > 1 else map

@@ -2,6 +2,7 @@ package liveshelf;
 
 import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
+import java.time.Instant;
 import java.util.Scanner;
 import org.apache.flink.core.memory.DataInputDeserializer;
 import org.apache.flink.core.memory.DataOutputSerializer;
@@ -55,14 +56,15 @@ public class HistoriesCheck {
     }
 
     private static Row event(JsonNode step) {
-        return Row.of("v", step.get(0).asInt(), step.get(1).asLong(), step.get(2).asLong(), step.get(3).asText(), null);
+        return Row.of("v", step.get(0).asInt(), step.get(1).asLong(), step.get(2).asLong(), step.get(3).asText(), null,
+            "view", Instant.ofEpochMilli(step.get(2).asLong()));
     }
 
     /** What the consents' reader does comes first: a record that is written when it says. */
     private Row record(JsonNode value, long offset) {
         byte[] control = value.toString().getBytes(StandardCharsets.UTF_8);
         function.consents.apply("v".getBytes(StandardCharsets.UTF_8), control, value.get("at_ms").asLong());
-        return Row.of("v", 0, offset, null, null, control);
+        return Row.of("v", 0, offset, null, null, control, null, null);
     }
 
     private void checkpoint() throws Exception {

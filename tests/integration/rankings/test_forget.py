@@ -21,12 +21,12 @@ CLOCK = Clock(behind_ms=60_000)
 HOUR_S = 3600
 KEY = "shelf:{v}:home"
 POPULAR = RankedList(["p1", "p2"], [0.0, 0.0], "no_consent", [])
-ENCODER = Encoder("home", "m-1", [])
+ENCODER = Encoder("m-1", [])
 
 
 @pytest.fixture
 def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
-    publisher = Publisher(redis_url, "home", HOUR_S)
+    publisher = Publisher(redis_url, HOUR_S)
     yield publisher
     publisher.close()
 
@@ -34,7 +34,7 @@ def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
 def publish(publisher: Publisher, offset: int, event_time_ms: int | None = None) -> int:
     event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     session = Session([event_time_ms], ["view"], ["a"], frozenset())
-    one = Publication("v", 0, offset, RankedList(["a"], [1.0], None, ["a"]), session, [], CLOCK.now_ms)
+    one = Publication("v", "home", 0, offset, RankedList(["a"], [1.0], None, ["a"]), session, [], CLOCK.now_ms)
     return publisher.publish([one], [ENCODER.value(one)]).written
 
 
@@ -43,13 +43,17 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def forget(publisher: Publisher, one: Forgotten) -> int:
+    return publisher.forget([one], [ENCODER.behind_version(one)])
+
+
 def erase(publisher: Publisher, newest_offset: int = -1, before_ms: int | None = None) -> int:
     before_ms = CLOCK.now_ms + 1 if before_ms is None else before_ms
-    return publisher.forget([Forgotten("v", (0, newest_offset), before_ms, None, now_ms(), "m-1")])
+    return forget(publisher, Forgotten("v", "home", (0, newest_offset), before_ms, None, now_ms(), False))
 
 
 def withdraw(publisher: Publisher, newest_offset: int = -1) -> int:
-    return publisher.forget([Forgotten("v", (0, newest_offset), CLOCK.now_ms, POPULAR, now_ms(), "m-1")])
+    return forget(publisher, Forgotten("v", "home", (0, newest_offset), CLOCK.now_ms, POPULAR, now_ms(), True))
 
 
 def test_an_erased_list_is_absent_at_once(publisher, client, redis_url) -> None:
@@ -62,11 +66,11 @@ def test_an_erased_list_is_absent_at_once(publisher, client, redis_url) -> None:
     assert 15_000 < client.pttl(KEY) <= 20_000
 
 
-@pytest.mark.parametrize("forget", [erase, withdraw])
-def test_an_old_worker_cant_put_a_forgotten_list_back(publisher, forget) -> None:
+@pytest.mark.parametrize("act", [erase, withdraw])
+def test_an_old_worker_cant_put_a_forgotten_list_back(publisher, act) -> None:
     """A worker that outlived its failure can't put a forgotten list back and the next event can."""
     publish(publisher, 7)
-    forget(publisher, newest_offset=9)  # 8 and 9 were on their way
+    act(publisher, newest_offset=9)  # 8 and 9 were on their way
 
     assert [publish(publisher, offset) for offset in (7, 8, 9)] == [0, 0, 0]
     assert publish(publisher, 10) == 1

@@ -42,6 +42,8 @@ class Shop:
             pd.Series(histories),
             pd.Series([CLOCK.now_ms] * 20),
             pd.Series([None] * 20, dtype=object),
+            pd.Series(["view"] * 20),
+            pd.Series([CLOCK.now_ms] * 20),
         )
         self.offset += 20
         return [json.loads(record) for record in records]

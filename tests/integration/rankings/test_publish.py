@@ -25,14 +25,14 @@ from tests.support.clock import Clock
 from tests.support.waiting import eventually
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
-ENCODER = Encoder("home", "model-1", [])
+ENCODER = Encoder("model-1", [])
 CLOCK = Clock()
 HOUR_S = 3600
 
 
 @pytest.fixture
 def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
-    publisher = Publisher(redis_url, "home", HOUR_S)
+    publisher = Publisher(redis_url, HOUR_S)
     yield publisher
     publisher.close()
 
@@ -40,7 +40,7 @@ def publisher(redis_url: str, client: redis.Redis) -> Iterator[Publisher]:
 def publication(visitor: str, offset: int, item: str = "a", event_time_ms: int | None = None) -> Publication:
     event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     session = Session([event_time_ms], ["view"], [item], frozenset())
-    return Publication(visitor, 0, offset, RankedList([item], [1.0], None, [item]), session, [], CLOCK.now_ms)
+    return Publication(visitor, "home", 0, offset, RankedList([item], [1.0], None, [item]), session, [], CLOCK.now_ms)
 
 
 def publish(publisher: Publisher, *publications: Publication) -> PublishCounts:
@@ -86,7 +86,7 @@ def test_a_replayed_batch_writes_the_same_again(publisher: Publisher, client: re
 
 def test_two_writers_leave_the_newest_list_of_each_visitor(redis_url: str, client: redis.Redis) -> None:
     def write(offsets: list[int]) -> None:
-        publisher = Publisher(redis_url, "home", HOUR_S)
+        publisher = Publisher(redis_url, HOUR_S)
         for offset in offsets:
             publish(publisher, *(publication(f"v{visitor}", offset, f"i{offset}") for visitor in range(20)))
         publisher.close()
@@ -153,7 +153,7 @@ def test_server_that_comes_back_within_the_patience_gets_the_batch(tmp_path: Pat
     late = threading.Timer(0.7, redis_server.start, (tmp_path, port))
     late.start()
     try:
-        counts = publish(Publisher(url, "home", HOUR_S, patience_s=20), publication("v1", 1))
+        counts = publish(Publisher(url, HOUR_S, patience_s=20), publication("v1", 1))
     finally:
         late.join()
         eventually(lambda: redis_server.answers(url), within_s=20)
@@ -201,13 +201,13 @@ def test_a_server_that_stays_away_is_named_after_the_patience() -> None:
     started = time.monotonic()
 
     with pytest.raises(ServiceError, match=f"127.0.0.1:{port} didn't answer for 0.5 s"):
-        publish(Publisher(redis_server.url(port), "home", HOUR_S, patience_s=0.5), publication("v1", 1))
+        publish(Publisher(redis_server.url(port), HOUR_S, patience_s=0.5), publication("v1", 1))
     assert time.monotonic() - started > 0.1
 
 
 def test_error_about_server_that_is_away_doesnt_show_its_password() -> None:
     (port,) = processes.free_ports(1)
-    publisher = Publisher(f"redis://someone:hunter2@127.0.0.1:{port}/0", "home", HOUR_S, patience_s=0.1)
+    publisher = Publisher(f"redis://someone:hunter2@127.0.0.1:{port}/0", HOUR_S, patience_s=0.1)
 
     with pytest.raises(ServiceError) as raised:
         publish(publisher, publication("v1", 1))
@@ -263,6 +263,8 @@ def test_operator_publishes_newest_row_of_each_visitor_and_logs_it(
         pd.Series([history(known[0]), history("unknown"), history(known[0], known[1])]),
         pd.Series([CLOCK.now_ms, CLOCK.now_ms, CLOCK.now_ms]),
         pd.Series([None, None, None], dtype=object),
+        pd.Series(["view", "view", "view"]),
+        pd.Series([CLOCK.now_ms, CLOCK.now_ms, CLOCK.now_ms]),
     )
     operator.close()
 

@@ -163,8 +163,8 @@ def test_what_the_job_publishes_is_what_an_app_reads(redis_url: str, client: red
     time_ms = now_ms()
     ranked = RankedList(["ä", "b"], [0.5, 0.25], None, ["x"])
     session = Session([time_ms - 1000, time_ms], ["view", "view"], ["x", "y"], frozenset())
-    one = Publication("v1", 1, 42, ranked, session, [], time_ms)
-    Publisher(redis_url, "home", 60).publish([one], [Encoder("home", "m-2", []).value(one)])
+    one = Publication("v1", "home", 1, 42, ranked, session, [], time_ms)
+    Publisher(redis_url, 60).publish([one], [Encoder("m-2", []).value(one)])
 
     shelf = get_sync(redis_url, "v1")
 

@@ -8,9 +8,9 @@ from jobs.rankings.session import Session
 
 SESSION = Session([1000, 2000, 3000], ["view", "search", "view"], ["a", "", "zzz"], frozenset())
 PUBLICATION = Publication(
-    "v1", 2, 41, RankedList(["b", "c"], [1.5, 0.25], None, ["a"]), SESSION, [3.0, 0.5], computed_at_ms=3456
+    "v1", "home", 2, 41, RankedList(["b", "c"], [1.5, 0.25], None, ["a"]), SESSION, [3.0, 0.5], computed_at_ms=3456
 )
-ENCODER = Encoder("home", "eshop-0123", ["visitor_session:view_count", "visitor_session:duration_s"])
+ENCODER = Encoder("eshop-0123", ["visitor_session:view_count", "visitor_session:duration_s"])
 
 
 def test_the_value_begins_with_the_version_that_the_script_compares() -> None:

@@ -208,7 +208,8 @@ def test_a_bias_lifts_and_drops() -> None:
     shop = Shop({"a": {"stock": 5}, "b": {"stock": 0}, "c": {}})
     shelf = shelf_of(lift=[plan.Lift(Rule(IN_STOCK, "N"), 2.0)])
     bias = ShelfRules(ShelfPlan(gate=Rule(IN_STOCK, "N"), shelves=[shelf]), shelf, shop.items).bias(0)
-    np.testing.assert_allclose(bias, [np.log(2), -1e9, -1e9], rtol=1e-6)
+    np.testing.assert_allclose(bias.added, [np.log(2), -1e9, -1e9], rtol=1e-6)
+    np.testing.assert_allclose(bias.lifts, [np.log(2), 0, 0], rtol=1e-6)
 
 
 def test_a_plan_is_the_same_after_it_was_written() -> None:

@@ -1,5 +1,6 @@
 package liveshelf;
 
+import java.time.Instant;
 import java.util.EnumSet;
 import java.util.LinkedHashMap;
 import org.apache.flink.table.api.DataTypes;
@@ -17,10 +18,12 @@ import org.apache.flink.types.Row;
  * Gives each visitor's last events whenever one arrives, as far as the visitor has agreed to it.
  *
  * <p>{@code histories(visits => TABLE t PARTITION BY visitor_id, uid => '…')} reads a table of visitor_id, kafka_partition,
- * kafka_offset, event_time_ms, packed and control, and of visitor_key ({@link KeyOf}) if that is a part of the key. {@code control} is the value of a record of topic {@code consent}, and null
- * for an event.
+ * kafka_offset, event_time_ms, packed, control, event_type and record_time, and of visitor_key ({@link KeyOf}) if that is
+ * a part of the key. {@code control} is the value of a record of topic {@code consent}, and null for an event.
  *
- * <p>It gives rows of kafka_partition, kafka_offset, event_time_ms, history and consent. {@code consent} says what a row means:
+ * <p>It gives rows of kafka_partition, kafka_offset, event_time_ms, history, consent, event_type and arrived_ms, the Kafka
+ * record's time. The last two are null where no event has come: what is left of a history is ranked again.
+ * {@code consent} says what a row means:
  * <ul>
  * <li>null: an event to rank, with its history.
  * <li>{@code no_consent}: an event whose visitor gets the popularity list.
@@ -37,6 +40,8 @@ public class Histories extends ProcessTableFunction<Row> {
     private static final int TIME = 3;
     private static final int PACKED = 4;
     private static final int CONTROL = 5;
+    private static final int TYPE = 6;
+    private static final int ARRIVED = 7;
 
     transient Consents consents;
 
@@ -73,15 +78,22 @@ public class Histories extends ProcessTableFunction<Row> {
             state.changes++;
             state.value = state.value == null ? new HistoryState() : state.value;
             state.value.add(new HistoryState.Visit(partition, offset, timeMs, row.getFieldAs(PACKED)));
-            collect(Row.of(partition, offset, timeMs, state.value.packed(), null));
+            collect(answer(row, state.value.packed(), null));
             return;
         }
         if (state.value == null) {
             context.clearAllState();
         }
         if (verdict == Person.Verdict.SUPPRESSED && timeMs >= person.since()) {
-            collect(Row.of(partition, offset, timeMs, "", "no_consent"));
+            collect(answer(row, "", "no_consent"));
         }
+    }
+
+    /** Return the row that has an event ranked. */
+    private static Row answer(Row event, String history, String consent) {
+        Instant arrived = event.getFieldAs(ARRIVED);
+        return Row.of(event.getField(PARTITION), event.getField(OFFSET), event.getField(TIME), history, consent,
+            event.getField(TYPE), arrived == null ? null : (Long) arrived.toEpochMilli());
     }
 
     /** Tell the ranker which list must go, or what is left to rank. */
@@ -96,12 +108,14 @@ public class Histories extends ProcessTableFunction<Row> {
             collect(control(newest, goneBeforeMs, "erased"));
         } else if (goneBeforeMs != Person.NEVER) {
             HistoryState.Visit last = history.visits.getLast();
-            collect(Row.of(last.partition(), last.offset(), last.timeMs(), history.packed(), null));
+            collect(Row.of(last.partition(), last.offset(), last.timeMs(), history.packed(), null, null, null));
         }
     }
 
     private static Row control(HistoryState.Visit newest, long timeMs, String what) {
-        return newest == null ? Row.of(-1, -1L, timeMs, "", what) : Row.of(newest.partition(), newest.offset(), timeMs, "", what);
+        return newest == null
+            ? Row.of(-1, -1L, timeMs, "", what, null, null)
+            : Row.of(newest.partition(), newest.offset(), timeMs, "", what, null, null);
     }
 
     @Override
@@ -119,7 +133,9 @@ public class Histories extends ProcessTableFunction<Row> {
                 DataTypes.FIELD("kafka_offset", DataTypes.BIGINT()),
                 DataTypes.FIELD("event_time_ms", DataTypes.BIGINT()),
                 DataTypes.FIELD("history", DataTypes.STRING()),
-                DataTypes.FIELD("consent", DataTypes.STRING()))))
+                DataTypes.FIELD("consent", DataTypes.STRING()),
+                DataTypes.FIELD("event_type", DataTypes.STRING()),
+                DataTypes.FIELD("arrived_ms", DataTypes.BIGINT()))))
             .build();
     }
 }
