@@ -65,7 +65,7 @@ cart = Shelf(
     least=2,
     instead=("popular",),
 )
-checkout = cart.but(name="checkout", where=cart.where & (item.price_minor <= 0.2 * basket.value_minor), size=3)
+checkout = cart.but(name="checkout", where=cart.where & (item.price_minor <= 0.4 * basket.value_minor), size=3)
 recent = Shelf("recent", when=Event("view"), take=visitor.session_items, size=12)
 
 similar = Shelf("similar", of=item, when=Tick(), take=Together(anchor, as_="view"), size=20)

@@ -221,7 +221,7 @@ class ShelfRanker:
         numbers = np.full((len(rows), max(1, *map(len, rows))), -1, np.int64)
         for row, each in enumerate(rows):
             numbers[row, : len(each)] = each
-        places = -np.arange(numbers.shape[1], dtype=np.float32)
+        places = 0 - np.arange(numbers.shape[1], dtype=np.float32)
         return Offer(numbers, np.broadcast_to(places, numbers.shape))
 
     def _picked(

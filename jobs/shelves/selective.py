@@ -1,7 +1,7 @@
 """Find rules that let too few items through, with the facts of today.
 
-A rule of the item alone is counted over all items. One that also reads the item in view is counted for a sample of
-them, as for a stranger with an empty cart.
+A rule of the item alone is counted over all items. One that also reads the item in view, or the cart, is counted for a
+sample of items, or of carts that hold three of them, as for a stranger.
 """
 
 import msgspec
@@ -16,6 +16,7 @@ from jobs.shelves.problems import Problems
 
 LEAST = 0.03
 ANCHORS = 64
+CART = 3  # items
 GATE_FIX = "correct the gate, or the facts: `liveshelf items show ITEM`"
 
 
@@ -40,7 +41,8 @@ def check(plan_: ShelfPlan, items: Items, now_ms: float, problems: Problems) -> 
         least, none = int(counts.min()), int((counts == 0).sum())
         told = f"{half:,} of {total:,} items pass"
         if len(counts) > 1:
-            told = f"for half of the items in view fewer than {half + 1:,} of {total:,} items pass (least: {least:,}"
+            what = "carts of three items" if shelf.about == "cart" else "items in view"
+            told = f"for half of the {what} fewer than {half + 1:,} of {total:,} items pass (least: {least:,}"
             told += f", for {none} of {len(counts)} sampled)" if none else ")"
         stands_in = f" (has: {', '.join(shelf.instead)})" if shelf.instead else ""
         problems.at(shelf.name, "where").add(
@@ -53,12 +55,22 @@ def _passing(
 ) -> npt.NDArray[np.int64]:
     """Return the number of items that pass, for each item in view that is looked at; int64 [A]."""
     has_anchor = shelf is not None and (shelf.about == "viewed" or shelf.of == "item")
+    has_cart = shelf is not None and shelf.about == "cart"
     every = max(1, len(items) // ANCHORS)
-    anchors = np.arange(0, len(items), every)[:ANCHORS] if has_anchor else np.array([-1])
+    sample = np.arange(0, len(items), every)[:ANCHORS]
+    anchors = sample if has_anchor or has_cart else np.array([-1])
     visitors = {each.name: [each.default] for each in plan_.visitor}
     counts = []
-    for anchor in anchors:
-        stranger = Batch(np.array([now_ms]), visitors, np.array([anchor]), [[]])  # type: ignore[arg-type]
+    for anchor in anchors.tolist():
+        cart = [
+            items.ids[number] for number in sample[np.arange(anchor // every, anchor // every + CART) % len(sample)]
+        ]
+        stranger = Batch(
+            np.array([now_ms]),
+            visitors,  # type: ignore[arg-type]
+            np.array([anchor if has_anchor else -1]),
+            [cart if has_cart else []],
+        )
         counts.append(int(Masks(items, stranger).shaped(condition).sum()))
     return np.array(counts)
 

@@ -84,3 +84,14 @@ def test_a_shelf_is_explained_with_class_and_cost() -> None:
     assert "take   together with the anchor as view + 0.5 × session" in page[2]
     assert page[3] == "V  where  item.price_minor <= 1.5 * anchor.price_minor"
     assert page[4] == "N  lift   odds × 1.3 if item.on_offer"
+
+
+def test_a_rule_of_the_cart_is_counted_for_sampled_carts(items: Items) -> None:
+    """Carts hold items at n, n + 3 and n + 6: half of them are worth 300 and more, so 31 items and more pass."""
+    shelf = POPULAR + (
+        'cart = Shelf("cart", when=Event("add_to_cart"), about="cart", take=Together(basket), '
+        'where=item.price_minor <= {share} * basket.value_minor, least=1, instead=("popular",))'
+    )
+    assert problems_of(shelf.format(share=0.1), items)[0] == []
+    (found,) = problems_of(shelf.format(share=0.01), items)[0]
+    assert found.startswith("warning: cart.where: for half of the carts of three items fewer than 4 of 200 items pass")
