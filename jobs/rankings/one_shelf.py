@@ -92,10 +92,21 @@ class OneShelf:
 
     def _picked(self, wanted: Wanted, list_ids: Sequence[str]) -> tuple[list[Picked], Mixed]:
         found = self._sources.mixed(self._shelf, wanted, self._items)
+        if self._shelf.place:
+            found = found.only(self._is_of_place(wanted, found.numbers))
         if self._shelf.lift:
             found = found.lifted(self.rules.lifts(np.maximum(found.numbers, 0), wanted.batch))
         lists = pick.pick(self.rules, self._plan.one_of, found.numbers, found.scores, wanted.batch, list_ids)
         return lists, found
+
+    def _is_of_place(self, wanted: Wanted, numbers: Ints) -> Mask:
+        """Return bool [B, U]: which items have the values that make a list's place."""
+        is_of_place = np.ones(numbers.shape, bool)
+        for column, feature in enumerate(self._shelf.place):
+            facts = self._items.facts(feature.name)
+            codes = [facts.coder.code(place[column]) if facts.coder else -1 for place in wanted.places]
+            is_of_place &= facts.values[np.maximum(numbers, 0)] == np.array(codes)[:, None]
+        return is_of_place
 
     def _short(self, wanted: Wanted, lists: Sequence[Picked]) -> list[int]:
         """Return the places of the lists for which the model is asked again: it has more to say of their sessions."""

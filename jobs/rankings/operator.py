@@ -29,6 +29,7 @@ from jobs.rankings.model_source import ModelSource
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.ranker import Ranker
 from jobs.rankings.session import RECORD_SEPARATOR, Session, current_session
+from jobs.rankings.shared_lists import SharedLists
 from jobs.rankings.shelf_ranker import Question, ShelfRanker
 from jobs.rankings.shelf_source import ShelfSource
 
@@ -95,6 +96,14 @@ class RankSessions(ScalarFunction):
         self._metrics = RankingMetrics(function_context.get_metric_group())
         self._gap_ms = ranker.session_gap_s * 1000
         self._serve()
+        if self._config.facts:
+            self._shared = SharedLists(
+                self._config.redis_url,
+                ranker.list_ttl_s,
+                ShelfSource(ranker.shelves_dir),
+                bundle=lambda: self._models.bundle,
+                snapshot=lambda: self._follower.snapshot,
+            )
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.
         gc.collect()
@@ -102,7 +111,7 @@ class RankSessions(ScalarFunction):
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("_context", "_publisher", "_maker", "_follower"):
+        for name in ("_context", "_publisher", "_maker", "_follower", "_shared"):
             if (opened := getattr(self, name, None)) is not None:  # open may have failed before it was made
                 opened.close()
 

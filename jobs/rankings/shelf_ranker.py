@@ -33,6 +33,7 @@ class Question(NamedTuple):
     list_id: str
     is_anonymous: bool = False
     item: str = ""  # that the list is about, where it is nobody's
+    place: tuple[str, ...] = ()  # that the list is of
 
 
 class Made(NamedTuple):
@@ -82,6 +83,22 @@ class ShelfRanker:
         self._shelves = {
             shelf.name: OneShelf(self._plan, shelf, items, self._sources, self._names) for shelf in self._plan.shelves
         }
+
+    @property
+    def context_width(self) -> int:
+        """Return C."""
+        return len(self._bundle.context_features)
+
+    def places(self, shelf: Shelf) -> list[tuple[str, ...]]:
+        """Return the places of a shelf: each combination of values that an item has; () for everywhere."""
+        if not shelf.place:
+            return [()]
+        facts = [self.items.facts(feature.name) for feature in shelf.place]
+        if not all(each.coder for each in facts):  # a fact that no topic has
+            return []
+        codes: Any = np.stack([each.values for each in facts], axis=1)
+        found = np.unique(codes[(codes >= 0).all(axis=1)], axis=0).tolist()
+        return [tuple(each.coder.words[code] for each, code in zip(facts, row, strict=True)) for row in found]  # type: ignore[union-attr]
 
     @property
     def items(self) -> Items:
@@ -134,7 +151,8 @@ class ShelfRanker:
         one, questions = self._shelves[shelf.name], [asked.questions[row] for row in rows]
         abouts = [_about(shelf, question) for question in questions]
         visitors = [asked.visitors[row] for row in rows]
-        wanted = Wanted(shelf, rows, self._batch(shelf, asked, rows, abouts), visitors, asked.session)
+        places = [question.place for question in questions] if shelf.place else ()
+        wanted = Wanted(shelf, rows, self._batch(shelf, asked, rows, abouts), visitors, asked.session, places)
         lists, candidates, wide = one.pick(
             wanted,
             [question.list_id for question in questions],

@@ -36,6 +36,11 @@ class Mixed(NamedTuple):
             return self
         return Mixed(self.numbers, self.scores + lifts, self.origins, lifts)._sorted()
 
+    def only(self, allowed: Mask) -> "Mixed":
+        """Return the candidates without those that aren't allowed (bool [B, U])."""
+        numbers = np.where(allowed, self.numbers, -1)
+        return Mixed(numbers, np.where(numbers >= 0, self.scores, NOTHING), self.origins, self.lifts)._sorted()
+
     def with_rows(self, rows: Sequence[int], others: "Mixed") -> "Mixed":
         """Return the candidates with those of some lists replaced."""
         width = max(self.numbers.shape[1], others.numbers.shape[1])

@@ -37,6 +37,7 @@ class Wanted(NamedTuple):
     batch: Batch
     visitors: Sequence[Mapping[str, Any]]
     session: Scored | None
+    places: Sequence[tuple[str, ...]] = ()  # values of the features that make the shelf's places
 
     def of(self, places: Sequence[int], session: Scored | None) -> "Wanted":
         """Return some of the lists, with another answer of the session model."""
@@ -46,6 +47,7 @@ class Wanted(NamedTuple):
             self.batch.of(places),
             [self.visitors[place] for place in places],
             session,
+            [self.places[place] for place in places] if self.places else (),
         )
 
 
