@@ -144,7 +144,8 @@ class ShelfRanker:
         known = {} if question.is_anonymous else dict(question.features)
         if not question.is_anonymous:
             known["session_items"] = [item for item in session.items if item]
-            known["session_purchases"] = sorted(session.purchased)
+            bought = zip(session.items, session.types, strict=True)
+            known["session_purchases"] = [item for item, kind in bought if item and kind == "purchase"]
         return {feature.name: known.get(feature.name, feature.default) for feature in self._plan.visitor}
 
     def _lists(self, shelf: Shelf, asked: _Asked, rows: Sequence[int]) -> list[Made]:

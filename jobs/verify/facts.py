@@ -17,6 +17,7 @@ from jobs.contract.letters import Letter, exact
 from jobs.errors import DataError
 from jobs.verify.checked import Checked, now_ms
 from jobs.verify.conservation import one_of
+from jobs.verify.fact_history import FactHistory
 from jobs.verify.features import Key, Row
 from jobs.verify.parts import Expected
 from jobs.verify.report import Kind, Report
@@ -97,10 +98,9 @@ class Facts:
         """Read the topics to their ends. Raises ServiceError."""
         self._bootstrap = checked.runtime.kafka_bootstrap
         own = own_fields(checked.facts)
-        contracts = items.contracts(checked.settings.items_topic, checked.settings.offers_topic, own)
         self._told = {
             contract.topic: tell(contract, stream(self._bootstrap, contract.topic, must_exist=False))
-            for contract in contracts
+            for contract in all_contracts(checked)
             if contract.topic in own
         }
         self.expected = {
@@ -165,6 +165,19 @@ def _compare_letters(report: Report, told: Told, letters: Mapping[Position, list
             report.compare(
                 "items_dead:original", label, (record.key or b"", record.value or b""), original, kind="wrong_letter"
             )
+
+
+def fact_history(checked: Checked) -> FactHistory:
+    """Return what was known of each item at any moment, by all topics that workers follow. Raises ServiceError."""
+    bootstrap = checked.runtime.kafka_bootstrap
+    return FactHistory(
+        {each: stream(bootstrap, each.topic, must_exist=False) for each in all_contracts(checked)}, now_ms()
+    )
+
+
+def all_contracts(checked: Checked) -> list[FactContract]:
+    settings = checked.settings
+    return items.contracts(settings.items_topic, settings.offers_topic, own_fields(checked.facts))
 
 
 def own_fields(views: Iterable[View]) -> dict[str, dict[str, items.Kind]]:

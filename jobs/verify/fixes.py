@@ -68,6 +68,10 @@ BY_KIND = {
         "letters hold another reason or other bytes than the events: does someone else write to events.dead or "
         "events.late?"
     ),
+    "wrong_gate": (
+        "shelf:gate doesn't hold the items that the active shelves' gate keeps back: liveshelf status says whether the "
+        "rankings job runs, and how old the facts are that it knows"
+    ),
 }
 NOTHING = "the topic is empty, or has no event after --since: liveshelf replay eshop2008 --shift-to-now"
 

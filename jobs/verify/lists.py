@@ -58,10 +58,15 @@ def current_sessions(entries: Iterable[Entry], gap_ms: int) -> dict[str, Session
     `entries` are all accepted ones but heartbeats, late and duplicate ones included, in offset order. Of the last 50
     arrivals the first with an event_id counts. The session starts after the last pause longer than `gap_ms`.
     """
+    return {visitor: current_session(group, gap_ms) for visitor, group in by_visitor(entries).items()}
+
+
+def by_visitor(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Return each visitor's entries in their order."""
     arrivals: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         arrivals[entry.event["visitor_id"]].append(entry)
-    return {visitor: _current_session(group, gap_ms) for visitor, group in arrivals.items()}
+    return dict(arrivals)
 
 
 def without_consent(
@@ -87,7 +92,8 @@ def without_consent(
     return {visitor: (min(times), max(times)) for visitor, times in times_ms.items()}
 
 
-def _current_session(arrivals: list[Entry], gap_ms: int) -> Session:
+def current_session(arrivals: Sequence[Entry], gap_ms: int) -> Session:
+    """Return the session as of the last of a visitor's entries."""
     first_of_id: dict[str, Entry] = {}
     for entry in arrivals[-LAST_EVENTS:]:
         first_of_id.setdefault(entry.event["event_id"], entry)
@@ -136,7 +142,7 @@ def rank(
 
 def model_inputs(
     sequences: list[list[Event]], contexts: list[Sequence[float]], bundle: "Bundle"
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the model's inputs for B sessions of at most T events, padded with 0.
 
     items, types int64 [B, T]; gaps float32 [B, T]; lengths int64 [B]; context float32 [B, C].

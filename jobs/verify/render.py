@@ -16,6 +16,8 @@ LONGEST = 400  # characters of a value; a list of 20 items and scores fits
 def render(report: Report) -> Group:
     """Return balance, counts by feature, the first differences and the verdict, for `rich.Console.print`."""
     parts: list[RenderableType] = [_balance(report), _by_name(report)]
+    if report.lists:
+        parts.append(_by_shelf(report))
     if report.mismatches:
         parts.append(_differences(report))
     return Group(*parts, *_verdict(report))
@@ -38,6 +40,15 @@ def _by_name(report: Report) -> Table:
     for name, count in sorted(report.by_name.items()):
         style = "red" if count.mismatched else ""
         table.add_row(name, f"{count.compared:,}", f"{count.equal:,}", f"{count.mismatched:,}", style=style)
+    return table
+
+
+def _by_shelf(report: Report) -> Table:
+    table = Table("shelf", title="Lists")
+    for column in ("compared", "equal", "mismatched"):
+        table.add_column(column, justify="right")
+    for name, count in report.by_shelf().items():
+        table.add_row(name, *(f"{each:,}" for each in count.values()), style="red" if count["mismatched"] else "")
     return table
 
 

@@ -26,12 +26,13 @@ Kind = Literal[
     "missing_letter",
     "extra_letter",
     "wrong_letter",
+    "wrong_gate",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One difference: `name` is "view:feature", "list:…", "dead:…", "late:…" or "keys:…"."""
+    """One difference: `name` is "view:feature", "list:…", "shelf:…", "dead:…", "late:…" or "keys:…"."""
 
     name: str
     entity: str
@@ -64,11 +65,12 @@ class Report:
     `behind` says by job how many records it hadn't read, None if it never said how far it was. `not_compared` counts
     values by the reason why nothing can be said about them. `lost` says by partition before which offset the topic's
     retention has taken records. `unread_consents` counts consent records that weren't understood, and `unread` names
-    the last of them.
+    the last of them. `lists` says by shelf and owner whether all of a list is right.
     """
 
     by_name: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
     by_kind: Counter[Kind] = field(default_factory=Counter)
+    lists: dict[tuple[str, str], bool] = field(default_factory=dict, repr=False)
     mismatches: list[Mismatch] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     refused_by_reason: dict[str, int] = field(default_factory=dict)
@@ -89,9 +91,15 @@ class Report:
         equal: bool | None = None,
         *,
         kind: Kind = "wrong_value",
+        of: tuple[str, str] | None = None,
     ) -> None:
-        """Count one comparison. `equal` is given where it is more than `==`; a difference is of this `kind`."""
+        """Count one comparison. `equal` is given where it is more than `==`; a difference is of this `kind`.
+
+        `of` names the shelf and the owner of the list that the value belongs to.
+        """
         equal = expected == found if equal is None else equal
+        if of is not None:
+            self.lists[of] = self.lists.get(of, True) and equal
         count = self.by_name[name]
         count.compared += 1
         count.equal += equal
@@ -120,6 +128,15 @@ class Report:
         """Return True if something was compared and nothing differs."""
         return self.compared > 0 and self.mismatched == 0
 
+    def by_shelf(self) -> dict[str, dict[str, int]]:
+        """Return how many lists of each shelf were compared, and how many of them are right."""
+        counts: dict[str, dict[str, int]] = {}
+        for (shelf, _), is_right in sorted(self.lists.items()):
+            count = counts.setdefault(shelf, {"compared": 0, "equal": 0, "mismatched": 0})
+            count["compared"] += 1
+            count["equal" if is_right else "mismatched"] += 1
+        return counts
+
     def fixes(self) -> list[str]:
         """Return a way out for each kind of difference, the most frequent kind first; none if nothing differs."""
         return [] if self.ok else fixes.of(self.by_kind, self.behind, self.lost, self.compared)
@@ -136,6 +153,7 @@ class Report:
             "equal": self.equal,
             "mismatched": self.mismatched,
             "by_feature": by_feature,
+            "by_shelf": self.by_shelf(),
             "by_kind": dict(self.by_kind.most_common()),
             "mismatches": [asdict(mismatch) for mismatch in self.mismatches],
             "fixes": self.fixes(),

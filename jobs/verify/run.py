@@ -10,13 +10,14 @@ from jobs.connect.kafka_read import read_slice
 from jobs.errors import DefinitionError, SettingsError
 from jobs.flow import submissions
 from jobs.settings import Settings
-from jobs.verify import conservation, features, lost
+from jobs.verify import conservation, features, gate, lost
 from jobs.verify.caught_up import wait_caught_up
 from jobs.verify.checked import Addresses, Checked
 from jobs.verify.classify import Classified, Kind, classify
 from jobs.verify.facts import Facts
 from jobs.verify.feature_check import verify_features
 from jobs.verify.list_check import verify_lists
+from jobs.verify.plans import Plans
 from jobs.verify.report import Report
 from jobs.verify.sample import Sample
 from jobs.verify.views import fact_views, plain_views
@@ -117,7 +118,9 @@ def verify_once(checked: Checked) -> Report:
     facts = Facts(checked)
     expired = verify_features(report, checked, classified, since, certain_ms, facts)
     facts.compare_letters(report, settings.items_dead_topic)
-    expired += verify_lists(report, checked, classified, since, consents, certain_ms)
+    plans = Plans.of(settings)
+    expired += verify_lists(report, checked, classified, since, consents, certain_ms, plans)
+    gate.verify_gate(report, checked, plans)
     report.watermark_ms = classified.watermark_ms
     report.refused_by_reason = since.refused_by_reason()
     counts = {"expired": expired, "items_with_facts": facts.items}

@@ -1,17 +1,16 @@
 """Compare the lists in Redis and their log in Kafka with the oracle's rankings."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from jobs.connect.kafka_read import Position, Record
-from jobs.contract.shelf import read_logged
-from jobs.errors import DataError
+from jobs.connect.kafka_read import Position
 from jobs.verify.expiry import Fate
 from jobs.verify.lists import Ranked, Session, known_events
 from jobs.verify.report import Kind, Report
 from jobs.verify.sample import Sample
+from jobs.verify.shelf_log import LogRecord
 
 if TYPE_CHECKING:
     import redis
@@ -23,42 +22,6 @@ BY_TTL = "may have expired, and wasn't found"
 # Sums of float32 in another batch differ by up to 1e-5 (see GOLDEN_TOLERANCE in models/serving/bundle.py), and rounding
 # adds 5e-7.
 SCORE_TOLERANCE = 1e-4
-
-
-class LogRecord(msgspec.Struct):
-    """The fields of the log beside the list itself: the event that it answers, and the model's input."""
-
-    visitor_id: str
-    shelf: str
-    partition: int
-    offset: int
-    context: list[float]
-    context_features: list[str]
-    session_items: list[str]
-
-
-def newest_logged(records: Iterable[Record], shelf: str, forgotten: Collection[Position] = ()) -> dict[str, LogRecord]:
-    """Return each visitor's log record whose event has the highest offset; of equal ones the last logged.
-
-    Of events in two partitions nobody knows which came last, so the record that was logged last counts.
-    Records that answer events at the places in `forgotten` aren't read: the topic's retention takes them.
-    Raises DataError for a record that isn't one of this log.
-    """
-    newest: dict[str, LogRecord] = {}
-    for record in records:
-        try:
-            logged = read_logged(record.value, LogRecord)
-        except msgspec.DecodeError as error:
-            place = f"partition {record.partition}, offset {record.offset}"
-            what = f"the rankings log holds at {place} what isn't its record: {error}"
-            raise DataError(what, "check rankings_topic") from error
-        if (logged.partition, logged.offset) in forgotten:
-            continue
-        before = newest.get(logged.visitor_id, logged)
-        newer = logged.partition != before.partition or logged.offset >= before.offset
-        if logged.shelf == shelf and newer:
-            newest[logged.visitor_id] = logged
-    return newest
 
 
 def shelf_key(visitor: str, shelf: str) -> str:
@@ -77,21 +40,27 @@ def read_lists(client: "redis.Redis", visitors: Iterable[str], shelf: str) -> di
 
 
 def compare_log(
-    report: Report, sessions: Mapping[str, Session], logged: Mapping[str, LogRecord], bundle: "Bundle"
+    report: Report,
+    sessions: Mapping[str, Session],
+    logged: Mapping[str, LogRecord],
+    bundle: "Bundle",
+    shelf: str = "home",
 ) -> None:
     """Check that each visitor's newest record answers the visitor's last event and was made from the same items."""
     for visitor, session in sessions.items():
         record = logged.get(visitor)
-        place = (record.partition, record.offset) if record else None
+        place = record.place if record else None
         wanted = place if place in session.ends else session.position
-        report.compare("log:position", visitor, wanted, place, kind="wrong_log")
         items = [event["item_id"] for event in known_events(session, bundle)]
-        report.compare("log:session_items", visitor, items, record.session_items if record else None, kind="wrong_log")
-        features = record.context_features if record else None
-        report.compare("log:context_features", visitor, bundle.context_features, features, kind="wrong_log")
+        expected = {
+            "position": (wanted, place),
+            "session_items": (items, record.session_items if record else None),
+            "context_features": (bundle.context_features, record.context_features if record else None),
+        }
+        for name, (right, found) in expected.items():
+            report.compare(f"log:{name}", visitor, right, found, kind="wrong_log", of=(shelf, visitor))
     for visitor in logged.keys() - sessions.keys():
-        place = (logged[visitor].partition, logged[visitor].offset)
-        report.compare("log:position", visitor, None, place, kind="wrong_log")
+        report.compare("log:position", visitor, None, logged[visitor].place, kind="wrong_log")
 
 
 def compare_lists(
@@ -103,6 +72,7 @@ def compare_lists(
     *,
     model: str,
     list_size: int,
+    shelf: str = "home",
 ) -> None:
     """Compare each visitor's stored list with the oracle's; items and scores only where `rankings` has the visitor.
 
@@ -110,11 +80,11 @@ def compare_lists(
     """
     for visitor, session in sessions.items():
         value = stored.get(visitor, b"")
-        if not _must_stand(report, visitor, value, fates.get(visitor, "stands")):
+        if not must_stand(report, visitor, value, fates.get(visitor, "stands"), shelf):
             continue
-        found = _decode(value)
+        found, of = decode(value), (shelf, visitor)
         position = _answered(session, found)
-        kind = _compare_header(report, visitor, position, value)
+        kind = compare_header(report, visitor, position, value, shelf)
         expected = {
             "model": model,
             "event_time_ms": session.event_time_ms,
@@ -122,17 +92,19 @@ def compare_lists(
             "list_id": f"{position[0]}-{position[1]}",
         }
         for name, wanted in expected.items():
-            report.compare(f"list:{name}", visitor, wanted, found.get(name), kind=kind)
+            report.compare(f"list:{name}", visitor, wanted, found.get(name), kind=kind, of=of)
         ranked = rankings.get(visitor)
         if ranked:
-            report.compare("list:fallback", visitor, ranked.fallback, found.get("fallback", "absent"), kind=kind)
-            _compare_ranking(report, visitor, ranked, found, list_size, kind)
+            fallback = found.get("fallback", "absent")
+            report.compare("list:fallback", visitor, ranked.fallback, fallback, kind=kind, of=of)
+            _compare_ranking(report, of, ranked, found, list_size, kind)
 
 
-def _must_stand(report: Report, visitor: str, value: bytes, fate: Fate) -> bool:
+def must_stand(report: Report, visitor: str, value: bytes, fate: Fate, shelf: str) -> bool:
     """Return True if a list is to be compared: it must stand, or it may and does."""
     if fate == "gone":
-        report.compare("list:ttl", visitor, None, value.decode(errors="replace") or None, kind="outlived")
+        found = value.decode(errors="replace") or None
+        report.compare("list:ttl", visitor, None, found, kind="outlived", of=(shelf, visitor))
         return False
     if fate == "either" and not value:
         report.not_compared[BY_TTL] += 1
@@ -141,23 +113,29 @@ def _must_stand(report: Report, visitor: str, value: bytes, fate: Fate) -> bool:
 
 
 def compare_without_consent(
-    report: Report, fates: Mapping[str, Fate], stored: Mapping[str, bytes], bundle: "Bundle", list_size: int
+    report: Report,
+    fates: Mapping[str, Fate],
+    stored: Mapping[str, bytes],
+    bundle: "Bundle",
+    list_size: int,
+    shelf: str = "home",
 ) -> None:
     """Check that visitors without consent have the popularity list, marked so, with nothing of a session in it."""
     popular = [item for item in bundle.popular if not bundle.names or item in bundle.names][:list_size]
     for visitor, fate in fates.items():
         value = stored.get(visitor, b"")
-        if not _must_stand(report, visitor, value, fate):
+        if not must_stand(report, visitor, value, fate, shelf):
             continue
-        found = _decode(value)
+        found = decode(value)
         expected = {"fallback": "no_consent", "items": popular, "session_events": 0}
         for name, wanted in expected.items():
-            report.compare(f"no_consent:{name}", visitor, wanted, found.get(name), kind="consent_list")
+            value_found, of = found.get(name), (shelf, visitor)
+            report.compare(f"no_consent:{name}", visitor, wanted, value_found, kind="consent_list", of=of)
 
 
 def model_of(value: bytes) -> str:
     """Return the model's version that a stored list names, "" for none."""
-    return str(_decode(value).get("model", ""))
+    return str(decode(value).get("model", ""))
 
 
 def compare_list_keys(
@@ -204,7 +182,7 @@ def _answered(session: Session, found: dict) -> Position:
     return next(others, session.position)
 
 
-def _compare_header(report: Report, visitor: str, position: Position, value: bytes) -> Kind:
+def compare_header(report: Report, visitor: str, position: Position, value: bytes, shelf: str) -> Kind:
     """Check that the value begins with its version, where the compare-and-set script looks for it.
 
     Return the kind of whatever else differs in this list.
@@ -216,20 +194,23 @@ def _compare_header(report: Report, visitor: str, position: Position, value: byt
         kind = "missing_list"
     elif found[:12] == expected[:12] and found[12:32] != expected[12:32]:  # 20 digits, so texts have their order
         kind = "older_list" if found < expected else "newer_list"
-    report.compare("list:version", visitor, expected, found, kind=kind)
+    report.compare("list:version", visitor, expected, found, kind=kind, of=(shelf, visitor))
     return kind
 
 
-def _compare_ranking(report: Report, visitor: str, ranked: Ranked, found: dict, list_size: int, kind: Kind) -> None:
+def _compare_ranking(
+    report: Report, of: tuple[str, str], ranked: Ranked, found: dict, list_size: int, kind: Kind
+) -> None:
+    visitor = of[1]
     items, scores = found.get("items"), found.get("scores")
     expected = dict(list(ranked.items.items())[:list_size])
     equal = items is not None and same_items(ranked, items, list_size)
-    report.compare("list:items", visitor, list(expected), items, equal, kind=kind)
+    report.compare("list:items", visitor, list(expected), items, equal, kind=kind, of=of)
     equal = items is not None and scores is not None and same_scores(ranked, items, scores)
-    report.compare("list:scores", visitor, list(expected.values()), scores, equal, kind=kind)
+    report.compare("list:scores", visitor, list(expected.values()), scores, equal, kind=kind, of=of)
 
 
-def _decode(value: bytes) -> dict:
+def decode(value: bytes) -> dict:
     """Return the list's fields; none for a list that is absent or isn't a JSON object."""
     try:
         document = msgspec.json.decode(value)

@@ -96,7 +96,9 @@ def mixed(offers: Sequence[tuple[float, Offer]]) -> Mixed:
     if not others:
         totals = scores if weight == 1 else scores * np.float32(weight)
         totals = np.where(is_item, totals, NOTHING).astype(np.float32, copy=False)
-        return Mixed(numbers, totals, np.zeros(numbers.shape, np.int8))
+        found = Mixed(numbers, totals, np.zeros(numbers.shape, np.int8))
+        # Without the lifts under which the model was asked, its order is another one.
+        return found._sorted() if (totals[:, 1:] > totals[:, :-1]).any() else found
     totals = np.where(is_item, np.float32(weight) * scores, 0).astype(np.float32)
     origins = np.zeros(numbers.shape, np.int8)
     lowest = np.float32(weight) * _lowest(numbers, scores)

@@ -104,7 +104,8 @@ class Sources:
                     self._followers.of_baskets(baskets or [[] for _ in wanted.rows], source.as_type), count
                 )
             case "popular":
-                return _in_order(np.broadcast_to(self._popular, (len(wanted.rows), len(self._popular))))
+                popular = self._popular[:count]
+                return _in_order(np.broadcast_to(popular, (len(wanted.rows), len(popular))))
             case "list":
                 return _of_lists([visitor[source.list] for visitor in wanted.visitors], count, items)
         return Offer(np.full((len(wanted.rows), 1), -1, np.int64), np.zeros((len(wanted.rows), 1), np.float32))

@@ -19,7 +19,8 @@ from jobs.verify.online import compare_view, same_value
 from jobs.verify.parts import Expected
 from jobs.verify.render import render
 from jobs.verify.report import Report
-from jobs.verify.shelf import LogRecord, compare_lists, compare_log, newest_logged
+from jobs.verify.shelf import compare_lists, compare_log
+from jobs.verify.shelf_log import LogRecord, read_log
 from jobs.verify.views import Aggregate, View
 from tests.support.verify_slices import at, event, records
 
@@ -192,7 +193,7 @@ def logged(offset: int, context: float = 0.0, shelf: str = "home") -> dict:
 def test_the_newest_log_record_answers_the_newest_event():
     """The newest log record answers the newest event and of a replays the last counts."""
     log = records(logged(42, 1.0), logged(41, 2.0), logged(42, 3.0), logged(99, shelf="mail"))
-    assert newest_logged(log, "home")["v"] == LogRecord("v", "home", 1, 42, [3.0], ["s:x"], ["i1"])
+    assert read_log(log).of_shelf("home")["v"] == LogRecord("v", "home", 1, 42, [3.0], ["s:x"], ["i1"])
 
 
 def test_of_two_partitions_records_the_last_logged_one_counts():
@@ -200,17 +201,17 @@ def test_of_two_partitions_records_the_last_logged_one_counts():
         context_features, item_index, type_index = ["s:x"], {"i1": 1}, {"view": 1}
 
     log = records(logged(42), logged(7) | {"partition": 0})
-    assert newest_logged(log, "home")["v"].offset == 7
+    assert read_log(log).of_shelf("home")["v"].offset == 7
     report = Report()
     split = Session(SESSION.events, (1, 42), frozenset({(0, 7), (1, 42)}))
-    compare_log(report, {"v": split}, newest_logged(log, "home"), Model)
+    compare_log(report, {"v": split}, read_log(log).of_shelf("home"), Model)
     assert report.ok
 
 
 def test_a_log_record_of_the_first_release_counts_too():
     old = {"channel" if name == "shelf" else name: value for name, value in logged(42).items()}
-    assert newest_logged(records(old), "home") == newest_logged(records(logged(42)), "home")
-    assert newest_logged(records(old), "mail") == {}
+    assert read_log(records(old)).of_shelf("home") == read_log(records(logged(42))).of_shelf("home")
+    assert read_log(records(old)).of_shelf("mail") == {}
 
 
 def test_log_is_held_against_the_last_event_and_its_items():
@@ -218,9 +219,9 @@ def test_log_is_held_against_the_last_event_and_its_items():
         context_features, item_index, type_index = ["s:x"], {"i1": 1}, {"view": 1}
 
     report = Report()
-    compare_log(report, {"v": SESSION}, newest_logged(records(logged(42)), "home"), Model)
+    compare_log(report, {"v": SESSION}, read_log(records(logged(42))).of_shelf("home"), Model)
     assert report.ok
-    compare_log(report, {"v": SESSION}, newest_logged(records(logged(41)), "home"), Model)
+    compare_log(report, {"v": SESSION}, read_log(records(logged(41))).of_shelf("home"), Model)
     compare_log(report, {"v": SESSION}, {}, Model)
     assert differences(report) == {"log:position": 2, "log:session_items": 1, "log:context_features": 1}
 
