@@ -68,13 +68,14 @@ cart = Shelf(
 checkout = cart.but(name="checkout", where=cart.where & (item.price_minor <= 0.4 * basket.value_minor), size=3)
 recent = Shelf("recent", when=Event("view"), take=visitor.session_items, size=12)
 
-similar = Shelf("similar", of=item, when=Tick(), take=Together(anchor, as_="view"), size=20)
+similar = Shelf("similar", of=item, when=Tick(), take=Together(anchor, as_="view"), where=item.id != anchor.id, size=20)
 trending = Shelf(
     "trending",
     of=place(item.category),
     when=minutes(1),
     take=Trend(view=1, add_to_cart=3, purchase=8, window="24h", half_life="6h"),
     size=40,
+    least=10,
     instead=("popular",),
 )
 popular = Shelf("popular", of=place(), when=Tick(), take=Popular(), size=40)

@@ -58,7 +58,9 @@ def _facts(settings: "Settings") -> "Snapshot | None":
 def _checked(settings: "Settings") -> "ShelfPlan":
     """Return the plan of the repository's shelves. Raises DefinitionError with every mistake."""
     from jobs.operate.shelves import lint as findings_of
+    from jobs.shelves.load import FILE, load
 
+    load(settings.feature_repo / FILE)  # Feast imports it, too, and says less of a mistake in it
     snapshot = _facts(settings)
     if snapshot is None or not snapshot.items:
         note("no item facts are known: how many items a rule lets through isn't looked at")

@@ -107,7 +107,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     for kept in (*files, *configs):
         kept.unlink(missing_ok=True)
     addresses.redis_client(runtime.redis_url).flushall()
-    own = settings.model_copy(update={"feature_repo": repo, **names})
+    own = settings.model_copy(update={"feature_repo": repo, "shelves_dir": tmp_path / "shelves", **names})
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
     for kind in ("items", "offers"):

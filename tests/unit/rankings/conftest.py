@@ -27,9 +27,18 @@ class LadderBundle:
     def item_index(self) -> dict[str, int]:
         return {item: index for index, item in enumerate(self.items) if item}
 
-    def score(self, items, types, gaps, lengths, context, k):
+    def bias(self, added):
+        return {"bias": added}
+
+    def score(self, items, types, gaps, lengths, context, k, bias=None):
         self.calls.append((items, types, gaps, lengths, context))
         k = min(k, 5)
+        if bias is not None:
+            scores, listed = self.score(items, types, gaps, lengths, context, 5)
+            self.calls.pop()
+            scores = scores + bias["bias"][listed - 1]
+            order = np.argsort(-scores, axis=1, kind="stable")
+            return np.take_along_axis(scores, order, 1)[:, :k], np.take_along_axis(listed, order, 1)[:, :k]
         last = items[np.arange(len(items)), lengths - 1]
         scores = np.tile(np.array([5, 4, 3, 2, 1], np.float32), (len(items), 1))
         scores[last == self.broken_after, 2] = np.nan

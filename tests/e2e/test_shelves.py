@@ -1,0 +1,122 @@
+"""Shelves on a real cluster: an event answers all of a shop's places, versions come and go, and no list is lost."""
+
+import json
+import shutil
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from jobs.connect import kafka_send
+from jobs.connect.kafka_read import read_slice
+from jobs.contract.shelf import WHYS, shared_key, shelf_key
+from jobs.lab.replay.sources import read
+from tests.support.waiting import eventually
+
+LIFTED = (
+    '"home",\n    when=Event("view", "search", "add_to_cart", "remove_from_cart", "purchase"),\n    take=Session(),'
+)
+PINNED = LIFTED + '\n    pins=(Pin("P82", at=1),),'
+
+
+class Shop:
+    """A scenario with the demo's catalogue and shelves, and commands that are run as a shop's people run them."""
+
+    def __init__(self, scenario: Any, monkeypatch: Any) -> None:
+        self.scenario, self.settings = scenario, scenario.settings
+        self.redis = redis.Redis.from_url(scenario.runtime.redis_url)
+        for name in ("state_dir", "feature_repo", "shelves_dir", *self._topics()):
+            monkeypatch.setenv(f"LIVESHELF_{name.upper()}", str(getattr(self.settings, name)))
+        for port in ("kafka_port", "redis_port", "flink_port"):
+            monkeypatch.setenv(f"LIVESHELF_{port.upper()}", "0")
+
+    def _topics(self) -> list[str]:
+        return [name for name in type(self.settings).model_fields if name.endswith("_topic")]
+
+    def run(self, *command: str) -> str:
+        result = CliRunner().invoke(app, list(command), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout.strip()
+
+    def stored(self, visitor: str, shelf: str) -> dict[str, Any]:
+        value = self.redis.get(shelf_key(visitor, shelf))
+        return json.loads(value) if value else {}
+
+    def click(self, visitor: str, kind: str, item: str) -> None:
+        event = next(read("eshop2008")) | {
+            "event_id": f"{visitor}-{time.time_ns()}",
+            "event_time_ms": time.time_ns() // 1_000_000,
+            "event_type": kind,
+            "visitor_id": visitor,
+            "item_id": item,
+        }
+        if kind in ("add_to_cart", "purchase"):
+            event |= {"price": 10.0, "currency": "USD", "quantity": 1}
+        place = self.scenario.runtime.kafka_bootstrap, self.settings.events_topic
+        with closing(kafka_send.connect(*place, fast=False)) as sender:
+            sender.send(visitor.encode(), msgspec.json.encode(event), event["event_time_ms"])
+            sender.flush()
+
+    def lists_of(self, visitor: str, kind: str, item: str, *shelves: str) -> list[dict[str, Any]]:
+        """What stands on these shelves once they have answered a click."""
+        before = {shelf: self.stored(visitor, shelf).get("version") for shelf in shelves}
+        self.click(visitor, kind, item)
+        eventually(
+            lambda: all(self.stored(visitor, shelf).get("version") != before[shelf] for shelf in shelves), within_s=60
+        )
+        return [self.stored(visitor, shelf) for shelf in shelves]
+
+    def edit(self, old: str, new: str) -> None:
+        file = Path(self.settings.feature_repo) / "shelves.py"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    def publish(self) -> str:
+        return self.run("shelves", "publish", "--activate").splitlines()[-1]
+
+
+def test_an_event_answers_all_places_of_a_shop(scenario, monkeypatch) -> None:
+    shop = Shop(scenario, monkeypatch)
+    scenario.start("rankings")
+    shop.run("items", "load", "eshop2008")
+    (plain,) = shop.lists_of("v", "view", "A13", "home")
+    assert "shelves" not in plain  # nothing is active yet
+
+    first = shop.publish()
+    eventually(lambda: shop.lists_of("v", "view", "A13", "home")[0].get("shelves") == first, within_s=60)
+    home, product, recent = shop.lists_of("v", "view", "A16", "home", "product", "recent")
+    assert (product["about"], recent["items"]) == (["A16"], ["A16", "A13"])
+    assert home["items"] != product["items"]
+    assert "A16" not in product["items"]
+    assert len(home["items"]) == 28
+    assert home["spare"] == 8
+    (cart,) = shop.lists_of("v", "add_to_cart", "A13", "cart")
+    assert cart["about"] == ["A13"]
+    assert not {"A13"} & set(cart["items"])
+    similar = eventually(lambda: shop.redis.get(shared_key("item", "A16", "similar")), within_s=60)
+    assert len(json.loads(similar)["items"]) == 28
+    assert json.loads(eventually(lambda: shop.redis.get(shared_key("place", "", "popular")), within_s=60))["items"]
+
+    shop.edit("    Mmr,\n", "    Mmr,\n    Pin,\n")
+    shop.edit(LIFTED, PINNED)
+    second = shop.publish()
+    eventually(lambda: shop.lists_of("v", "view", "A13", "home")[0]["shelves"] == second, within_s=60)
+    assert shop.stored("v", "home")["items"][0] == "P82"
+    assert shop.stored("v", "home")["why"][0] == WHYS.index("pinned")
+    assert shop.run("shelves", "rollback") == first
+    eventually(lambda: shop.lists_of("v", "view", "A13", "home")[0]["shelves"] == first, within_s=60)
+
+    log = read_slice(scenario.runtime.kafka_bootstrap, scenario.settings.rankings_topic, must_exist=True)
+    logged = [json.loads(record.value or b"") for record in log.records]
+    newest = {record["shelf"]: record for record in logged if record["visitor_id"] == "v"}
+    assert set(newest) == {"home", "product", "recent", "cart", "checkout"}
+    for shelf, record in newest.items():
+        assert record.items() >= shop.stored("v", shelf).items()
+    assert not scenario.failures()
+    shutil.rmtree(scenario.settings.shelves_dir)
