@@ -31,6 +31,7 @@ from jobs.commands import (
     submit,
     train,
     up,
+    why,
 )
 from jobs.commands.shared import end_on_signals, note, unknown_variables, without_warnings_of_libraries
 from jobs.errors import LiveshelfError, was_interrupted
@@ -73,7 +74,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, init, apply, submit, status, events, collect, train, checks, rebuild, chaos):
+for module in (up, init, apply, submit, status, events, collect, train, checks, why, rebuild, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")

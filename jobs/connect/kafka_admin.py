@@ -124,13 +124,22 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     return ends
 
 
+def offsets_at(bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
+    """Return the first offset by partition whose record is at least as young; the end where there is none.
+
+    Raise `ServiceError` if there is no such topic.
+    """
+    found, ends = _offsets(bootstrap, topic, time_ms, OffsetSpec.LATEST)
+    return {partition: offset if offset >= 0 else ends[partition] for partition, offset in found.items()}
+
+
 def held(bootstrap: str, topic: str) -> int:
     """Return how many offsets a topic holds; raise `ServiceError` if there is no such topic."""
     ends, begins = _offsets(bootstrap, topic, OffsetSpec.LATEST, OffsetSpec.EARLIEST)
     return sum(ends.values()) - sum(begins.values())
 
 
-def _offsets(bootstrap: str, topic: str, *specs: OffsetSpec) -> list[dict[int, int]]:
+def _offsets(bootstrap: str, topic: str, *specs: OffsetSpec | int) -> list[dict[int, int]]:
     """Return what a topic's partitions have for each specification; raise `ServiceError` if there is no such topic."""
     with closing(_admin(bootstrap)) as admin:
         try:

@@ -75,12 +75,19 @@ def read_slice(
     return Slice(topic, records, reading.start, reading.end)
 
 
-def stream(bootstrap: str, topic: str, *, must_exist: bool = True) -> Iterator[Record]:
+def stream(
+    bootstrap: str,
+    topic: str,
+    since: Mapping[int, int] | None = None,
+    *,
+    must_exist: bool = True,
+    wanted: Wanted = lambda key: True,
+) -> Iterator[Record]:
     """Yield the committed records of `topic` while it is read, up to its present end: each partition's in order.
 
-    It holds no more than a fetch of them. Raises as `read_slice` does.
+    It holds no more than a fetch of them. Arguments and errors are those of `read_slice`.
     """
-    with _opened(bootstrap, topic, {}, must_exist, lambda key: True) as reading:
+    with _opened(bootstrap, topic, dict(since or {}), must_exist, wanted) as reading:
         yield from reading.records
 
 

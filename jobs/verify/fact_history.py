@@ -107,7 +107,7 @@ class FactHistory:
         self._topics = {contract.topic: _Topic(contract, records) for contract, records in topics.items()}
         self._gaps = {name: topic for name, topic in self._topics.items() if topic.first_gap < topic.end}
         self._unsure = {name: topic.unsure_until(now_ms - lag_ms) for name, topic in self._gaps.items()}
-        self._now_ms, self._lag_ms = now_ms, lag_ms
+        self.now_ms, self._lag_ms = now_ms, lag_ms
         self._topic_of = {
             field.name: contract.topic for contract in topics for field in contract.fields if not field.is_shown_only
         }
@@ -124,9 +124,9 @@ class FactHistory:
 
     def is_whole(self, offsets: Offsets, list_ms: int) -> bool:
         """Return True if everything is still there that was known at a moment `list_ms`, before these offsets."""
-        if list_ms > self._now_ms - self._lag_ms:
+        if list_ms > self.now_ms - self._lag_ms:
             return True
-        if list_ms < self._now_ms - TOMBSTONES_MS and self._gaps:
+        if list_ms < self.now_ms - TOMBSTONES_MS and self._gaps:
             return False
         befores = {name: offsets.get(name, 0) for name in self._gaps}
         return all(

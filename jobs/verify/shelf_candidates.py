@@ -43,7 +43,7 @@ def _offer(
         case "session":
             return session.scores
         case "together":
-            return _first(sources.together(_told(source, question), source.as_type), shelf.candidates)
+            return _first(sources.together(told(source, question), source.as_type), shelf.candidates)
         case "popular":
             return sources.popular(shelf.candidates)
         case "list":
@@ -53,7 +53,7 @@ def _offer(
     return NONE
 
 
-def _told(source: plan.Source, question: Question) -> Sequence[str]:
+def told(source: plan.Source, question: Question) -> Sequence[str]:
     """Return the items of which `Together` asks the model."""
     known = question.known
     if source.what == "basket":
@@ -103,7 +103,7 @@ class Oracle:
     def _prepare(self, questions: Sequence[Question]) -> None:
         """Ask the model for everything of one item at once."""
         self.sources.prepare(
-            (_told(source, question), source.as_type)
+            (told(source, question), source.as_type)
             for question in questions
             for source in question.shelf.take
             if source.kind == "together"

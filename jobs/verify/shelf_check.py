@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from jobs.contract import shelf_plan as plan
+from jobs.contract.events import Event
 from jobs.contract.shelf import WHY_INSTEAD, WHYS, ShelfValue
 from jobs.verify import shelf_session
 from jobs.verify.answered import Answered
 from jobs.verify.expiry import Fate
-from jobs.verify.fact_history import FactHistory
+from jobs.verify.fact_history import FactHistory, Offsets
 from jobs.verify.lists import known_events
 from jobs.verify.plans import Plans
 from jobs.verify.report import Kind, Report
@@ -124,23 +126,33 @@ def _compare_head(report: Report, case: Case, bundle: "Bundle") -> Kind:
 
 def _question(sources: Sources, case: Case) -> Question:
     shelf = sources.shop.shelf(case.shelf)
-    events = case.answered.session.events if case.answered else []
-    logged = case.logged if case.answered else None
+    if case.answered is not None and case.logged is not None:
+        return question_of(sources, shelf, case.answered.session.events, case.logged, case.found.facts)
+    known = Known(case.now_ms, sources.history.facts(case.found.facts), defaults(sources.shop))
+    context = [0.0] * len(sources.bundle.context_features)
+    return Question(shelf, case.found.list_id, known, case.found.facts, [], context)
+
+
+def question_of(
+    sources: Sources, shelf: plan.Shelf, events: Sequence[Event], logged: LogRecord, facts: Offsets | None = None
+) -> Question:
+    """Return what a logged list answers; `facts` are the offsets that the list itself names, if another list's."""
+    offsets = logged.facts if facts is None else facts
     about = shelf_session.about(shelf, events)
+    viewed = (item for item in about if shelf.about == "viewed" and sources.may_show(offsets, item))
     known = Known(
-        now_ms=case.now_ms,
-        facts=sources.history.facts(case.found.facts),
-        visitor=shelf_session.visitor(sources.shop.visitor, events, logged.visitor if logged else {}),
-        anchor=_anchor(sources, case, about) if shelf.about == "viewed" else None,
+        now_ms=logged.now_ms,
+        facts=sources.history.facts(offsets),
+        visitor=shelf_session.visitor(sources.shop.visitor, events, logged.visitor),
+        anchor=next(viewed, None),
         basket=about if shelf.about == "cart" else (),
     )
-    context = logged.context if logged else [0.0] * len(sources.bundle.context_features)
-    return Question(shelf, case.found.list_id, known, case.found.facts, events, context, bool(logged and logged.wide))
+    return Question(shelf, logged.list_id, known, offsets, events, logged.context, logged.wide)
 
 
-def _anchor(sources: Sources, case: Case, about: Sequence[str]) -> str | None:
-    """Return the item in view, if a worker knows it."""
-    return next((item for item in about if sources.may_show(case.found.facts, item)), None)
+def defaults(shop: plan.ShelfPlan) -> dict[str, Any]:
+    """Return the features of a visitor of whom nothing may be known."""
+    return {feature.name: feature.default for feature in shop.visitor}
 
 
 def _compare_items(report: Report, case: Case, answer: Answer) -> None:

@@ -144,6 +144,10 @@ class Steps:
                 return rule
         return None
 
+    def is_candidate(self, item: str) -> bool:
+        """Return True for an item that may be picked by its worth."""
+        return item in self.worth
+
     def value(self, item: str) -> float:
         """Return what a candidate is worth at the next place."""
         mmr = self._asked.shelf.mmr

@@ -34,6 +34,7 @@ READERS_OF_MODELS = {
     "jobs.rankings",
     "jobs.learn",
     "jobs.verify",
+    "jobs.why",
     "jobs.operate",
     "jobs.lab",
     "jobs.commands",
