@@ -11,6 +11,12 @@ Kind = TypeVar("Kind")
 WHYS = ("session", "together", "trend", "popular", "list", "explored", "pinned", "lifted_in")
 WHY_INSTEAD = 16
 
+# The items that may not be shown now, and a text that changes whenever the set does. In both names a Redis Cluster
+# looks at `shelf:gate` only, so one script can write them together. Readers need nothing of the third key.
+GATE = "shelf:gate"
+GATE_VERSION = "shelf:gate:version:{shelf:gate}"
+GATE_STATE = "shelf:gate:state:{shelf:gate}"
+
 OLD_NAME = "channel"  # what release 0.1.0 called the field `shelf`, in the log and in saved configurations
 
 

@@ -114,10 +114,19 @@ class ShelfRules:
     def _vector(self, condition: Condition, now_ms: float) -> Vector:
         vector = self._vectors.get(id(condition))
         if vector is None or not vector.holds(np.array([now_ms])):
-            everybody = Batch(np.array([now_ms]), {}, np.array([-1]), [])
-            true = np.array(Masks(self.items, everybody).shaped(condition))
-            vector = self._vectors[id(condition)] = Vector(true, *_span(_turns(condition, self.items), now_ms))
+            vector = self._vectors[id(condition)] = _vector_of(condition, self.items, now_ms)
         return vector
+
+
+def gate(plan_: ShelfPlan, items: Items, now_ms: float) -> Vector:
+    """Return which items the gate lets through; all of them where there is none."""
+    return _vector_of(plan_.gate.condition if plan_.gate else plan.All([]), items, now_ms)
+
+
+def _vector_of(condition: Condition, items: Items, now_ms: float) -> Vector:
+    everybody = Batch(np.array([now_ms]), {}, np.array([-1]), [])
+    true = np.array(Masks(items, everybody).shaped(condition))
+    return Vector(true, *_span(_turns(condition, items), now_ms))
 
 
 def _parts(condition: Condition) -> list[Condition]:

@@ -26,13 +26,16 @@ from jobs.connect.kafka_read import read_slice
 from jobs.connect.redis_pipeline import Connection
 from jobs.connect.users import Right
 from jobs.contract.consent import Record
+from jobs.contract.shelf import GATE
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key
 from jobs.lab.bench.collector_system import RunningCollector, event
 from jobs.operate import apply as applying
 from jobs.operate import doctor
 from jobs.person import receipt
+from jobs.rankings.gate_set import GateSet, Known, hash_of, version_of
 from jobs.settings import Settings
+from liveshelf.reader import ShelfReader
 
 LIST, FEATURES = b"shelf:{v1}:home", entity_key("liveshelf", {"visitor_id": "v1"})
 
@@ -66,6 +69,8 @@ REDIS: dict[tuple, set[str]] = {
     ("SET", LIST, "1"): {"job", "admin"},
     ("HSET", FEATURES, "a", "1"): {"job", "admin"},
     ("PEXPIREAT", FEATURES, "99999999999999"): {"job", "admin"},
+    ("SMEMBERS", "shelf:gate"): {"app", "job", "admin"},
+    ("SADD", "shelf:gate", "1"): {"job", "admin"},
     ("SET", "another:key", "1"): {"admin"},
     ("DEL", LIST): {"admin"},
     ("EVAL", "return 1", "0"): {"job", "admin"},  # a script may do what its user may
@@ -123,6 +128,19 @@ def test_the_scripts_of_both_writers_run_as_job(running: Runtime) -> None:
         assert (client.get(LIST), client.hget(FEATURES, "f")) == (b"{}", b"v")
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.evalsha(redis.Redis().register_script(SCRIPT.text).sha, 1, LIST, "1" * 20, b"{}", 1)
+
+
+def test_the_gate_is_the_jobs_to_write(running: Runtime) -> None:
+    known = Known(1, "shelves-1", {"offers": 1})
+    with redis_as(running, "admin") as client:
+        client.flushall()
+    gate = GateSet(as_user(running.redis_url, "job"), patience_s=30)
+    assert gate.write(known, version_of(hash_of("a"), 1), [(hash_of("a"), "a")]) == "as_expected"
+    assert gate.stored().members == ["a"]
+    gate.close()
+    with redis_as(running, "app") as client:
+        assert ShelfReader(client).get("v1").state == "absent"
+        assert client.smismember(GATE, ["a", "b"]) == [1, 0]
 
 
 def test_a_job_goes_on_when_its_redis_password_changes(running: Runtime) -> None:
