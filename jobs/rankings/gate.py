@@ -42,10 +42,11 @@ class GateWriter:
     """Keep the gate's set right on a thread."""
 
     def __init__(self, redis_url: str, versions: ShelfVersions, facts: Callable[[], Snapshot]) -> None:
-        """Begin to look. Nothing is written before items were offered, nor while no version of shelves is active."""
+        """Begin to look. Nothing is written while no version of shelves is active."""
         self._set = GateSet(redis_url, PATIENCE_S)
         self._versions, self._facts = versions, facts
         self._offered: Items | None = None
+        self._own = Items([], facts())
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
         self._state = _State()
@@ -55,8 +56,11 @@ class GateWriter:
         self._thread = threading.Thread(target=self._work, name="gate", daemon=True)
         self._thread.start()
 
-    def offer(self, items: Items) -> None:
-        """Say which items there are; it costs the caller nothing. Raise what has ended the thread, if anything has."""
+    def offer(self, items: Items | None) -> None:
+        """Say which items there are, None for those that have facts. Raise what has ended the thread, if anything has.
+
+        It costs the caller nothing.
+        """
         if self._failure is not None:
             raise self._failure
         self._offered = items
@@ -88,13 +92,20 @@ class GateWriter:
         if now_s - self._looked_s >= LOOK_AT_VERSIONS_S:
             self._looked_s = now_s
             self._look_at_versions()
-        if self._plan is None or self._offered is None:
+        if self._plan is None:
             return False
-        has_changed = self._state.take(self._plan, self._offered, self._facts(), now_ms)
+        snapshot = self._facts()
+        has_changed = self._state.take(self._plan, self._offered or self._with_facts(snapshot), snapshot, now_ms)
         if not has_changed and now_s < self._next_s:
             return False
         self._next_s = now_s + (CONFIRM_S if self._write() else AGAIN_S)
         return True
+
+    def _with_facts(self, snapshot: Snapshot) -> Items:
+        """Return the items that have facts."""
+        if len(self._own) != snapshot.size or self._own.snapshot.rows is not snapshot.rows:
+            self._own = Items(list(snapshot.rows)[: snapshot.size], snapshot)
+        return self._own
 
     def _look_at_versions(self) -> None:
         """Take the active version of shelves, or the good one before it, if it was activated since the last look."""

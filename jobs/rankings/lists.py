@@ -13,6 +13,7 @@ from jobs.catalogue.columns import Snapshot
 from jobs.contract.shelf_plan import ShelfPlan
 from jobs.rankings.ranker import Ranker
 from jobs.rankings.shelf_ranker import Made, Question, ShelfRanker
+from jobs.shelves.items import Items
 
 WITHDRAWN, ERASED = "withdrawn", "erased"  # in the column `consent`: the row is no event (Histories.java)
 
@@ -24,6 +25,10 @@ class ListMaker(Protocol):
     """Makes the lists that rows ask for."""
 
     names: frozenset[str]
+
+    @property
+    def items(self) -> Items | None:
+        """Return the items that rules know, None where there are no rules."""
 
     def wanted(self, visitor_ids: Sequence[str], types: Sequence[str | None], consents: Sequence[str | None]) -> Wanted:
         """Return the rows of a batch that are answered, and the shelves of each."""
@@ -44,6 +49,7 @@ class OneList:
     def __init__(self, ranker: Ranker, shelf: str) -> None:
         self._ranker, self._shelf = ranker, shelf
         self.names = frozenset({shelf})
+        self.items = None
 
     def wanted(self, visitor_ids: Sequence[str], types: Sequence[str | None], consents: Sequence[str | None]) -> Wanted:
         return dict.fromkeys({visitor_id: row for row, visitor_id in enumerate(visitor_ids)}.values(), (self._shelf,))
@@ -73,6 +79,10 @@ class ListsOfShelves:
         types = {kind for shelf in shelves for kind in shelf.events}
         self._by_type = {kind: tuple(shelf.name for shelf in shelves if kind in shelf.events) for kind in types}
         self.names = frozenset(self._all)
+
+    @property
+    def items(self) -> Items:
+        return self._ranker.items
 
     def wanted(self, visitor_ids: Sequence[str], types: Sequence[str | None], consents: Sequence[str | None]) -> Wanted:
         """Return the newest row of each visitor and shelf. A row without an event asks for all shelves."""

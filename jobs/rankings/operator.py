@@ -23,6 +23,7 @@ from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import failpoints
 from jobs.rankings.arrays import Floats
 from jobs.rankings.context import ContextReader
+from jobs.rankings.gate import GateWriter
 from jobs.rankings.lists import ERASED, WITHDRAWN, ListMaker, ListsOfShelves, OneList, Wanted
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
@@ -32,6 +33,7 @@ from jobs.rankings.session import RECORD_SEPARATOR, Session, current_session
 from jobs.rankings.shared_lists import SharedLists
 from jobs.rankings.shelf_ranker import Question, ShelfRanker
 from jobs.rankings.shelf_source import ShelfSource
+from jobs.shelves.versions import ShelfVersions
 
 # The worker's gRPC threads hand over each bundle; Python's default of 5 ms is as long as a whole bundle takes.
 SWITCH_INTERVAL_S = 0.0005
@@ -87,6 +89,7 @@ class RankSessions(ScalarFunction):
         """Load the model, connect to Redis, and read what is known of the items."""
         ranker = self._config.ranker
         self._facts = NO_FACTS
+        self._gate: GateWriter | None = None
         if self._config.facts:
             self._follower = Follower(self._config.kafka_bootstrap, self._config.facts).start()
             self._facts = self._follower.snapshot
@@ -104,6 +107,10 @@ class RankSessions(ScalarFunction):
                 bundle=lambda: self._models.bundle,
                 snapshot=lambda: self._follower.snapshot,
             )
+            if ranker.shelves_dir:
+                versions = ShelfVersions(Path(ranker.shelves_dir))
+                self._gate = GateWriter(self._config.redis_url, versions, lambda: self._follower.snapshot)
+                self._gate.offer(self._maker.items)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.
         gc.collect()
@@ -111,7 +118,7 @@ class RankSessions(ScalarFunction):
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("_context", "_publisher", "_maker", "_follower", "_shared"):
+        for name in ("_context", "_publisher", "_maker", "_gate", "_follower", "_shared"):
             if (opened := getattr(self, name, None)) is not None:  # open may have failed before it was made
                 opened.close()
 
@@ -155,6 +162,8 @@ class RankSessions(ScalarFunction):
             if self._facts is not self._follower.snapshot:
                 self._facts = self._follower.snapshot
                 self._maker.take(self._facts)
+            if self._gate is not None:
+                self._gate.offer(self._maker.items)
             self._metrics.facts(self._follower.age_ms(), self._facts.items, self._follower.read, self._follower.refused)
 
     def _serve(self) -> None:

@@ -52,7 +52,7 @@ class Shop:
         self, *ids: str, facts: Callable[[], Snapshot] | None = None, versions: ShelfVersions | None = None
     ) -> GateWriter:
         worker = GateWriter(self._redis_url, versions or self.versions, facts or (lambda: self.snapshot))
-        worker.offer(Items(ids, self.snapshot))
+        worker.offer(Items(ids, self.snapshot) if ids else None)
         self._workers.append(worker)
         return worker
 
@@ -94,6 +94,16 @@ def test_items_that_fail_or_are_unknown_are_held_back(shop: Shop) -> None:
     shop.worker("a", "b", "c", "d")
 
     shop.holds("b", "c", "d")
+
+
+def test_before_a_worker_offers_items_those_with_facts_count(shop: Shop) -> None:
+    shop.activate(IN_STOCK)
+    shop.say(a={"stock": 3}, b={"stock": 0})
+    shop.worker()
+    shop.holds("b")
+
+    shop.say(c={"stock": 0})
+    shop.holds("b", "c")
 
 
 def test_stock_that_changes_changes_set_and_version(shop: Shop) -> None:
