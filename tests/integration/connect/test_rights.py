@@ -119,7 +119,7 @@ def test_the_scripts_of_both_writers_run_as_job(running: Runtime) -> None:
     with redis_as(running, "admin") as client:
         client.flushall()
     with redis_as(running, "job") as client:
-        assert client.eval(SCRIPT.text, 1, LIST, "0" * 20, b"{}", 99_999_999_999_999) == 1
+        assert client.eval(SCRIPT.text, 1, LIST, "0" * 20, 99_999_999_999_999, 1, b"{}") == [1]
         packed = b"\x92\xa1f\xa1v"  # msgpack: ["f", "v"]
         row = (b"_v:s", b"1" * 26, b"99999999999999", packed)
         assert client.eval(WRITE_LUA, 1, FEATURES, *row) == 1
