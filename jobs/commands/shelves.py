@@ -1,4 +1,4 @@
-"""shelves lint, explain, publish, activate, rollback, list: what the shop shows where, and its versions."""
+"""shelves lint, explain, publish, activate, rollback, diff, list: what the shop shows where, and its versions."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -145,6 +145,36 @@ def _change(action: str, change: "Callable[[ShelfVersions], Active]", **argument
         active = change(versions)
         outcome |= {"version": active.version, "before": before}
     return active.version
+
+
+@app.command()
+def diff(
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="How many of the last logged lists.")] = 10_000,
+    show: Annotated[bool, typer.Option("--show", help="Name each click that would be lost.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what shelves.py would change: the last logged lists are made again under it, and nothing is written.
+
+    Facts are those that were known then. Clicks are events of type click that name a list; where there are none, what
+    each visitor viewed next. It needs the running system.
+
+    \b
+    Examples:
+      liveshelf shelves diff
+      liveshelf shelves diff --last 1000 --show
+    """
+    from jobs.cluster import runtime
+    from jobs.operate.facts import contracts_of
+    from jobs.whatif.diff import diff as compare
+
+    settings = load_settings()
+    running = runtime.attach(settings, ("kafka",))
+    plan = _checked(settings)
+    found = compare(settings, running.kafka_bootstrap, plan, contracts_of(settings), last)
+    if as_json:
+        document = dict(found.document())
+        return print_json(document | {"lost": found.lost} if show else document)
+    say(found.text(show))
 
 
 @app.command("list")

@@ -35,6 +35,7 @@ READERS_OF_MODELS = {
     "jobs.learn",
     "jobs.verify",
     "jobs.why",
+    "jobs.whatif",
     "jobs.operate",
     "jobs.lab",
     "jobs.commands",
