@@ -14,12 +14,13 @@ CHANGING = "the item's facts changed a moment ago, and the gate may be about to"
 def verify_gate(report: Report, checked: Checked, plans: Plans) -> None:
     """Check for each item of the model and the catalogue whether the gate holds it back. Raises ServiceError."""
     shop = plans.active()
-    if shop is None or shop.gate is None:
+    if shop is None:
         return
     looked_ms = now_ms()
     held = {item.decode() for item in checked.client.sscan_iter(KEY, count=1000)}
     history = fact_history(checked)
-    items = {*checked.versions.serving.item_index, *history.items()}
+    named = {item for item in history.items() if history.was_named(item, history.ends)}
+    items = named.union(checked.versions.serving.item_index)
     changing = history.changed_since(looked_ms - SETTLED_MS)
     before, after = (Known(looked_ms + shift, history.facts(history.ends)) for shift in (-SETTLED_MS, SETTLED_MS))
     for item in sorted(items | held):
