@@ -138,7 +138,7 @@ def _shelf(visitor_id: str, fields: Mapping[str, Any], stale_after_s: float, now
         why=tuple(map(_word, whys)),
         instead=tuple(why // WHY_INSTEAD for why in whys),
         because=tuple(seen[place] if place >= 0 else None for place in fields.get("because", ())),
-        spare=fields.get("spare", 0),
+        spare=int(fields.get("spare", 0)),
     )
 
 
