@@ -199,6 +199,19 @@ item_offers = FeatureView(
     ],
 )
 
+item_trends = FeatureView(
+    name="item_trends",
+    description="what happens around an item now: the rankings job's newest record in the topic trends",
+    entities=[item],
+    source=facts_from("trends", "item_trends"),
+    ttl=FOR_GOOD,
+    schema=[
+        Field(name="item_id", dtype=String),
+        Field(name="trend", dtype=Float64),  # weighted counts of the last day, halved every few hours
+        Field(name="trend_visitors", dtype=Int64),
+    ],
+)
+
 ranker_context = FeatureService(
     name="ranker_context",
     description="what the ranker reads beside the session itself, in the order of the model's context input",

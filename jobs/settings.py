@@ -103,6 +103,7 @@ class Settings(RankerFields):
     consent_topic: str = "consent"
     items_topic: str = Field("items", description="what the shop's items are: a record an item, compacted")
     offers_topic: str = Field("offers", description="their price, stock and status: a record an item, compacted")
+    trends_topic: str = Field("trends", description="how items trend: the rankings job's own facts about them")
     items_dead_topic: str = Field(
         "items.dead", description="records of these two, and of like topics, that were refused"
     )

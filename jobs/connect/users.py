@@ -68,7 +68,7 @@ def kafka_rights(settings: Settings, fact_topics: Iterable[str] = ()) -> list[Ri
         Right("features", "topic", (*letters, settings.items_dead_topic), ("WRITE",)),
         Right("features", "group", (GROUPS["features"],), ("READ",)),
         Right("rankings", "topic", (events, consent, *facts), ("READ",)),
-        Right("rankings", "topic", (rankings,), ("WRITE",)),
+        Right("rankings", "topic", (rankings, settings.trends_topic), ("WRITE",)),
         Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
         Right(COLLECTOR, "topic", (events,), ("WRITE",)),
         Right(COLLECTOR, "topic", (consent,), ("READ", "WRITE")),  # what another collector wrote

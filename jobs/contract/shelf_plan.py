@@ -20,6 +20,8 @@ Value = str | int | float | bool
 CANDIDATES = 64  # that a source offers for a list; more for a list with more than 48 places
 WIDE = 512  # that the session model offers a list which came out short
 SPARE = 8  # places behind the last, for what the gate takes away at reading
+TREND, TREND_VISITORS = "trend", "trend_visitors"  # the facts that a trend becomes
+TREND_LEAST = 20  # visitors; a place with fewer shows the trend of a wider one
 TRIES = 4  # items that an explored place may try
 FORMAT = 1
 
@@ -97,6 +99,15 @@ class Rule(msgspec.Struct, frozen=True):
     cost: Class
 
 
+class Count(msgspec.Struct, frozen=True):
+    """A feature of items that counts events of a type in a sliding window."""
+
+    view: str
+    name: str
+    event_type: str
+    window_ms: int
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One source of a shelf's items. `what` is anchor or basket, `list` a visitor's feature that holds items."""
 
@@ -107,6 +118,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, float] = {}
     window_ms: int = 0
     half_life_ms: int = 0
+    counts: list[Count] = []  # from which a trend is made
+    visitors: Count | None = None  # different visitors of an item in the trend's window
     list: str = ""
 
 

@@ -176,6 +176,7 @@ HARMLESS: dict[Job, dict[str, str]] = {
 OF_RANKER = {
     "session_gap_s": "all state is kept; it cuts each visitor's next list",
     "model_dir": "all state is kept: it holds events, nothing of a model",
+    "shelves_dir": "all state is kept: it holds events, nothing of shelves",
     "shelf": "all state is kept; lists on the old shelf stay until they expire",
 }
 OF_ANY_RANKER_SETTING = "all state is kept; it holds from each visitor's next list on"

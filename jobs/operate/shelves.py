@@ -36,7 +36,7 @@ def known_of(settings: Settings, features: FeaturePlan) -> Known:
 
 def _defined(features: FeaturePlan, entity: str) -> Sequence[Defined]:
     return [
-        Defined(view.name, output.name, output.dtype, output.function)
+        Defined(view.name, output.name, output.dtype, output.function, output.column, output.window_ms)
         for view in features.views
         if view.entity == entity
         for output in view.outputs

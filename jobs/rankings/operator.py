@@ -33,6 +33,7 @@ from jobs.rankings.session import RECORD_SEPARATOR, Session, current_session
 from jobs.rankings.shared_lists import SharedLists
 from jobs.rankings.shelf_ranker import Question, ShelfRanker
 from jobs.rankings.shelf_source import ShelfSource
+from jobs.rankings.trends import Trends
 from jobs.shelves.versions import ShelfVersions
 
 # The worker's gRPC threads hand over each bundle; Python's default of 5 ms is as long as a whole bundle takes.
@@ -106,6 +107,9 @@ class RankSessions(ScalarFunction):
                 ShelfSource(ranker.shelves_dir),
                 bundle=lambda: self._models.bundle,
                 snapshot=lambda: self._follower.snapshot,
+                trends=Trends(
+                    self._config.redis_url, self._config.feast_project, self._config.kafka_bootstrap, self._config.facts
+                ),
             )
             if ranker.shelves_dir:
                 versions = ShelfVersions(Path(ranker.shelves_dir))

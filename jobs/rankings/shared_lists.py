@@ -27,11 +27,13 @@ from jobs.errors import ServiceError
 from jobs.rankings.session import Session
 from jobs.rankings.shelf_ranker import Made, Question, ShelfRanker
 from jobs.rankings.shelf_source import ShelfSource
+from jobs.rankings.trends import Trends, known_trends
 from models.serving.bundle import Bundle
 
 LEASE = "shelf:lease"
 LEASE_MS = 10_000
 LOOK_EVERY_S = 1.0
+TRENDS_S = 60.0
 AGAIN_S = 60.0  # after facts have changed
 CHUNK = 32
 SHARE = 0.2  # of a core that this thread takes at most
@@ -57,10 +59,12 @@ class SharedLists:
         shelves: ShelfSource,
         bundle: Callable[[], Bundle],
         snapshot: Callable[[], Snapshot],
+        trends: Trends,
     ) -> None:
         self._connection = Connection(redis_url, patience_s=5)
         self._ttl_ms = ttl_s * 1000
-        self._shelves, self._bundle, self._snapshot = shelves, bundle, snapshot
+        self._shelves, self._bundle, self._snapshot, self._trends = shelves, bundle, snapshot, trends
+        self._trends_s = -TRENDS_S
         self._name = uuid.uuid4().hex
         self._written: dict[str, tuple[int, float]] = {}  # by key: hash of what was written, and when it was
         self._stopped = threading.Event()
@@ -71,6 +75,7 @@ class SharedLists:
         self._stopped.set()
         self._thread.join(timeout=10)
         self._connection.close()
+        self._trends.close()
 
     def _run(self) -> None:
         done: Served | None = None
@@ -80,7 +85,9 @@ class SharedLists:
                 served = self._now()
                 if served is None or not self._holds_lease():
                     done = None
-                elif done is None or _differ(done, served, is_due=time.monotonic() - done_s > AGAIN_S):
+                    continue
+                self._write_trends(served)
+                if done is None or _differ(done, served, is_due=time.monotonic() - done_s > AGAIN_S):
                     done_s = time.monotonic()
                     done = served if self._write(served) else None
             except (ServiceError, redis.RedisError) as error:
@@ -102,6 +109,15 @@ class SharedLists:
         if self._shelves.plan is None:
             return None
         return Served(self._bundle(), self._shelves.plan, self._shelves.version, self._snapshot())
+
+    def _write_trends(self, served: Served) -> None:
+        """Say once a minute how the items trend."""
+        if time.monotonic() - self._trends_s < TRENDS_S:
+            return
+        self._trends_s = time.monotonic()
+        snapshot = served.snapshot
+        ids = dict.fromkeys([*served.bundle.items[1:], *list(snapshot.rows)[: snapshot.size]])
+        self._trends.write(served.plan, list(ids), known_trends(snapshot))
 
     def _write(self, served: Served) -> bool:
         """Write all lists; return False if it was broken off: something else serves, or another worker writes."""

@@ -153,7 +153,15 @@ class ShelfRanker:
         abouts = [_about(shelf, question) for question in questions]
         visitors = [asked.visitors[row] for row in rows]
         places = [question.place for question in questions] if shelf.place else ()
-        wanted = Wanted(shelf, rows, self._batch(shelf, asked, rows, abouts), visitors, asked.session, places)
+        wanted = Wanted(
+            shelf,
+            rows,
+            self._batch(shelf, asked, rows, abouts),
+            visitors,
+            asked.session,
+            self._come_to(questions),
+            places,
+        )
         lists, candidates, wide = one.pick(
             wanted,
             [question.list_id for question in questions],
@@ -184,6 +192,12 @@ class ShelfRanker:
             np.array(anchors, np.int64),
             abouts if is_cart else [],
         )
+
+    def _come_to(self, questions: Sequence[Question]) -> Ints:
+        """Return int64 [B]: the number of the item that each session has come to, -1 for none."""
+        number_of = self.items.number_of
+        latest = (next((item for item in reversed(each.session.items) if item), "") for each in questions)
+        return np.array([number_of.get(item, -1) for item in latest], np.int64)
 
     def _latest(self, looked_at: Sequence[Sequence[str]]) -> Ints:
         """Return int64 [B, REASONS]: the last items of each list that the model knows, the latest first, 0 for none."""

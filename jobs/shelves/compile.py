@@ -182,6 +182,11 @@ class _Shelf:
             problems = self._at("of")
             if not isinstance(each, Feature):
                 problems.add(f"{each!r} makes no place", "write place(visitor.country, item.category)")
+            elif each.of != "item":
+                problems.add(
+                    f"{each.of}.{each.name} makes no place: nothing is counted by it",
+                    "make places of facts, such as place(item.category)",
+                )
             elif feature := self._compiler.feature(each, scope):
                 if feature.kind != "string":
                     problems.add(

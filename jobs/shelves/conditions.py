@@ -30,7 +30,8 @@ class Compiler:
     """Compile conditions, and remember which features they read."""
 
     def __init__(self, known: Known, defaults: Mapping[str, object], problems: Problems) -> None:
-        self._known, self._defaults, self._problems = known, defaults, problems
+        self.known, self._defaults, self._problems = known, defaults, problems
+        self.trend: object = None  # how the shop's trends are counted
         self.read: dict[tuple[Base, str], KnownFeature] = {}
 
     def rule(self, given: object, scope: Scope) -> plan.Rule:
@@ -61,7 +62,7 @@ class Compiler:
         if given.of not in scope.bases:
             self._problems.add(*scope.refusals.get(given.of, (f"{written} can't be used here", "leave it out")))
             return None
-        features = self._known[given.of]
+        features = self.known[given.of]
         feature = features.get(given.name)
         if feature is None:
             self._unknown(written, given)
@@ -82,7 +83,7 @@ class Compiler:
         return plan.Feature(given.of, given.name, feature.kind)
 
     def _unknown(self, written: str, given: words.Feature) -> None:
-        features = self._known[given.of]
+        features = self.known[given.of]
         near = nearest(given.name, features)
         entity = {"anchor": "item", "basket": "the cart"}.get(given.of, given.of)
         of = f"entity {entity}" if given.of != "basket" else entity

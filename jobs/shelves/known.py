@@ -28,6 +28,7 @@ class KnownFeature(NamedTuple):
     source: str
     default: Value | list[str] | None = None
     is_held: bool = True  # by the workers of the rankings job
+    counted: "Defined | None" = None  # how it is counted, where it is
 
 
 class Defined(NamedTuple):
@@ -37,6 +38,8 @@ class Defined(NamedTuple):
     name: str
     dtype: str
     function: str = ""
+    column: str = ""
+    window_ms: int = 0
 
 
 Known = Mapping[Base, Mapping[str, KnownFeature]]
@@ -68,7 +71,7 @@ def known(
             items[field.name] = KnownFeature(field.kind, contract.topic, None, not field.is_shown_only)
     for each in of_items:
         if each.name not in items and each.dtype in KIND_OF_DTYPE:
-            items[each.name] = KnownFeature(KIND_OF_DTYPE[each.dtype], each.view, None, False)
+            items[each.name] = KnownFeature(KIND_OF_DTYPE[each.dtype], each.view, None, False, each)
     visitors = dict(SESSION_FEATURES)
     for each in of_visitors:
         if each.name not in visitors and each.dtype in KIND_OF_DTYPE:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from jobs.contract import events
@@ -69,6 +69,7 @@ class Parts:
                     problems.add(
                         "Trend(…) belongs to a place", "make a shelf of=place(…) of it, and name that in `instead`"
                     )
+                    return None
                 return self._trend(given, weight)
             case words.Popular():
                 return plan.Source(kind="popular", weight=weight)
@@ -102,13 +103,56 @@ class Parts:
             if not span:
                 problems.add(f"{name}={getattr(given, name)!r} is no length of time", 'write "30m", "24h" or "7d"')
         counted = {name: float(value) for name, value in weights.items() if _is_number(value) and value > 0}
+        window_ms = spans["window"] or 0
+        way = (counted, spans)
+        if self._compiler.trend is not None and self._compiler.trend != way:
+            problems.add(
+                "Trend(…) differs from another shelf's", "count trends in one way; a shop has one fact item.trend"
+            )
+        self._compiler.trend = way
         return plan.Source(
             kind="trend",
             weight=weight,
             weights=counted,
-            window_ms=spans["window"] or 0,
+            window_ms=window_ms,
             half_life_ms=spans["half_life"] or 0,
+            counts=self._counts(counted, window_ms),
+            visitors=self._trend_visitors(window_ms),
         )
+
+    def _counts(self, types: Mapping[str, float], window_ms: int) -> list[plan.Count]:
+        """Return the features of items that count these types of events in windows up to the trend's."""
+        problems, items = self._at("take"), self._compiler.known["item"]
+        found: list[plan.Count] = []
+        for kind in types:
+            column = f"is_{kind}"
+            of_kind = [
+                plan.Count(each.view, each.name, kind, each.window_ms)
+                for each in (feature.counted for feature in items.values())
+                if each and (each.function, each.column) == ("sum", column) and 0 < each.window_ms <= window_ms
+            ]
+            if not any(count.window_ms == window_ms for count in of_kind):
+                problems.add(
+                    f"no view of entity item sums {column} over {window_ms / UNIT_MS['h']:g} h",
+                    f'add *per_window("sum", "{column}", …) to item_activity, or take another window',
+                )
+            found += sorted(of_kind, key=lambda count: count.window_ms)
+        for fact in (plan.TREND, plan.TREND_VISITORS):
+            if fact not in items or not items[fact].is_held:
+                problems.add(f"no topic of facts has the field {fact}", "keep the view item_trends in definitions.py")
+        return found
+
+    def _trend_visitors(self, window_ms: int) -> plan.Count | None:
+        counted = [feature.counted for feature in self._compiler.known["item"].values() if feature.counted]
+        wanted = ("count_distinct", "visitor_id", window_ms)
+        found = [each for each in counted if (each.function, each.column, each.window_ms) == wanted]
+        if not found:
+            self._at("take").add(
+                f"no view of entity item counts its different visitors over {window_ms / UNIT_MS['h']:g} h",
+                'add *per_window("count_distinct", "visitor_id", …) to item_activity, or take another window',
+            )
+            return None
+        return plan.Count(found[0].view, found[0].name, "", window_ms)
 
     def lifts(self, given: object) -> list[plan.Lift]:
         """Return the lifts; the product of those above 1, and of those below, stays within bounds."""

@@ -29,7 +29,7 @@ from tests.support.waiting import eventually
 # Two jobs want 112 and each further one adds about 1. A cluster that loads classes anew for each job has 200 with the
 # second pair.
 METASPACE_MB = 160
-TOPICS = ("events", "dead", "late", "rankings", "consent", "items", "offers", "items_dead")
+TOPICS = ("events", "dead", "late", "rankings", "consent", "items", "offers", "trends", "items_dead")
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 
 
@@ -110,7 +110,7 @@ def scenario(system: tuple[Settings, Runtime], request: pytest.FixtureRequest, t
     own = settings.model_copy(update={"feature_repo": repo, "shelves_dir": tmp_path / "shelves", **names})
     made = Scenario(own, runtime, repo / "definitions.py")
     made.change_definitions('topic="events"', f'topic="{names["events_topic"]}"')
-    for kind in ("items", "offers"):
+    for kind in ("items", "offers", "trends"):
         made.change_definitions(f'facts_from("{kind}"', f'facts_from("{names[f"{kind}_topic"]}"')
     yield made
     running = [kind for kind in submit.JOBS if running_jobs.running_job(runtime, kind)]

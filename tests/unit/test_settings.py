@@ -13,7 +13,7 @@ from jobs.contract.ranker_settings import RankerSettings
 from jobs.errors import SettingsError
 from jobs.settings import REPOSITORY, Settings, fields_of
 
-DERIVED = ("model_dir", "model_public_key")  # settings name a folder and a file
+DERIVED = ("model_dir", "shelves_dir", "model_public_key")  # settings name folders and a file
 # Of each setting of the ranker a value that is none, or "" where every text is one.
 WRONG = {"shelf": "", "list_size": "101", "list_ttl_s": "0", "session_gap_s": "0", "model_threads": "0"}
 

@@ -14,6 +14,7 @@ from jobs.rankings.candidates import Candidates
 from jobs.rankings.candidates.mixed import Mixed, Offer, mixed
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel
 from jobs.rankings.candidates.together import Followers
+from jobs.rankings.candidates.trending import TrendBoard
 from jobs.shelves.items import Items
 from jobs.shelves.masks import Batch
 from jobs.shelves.rules import DROPPED, ShelfRules
@@ -37,6 +38,7 @@ class Wanted(NamedTuple):
     batch: Batch
     visitors: Sequence[Mapping[str, Any]]
     session: Scored | None
+    latest: Ints  # int64 [B], the number of the item that the session has come to, -1 for none
     places: Sequence[tuple[str, ...]] = ()  # values of the features that make the shelf's places
 
     def of(self, places: Sequence[int], session: Scored | None) -> "Wanted":
@@ -47,6 +49,7 @@ class Wanted(NamedTuple):
             self.batch.of(places),
             [self.visitors[place] for place in places],
             session,
+            self.latest[list(places)],
             [self.places[place] for place in places] if self.places else (),
         )
 
@@ -58,11 +61,12 @@ class Sources:
         self._bundle, self._model = bundle, model
         count = max((shelf.candidates for shelf in plan.shelves), default=FOLLOWERS)
         self._followers = Followers(bundle, model, max(count, FOLLOWERS))
+        self._boards: dict[str, TrendBoard] = {}
         self._popular = np.array([bundle.item_index[item] - 1 for item in bundle.popular], np.int64)
 
     def mixed(self, shelf: Shelf, wanted: Wanted, items: Items) -> Mixed:
         """Return what all sources of a shelf offer for some lists, best first, without lifts."""
-        return mixed([(source.weight, self._offer(source, shelf.candidates, wanted, items)) for source in shelf.take])
+        return mixed([(source.weight, self._offer(source, shelf, wanted, items)) for source in shelf.take])
 
     def scored(
         self, batch: ModelInput, contexts: Floats, now_ms: Any, rows: Ints, rules: ShelfRules, count: int
@@ -88,7 +92,15 @@ class Sources:
         """Return int64 [R, F]: the numbers of what is viewed after each item (index of the model, int64 [R])."""
         return self._followers.of(items, "view").items[:, :FOLLOWERS] - 1
 
-    def _offer(self, source: Source, count: int, wanted: Wanted, items: Items) -> Offer:
+    def _board(self, shelf: Shelf, items: Items) -> TrendBoard:
+        """Return the trends of the newest facts; most snapshots change others than those that make a board."""
+        board = self._boards.get(shelf.name)
+        if board is None or not board.is_of(items):
+            board = self._boards[shelf.name] = TrendBoard(items, shelf)
+        return board
+
+    def _offer(self, source: Source, shelf: Shelf, wanted: Wanted, items: Items) -> Offer:
+        count = shelf.candidates
         match source.kind:
             case "session" if wanted.session is not None:
                 numbers, scores = wanted.session.offer
@@ -106,6 +118,10 @@ class Sources:
             case "popular":
                 popular = self._popular[:count]
                 return _in_order(np.broadcast_to(popular, (len(wanted.rows), len(popular))))
+            case "trend":
+                board = self._board(shelf, items)
+                places = [board.of_values(each) for each in wanted.places] or board.of_items(wanted.latest)
+                return board.offer(places)
             case "list":
                 return _of_lists([visitor[source.list] for visitor in wanted.visitors], count, items)
         return Offer(np.full((len(wanted.rows), 1), -1, np.int64), np.zeros((len(wanted.rows), 1), np.float32))

@@ -139,6 +139,7 @@ SETTINGS = {
 OF_RANKER = {
     "session_gap_s": (60, "all state is kept; it cuts each visitor's next list"),
     "model_dir": ("other", "all state is kept: it holds events, nothing of a model"),
+    "shelves_dir": ("other", "all state is kept: it holds events, nothing of shelves"),
     "shelf": ("basket", "all state is kept; lists on the old shelf stay until they expire"),
     "list_size": (10, "all state is kept; it holds from each visitor's next list on"),
     "list_ttl_s": (60, "all state is kept; it holds from each visitor's next list on"),

@@ -9,9 +9,15 @@ from jobs.shelves.compile import compiled
 from jobs.shelves.known import Defined, Known, known
 from jobs.shelves.load import from_text, load
 
+DAY_MS = 86_400_000
+FACTS = contracts("items", "offers", {"trends": {"trend": "float", "trend_visitors": "int"}})
+ACTIVITY = [
+    Defined("item_activity", f"{name}_24h", "Int64", "sum", column, DAY_MS)
+    for name, column in (("views", "is_view"), ("carts", "is_add_to_cart"), ("purchases", "is_purchase"))
+] + [Defined("item_activity", "visitors_24h", "Int64", "count_distinct", "visitor_id", DAY_MS)]
 KNOWN: Known = known(
-    contracts("items", "offers"),
-    [Defined("item_activity", "views_1h", "Int64", "sum")],
+    FACTS,
+    [Defined("item_activity", "views_1h", "Int64", "sum", "is_view", 3_600_000), *ACTIVITY],
     [
         Defined("visitor_session", "view_count", "Int64", "sum"),
         Defined("visitor_session", "last_category", "String", "last"),
@@ -206,6 +212,27 @@ WRONG = {
         "home.take: Trend(…) belongs to a place",
         "name that in `instead`",
     ),
+    "trend of what nobody counts": (
+        'now_ = Shelf("now_", of=place(), when=minutes(1), take=Trend(rating=1))',
+        "now_.take: no view of entity item sums is_rating over 24 h",
+        'add *per_window("sum", "is_rating", …) to item_activity',
+    ),
+    "trend over a window without visitors": (
+        'now_ = Shelf("now_", of=place(), when=minutes(1), take=Trend(view=1, window="1h"))',
+        "now_.take: no view of entity item counts its different visitors over 1 h",
+        "or take another window",
+    ),
+    "two ways to count trends": (
+        'one = Shelf("one", of=place(), when=minutes(1), take=Trend(view=1))\n'
+        'two = Shelf("two", of=place(), when=minutes(1), take=Trend(view=2))',
+        "two.take: Trend(…) differs from another shelf's",
+        "count trends in one way",
+    ),
+    "place of a visitor": (
+        'now_ = Shelf("now_", of=place(visitor.last_category), when=minutes(1), take=Popular())',
+        "now_.of: visitor.last_category makes no place",
+        "place(item.category)",
+    ),
     "least above size": (
         POPULAR + home("size=3", "least=4", 'instead=("popular",)'),
         "home.least: is 4, and the list has 3 places",
@@ -255,7 +282,7 @@ def test_all_mistakes_of_a_file_are_found_at_once() -> None:
 
 
 def test_the_shipped_file_has_no_mistake() -> None:
-    facts_and_session = known(contracts("items", "offers"))
+    facts_and_session = known(FACTS, ACTIVITY)
     result = compiled(load(SHIPPED_FEATURE_REPO / "shelves.py"), facts_and_session)
     assert result.problems == []
     names = ["home", "product", "cart", "checkout", "recent", "similar", "trending", "popular"]
