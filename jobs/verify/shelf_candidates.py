@@ -44,6 +44,8 @@ def _offer(
             return session.scores
         case "together":
             return _first(sources.together(told(source, question), source.as_type), shelf.candidates)
+        case "trend":
+            return sources.trending(shelf, question)
         case "popular":
             return sources.popular(shelf.candidates)
         case "list":

@@ -18,6 +18,7 @@ from jobs.verify.fact_history import FactHistory, Offsets
 from jobs.verify.lists import model_inputs
 from jobs.verify.shelf_lists import lift_of_items, of_item_only, pool_rule
 from jobs.verify.shelf_rules import Known, is_true
+from jobs.verify.trending import Trending
 
 if TYPE_CHECKING:  # onnxruntime takes 0.3 s to import
     from models.serving.bundle import Bundle
@@ -65,6 +66,7 @@ class Sources:
         self._together: dict[tuple[str, tuple[str, ...]], Offer] = {}
         self._biases: dict[str, tuple[NDArray[np.float32], Everywhere[float]]] = {}
         self._pools: dict[str, _Pool] = {}
+        self._trending: dict[str, Trending] = {}
 
     def may_show(self, offsets: Offsets, item: str) -> bool:
         """Return True for an item that a worker may show: the model knows it, or a topic had named it by then."""
@@ -190,6 +192,11 @@ class Sources:
     def followers(self, item: str) -> Offer:
         """Return what the model shows to somebody who viewed this item and nothing else."""
         return dict(list(self.together([item], FOLLOWER_TYPE).items())[:FOLLOWERS])
+
+    def trending(self, shelf: plan.Shelf, question: Question) -> Offer:
+        if shelf.name not in self._trending:
+            self._trending[shelf.name] = Trending(self, shelf)
+        return self._trending[shelf.name].at(question)
 
     def popular(self, count: int) -> Offer:
         return {item: -math.log1p(place) for place, item in enumerate(self.bundle.popular[:count])}
