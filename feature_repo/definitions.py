@@ -208,7 +208,8 @@ item_trends = FeatureView(
     schema=[
         Field(name="item_id", dtype=String),
         Field(name="trend", dtype=Float64),  # weighted counts of the last day, halved every few hours
-        Field(name="trend_visitors", dtype=Int64),
+        Field(name="trend_visitors", dtype=Int64),  # different ones of the item in that day
+        Field(name="trend_category_visitors", dtype=Int64),  # of its category
     ],
 )
 

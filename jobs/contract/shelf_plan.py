@@ -20,7 +20,8 @@ Value = str | int | float | bool
 CANDIDATES = 64  # that a source offers for a list; more for a list with more than 48 places
 WIDE = 512  # that the session model offers a list which came out short
 SPARE = 8  # places behind the last, for what the gate takes away at reading
-TREND, TREND_VISITORS = "trend", "trend_visitors"  # the facts that a trend becomes
+# The facts that a trend becomes: its value, and the different visitors of the item and of its category.
+TREND, TREND_VISITORS, TREND_CATEGORY_VISITORS = "trend", "trend_visitors", "trend_category_visitors"
 TREND_LEAST = 20  # visitors; a place with fewer shows the trend of a wider one
 TRIES = 4  # items that an explored place may try
 FORMAT = 1
@@ -120,6 +121,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     half_life_ms: int = 0
     counts: list[Count] = []  # from which a trend is made
     visitors: Count | None = None  # different visitors of an item in the trend's window
+    category_visitors: Count | None = None  # of a category
     list: str = ""
 
 
@@ -187,6 +189,12 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
     def places(self) -> int:
         """Return how many items a list holds, those in reserve included."""
         return self.size + SPARE
+
+    @property
+    def trend_visitors(self) -> str:
+        """Return the fact that says of an item how many visitors its place had at least."""
+        is_wide = all((feature.of, feature.name) == ("item", "category") for feature in self.place)
+        return TREND_CATEGORY_VISITORS if is_wide else TREND_VISITORS
 
     @property
     def candidates(self) -> int:

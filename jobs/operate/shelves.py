@@ -16,7 +16,7 @@ from jobs.shelves.known import Defined, Known, known
 from jobs.shelves.load import FILE, load
 from jobs.shelves.problems import Problem, Problems
 
-ITEM_ID, VISITOR_ID = "item_id", "visitor_id"
+ITEM_ID, VISITOR_ID, CATEGORY = "item_id", "visitor_id", "category"
 
 
 def known_of(settings: Settings, features: FeaturePlan) -> Known:
@@ -31,7 +31,8 @@ def known_of(settings: Settings, features: FeaturePlan) -> Known:
         for each in features.facts
     }
     facts = contracts(settings.items_topic, settings.offers_topic, own)
-    return known(facts, _defined(features, ITEM_ID), _defined(features, VISITOR_ID))
+    by_entity = {entity: _defined(features, entity) for entity in (ITEM_ID, VISITOR_ID, CATEGORY)}
+    return known(facts, by_entity[ITEM_ID], by_entity[VISITOR_ID], by_entity[CATEGORY])
 
 
 def _defined(features: FeaturePlan, entity: str) -> Sequence[Defined]:

@@ -27,7 +27,7 @@ from jobs.errors import ServiceError
 from jobs.rankings.session import Session
 from jobs.rankings.shelf_ranker import Made, Question, ShelfRanker
 from jobs.rankings.shelf_source import ShelfSource
-from jobs.rankings.trends import Trends, known_trends
+from jobs.rankings.trends import Trends
 from models.serving.bundle import Bundle
 
 LEASE = "shelf:lease"
@@ -117,7 +117,7 @@ class SharedLists:
         self._trends_s = time.monotonic()
         snapshot = served.snapshot
         ids = dict.fromkeys([*served.bundle.items[1:], *list(snapshot.rows)[: snapshot.size]])
-        self._trends.write(served.plan, list(ids), known_trends(snapshot))
+        self._trends.write(served.plan, list(ids), snapshot)
 
     def _write(self, served: Served) -> bool:
         """Write all lists; return False if it was broken off: something else serves, or another worker writes."""

@@ -18,7 +18,7 @@ from jobs.catalogue.columns import Snapshot
 from jobs.connect import kafka_send
 from jobs.connect.redis_pipeline import Connection
 from jobs.contract.items import FactContract
-from jobs.contract.shelf_plan import TREND, TREND_VISITORS, ShelfPlan, Source
+from jobs.contract.shelf_plan import TREND, TREND_CATEGORY_VISITORS, TREND_VISITORS, Count, ShelfPlan, Source
 from jobs.errors import ServiceError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.context import decode_number
@@ -34,9 +34,11 @@ class Trending(NamedTuple):
 
     trend: float
     visitors: int
+    category_visitors: int
 
 
-NOTHING = Trending(0.0, 0)
+NOTHING = Trending(0.0, 0, 0)
+FACTS = (TREND, TREND_VISITORS, TREND_CATEGORY_VISITORS)
 
 
 class Trends:
@@ -51,44 +53,62 @@ class Trends:
     def close(self) -> None:
         self._connection.close()
 
-    def write(self, plan: ShelfPlan, items: Sequence[str], known: dict[str, Trending]) -> int:
-        """Write what has changed since what is `known`, and return the number of records."""
+    def write(self, plan: ShelfPlan, items: Sequence[str], snapshot: Snapshot) -> int:
+        """Write what has changed since the facts say it, and return the number of records."""
         source = source_of(plan)
         if source is None or self._topic is None:
             return 0
-        known = known | self._said
-        changed = {item: now for item, now in self._read(source, items) if _differs(known.get(item, NOTHING), now)}
+        known = known_trends(snapshot) | self._said
+        changed = {
+            item: now for item, now in self._read(source, items, snapshot) if _differs(known.get(item, NOTHING), now)
+        }
         if changed:
             sender = kafka_send.connect(self._bootstrap, self._topic, fast=False)
             try:
                 for item, now in changed.items():
-                    value = msgspec.json.encode({TREND: now.trend, TREND_VISITORS: now.visitors})
-                    sender.send(item.encode(), value, 1)  # the broker dates it
+                    sender.send(item.encode(), msgspec.json.encode(dict(zip(FACTS, now, strict=True))), 1)
                 sender.flush()
             finally:
                 sender.close()
         self._said |= changed
         return len(changed)
 
-    def _read(self, source: Source, items: Sequence[str]) -> Iterator[tuple[str, Trending]]:
-        assert source.visitors is not None, "lint has found them"
-        counts = source.counts
-        fields = [feature_field(each.view, each.name) for each in (*counts, source.visitors)]
-        rest = iter(items)
+    def _read(self, source: Source, items: Sequence[str], snapshot: Snapshot) -> Iterator[tuple[str, Trending]]:
+        assert source.visitors is not None, "lint has found it"
+        assert source.category_visitors is not None, "lint has found it"
+        category_of = _categories(items, snapshot)
+        categories = sorted(set(category_of.values()))
+        counted = dict(self._counts("category", categories, [source.category_visitors]))
+        for item, (*numbers, visitors) in self._counts("item_id", items, [*source.counts, source.visitors]):
+            of_category = counted.get(category_of.get(item, ""), [0.0])[0]
+            yield item, Trending(trend(source, numbers), int(visitors), int(of_category))
+
+    def _counts(self, entity: str, keys: Sequence[str], features: Sequence[Count]) -> Iterator[tuple[str, list[float]]]:
+        """Yield what the online store holds of each entity."""
+        fields = [feature_field(each.view, each.name) for each in features]
+        rest = iter(keys)
         while chunk := list(itertools.islice(rest, CHUNK)):
-            keys = [entity_key(self._project, {"item_id": item}) for item in chunk]
-            for item, reply in zip(
-                chunk, self._connection.exchange([("HMGET", key, *fields) for key in keys]), strict=True
-            ):
+            asked = [entity_key(self._project, {entity: key}) for key in chunk]
+            replies = self._connection.exchange([("HMGET", key, *fields) for key in asked])
+            for key, reply in zip(chunk, replies, strict=True):
                 if not isinstance(reply, list):
-                    raise ServiceError(f"Redis refused to read an item's counts: {reply!r}", "liveshelf status")
-                *numbers, visitors = map(decode_number, reply)
-                yield item, Trending(trend(source, numbers), int(visitors))
+                    raise ServiceError(f"Redis refused to read counts of {entity}: {reply!r}", "liveshelf status")
+                yield key, [decode_number(value) for value in reply]
+
+
+def _categories(items: Sequence[str], snapshot: Snapshot) -> dict[str, str]:
+    """Return the category of each item that has one."""
+    column = snapshot.columns.get("category")
+    if column is None:
+        return {}
+    rows = snapshot.places(items).tolist()
+    found = ((item, column.value(row)) for item, row in zip(items, rows, strict=True) if row >= 0)
+    return {item: str(category) for item, category in found if category is not None}
 
 
 def topic_of(contracts: Sequence[FactContract]) -> str | None:
     """Return the topic of facts that trends are written to, None if a shop has none."""
-    return next((each.topic for each in contracts if each.field(TREND) and each.field(TREND_VISITORS)), None)
+    return next((each.topic for each in contracts if all(map(each.field, FACTS))), None)
 
 
 def source_of(plan: ShelfPlan) -> Source | None:
@@ -111,16 +131,17 @@ def trend(source: Source, numbers: Sequence[float]) -> float:
 
 def known_trends(snapshot: Snapshot) -> dict[str, Trending]:
     """Return what the facts say of trends."""
-    trends, visitors = snapshot.columns.get(TREND), snapshot.columns.get(TREND_VISITORS)
-    if trends is None or visitors is None:
+    columns = [snapshot.columns.get(name) for name in FACTS]
+    if any(column is None for column in columns):
         return {}
     found = {}
-    for item, row in list(snapshot.rows.items())[: snapshot.size]:
-        value = trends.value(row)
-        if value is not None:
-            found[item] = Trending(float(value), int(visitors.value(row) or 0))
+    for item, row in list(snapshot.rows.items()):
+        if row < snapshot.size:
+            value, *visitors = (column.value(row) for column in columns if column)
+            if value is not None:
+                found[item] = Trending(float(value), *(int(each or 0) for each in visitors))
     return found
 
 
 def _differs(before: Trending, now: Trending) -> bool:
-    return abs(now.trend - before.trend) > LEAST_CHANGE * before.trend or now.visitors != before.visitors
+    return abs(now.trend - before.trend) > LEAST_CHANGE * before.trend or now[1:] != before[1:]

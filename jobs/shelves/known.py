@@ -1,7 +1,7 @@
 """What rules may read: features of items, visitors and the cart, with their types and defaults."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jobs.contract.items import FactContract
 from jobs.contract.shelf_plan import Base, Kind, Value
@@ -42,7 +42,7 @@ class Defined(NamedTuple):
     window_ms: int = 0
 
 
-Known = Mapping[Base, Mapping[str, KnownFeature]]
+Known = Mapping[Base | Literal["category"], Mapping[str, KnownFeature]]
 
 OF_SESSION = "the session"
 SESSION_FEATURES = {
@@ -58,7 +58,10 @@ BASKET = {
 
 
 def known(
-    contracts: Sequence[FactContract], of_items: Iterable[Defined] = (), of_visitors: Iterable[Defined] = ()
+    contracts: Sequence[FactContract],
+    of_items: Iterable[Defined] = (),
+    of_visitors: Iterable[Defined] = (),
+    of_categories: Iterable[Defined] = (),
 ) -> Known:
     """Return what rules may read.
 
@@ -76,7 +79,8 @@ def known(
     for each in of_visitors:
         if each.name not in visitors and each.dtype in KIND_OF_DTYPE:
             visitors[each.name] = KnownFeature(KIND_OF_DTYPE[each.dtype], each.view, _default(each))
-    return {"item": items, "anchor": items, "visitor": visitors, "basket": BASKET}
+    categories = {each.name: KnownFeature("int", each.view, None, False, each) for each in of_categories}
+    return {"item": items, "anchor": items, "visitor": visitors, "basket": BASKET, "category": categories}
 
 
 def _default(feature: Defined) -> Value | list[str] | None:

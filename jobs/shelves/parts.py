@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from jobs.contract import events
 from jobs.contract import shelf_plan as plan
@@ -117,7 +117,8 @@ class Parts:
             window_ms=window_ms,
             half_life_ms=spans["half_life"] or 0,
             counts=self._counts(counted, window_ms),
-            visitors=self._trend_visitors(window_ms),
+            visitors=self._trend_visitors("item", window_ms),
+            category_visitors=self._trend_visitors("category", window_ms),
         )
 
     def _counts(self, types: Mapping[str, float], window_ms: int) -> list[plan.Count]:
@@ -137,19 +138,20 @@ class Parts:
                     f'add *per_window("sum", "{column}", …) to item_activity, or take another window',
                 )
             found += sorted(of_kind, key=lambda count: count.window_ms)
-        for fact in (plan.TREND, plan.TREND_VISITORS):
+        for fact in (plan.TREND, plan.TREND_VISITORS, plan.TREND_CATEGORY_VISITORS):
             if fact not in items or not items[fact].is_held:
                 problems.add(f"no topic of facts has the field {fact}", "keep the view item_trends in definitions.py")
         return found
 
-    def _trend_visitors(self, window_ms: int) -> plan.Count | None:
-        counted = [feature.counted for feature in self._compiler.known["item"].values() if feature.counted]
+    def _trend_visitors(self, of: Literal["item", "category"], window_ms: int) -> plan.Count | None:
+        """Return the feature that counts the different visitors of each item, or of each category."""
+        counted = [feature.counted for feature in self._compiler.known[of].values() if feature.counted]
         wanted = ("count_distinct", "visitor_id", window_ms)
         found = [each for each in counted if (each.function, each.column, each.window_ms) == wanted]
         if not found:
             self._at("take").add(
-                f"no view of entity item counts its different visitors over {window_ms / UNIT_MS['h']:g} h",
-                'add *per_window("count_distinct", "visitor_id", …) to item_activity, or take another window',
+                f"no view of entity {of} counts its different visitors over {window_ms / UNIT_MS['h']:g} h",
+                f'add *per_window("count_distinct", "visitor_id", …) to {of}_activity, or take another window',
             )
             return None
         return plan.Count(found[0].view, found[0].name, "", window_ms)

@@ -60,7 +60,7 @@ class Trending:
 
     def _value(self, known: Known, item: str) -> Trend:
         trend = known.fact(item, plan.TREND)
-        return (trend or 0.0, known.fact(item, plan.TREND_VISITORS) or 0, self._place(known, item))
+        return (trend or 0.0, known.fact(item, self._shelf.trend_visitors) or 0, self._place(known, item))
 
     def _changed(self, item: str, value: Trend) -> None:
         self._trends[item] = value

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jobs.contract.shelf_plan import TREND, TREND_LEAST, TREND_VISITORS, Shelf
+from jobs.contract.shelf_plan import TREND, TREND_LEAST, Shelf
 from jobs.rankings.arrays import Ints
 from jobs.rankings.candidates.mixed import Offer
 from jobs.shelves.items import Items
@@ -20,7 +20,7 @@ class TrendBoard:
 
     def __init__(self, items: Items, shelf: Shelf) -> None:
         self._count = shelf.candidates
-        self._names = [*(feature.name for feature in shelf.place), TREND, TREND_VISITORS]
+        self._names = [*(feature.name for feature in shelf.place), TREND, shelf.trend_visitors]
         self._ids, made_of = items.ids, [items.facts(name) for name in self._names]
         *self._facts, of_trend, of_visitors = self._made_of = made_of
         trend = np.nan_to_num(of_trend.values.astype(np.float64))
@@ -63,7 +63,7 @@ class TrendBoard:
     def _wide_enough(self, place: Place) -> Ints:
         """Return the items of a place, the greatest trend first.
 
-        A place has had at least as many visitors as each of its items.
+        A place has had at least as many visitors as each of its items, or of its categories.
         """
         if place not in self._known:
             at = self._order

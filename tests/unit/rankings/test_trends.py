@@ -19,6 +19,7 @@ CONTRACT = FactContract(
         FactField(name="category", kind="string"),
         FactField(name="trend", kind="float"),
         FactField(name="trend_visitors", kind="int"),
+        FactField(name="trend_category_visitors", kind="int"),
     ),
 )
 SHELF = Shelf(
@@ -46,7 +47,7 @@ def test_a_trend_halves_what_lies_back() -> None:
 def board(facts: dict[str, tuple[Any, ...]]) -> tuple[TrendBoard, list[str]]:
     table = Table([CONTRACT])
     for item, values in facts.items():
-        named = dict(zip(("category", "trend", "trend_visitors"), values, strict=True))
+        named = dict(zip(("category", "trend", "trend_category_visitors"), values, strict=True))
         table.take("facts", Fact(item, {name: value for name, value in named.items() if value is not None}))
     return TrendBoard(Items(list(facts), table.snapshot()), SHELF), list(facts)
 

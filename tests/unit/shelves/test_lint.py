@@ -10,11 +10,17 @@ from jobs.shelves.known import Defined, Known, known
 from jobs.shelves.load import from_text, load
 
 DAY_MS = 86_400_000
-FACTS = contracts("items", "offers", {"trends": {"trend": "float", "trend_visitors": "int"}})
+FACTS = contracts(
+    "items", "offers", {"trends": {"trend": "float", "trend_visitors": "int", "trend_category_visitors": "int"}}
+)
 ACTIVITY = [
     Defined("item_activity", f"{name}_24h", "Int64", "sum", column, DAY_MS)
     for name, column in (("views", "is_view"), ("carts", "is_add_to_cart"), ("purchases", "is_purchase"))
 ] + [Defined("item_activity", "visitors_24h", "Int64", "count_distinct", "visitor_id", DAY_MS)]
+CATEGORIES = [
+    Defined("category_activity", f"visitors_{hours}h", "Int64", "count_distinct", "visitor_id", hours * 3_600_000)
+    for hours in (1, 24)
+]
 KNOWN: Known = known(
     FACTS,
     [Defined("item_activity", "views_1h", "Int64", "sum", "is_view", 3_600_000), *ACTIVITY],
@@ -22,6 +28,7 @@ KNOWN: Known = known(
         Defined("visitor_session", "view_count", "Int64", "sum"),
         Defined("visitor_session", "last_category", "String", "last"),
     ],
+    CATEGORIES,
 )
 HEAD = "from liveshelf.shelves import *\n"
 POPULAR = 'popular = Shelf("popular", of=place(), when=Tick(), take=Popular())\n'
@@ -282,7 +289,7 @@ def test_all_mistakes_of_a_file_are_found_at_once() -> None:
 
 
 def test_the_shipped_file_has_no_mistake() -> None:
-    facts_and_session = known(FACTS, ACTIVITY)
+    facts_and_session = known(FACTS, ACTIVITY, (), CATEGORIES)
     result = compiled(load(SHIPPED_FEATURE_REPO / "shelves.py"), facts_and_session)
     assert result.problems == []
     names = ["home", "product", "cart", "checkout", "recent", "similar", "trending", "popular"]
