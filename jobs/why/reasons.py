@@ -244,14 +244,16 @@ def _failed(
 def _decider(condition: plan.Condition, known: Known, item: str) -> tuple[str, Any, str | None]:
     """Return the feature that a condition reads, its value, and the item that it is a fact of.
 
-    Of several features the first that isn't known counts, else the first that is a fact of the item, else the first.
+    Of several features the first that isn't known counts, else the first that is a fact of the item, else the first
+    that isn't the item's own id.
     """
     read = [(feature, known.value(feature, item)) for feature in _features(condition)]
     if not read:
         return "now", known.now_ms, None
-    facts = [each for each in read if each[0].of == "item" and each[0].name != "id"]
+    others = [each for each in read if (each[0].of, each[0].name) != ("item", "id")]
+    facts = [each for each in others if each[0].of == "item"]
     unknown = [each for each in read if each[1] is None]
-    feature, value = (unknown or facts or read)[0]
+    feature, value = (unknown or facts or others or read)[0]
     owner = {"item": item, "anchor": known.anchor}.get(feature.of) if feature.name != "id" else None
     return f"{feature.of}.{feature.name}", value, owner
 
