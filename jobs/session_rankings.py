@@ -88,10 +88,8 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
         f"FROM ({histories(config.secret_mark)})"
     )
     statements = table_env.create_statement_set()
-    statements.add_insert_sql(
-        f"INSERT INTO rankings SELECT visitor_id, list FROM ({ranked}), "
-        f"LATERAL TABLE(each_of(lists)) AS e(list) WHERE lists IS NOT NULL"
-    )
+    table_env.execute_sql(f"CREATE TEMPORARY VIEW answers AS {ranked}")
+    statements.add_insert_sql("INSERT INTO rankings SELECT visitor_id, list FROM each_of(answers => TABLE answers)")
     return statements
 
 
