@@ -7,7 +7,7 @@ from typing import Any
 from jobs.connect.kafka_read import read_slice
 from jobs.contract import consent
 from jobs.contract.shelf import ShelfValue
-from jobs.verify import expiry, lists, shelf, shelf_check
+from jobs.verify import expiry, lists, shared_lists, shelf, shelf_check
 from jobs.verify.answered import Answered, Answers
 from jobs.verify.checked import Checked, now_ms
 from jobs.verify.classify import Classified, Entry
@@ -106,8 +106,10 @@ def verify_lists(
                 found.only(chosen)
         _compare_plain(report, checked, found)
         cases += _cases(found, looked)
-    if cases:
-        shelf_check.compare_shelf_lists(report, cases, plans, checked.versions, fact_history(checked))
+    if plans.by_version:
+        history = fact_history(checked)
+        shelf_check.compare_shelf_lists(report, cases, plans, checked.versions, history)
+        shared_lists.verify_shared_lists(report, checked, plans, history)
     return expired
 
 
@@ -162,9 +164,8 @@ def _cases(found: _Found, looked: _Lists) -> list[shelf_check.Case]:
         given: dict[str, Any] = {"visitor": visitor, "shelf": found.shelf, "value": found.stored[visitor]}
         fate = found.fates.get(visitor, "stands")
         logged = None if is_denied else found.logged.get(visitor)
-        cases.append(
-            shelf_check.Case(**given, found=value, answered=answered, logged=logged, fate=fate, now_ms=arrived_ms)
-        )
+        given |= {"found": value, "answered": answered, "logged": logged, "fate": fate, "is_anonymous": is_denied}
+        cases.append(shelf_check.Case(**given, now_ms=arrived_ms))
     return cases
 
 

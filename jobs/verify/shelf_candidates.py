@@ -32,8 +32,14 @@ def candidates(shelf: plan.Shelf, question: Question, session: SessionOffer, sou
         item: sum(source.weight * offer.get(item, least) for (source, offer), least in zip(parts, lowest, strict=True))
         for item in dict.fromkeys(item for _, offer in parts for item in offer)
     }
+    if question.place is not None and shelf is question.shelf:
+        raw = {item: score for item, score in raw.items() if _place(shelf, question, item) == question.place}
     kinds = {item: next(source.kind for source, offer in parts if item in offer) for item in raw}
     return Candidates(dict(sorted(raw.items(), key=lambda pair: -pair[1])), kinds, parts)
+
+
+def _place(shelf: plan.Shelf, question: Question, item: str) -> tuple[object, ...]:
+    return tuple(question.known.fact(item, feature.name) for feature in shelf.place)
 
 
 def _offer(

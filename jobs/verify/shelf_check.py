@@ -49,6 +49,7 @@ class Case:
     logged: LogRecord | None
     fate: Fate
     now_ms: int
+    is_anonymous: bool = False
 
     @property
     def of(self) -> tuple[str, str]:
@@ -74,7 +75,7 @@ def compare_shelf_lists(
         group.sort(key=lambda case: (sorted(case.found.facts.items()), case.now_ms))
         questions = [_question(oracle.sources, case) for case in group]
         for case, answer in zip(group, oracle.answers(questions), strict=True):
-            _compare_items(report, case, answer)
+            compare_items(report, case, answer)
 
 
 def _unknowable(case: Case, plans: Plans, bundle: "Bundle", history: FactHistory) -> str:
@@ -128,9 +129,23 @@ def _question(sources: Sources, case: Case) -> Question:
     shelf = sources.shop.shelf(case.shelf)
     if case.answered is not None and case.logged is not None:
         return question_of(sources, shelf, case.answered.session.events, case.logged, case.found.facts)
-    known = Known(case.now_ms, sources.history.facts(case.found.facts), defaults(sources.shop))
+    return nobodys(sources, shelf, case.found, case.now_ms)
+
+
+def nobodys(
+    sources: Sources,
+    shelf: plan.Shelf,
+    found: ShelfValue,
+    now_ms: int,
+    item: str = "",
+    place: tuple[str, ...] | None = None,
+) -> Question:
+    """Return what a list without a session answers: of an item, of a place, or of a visitor without consent."""
+    anchor = item if item and sources.may_show(found.facts, item) else None
+    known = Known(now_ms, sources.history.facts(found.facts), defaults(sources.shop), anchor)
     context = [0.0] * len(sources.bundle.context_features)
-    return Question(shelf, case.found.list_id, known, case.found.facts, [], context)
+    about = [item] if item else []
+    return Question(shelf, found.list_id, known, found.facts, [], context, about, place=place)
 
 
 def question_of(
@@ -147,7 +162,7 @@ def question_of(
         anchor=next(viewed, None),
         basket=about if shelf.about == "cart" else (),
     )
-    return Question(shelf, logged.list_id, known, offsets, events, logged.context, logged.wide)
+    return Question(shelf, logged.list_id, known, offsets, events, logged.context, about, logged.wide)
 
 
 def defaults(shop: plan.ShelfPlan) -> dict[str, Any]:
@@ -155,11 +170,10 @@ def defaults(shop: plan.ShelfPlan) -> dict[str, Any]:
     return {feature.name: feature.default for feature in shop.visitor}
 
 
-def _compare_items(report: Report, case: Case, answer: Answer) -> None:
+def compare_items(report: Report, case: Case, answer: Answer) -> None:
     found, shelf = case.found, answer.question.shelf
     verdict = judge(answer.asked(), found.items)
-    about = shelf_session.about(shelf, answer.question.events)
-    _compare(report, case, "about", about, found.about)
+    _compare(report, case, "about", answer.question.about, found.about)
     _compare(report, case, "spare", max(0, len(found.items) - shelf.size), found.spare)
     _compare(report, case, "items", "", verdict.wrong)
     if verdict.wrong:
@@ -188,7 +202,7 @@ def _because(answer: Answer, found: ShelfValue) -> tuple[Sequence[str | None], S
 
 
 def _fallback(case: Case, answer: Answer, whys: Sequence[int]) -> str | None:
-    if case.answered is None:
+    if case.is_anonymous:
         return NO_CONSENT
     if any(why < WHY_INSTEAD and why in OF_SOURCES for why in whys):
         return None
@@ -201,7 +215,7 @@ def expected_scores(answer: Answer, verdict: Verdict, items: Sequence[str]) -> l
 
 
 def _compare(report: Report, case: Case, name: str, expected: object, found: object, equal: bool | None = None) -> None:
-    kind: Kind = "wrong_list" if case.answered else "consent_list"
+    kind: Kind = "consent_list" if case.is_anonymous else "wrong_list"
     report.compare(f"{case.shelf}:{name}", case.visitor, expected, found, equal, kind=kind, of=case.of)
 
 

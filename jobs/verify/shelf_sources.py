@@ -33,7 +33,10 @@ NONE: Offer = {}
 
 @dataclass(frozen=True)
 class Question:
-    """A list that was made: what its session, its visitor and the facts were. `context` is what the model read."""
+    """A list that was made: what its session, its visitor and the facts were. `context` is what the model read.
+
+    A list that isn't a visitor's has no events; one of a place has the values that make it.
+    """
 
     shelf: plan.Shelf
     list_id: str
@@ -41,7 +44,9 @@ class Question:
     offsets: Offsets
     events: Sequence[Event]
     context: Sequence[float]
+    about: Sequence[str] = ()
     wide: bool = False
+    place: tuple[str, ...] | None = None
 
     @property
     def moment(self) -> tuple[Any, ...]:

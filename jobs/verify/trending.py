@@ -33,11 +33,16 @@ class Trending:
         if changes != self._changes:
             self._changes = changes
             self._made.clear()
-        items = [item for event in question.events if (item := event.get("item_id"))]
-        place = self._place(question.known, items[-1]) if items and self._is_known(question, items[-1]) else ()
+        place = self._place_of(question)
         if place not in self._made:
             self._made[place] = self._offer(place)
         return self._made[place]
+
+    def _place_of(self, question: "Question") -> tuple[Any, ...]:
+        if question.place is not None:
+            return question.place
+        items = [item for event in question.events if (item := event.get("item_id"))]
+        return self._place(question.known, items[-1]) if items and self._is_known(question, items[-1]) else ()
 
     def _is_known(self, question: "Question", item: str) -> bool:
         return item in self._trends or bool(question.known.facts.get(item))
