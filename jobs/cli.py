@@ -28,6 +28,7 @@ from jobs.commands import (
     rebuild,
     shelves,
     status,
+    storefront,
     submit,
     train,
     up,
@@ -74,7 +75,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, init, apply, submit, status, events, collect, train, checks, why, rebuild, chaos):
+for module in (up, init, apply, submit, status, events, collect, storefront, train, checks, why, rebuild, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")

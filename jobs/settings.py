@@ -165,6 +165,7 @@ class Settings(RankerFields):
     collector_items: Path | None = Field(
         None, description="file of the items, one a line, that events may name beside those of the model (none: any)"
     )
+    storefront_port: int = Field(0, description="port of the shop's page, on the loopback address only (0: a free one)")
     collector_max_event_age_s: int = Field(7 * 86400, gt=0, description="how old an event may be that is sent late")
 
     @property

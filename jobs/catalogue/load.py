@@ -1,4 +1,4 @@
-"""Write what rows say of the shop's items, as far as it isn't known already."""
+"""Write what rows, or one command, say of the shop's items, as far as it isn't known already."""
 
 import time
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from jobs.catalogue.change import Said, changes
 from jobs.connect import fact_topics
-from jobs.connect.fact_topics import Change
+from jobs.connect.fact_topics import Change, Known
 from jobs.contract.items import FactContract
 
 
@@ -28,3 +28,17 @@ def load(
     else:
         fact_topics.send(bootstrap, list(known), counted(), time.time_ns() // 1_000_000)
     return written
+
+
+def say_of(bootstrap: str, contracts: Sequence[FactContract], item_id: str, said: Said) -> list[Change]:
+    """Write what is said of one item and return the records, when Kafka has them. None is written of what is so."""
+    concerned = [contract for contract in contracts if any(contract.field(name) for name in said)]
+    known = {contract.topic: _known_of(bootstrap, contract, item_id) for contract in concerned}
+    made = list(changes(concerned, known, [(item_id, said)]))
+    fact_topics.send(bootstrap, list(known), made, time.time_ns() // 1_000_000)
+    return made
+
+
+def _known_of(bootstrap: str, contract: FactContract, item_id: str) -> dict[str, Known]:
+    known = fact_topics.read_one(bootstrap, contract, item_id)
+    return {item_id: known} if known else {}

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from jobs.collect import access, deliver
 from jobs.collect.access import WriteKeys
@@ -53,7 +54,7 @@ ADMIN_HOST = "127.0.0.1"
 CONSENT_LEAD_S = 0.3  # jobs ask the topic for consents ten times a second (jobs/jvm/src/liveshelf/ConsentReader.java)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """A server that shares its loop with another one. Signals are handled once, for both."""
 
     capture_signals = staticmethod(nullcontext)
@@ -83,39 +84,51 @@ def serve(
     `started` is called with the URLs of the collector and of its admin pages once both answer. Raises SettingsError,
     and ServiceError if Kafka doesn't answer, a port is taken, or the clock isn't the broker's: it dates consents.
     """
+    check(settings)
+    with (
+        listening(settings.collector_host, settings.collector_port, "collector_port") as public,
+        listening(ADMIN_HOST, settings.collector_admin_port, "collector_admin_port") as private,
+    ):
+        collector = collector_of(settings, bootstrap, items)
+        servers = [(server_of(collector, collector.app()), public), (_admin(collector), private)]
+        run(servers, collector, lambda: started(url_of(public), url_of(private)))
+
+
+def collector_of(settings: Settings, bootstrap: str, items: Callable[[], list[Path]]) -> Collector:
+    """Return a collector that is connected to Kafka; it raises what `serve` does."""
     logging.getLogger("kafka").setLevel(
         logging.CRITICAL
     )  # ten lines a second while Kafka is away; `deliver` says it once
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # else a line for each request that isn't HTTP
     rules, keys, origins, countries, proxies = check(settings)
     limits = _limits(settings, items)
-    with (
-        _listening(settings.collector_host, settings.collector_port, "collector_port") as public,
-        _listening(ADMIN_HOST, settings.collector_admin_port, "collector_admin_port") as private,
-    ):
-        deliveries, states = Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)), LatelyWritten()
-        collector = Collector(
-            rules=rules,
-            write_keys=keys,
-            origins=origins,
-            countries=countries,
-            proxies=proxies,
-            limits=limits,
-            deliveries=deliveries,
-            others=Others(bootstrap, settings.consent_topic, states.heard),
-            states=states,
-            events_topic=settings.events_topic,
-            consent_topic=settings.consent_topic,
-            consent_lead_s=CONSENT_LEAD_S if settings.consent == "required" else 0.0,
-            metrics=Metrics(),
-        )
-        consent_topic.check_clock(addresses.as_user(bootstrap, users.COLLECTOR), settings.consent_topic)
-        servers = [(_public(settings, collector), public), (_admin(collector), private)]
-        with asyncio.Runner(loop_factory=servers[0][0].config.get_loop_factory()) as runner:
-            runner.run(_run(servers, collector, lambda: started(_url(public), _url(private))))
+    deliveries, states = Deliveries(bootstrap, (settings.events_topic, settings.consent_topic)), LatelyWritten()
+    collector = Collector(
+        rules=rules,
+        write_keys=keys,
+        origins=origins,
+        countries=countries,
+        proxies=proxies,
+        limits=limits,
+        deliveries=deliveries,
+        others=Others(bootstrap, settings.consent_topic, states.heard),
+        states=states,
+        events_topic=settings.events_topic,
+        consent_topic=settings.consent_topic,
+        consent_lead_s=CONSENT_LEAD_S if settings.consent == "required" else 0.0,
+        metrics=Metrics(),
+    )
+    consent_topic.check_clock(addresses.as_user(bootstrap, users.COLLECTOR), settings.consent_topic)
+    return collector
 
 
-async def _run(servers: list[tuple[_Server, socket.socket]], collector: Collector, started: Callable[[], None]) -> None:
+def run(servers: list[tuple[Server, socket.socket]], collector: Collector, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C; `started` is called once all servers answer."""
+    with asyncio.Runner(loop_factory=servers[0][0].config.get_loop_factory()) as runner:
+        runner.run(_run(servers, collector, started))
+
+
+async def _run(servers: list[tuple[Server, socket.socket]], collector: Collector, started: Callable[[], None]) -> None:
     """Run until a signal comes. Then end the servers one after the other, the public one first."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -134,14 +147,16 @@ async def _run(servers: list[tuple[_Server, socket.socket]], collector: Collecto
     await collector.others.close()
 
 
-def _public(settings: Settings, collector: Collector) -> _Server:
+def server_of(collector: Collector, app: ASGIApp) -> Server:
+    """Return a server of `app` in which slow and crowding connections are ended."""
+
     class Protocol(GuardedProtocol):
         on_too_slow = staticmethod(collector.metrics.too_slow.inc)
         on_too_many = staticmethod(collector.metrics.too_many.inc)
         shares = Shares(MAX_CONNECTIONS_OF_ADDRESS, collector.networks_of_connection)
 
     config = uvicorn.Config(
-        collector.app(),
+        app,
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -152,10 +167,10 @@ def _public(settings: Settings, collector: Collector) -> _Server:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=STOP_LIMIT_S,
     )
-    return _Server(config)
+    return Server(config)
 
 
-def _admin(collector: Collector) -> _Server:
+def _admin(collector: Collector) -> Server:
     metrics, deliveries = collector.metrics, collector.deliveries
     metrics.gauge("waiting_records", "Records that Kafka hasn't confirmed yet", lambda: deliveries.waiting)
     metrics.gauge("kafka_connected", "1 while Kafka confirms records", lambda: deliveries.connected)
@@ -168,7 +183,7 @@ def _admin(collector: Collector) -> _Server:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/metrics", text)])
-    return _Server(
+    return Server(
         uvicorn.Config(app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False)
     )
 
@@ -206,7 +221,8 @@ def _flow(per_s: float, burst_s: float, at_least: float) -> tuple[float, float]:
     return per_s, max(per_s * burst_s, at_least)
 
 
-def _listening(host: str, port: int, setting: str) -> socket.socket:
+def listening(host: str, port: int, setting: str) -> socket.socket:
+    """Return a socket that listens; raise ServiceError that names the setting if it can't."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
@@ -215,6 +231,7 @@ def _listening(host: str, port: int, setting: str) -> socket.socket:
         raise ServiceError(f"nothing can listen on {host}:{port}: {error.strerror}", fix) from error
 
 
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+def url_of(bound: socket.socket) -> str:
+    """Return the address at which a socket listens."""
+    host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

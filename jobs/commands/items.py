@@ -13,7 +13,6 @@ from jobs.errors import DataError
 
 if TYPE_CHECKING:
     from jobs.catalogue.change import Said
-    from jobs.connect.fact_topics import Known
     from jobs.contract.items import FactContract
 
 app = typer.Typer(
@@ -89,8 +88,8 @@ def set_fields(context: typer.Context, item_id: Item, as_json: AsJson = False) -
       liveshelf items set 4711 --stock 0
       liveshelf items set 4711 --price-minor 2990 --on-offer true --category ""
     """
-    from jobs.catalogue.change import assignments, changes
-    from jobs.connect import fact_topics
+    from jobs.catalogue.change import assignments
+    from jobs.catalogue.load import say_of
     from jobs.operate import audit
 
     contracts = contracts_of_settings()
@@ -99,24 +98,15 @@ def set_fields(context: typer.Context, item_id: Item, as_json: AsJson = False) -
     if not said:
         raise DataError(f"nothing is said of item {item_id!r}", "name a field: --stock 0")
     settings, bootstrap = broker()
-    concerned = [contract for contract in contracts if any(contract.field(name) for name in said)]
-    known = {contract.topic: _known_of(bootstrap, contract, item_id) for contract in concerned}
-    made = list(changes(concerned, known, [(item_id, said)]))
     with audit.recorded(settings.state_dir, "items set", item=item_id, **said) as outcome:
-        outcome["written"] = fact_topics.send(bootstrap, list(known), made, time.time_ns() // 1_000_000)
+        made = say_of(bootstrap, contracts, item_id, said)
+        outcome["written"] = len(made)
     if as_json:
         return print_json({"item_id": item_id, "written": {change.topic: change.fields for change in made}})
     for change in made:
         say(f"{change.topic}: {_told(change.fields or {})}")
     if not made:
         note(f"item {item_id} is so already")
-
-
-def _known_of(bootstrap: str, contract: "FactContract", item_id: str) -> "dict[str, Known]":
-    from jobs.connect import fact_topics
-
-    known = fact_topics.read_one(bootstrap, contract, item_id)
-    return {item_id: known} if known else {}
 
 
 @app.command()
@@ -128,10 +118,12 @@ def show(item_id: Item, as_json: AsJson = False) -> None:
       liveshelf items show 4711
       liveshelf items show 4711 --json
     """
+    from jobs.connect import fact_topics
+
     _check_id(item_id)
     contracts = contracts_of_settings()
     _, bootstrap = broker()
-    known = {contract.topic: _known_of(bootstrap, contract, item_id).get(item_id) for contract in contracts}
+    known = {contract.topic: fact_topics.read_one(bootstrap, contract, item_id) for contract in contracts}
     if not any(known.values()):
         raise DataError(f"nothing is known of item {item_id!r}", "liveshelf items export lists all")
     if as_json:
