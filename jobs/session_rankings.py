@@ -88,7 +88,8 @@ def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
         f"FROM ({histories(config.secret_mark)})"
     )
     statements = table_env.create_statement_set()
-    table_env.execute_sql(f"CREATE TEMPORARY VIEW answers AS {ranked}")
+    # Not CREATE VIEW: the planner would read the query again inside the next one, and fails on a key of two columns.
+    table_env.create_temporary_view("answers", table_env.sql_query(ranked))
     statements.add_insert_sql("INSERT INTO rankings SELECT visitor_id, list FROM each_of(answers => TABLE answers)")
     return statements
 
