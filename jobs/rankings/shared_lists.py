@@ -34,6 +34,7 @@ LEASE = "shelf:lease"
 LEASE_MS = 10_000
 LOOK_EVERY_S = 1.0
 TRENDS_S = 60.0
+AFTER_ERROR_S = 10.0
 AGAIN_S = 60.0  # after facts have changed
 CHUNK = 32
 SHARE = 0.2  # of a core that this thread takes at most
@@ -90,9 +91,13 @@ class SharedLists:
                 if done is None or _differ(done, served, is_due=time.monotonic() - done_s > AGAIN_S):
                     done_s = time.monotonic()
                     done = served if self._write(served) else None
-            except (ServiceError, redis.RedisError) as error:
+            except ServiceError as error:
                 LOG.warning("shared lists wait: %s", error)
                 done = None
+            except Exception:  # whatever it is: visitors' lists go on, and this thread tries again
+                LOG.exception("shared lists couldn't be made")
+                done = None
+                self._stopped.wait(AFTER_ERROR_S)
 
     def _holds_lease(self) -> bool:
         """Return True if this worker is the one that writes; ask for the lease if nobody holds it."""

@@ -148,7 +148,7 @@ class ShelfReader:
         """Return the replies in order; an error reply is returned in its place."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
-                pipeline.execute_command(*command)
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             return pipeline.execute(raise_on_error=False)
 
 

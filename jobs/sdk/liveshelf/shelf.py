@@ -69,7 +69,8 @@ class Shelf:
         places = [place for place, item in enumerate(self.items) if item not in held][:size]
         if len(places) == len(self.items):
             return self
-        return replace(self, spare=0, **{name: _at(places, getattr(self, name)) for name in PARALLEL})
+        shown: dict[str, Any] = {name: _at(places, getattr(self, name)) for name in PARALLEL}
+        return replace(self, spare=0, **shown)
 
 
 PARALLEL = ("items", "scores", "why", "instead", "because")
