@@ -23,7 +23,8 @@ from jobs.lab.storefront.panel import Panel
 
 FOLDER = Path(__file__).parent
 PAGE = "page.html"
-KINDS = {"shop.js": "text/javascript", "page.js": "text/javascript", "storefront.css": "text/css"}
+SCRIPTS = ("page.js", "panel.js", "shop.js", "state.js", "tiles.js")
+KINDS = dict.fromkeys(SCRIPTS, "text/javascript") | {"storefront.css": "text/css"}
 COOKIE = "ls_id"
 COOKIE_AGE_S = 34_000_000  # 13 months, as the tracker's
 WRITES = "/panel/"  # what is below needs the page's token

@@ -1,79 +1,16 @@
 // The page: shows a view, listens to what changes, says how long it took. What needs no document is in shop.js.
+import {choose, last, settle, shelves} from "/panel.js";
 import * as shop from "/shop.js";
+import {element, items, lists, named, say, text} from "/state.js";
+import {acts, button, drawing, fill, sold} from "/tiles.js";
 
-const element = id => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
 const MORE = 48; // items that the grid shows at once
-const GIVE_UP_MS = 8_000; // for what the panel waits for
-const AGAIN_MS = 400; // between two asks for a list under a new version of shelves
-const ACTS = {out: "sold out", back: "back in stock", pin: "pinned", unpin: "unpinned"};
 
-const items = new Map(); // by id
-const lists = new Map(); // by name
 let cart = JSON.parse(localStorage.getItem("storefront_cart") ?? "{}");
 let here = shop.view(location.pathname), query = "", most = MORE;
 let looked = localStorage.getItem("storefront_item") ?? ""; // the item in view, or the last one that was
 let click = null; // the last one that lists may answer: when it was, by the clock and by the page's time
-let lastView = null; // its event
-let source = null, waiting = null;
-
-const named = item => shop.title(items.get(item)) || item;
-const text = (tag, words, name) => Object.assign(document.createElement(tag), {textContent: words}, name && {className: name});
-const say = words => { element("said").textContent = words; };
-const tell = words => { element("outcome").textContent = words; };
-
-// ── how things look
-
-const drawing = item => {
-	const {shape, fill} = shop.picture(item), svg = document.createElementNS(SVG, "svg");
-	const path = document.createElementNS(SVG, "path");
-	svg.setAttribute("viewBox", "0 0 100 100");
-	svg.setAttribute("aria-hidden", "true");
-	for (const [name, value] of Object.entries({d: shape, fill, stroke: "#6b7280", "fill-rule": "evenodd"})) path.setAttribute(name, value);
-	svg.append(path);
-	return svg;
-};
-
-const button = (words, about, act, name) => {
-	const made = text("button", words, name);
-	if (about) made.append(text("span", ` ${about}`, "unseen"));
-	made.addEventListener("click", act);
-	return made;
-};
-
-const tile = item => {
-	const made = document.createElement("li"), link = document.createElement("a");
-	made.className = "tile";
-	made.dataset.id = item.item_id;
-	link.href = shop.path(item.item_id);
-	link.append(drawing(item), text("span", shop.title(item), "title"));
-	made.append(link, text("span", shop.price(item), "price"), text("span", "", "why"),
-		button("Add to cart", shop.title(item), event => put(item.item_id, event), "add"),
-		button("Choose", shop.title(item), () => choose(item.item_id), "choose"));
-	return sold(made, item);
-};
-
-const sold = (made, item) => {
-	const is = shop.soldOut(item), add = made.querySelector(".add");
-	made.classList.toggle("sold-out", is);
-	add.disabled = is;
-	add.firstChild.data = is ? "Sold out" : "Add to cart";
-	return made;
-};
-
-// Keep the tiles that stay, so that nothing flickers and the focus stays where it is.
-const fill = (row, ids, why, mark) => {
-	const old = new Map([...row.children].map(each => [each.dataset.id, each]));
-	const focused = document.activeElement;
-	const tiles = ids.map((id, place) => {
-		const made = old.get(id) ?? tile(items.get(id) ?? {item_id: id});
-		made.classList.toggle("came", mark && !old.has(id));
-		made.querySelector(".why").textContent = why(place);
-		return made;
-	});
-	row.replaceChildren(...tiles);
-	if (row.contains(focused) && focused !== document.activeElement) focused.focus({preventScroll: true});
-};
+let source = null;
 
 // ── lists
 
@@ -200,7 +137,7 @@ const viewed = item => {
 	localStorage.setItem("storefront_item", item);
 	element("chosen").value = item;
 	const event = track("view", shop.facts(items.get(item) ?? {item_id: item}));
-	lastView = event || null;
+	last.view = event || null;
 };
 
 // ── views
@@ -220,13 +157,13 @@ const show = () => {
 };
 
 const product = item => {
-	const made = text("div", "", "product"), facts = document.createElement("div"), acts = text("div", "", "acts");
+	const made = text("div", "", "product"), facts = document.createElement("div"), buttons = text("div", "", "acts");
 	const is = shop.soldOut(item);
 	const stock = is ? "sold out" : item.stock == null ? "" : `${item.stock} in stock`;
 	const add = button(is ? "Sold out" : "Add to cart", "", event => put(item.item_id, event), "main");
 	add.disabled = is;
-	acts.append(add, button("Why not in a list?", "", () => { choose(item.item_id); }));
-	facts.append(text("p", [shop.price(item), item.category, item.colour, stock].filter(Boolean).join(" · ")), acts);
+	buttons.append(add, button("Why not in a list?", "", () => { choose(item.item_id); }));
+	facts.append(text("p", [shop.price(item), item.category, item.colour, stock].filter(Boolean).join(" · ")), buttons);
 	made.append(drawing(item), facts);
 	return made;
 };
@@ -265,87 +202,9 @@ const go = (path, isBack) => {
 	element("heading").focus({preventScroll: true});
 };
 
-// ── the shop's side
-
-const choose = item => {
-	element("panel").open = true;
-	element("chosen").value = item;
-	tell(`${named(item)} is chosen.`);
-	element("chosen").focus();
-};
-
-const shelves = () => {
-	const select = element("shelf"), names = [...lists.values()].filter(list => list.of === "visitor").map(list => list.name);
-	const known = [...select.options].map(option => option.value), chosen = select.dataset.chosen ?? "home";
-	if (names.some(name => !known.includes(name))) select.replaceChildren(...names.map(name =>
-		Object.assign(text("option", shop.heading({name, about: []}, named)), {value: name, selected: name === chosen})));
-};
-
-const ask = async (path, body) => {
-	const answer = await fetch(`/panel/${path}`, {
-		method: "POST", body: JSON.stringify(body), headers: {"content-type": "application/json", "x-token": document.body.dataset.token}});
-	const said = answer.headers.get("content-type")?.startsWith("application/json") ? await answer.json() : {error: await answer.text()};
-	if (said.error) throw new Error(said.error);
-	return said;
-};
-
-const act = async (what, item, shelf) => {
-	if (!items.has(item)) return tell(`There is no item ${item}.`);
-	const start = performance.now();
-	tell("…");
-	try {
-		if (what === "why") return explain(await ask("why", {item, shelf}), shelf);
-		if (what === "out" || what === "back") {
-			waiting = {item, start, what, wants: what === "out" ? "gone" : "shown"};
-			const {ms} = await ask("stock", {item, stock: what === "out" ? 0 : 10});
-			tell(`${named(item)}: said ${ACTS[what]}, which took ${ms} ms. Lists follow …`);
-		} else {
-			const {version, ms} = await ask("pin", {item, shelf, at: 1, pinned: what === "pin"});
-			tell(`${named(item)}: ${ACTS[what]} in version ${version}, published and activated in ${ms} ms. Lists follow …`);
-			waiting = {item, start, what, version, shelf, wants: what === "pin" ? "shown" : "version"};
-			again();
-		}
-		settle();
-	} catch (error) {
-		waiting = null;
-		tell(error.message);
-	}
-};
-
-const explain = ({text, ms}, shelf) => tell(`${shop.heading(lists.get(shelf) ?? {name: shelf, about: []}, named)}: ${text}\n(${(ms / 1000).toFixed(1)} s)`);
-
-// A visitor's list is made anew with the next event. The view that was sent last, sent again, counts as no other event.
-const again = async () => {
-	const asked = waiting;
-	while (lastView && waiting === asked && performance.now() - asked.start < GIVE_UP_MS) {
-		track("view", {...lastView});
-		await new Promise(done => setTimeout(done, AGAIN_MS));
-	}
-	if (!lastView && waiting === asked) tell(`${element("outcome").textContent}\nThe lists of your next click have it.`);
-};
-
-// Say how long the shop's change took until the lists on the page have it.
-const settle = () => {
-	if (!waiting) return;
-	const asked = waiting, ms = performance.now() - asked.start;
-	const shown = Object.fromEntries(lists);
-	const isThere = asked.wants === "version" ? lists.get(asked.shelf)?.shelves === asked.version : shop.isDone(asked, shown);
-	if (isThere) {
-		waiting = null;
-		requestAnimationFrame(() => setTimeout(() => {
-			const end = performance.now();
-			performance.measure(`panel ${asked.what}`, {start: asked.start, end});
-			tell(`${named(asked.item)}: ${ACTS[asked.what]}; ${{gone: "gone from all lists", shown: "in the lists", version: "out of its place"}[asked.wants]} `
-				+ `${((end - asked.start) / 1000).toFixed(2)} s after you pressed the button.`);
-		}));
-	} else if (ms > GIVE_UP_MS) {
-		waiting = null;
-		tell(`${named(asked.item)}: ${ACTS[asked.what]}. Your lists don't show it so far.`);
-	}
-};
-
 // ── start
 
+Object.assign(acts, {put, choose});
 document.addEventListener("click", event => {
 	const link = event.target.closest("a[href^='/']");
 	if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -362,12 +221,6 @@ element("search").addEventListener("submit", event => {
 	go("/");
 });
 element("more").addEventListener("click", () => { most += MORE; grid(); });
-element("tools").addEventListener("submit", event => {
-	event.preventDefault();
-	act(event.submitter?.value ?? "why", element("chosen").value.trim(), element("shelf").value);
-});
-element("shelf").addEventListener("change", ({target}) => { target.dataset.chosen = target.value; });
-element("on-tiles").addEventListener("change", ({target}) => document.body.classList.toggle("on-tiles", target.checked));
 element("other").addEventListener("click", () => {
 	for (const name of Object.keys(localStorage)) if (/^(ls|storefront)_/.test(name)) localStorage.removeItem(name);
 	document.cookie = "ls_id=;path=/;max-age=0";

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.lab.storefront.app import FOLDER
+from jobs.lab.storefront.app import FOLDER, SCRIPTS
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="no node here: apt-get install nodejs")
@@ -31,8 +31,8 @@ def run(expression: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_both_scripts_are_modules_without_mistakes() -> None:
-    for name in ("shop.js", "page.js"):
+def test_each_script_is_a_module_without_mistakes() -> None:
+    for name in SCRIPTS:
         argv = [str(NODE), "--check", "--input-type=module"]
         done = subprocess.run(argv, input=(FOLDER / name).read_text(), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
