@@ -104,15 +104,17 @@ def show(
     visitor: Annotated[
         str, typer.Argument(help="The visitor's id; without one, some visitors with a list; -: from standard input.")
     ] = "",
+    shelf: Annotated[str, typer.Argument(help="The shelf; without one, LIVESHELF_SHELF.")] = "",
     pseudonym: IsPseudonym = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a visitor's list as it stands: items with names, its age, and the events it came from.
+    """Print a visitor's list as it is shown: items with names and reasons, its age, and the events it came from.
 
     \b
     Examples:
       liveshelf show
       liveshelf show s22240
+      liveshelf show s22240 product
       liveshelf show s22240 --json | jq -r '.items[].item_id'
     """
     from jobs.cluster import runtime
@@ -123,10 +125,10 @@ def show(
     running = runtime.attach(settings, ("redis",))
     if not visitor:
         return _show_visitors(showing.some_visitors(settings, running), as_json)
-    shown = showing.look(settings, running, one_of(settings, visitor, pseudonym).sought)
+    shown = showing.look(settings, running, one_of(settings, visitor, pseudonym).sought, shelf)
     if as_json:
         return print_json(asdict(shown))
-    others = showing.some_visitors(settings, running) if shown.state == "absent" else []
+    others = showing.some_visitors(settings, running, shelf) if shown.state == "absent" else []
     say(showing.text(shown, others))
 
 

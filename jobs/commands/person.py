@@ -28,7 +28,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help=IDS_HELP)]
 
 @app.command()
 def show(visitor: Id, pseudonym: IsPseudonym = None, as_json: AsJson = False) -> None:
-    """Print consent, events, features with their times, the list with its model, and what lies in logs and files.
+    """Print consent, events, features with their times, all lists with their models, and what lies in logs and files.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ from jobs.errors import LiveshelfError
 
 if TYPE_CHECKING:
     from jobs.connect.fact_topics import State
-    from jobs.operate.served import Served
+    from jobs.operate.served import ActiveShelves, Served
     from jobs.settings import Settings
 
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Say what runs: addresses, processes, memory, task slots and jobs; what was refused; and which model serves.
+    """Say what runs: addresses, processes, memory, slots and jobs; what was refused; which model and shelves serve.
 
     It looks at one system, that of LIVESHELF_STATE_DIR: a folder, `.liveshelf` in the current one by default. The model
     is the one that the running rankings job serves; if the settings name another one, both are shown.
@@ -29,10 +29,11 @@ def status(as_json: AsJson = False) -> None:
       liveshelf status
       liveshelf status --json | jq -r '.flink.jobs[] | .name + " " + .state'
       liveshelf status --json | jq -r .model.state
+      liveshelf status --json | jq -r '.redis.address, .shelves.version'
     """
     from jobs.cluster import runtime
     from jobs.operate import quiet
-    from jobs.operate.served import Served, served
+    from jobs.operate.served import Served, active_shelves, served
     from jobs.operate.workers import PROBE
 
     settings = load_settings()
@@ -41,8 +42,9 @@ def status(as_json: AsJson = False) -> None:
     refusals = quiet.refused(settings, runtime.current(settings))
     topics = _fact_topics(settings) if services["kafka"]["state"] == "running" else {}
     model, chosen_model = served(settings, services["flink"].get("jobs", [])), Served.of(settings.model_dir)
+    shelves = active_shelves(settings)
     if as_json:
-        seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model}
+        seen = {"state_dir": settings.state_dir, "model": model, "model_of_settings": chosen_model, "shelves": shelves}
         seen["fact_topics"] = {topic: state.records for topic, state in topics.items()}
         seen |= {"consents_unread": unread, "refused": {refusal.name: refusal.count for refusal in refusals}}
         return print_json(services | seen)
@@ -61,6 +63,7 @@ def status(as_json: AsJson = False) -> None:
     say(_model_line(model))
     if model.job_id and (model.folder, model.version) != (chosen_model.folder, chosen_model.version):
         say(f"{_model_line(chosen_model)}  (named by the settings; the running job serves the one above)")
+    say(_shelves_line(shelves))
     if unread:
         say(f"consent {unread:,} records weren't understood: liveshelf doctor names them")
     if all(service["state"] == "stopped" for service in services.values()):
@@ -85,6 +88,18 @@ def _model_line(model: "Served") -> str:
     """Return a model's state, version, reason and folder as one line."""
     place = f"in {model.folder}" if model.folder else ""
     return "  ".join(filter(None, [f"model  {model.state:14} {model.version}".rstrip(), model.reason, place]))
+
+
+def _shelves_line(shelves: "ActiveShelves") -> str:
+    """Return the active version of shelves, what is wrong with it, and its shelves, as one line."""
+    state = "refused" if shelves.refused else "active" if shelves.version else "none"
+    place = "" if shelves.version else f"in {shelves.folder}"
+    return "  ".join(
+        filter(
+            None,
+            [f"shelves {state:13} {shelves.version}".rstrip(), shelves.refused, ", ".join(shelves.shelves), place],
+        )
+    )
 
 
 def _status_line(name: str, service: dict) -> str:

@@ -51,6 +51,7 @@ class Field:
     choices: tuple[str, ...] | None = None
     free_text: bool = False  # may hold line breaks and tabs; an id may not: control characters separate packed fields
     may_be_empty: bool = False  # "" is a value
+    reserved: tuple[str, ...] = ()  # how no value begins
 
     @property
     def names(self) -> bool:
@@ -79,7 +80,14 @@ FIELDS: tuple[Field, ...] = (
         minimum=1,
         maximum=MAX_TIME_MS,
     ),
-    Field("visitor_id", "string", "pseudonymous visitor; also the Kafka record's key", required=True, max_length=128),
+    Field(
+        "visitor_id",
+        "string",
+        "pseudonymous visitor; also the Kafka record's key",
+        required=True,
+        max_length=128,
+        reserved=("item/", "place/"),  # lists that are nobody's have such names in Redis
+    ),
     Field("user_id", "string", "pseudonymous account, when signed in", max_length=128),
     Field("session_id", "string", "the shop's own session, informative only", max_length=128),
     Field("item_id", "string", "the item", max_length=128),
@@ -316,6 +324,8 @@ def _check_string(field: Field, value: object) -> Reason | None:
         return reason
     if field.choices and value not in field.choices:
         return "unknown_value"
+    if field.reserved and str(value).startswith(field.reserved):
+        return "out_of_range"
     return "out_of_range" if field.required and _names_nothing(field, value) else None
 
 
@@ -381,13 +391,14 @@ def _property(field: Field) -> dict[str, Any]:
     if field.required and field.names:
         schema["not"] = _absent(field)
     if field.kind == "string":
-        schema["pattern"] = text_pattern(field.free_text)
+        schema["pattern"] = text_pattern(field.free_text, field.reserved)
     return schema
 
 
-def text_pattern(free_text: bool) -> str:
-    """Return the regular expression, for JSON Schema, of texts without the characters that are refused."""
-    return r"^[^\u0000]*$" if free_text else r"^[^\u0000-\u001f\u007f-\u009f]*$"
+def text_pattern(free_text: bool, reserved: tuple[str, ...] = ()) -> str:
+    """Return the regular expression, for JSON Schema, of texts without refused characters or beginnings."""
+    begins = f"(?!{'|'.join(reserved)})" if reserved else ""
+    return rf"^{begins}[^\u0000]*$" if free_text else rf"^{begins}[^\u0000-\u001f\u007f-\u009f]*$"
 
 
 def _absent(field: Field) -> dict[str, Any]:
@@ -404,6 +415,7 @@ def docs_table() -> str:
     rows = ["| field | type | required | limits | meaning |", "|---|---|---|---|---|"]
     for field in FIELDS:
         limits = f"at most {field.max_length} characters" if field.max_length else f"{field.minimum} to {field.maximum}"
+        limits += f", doesn't begin with {' or '.join(field.reserved)}" if field.reserved else ""
         types = [kind for kind, names in REQUIRED_BY_TYPE.items() if field.name in names]
         required = "yes" if field.required else ", ".join(types)
         rows.append(f"| `{field.name}` | {field.kind} | {required} | {limits} | {field.doc} |")

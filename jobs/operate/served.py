@@ -1,4 +1,4 @@
-"""The model that the running rankings job serves, which needn't be the one that the settings name."""
+"""The model and the shelves that the running rankings job serves, which needn't be those that the settings name."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,9 +6,46 @@ from typing import Any
 
 import msgspec
 
+from jobs.errors import DefinitionError
 from jobs.flow import submissions
 from jobs.settings import Settings
+from jobs.shelves.versions import ShelfVersions
+from jobs.versions.folder import ACTIVE
 from models.serving.registry import State, is_registry, state_of
+
+
+class ActiveShelves(msgspec.Struct, frozen=True, kw_only=True):
+    """The active version of shelves, "" while none is, and why a job refused it, if one did."""
+
+    version: str
+    activated_at_ms: int = 0
+    shelves: list[str] = []
+    folder: str
+    refused: str = ""
+
+
+def active_shelves(settings: Settings) -> ActiveShelves:
+    """Return what the folder of the settings says; a version that can't be read has no shelves."""
+    versions = ShelfVersions(settings.shelves_folder)
+    folder = str(versions.folder)
+    if not (versions.folder / ACTIVE).is_file():
+        return ActiveShelves(version="", folder=folder)
+    try:
+        active, refusal = versions.active(), versions.refused()
+    except DefinitionError as error:
+        return ActiveShelves(version="", folder=folder, refused=error.what)
+    reason = refusal.reason if refusal else ""
+    try:
+        names = [shelf.name for shelf in versions.plan(active.version).shelves]
+    except DefinitionError as error:
+        names, reason = [], reason or error.what
+    return ActiveShelves(
+        version=active.version,
+        activated_at_ms=active.activated_at_ms,
+        shelves=names,
+        folder=folder,
+        refused=reason,
+    )
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ consent.jsonl    what the visitor said: `state` (granted, withdrawn, erased) and
 events.jsonl     what the visitor did, as the shop sent it: see `liveshelf schema --table` for each field
 features.jsonl   what is computed from it now: view, feature, value, and the time of the newest event in it
 lists.jsonl      each list that was ranked for the visitor: items, scores, when, by which `model`, and from which items
-list.jsonl       the list that stands now, as the shop reads it
+list.jsonl       the lists that stand now, one for each shelf (`name`), as the shop reads them
 offline.jsonl    rows of training sets, by file
 dead.jsonl       events that were refused or came too late, with the reason, as far as they can be read
 

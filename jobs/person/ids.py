@@ -102,6 +102,9 @@ def _checked(text: str) -> str:
     if not 0 < length <= MOST_CHARACTERS:
         what = f"a visitor's id has {length} characters, and no event's has more than {MOST_CHARACTERS} or none"
         raise SettingsError(what, "give it as it stands in events")
+    if text.startswith(FIELD["visitor_id"].reserved):
+        what = f"a visitor's id begins with {' or '.join(FIELD['visitor_id'].reserved)}, and no event's does"
+        raise SettingsError(what, "lists of items and places are nobody's: read them from Redis")
     return text
 
 

@@ -6,7 +6,7 @@ escape an id, and other people's texts may hold it.
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +54,8 @@ class Sent(Letter):
 class Known:
     """All data about one person.
 
-    `visitor_id` is the id as it was given, `shelf` the newest of the lists that stand. `hidden_events` counts events
+    `visitor_id` is the id as it was given, `shelf` the newest list on the ranker's own shelf, `shelves` all lists that
+    stand. `hidden_events` counts events
     that were forgotten or never allowed. They, or lists and letters about them, lie in Kafka until retention takes
     them.
     """
@@ -68,10 +69,11 @@ class Known:
     lists: list[dict[str, Any]]
     letters: list[dict[str, Any]]
     offline: list[dict[str, Any]]
+    shelves: list[Shelf] = field(default_factory=list)
 
     @property
     def is_nothing(self) -> bool:
-        stored = (self.consent, self.events, self.features, self.lists, self.letters, self.offline)
+        stored = (self.consent, self.events, self.features, self.lists, self.letters, self.offline, self.shelves)
         return not any(stored) and not self.hidden_events and self.shelf.state == "absent"
 
 
@@ -86,10 +88,13 @@ def find(settings: Settings, runtime: Runtime, visitor: Visitor) -> Known:
         events=found["events"],
         hidden_events=len(found[HIDDEN]),
         features=found["features"],
-        shelf=show.newest(found["list"] or [Shelf(visitor.ids[0])]),
+        shelf=show.newest(
+            [each for each in found["list"] if each.name == settings.ranker.shelf] or [Shelf(visitor.ids[0])]
+        ),
         lists=found["lists"],
         letters=found["dead"],
         offline=found["offline"],
+        shelves=found["list"],
     )
 
 
@@ -153,10 +158,11 @@ def _features(settings: Settings, visitor_ids: Iterable[str]) -> Iterator[dict[s
 
 
 def _shelves(settings: Settings, runtime: Runtime, visitor_ids: Iterable[str]) -> list[Shelf]:
-    """Return the lists that stand."""
-    reader = ShelfReader(addresses.redis_client(runtime.redis_url), settings.ranker.shelf)
+    """Return the lists that stand on all shelves."""
+    reader = ShelfReader(addresses.redis_client(runtime.redis_url))
+    names = show.shelf_names(settings)
     try:
-        shelves = [reader.get(visitor_id) for visitor_id in visitor_ids]
+        shelves = [reader.get(visitor_id, name) for name in names for visitor_id in visitor_ids]
     finally:
         reader.close()
     return [shelf for shelf in shelves if shelf.state != "absent"]
@@ -200,13 +206,12 @@ def text(known: Known) -> str:
     """Return the data as text for a terminal."""
     latest = max(known.consent, key=lambda record: (record["at_ms"], record["state"] != "granted"), default=None)
     said = f"{latest['state']} since {_moment(latest['at_ms'])}" if latest else "nothing said"
-    shelf, times = known.shelf, [event["event_time_ms"] for event in known.events]
+    times = [event["event_time_ms"] for event in known.events]
     lines = [
         f"consent   {said}",
         f"events    {len(known.events)} in retention{f', the newest of {_moment(max(times))}' if times else ''}; "
         f"{known.hidden_events} more are out of use and wait for the topic's retention",
-        f"list      {shelf.state}{f', {len(shelf.items)} items by {printable(shelf.model)}' if shelf.items else ''}"
-        f"{f', {shelf.session_events} events in the session' if shelf.session_events else ''}",
+        *(_list_line(shelf) for shelf in known.shelves or [known.shelf]),
         f"log       {len(known.lists)} lists, {len(known.letters)} letters about refused or late events",
         f"offline   {len(known.offline)} rows",
     ]
@@ -215,6 +220,13 @@ def text(known: Known) -> str:
         for value in known.features
     ]
     return "\n".join(lines)
+
+
+def _list_line(shelf: Shelf) -> str:
+    name = f"{printable(shelf.name)}: " if shelf.name else ""
+    items = f", {len(shelf.items)} items by {printable(shelf.model)}" if shelf.items else ""
+    events = f", {shelf.session_events} events in the session" if shelf.session_events else ""
+    return f"list      {name}{shelf.state}{items}{events}"
 
 
 def _moment(time_ms: int) -> str:

@@ -15,6 +15,7 @@ from jobs.errors import ServiceError, SettingsError
 from jobs.features import plan, sql
 from jobs.features.online_store import entity_key
 from jobs.flow import checkpoint, id_secret
+from jobs.operate import show
 from jobs.settings import Settings
 from liveshelf.reader import shelf_key
 
@@ -23,9 +24,10 @@ RANKINGS_OPERATOR = "histories"  # its uid in `jobs/session_rankings.py`
 
 
 def redis_keys(settings: Settings, visitor_id: str) -> list[bytes]:
-    """Return the Redis keys of a visitor's list and online features."""
+    """Return the Redis keys of a visitor's lists, and of the online features."""
     project = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["project"]
-    return [shelf_key(visitor_id, settings.ranker.shelf).encode(), entity_key(project, {PERSON: visitor_id})]
+    lists = [shelf_key(visitor_id, name).encode() for name in show.shelf_names(settings)]
+    return [*lists, entity_key(project, {PERSON: visitor_id})]
 
 
 def in_redis(settings: Settings, client: redis.Redis, visitor_ids: Sequence[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """Keep versions of a shop's shelves: a plan each, the file that it was made from, and which one is active."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,6 +60,14 @@ class ShelfVersions(Folder):
         if shelf_plan.version_of(data) != version or plan.format != shelf_plan.FORMAT:
             raise DefinitionError(f"{file} isn't what was published as {version}", self.commands.publish)
         return plan
+
+    def names(self) -> list[str]:
+        """Return the names of the shelves of all versions, broken ones too: their lists may still be there."""
+        found: set[str] = set()
+        for file in self.manifests():
+            with suppress(OSError, msgspec.DecodeError):
+                found.update(msgspec.json.decode(file.read_bytes(), type=Manifest).shelves)
+        return sorted(found)
 
     def serving(self, refuse: Callable[[str, DefinitionError], object] = lambda *_: None) -> tuple[str, ShelfPlan]:
         """Return the active version and its plan, or the newest good one before it if the active one is broken.

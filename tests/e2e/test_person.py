@@ -72,7 +72,7 @@ def wait_for_state(scenario, visitor: str, state: str, fallback: str | None = No
 
 
 def features_of(scenario, client: redis.Redis, visitor: str) -> dict[bytes, bytes]:
-    return client.hgetall(traces.redis_keys(scenario.settings, visitor)[1])
+    return client.hgetall(traces.redis_keys(scenario.settings, visitor)[-1])
 
 
 def assert_verified(scenario) -> dict[str, int]:

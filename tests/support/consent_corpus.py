@@ -55,6 +55,9 @@ KEYS = [
     Case("an id with accents", "zoé".encode(), said()),
     Case("a blank key", b" ", said(), "out_of_range", "key"),
     Case("undefined", b"undefined", said(), "out_of_range", "key"),
+    Case("an item's list", b"item/4711", said(), "out_of_range", "key"),
+    Case("a place's list", b"place/PL", said(), "out_of_range", "key"),
+    Case("an id with a stroke", b"items/4711", said()),
 ]
 
 WHOLE = [

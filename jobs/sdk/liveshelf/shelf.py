@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 State = Literal["fresh", "stale", "fallback", "absent"]
@@ -61,6 +61,7 @@ class Shelf:
     why: tuple[str, ...] = ()  # a word of `WHYS` for each item
     instead: tuple[int, ...] = ()  # 0 for the shelf's own item, n for one of the n-th step of its `instead`
     because: tuple[str | None, ...] = ()  # the item that each is shown for, None for none
+    name: str = field(default="", compare=False)  # which shelf: the last part of the list's key
     spare: int = 0  # how many of the last items stand in reserve; none where a reader has chosen what to show
 
     def shown(self, held: Collection[str]) -> "Shelf":
@@ -91,10 +92,11 @@ def shelf(visitor_id: str, key: str, value: bytes | str | None, stale_after_s: f
 
     Raises ShelfError for a value that isn't a list of liveshelf's.
     """
+    name = key.rpartition(":")[2]
     if value is None:
-        return Shelf(visitor_id)
+        return Shelf(visitor_id, name=name)
     try:
-        return _shelf(visitor_id, json.loads(value), stale_after_s, now_ms)
+        return _shelf(visitor_id, name, json.loads(value), stale_after_s, now_ms)
     except (ValueError, LookupError, TypeError) as error:  # not JSON; a field missing; a field of another type
         raise not_a_list(key, error) from error
 
@@ -115,11 +117,11 @@ def not_a_list(key: str, error: Exception) -> ShelfError:
     )
 
 
-def _shelf(visitor_id: str, fields: Mapping[str, Any], stale_after_s: float, now_ms: float) -> Shelf:
+def _shelf(visitor_id: str, name: str, fields: Mapping[str, Any], stale_after_s: float, now_ms: float) -> Shelf:
     age_s = (now_ms - fields["computed_at_ms"]) / 1000
     fallback = fields["fallback"]
     if fallback == ERASED:
-        return Shelf(visitor_id)
+        return Shelf(visitor_id, name=name)
     whys, seen = fields.get("why", ()), fields.get("seen", ())
     return Shelf(
         visitor_id=visitor_id,
@@ -139,6 +141,7 @@ def _shelf(visitor_id: str, fields: Mapping[str, Any], stale_after_s: float, now
         why=tuple(map(_word, whys)),
         instead=tuple(why // WHY_INSTEAD for why in whys),
         because=tuple(seen[place] if place >= 0 else None for place in fields.get("because", ())),
+        name=name,
         spare=int(fields.get("spare", 0)),
     )
 

@@ -146,6 +146,7 @@ def test_status_as_json_names_each_service(tmp_path: Path) -> None:
         "kafka": "stopped", "redis": "stopped", "flink": "stopped", "model": "active", "model_of_settings": "active",
     }  # fmt: skip
     assert seen["state_dir"] == str(tmp_path / "state")
+    assert seen["shelves"]["version"] == ""
 
 
 def test_status_where_nothing_runs_names_the_folder(tmp_path: Path) -> None:

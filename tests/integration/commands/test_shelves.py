@@ -1,6 +1,8 @@
 """`liveshelf shelves`: from a file to an active version and back, without a system."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -24,6 +26,10 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["shelves", *arguments])
 
 
+def status() -> dict[str, Any]:
+    return json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["shelves"]
+
+
 def edit(repository: Path, old: str, new: str) -> None:
     file = repository / "shelves.py"
     text = file.read_text()
@@ -38,7 +44,10 @@ def test_a_boost_is_published_activated_and_rolled_back(repository: Path) -> Non
     assert second != first
     assert call("activate", second).stdout.strip() == second
     assert [line[0] for line in call("list").stdout.splitlines()] == [" ", "*"]
+    assert status()["version"] == second
     assert call("rollback").stdout.strip() == first
+    seen = status()
+    assert (seen["version"], seen["refused"], seen["shelves"][0]) == (first, "", "home")
     assert "odds × 1.5 if item.on_offer" in call("explain", "home").stdout
 
 

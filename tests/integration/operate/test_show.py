@@ -21,13 +21,13 @@ def show(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["show", *arguments])
 
 
-def put(client: redis.Redis, visitor: str, shelf: str = "home", fallback: str | None = None) -> None:
+def put(client: redis.Redis, visitor: str, shelf: str = "home", fallback: str | None = None, **more: object) -> None:
     now_ms = time.time_ns() // 1_000_000
     value = {
         "version": "00000000000000000005", "items": ["a"], "scores": [2.5], "model": "m-1", "event_time_ms": now_ms,
         "computed_at_ms": now_ms, "session_events": 3, "fallback": fallback, "list_id": "0-5",
     }  # fmt: skip
-    client.set(f"shelf:{{{visitor}}}:{shelf}", json.dumps(value))
+    client.set(f"shelf:{{{visitor}}}:{shelf}", json.dumps(value | more))
 
 
 def test_without_an_id_visitors_with_a_list_are_named(client: redis.Redis) -> None:
@@ -36,6 +36,8 @@ def test_without_an_id_visitors_with_a_list_are_named(client: redis.Redis) -> No
         put(client, visitor)
     put(client, "elsewhere", shelf="mail")
     put(client, "gone", fallback="erased")
+    put(client, "item/7")
+    put(client, "place/PL")
     result = show("--json")
     assert result.exit_code == 0, result.output
     assert sorted(json.loads(result.stdout)) == ["Zoë", "a:b}c", "anna"]
@@ -62,3 +64,21 @@ def test_without_any_list_that_is_said(client: redis.Redis) -> None:
     result = show()
     assert (result.exit_code, result.stdout) == (0, "")
     assert "liveshelf replay" in result.stderr
+
+
+def test_a_list_of_a_shelf_is_shown_with_its_reasons(client: redis.Redis) -> None:
+    """Its items are the shipped model's, which knows their names by their ids."""
+    reasons = {"why": [1, 19, 0], "seen": ["C1"], "because": [0, -1, -1], "about": ["C1"], "shelves": "shelves-1"}
+    put(client, "anna", "product", items=["A2", "B4", "P1"], scores=[3.0, 2.0, 1.0], spare=1, **reasons)
+
+    shown = json.loads(show("anna", "product", "--json").stdout)
+    assert (shown["shelf"], shown["about"], shown["shelves"]) == ("product", ["C1"], "shelves-1")
+    assert [(item["item_id"], item["why"], item["instead"], item["because"]) for item in shown["items"]] == [
+        ("A2", "together", 0, "C1"),
+        ("B4", "popular", 1, None),
+    ]
+    lines = show("anna", "product").stdout.splitlines()
+    assert lines[1] == "shelf product, about C1, shelves-1"
+    assert ["together, because of" in lines[3], lines[4].endswith("popular instead")] == [True, True]
+    assert "anna: no list of home" in show("anna").stdout
+    assert "visitors with a list: anna" in show("nobody", "product").stdout

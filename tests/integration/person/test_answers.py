@@ -16,9 +16,11 @@ from jobs.cluster import runtime
 from jobs.connect import consent_topic, kafka_admin
 from jobs.connect.kafka_read import Position, Record, read_slice, stream
 from jobs.contract import consent
-from jobs.person import erase, heard_of
+from jobs.contract.shelf_plan import Shelf, ShelfPlan, Source
+from jobs.person import erase, heard_of, traces
 from jobs.person.ids import ids_of
 from jobs.settings import REPOSITORY, Settings
+from jobs.shelves.versions import ShelfVersions
 from liveshelf import pseudonyms
 from tests.support.clock import Clock
 
@@ -207,13 +209,13 @@ def bootstrap_of(settings: Settings) -> str:
     return runtime.current(settings).kafka_bootstrap
 
 
-def put(client: redis.Redis, visitor: str, list_id: str, event_time_ms: int | None = None) -> None:
+def put(client: redis.Redis, visitor: str, list_id: str, event_time_ms: int | None = None, shelf: str = "home") -> None:
     event_time_ms = CLOCK.now_ms if event_time_ms is None else event_time_ms
     value = {
         "version": "00000000000000000005", "items": [], "scores": [], "model": "m-1", "event_time_ms": event_time_ms,
         "computed_at_ms": CLOCK.now_ms, "session_events": 3, "fallback": None, "list_id": list_id,
     }  # fmt: skip
-    client.set(f"shelf:{{{visitor}}}:home", json.dumps(value))
+    client.set(f"shelf:{{{visitor}}}:{shelf}", json.dumps(value))
 
 
 @pytest.fixture
@@ -283,6 +285,37 @@ def test_only_who_is_known_anywhere_can_be_erased(settings: Settings, client: re
     consents = consent_topic.read(bootstrap, "consent", "assumed")
     found = heard_of.heard_of(settings, runtime.current(settings), consents, [], visitors)
     assert found == {"in-redis", "said", "zoé", "a<b", "1", "s22240"}
+
+
+def test_lists_of_all_published_shelves_are_a_persons(settings: Settings, client: redis.Redis, tmp_path: Path) -> None:
+    """Also those of a version that isn't active any more. Who has a list anywhere can be erased."""
+    versions = ShelfVersions(settings.shelves_folder)
+    for names in (["home", "retired"], ["home", "product"]):
+        shelves = [Shelf(name=name, take=[Source(kind="session")], size=2) for name in names]
+        source = tmp_path / "shelves.py"
+        source.write_text("")
+        versions.activate(versions.publish(ShelfPlan(shelves=shelves), source))
+    for shelf in ("product", "retired", "nobodys"):
+        put(client, "paula", "0-1", shelf=shelf)
+
+    person = shown("paula")
+    assert (person["shelf"]["state"], [each["name"] for each in person["shelves"]]) == (
+        "absent",
+        ["product", "retired"],
+    )
+    lines = call("person", "show", "paula").stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("list")] == [
+        "list      product",
+        "list      retired",
+    ]
+    call("person", "export", "paula", "--to", str(tmp_path / "paula"))
+    rows = [json.loads(line) for line in (tmp_path / "paula" / "list.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == ["product", "retired"]
+    assert traces.in_redis(settings, client, ["paula", "nobody"]) == {"paula"}
+    client.delete("shelf:{paula}:product")
+    assert traces.in_redis(settings, client, ["paula"]) == {"paula"}
+    client.delete("shelf:{paula}:retired")
+    assert traces.in_redis(settings, client, ["paula"]) == set()
 
 
 def test_a_topic_is_read_record_by_record(settings: Settings) -> None:

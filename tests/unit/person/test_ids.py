@@ -94,7 +94,7 @@ def test_a_command_for_one_visitor_refuses_several(plain: Settings, stdin: Calla
         one_of(plain, "-")
 
 
-@pytest.mark.parametrize("text", ["", "x" * 129, "\U0001f600" * 65, os.fsdecode(b"j\xfcrgen")])
+@pytest.mark.parametrize("text", ["", "x" * 129, "\U0001f600" * 65, os.fsdecode(b"j\xfcrgen"), "item/4711", "place/PL"])
 def test_an_id_that_no_event_has_is_refused_unnamed(text: str, plain: Settings) -> None:
     with pytest.raises(SettingsError) as refused:
         ids_of(plain, [text])

@@ -47,7 +47,8 @@ public class ParseEvent extends ScalarFunction {
     private static final int MAX_WHOLE_DIGITS = 4300;   // what Python's decoder reads of a whole number
 
     record Field(String name, int slot, char kind, boolean required, double minimum, double maximum,
-                         int maxLength, Set<String> choices, boolean freeText, boolean names, boolean mayBeEmpty) {}
+                         int maxLength, Set<String> choices, boolean freeText, boolean names, boolean mayBeEmpty,
+                         List<String> reserved) {}
 
     private transient JsonFactory json;
     private transient boolean escapes;
@@ -260,6 +261,11 @@ public class ParseEvent extends ScalarFunction {
         if (field.choices != null && !field.choices.contains(value)) {
             return "unknown_value";
         }
+        for (String beginning : field.reserved) {
+            if (value.startsWith(beginning)) {
+                return "out_of_range";
+            }
+        }
         return field.required && countsAsAbsent(field, value) ? "out_of_range" : null;
     }
 
@@ -380,10 +386,12 @@ public class ParseEvent extends ScalarFunction {
                 choices.add(choice.textValue());
             }
         }
+        List<String> reserved = new ArrayList<>();
+        node.get("reserved").forEach(beginning -> reserved.add(beginning.textValue()));
         return new Field(node.get("name").textValue(), slot, node.get("kind").textValue().charAt(0),
             node.get("required").booleanValue(), node.get("minimum").asDouble(), node.get("maximum").asDouble(),
             node.get("max_length").asInt(), choices, node.get("free_text").booleanValue(),
-            node.get("names").booleanValue(), node.get("may_be_empty").booleanValue());
+            node.get("names").booleanValue(), node.get("may_be_empty").booleanValue(), List.copyOf(reserved));
     }
 
     @Override

@@ -196,7 +196,8 @@ public class ParseFact extends ScalarFunction {
         boolean freeText = node.get("free_text").booleanValue();
         char kind = node.get("kind").textValue().charAt(0);
         ParseEvent.Field limits = new ParseEvent.Field(name, 0, kind, false, node.get("minimum").asDouble(),
-            node.get("maximum").asDouble(), node.get("max_length").asInt(), null, freeText, !freeText, false);
+            node.get("maximum").asDouble(), node.get("max_length").asInt(), null, freeText, !freeText, false,
+            List.of());
         return new Field(limits, kind);
     }
 
