@@ -39,7 +39,7 @@ home = Shelf(
     when=Event("view", "search", "add_to_cart", "remove_from_cart", "purchase"),
     take=Session(),
     lift=(Lift(item.on_offer, 1.3), Lift(item.created > now - days(14), 1.2)),  # factors on the odds
-    spread=(AtMost(4, of=item.category, within=10), Mmr(0.8, by=(item.category, item.brand))),
+    spread=(Mmr(0.8, by=(item.category, item.colour)),),
     explore=Explore(percent(5), among=item.created > now - days(30)),
     size=20,
     least=4,
@@ -78,4 +78,6 @@ trending = Shelf(
     least=10,
     instead=("popular",),
 )
-popular = Shelf("popular", of=place(), when=Tick(), take=Popular(), size=40)
+popular = Shelf(
+    "popular", of=place(), when=Tick(), take=Popular(), spread=(AtMost(4, of=item.category, within=10),), size=40
+)
