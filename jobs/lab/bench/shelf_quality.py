@@ -2,8 +2,8 @@
 
     python -m jobs.lab.bench.shelf_quality
 
-Every click of a session of eshop2008 but its first is a question: was it in the list that the clicks before it gave? The
-features of the visitor are zeros in all rows, so the figures are a little below the demo's.
+Every click of a session of eshop2008 but its first is a question: was it in the list that the clicks before it gave?
+The features of the visitor are zeros in all rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,11 +67,14 @@ def catalogue() -> Snapshot:
     return table.snapshot()
 
 
-def hits(lists: Sequence[tuple[str, Sequence[str]]]) -> float:
+Lists = list[tuple[str, Sequence[str]]]  # the item that came next, and the list
+
+
+def hits(lists: Lists) -> float:
     return sum(item in shown for item, shown in lists) / len(lists)
 
 
-def variety(lists: Sequence[tuple[str, Sequence[str]]], snapshot: Snapshot) -> tuple[float, float]:
+def variety(lists: Lists, snapshot: Snapshot) -> tuple[float, float]:
     """Return how many different categories and colours the first ten of a list have, on average."""
     found = []
     for name in ("category", "colour"):
@@ -81,11 +84,9 @@ def variety(lists: Sequence[tuple[str, Sequence[str]]], snapshot: Snapshot) -> t
     return found[0], found[1]
 
 
-def of_shelf(
-    bundle: Bundle, plan: ShelfPlan, name: str, asked: Sequence[Next], snapshot: Snapshot
-) -> list[tuple[str, Sequence[str]]]:
+def of_shelf(bundle: Bundle, plan: ShelfPlan, name: str, asked: Sequence[Next], snapshot: Snapshot) -> Lists:
     ranker, context = ShelfRanker(bundle, plan, snapshot), np.zeros(len(bundle.context_features), np.float32)
-    size, found = plan.shelf(name).size, []
+    size, found = plan.shelf(name).size, list[tuple[str, Sequence[str]]]()
     for begin in range(0, len(asked), BATCH):
         batch = asked[begin : begin + BATCH]
         made = ranker.make(
@@ -105,7 +106,6 @@ def main() -> None:
     features, _ = compiled_features(settings, from_files(settings))
     shipped, problems = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
     assert not [each for each in problems if not each.is_warning], problems
-    home = shipped.shelf("home")
 
     def bare(**fields: object) -> Shelf:
         return Shelf(name="home", take=[SESSION], events=["view"], size=SIZE, **fields)  # type: ignore[arg-type]
@@ -119,14 +119,14 @@ def main() -> None:
         "with Mmr(0.5, category and colour)": ShelfPlan(shelves=[bare(mmr=Mmr(0.5, ["category", "colour"]))]),
         "home as shipped": shipped,
     }
-    today = []
+    today: Lists = []
     ranker = Ranker(bundle, SIZE)
     for begin in range(0, len(asked), BATCH):
         batch = asked[begin : begin + BATCH]
         contexts = np.zeros((len(batch), len(bundle.context_features)), np.float32)
-        lists = ranker.rank([each.session for each in batch], contexts)
-        today += [(each.item, one.items) for each, one in zip(batch, lists, strict=True)]
-    rows = {"today's list": today} | {
+        ranked = ranker.rank([each.session for each in batch], contexts)
+        today += [(each.item, one.items) for each, one in zip(batch, ranked, strict=True)]
+    rows: dict[str, Lists] = {"today's list": today} | {
         name: of_shelf(bundle, plan, "home", asked, snapshot) for name, plan in plans.items()
     }
     rows["popular"] = [(each.item, bundle.popular[:SIZE]) for each in asked]
