@@ -144,12 +144,12 @@ def main() -> None:
         asked,
         snapshot,
     )
-    for name, lists in {
+    for name, shown in {
         "product": product,
         "similar": similar,
         "popular": [(each.item, bundle.popular[:size]) for each in asked],
     }.items():
-        print(f"first {size} of {name:27} {hits(lists):.4f}")
+        print(f"first {size} of {name:27} {hits(shown):.4f}")
 
 
 if __name__ == "__main__":
