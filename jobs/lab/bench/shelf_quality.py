@@ -144,11 +144,12 @@ def main() -> None:
         asked,
         snapshot,
     )
-    for name, shown in {
+    first: dict[str, Lists] = {
         "product": product,
         "similar": similar,
         "popular": [(each.item, bundle.popular[:size]) for each in asked],
-    }.items():
+    }
+    for name, shown in first.items():
         print(f"first {size} of {name:27} {hits(shown):.4f}")
 
 
