@@ -13,7 +13,6 @@ from jobs.rankings.arrays import Ids, Ints, Mask
 from jobs.rankings.candidates.mixed import Mixed
 from jobs.rankings.candidates.sources import Scored, Sources, Wanted
 from jobs.rankings.ranked_list import ShelfPart
-from jobs.rankings.select import SCORE_DECIMALS
 from jobs.shelves import pick
 from jobs.shelves.items import Items
 from jobs.shelves.pick import Picked
@@ -67,20 +66,24 @@ class OneShelf:
         for row, each in enumerate(lists):
             numbers[row, : len(each.numbers)] = each.numbers
         kinds = [WHYS.index(source.kind) for source in self._shelf.take]
-        origins = candidates.origin_of(numbers, kinds, self._allowed(wanted, candidates), self._shelf.size).tolist()
-        reasons, anchors = self._reasons(latest, numbers), wanted.batch.anchors.tolist()
+        origins = candidates.origin_of(numbers, kinds, self._allowed(wanted, candidates), self._shelf.size)
+        whys = self._whys(lists, origins)
+        reasons = _because(whys, self._reasons(latest, numbers), wanted.batch.anchors).tolist()
+        sayings = np.concatenate([latest - 1, wanted.batch.anchors[:, None]], axis=1).tolist()  # what reasons point at
         parts = []
-        for place, each in enumerate(lists):
-            why = self._why(each.how, origins[place])
-            because = _because(why, reasons[place], anchors[place])
-            seen = list(dict.fromkeys(number for number in because if number >= 0))
+        for place, (each, why) in enumerate(zip(lists, whys.tolist(), strict=True)):
+            length = len(each.numbers)
+            named = {
+                reason: seen
+                for seen, reason in enumerate(dict.fromkeys(each for each in reasons[place][:length] if each >= 0))
+            }
             parts.append(
                 ShelfPart(
                     about=list(abouts[place]),
-                    why=why,
-                    seen=self.ids(seen),
-                    because=[seen.index(number) if number >= 0 else -1 for number in because],
-                    spare=max(0, len(each.numbers) - self._shelf.size),
+                    why=why[:length],
+                    seen=self.ids([sayings[place][reason] for reason in named]),
+                    because=[named.get(reason, -1) for reason in reasons[place][:length]],
+                    spare=max(0, length - self._shelf.size),
                     is_wide=place in wide,
                 )
             )
@@ -132,30 +135,29 @@ class OneShelf:
             return None
         return self.rules.allowed(np.maximum(candidates.numbers, 0), wanted.batch) & (candidates.numbers >= 0)
 
-    def _why(self, how: Sequence[int], origins: Sequence[int]) -> list[int]:
-        found = []
-        for each, origin in zip(how, origins, strict=False):
-            if each == pick.OWN:
-                found.append(origin)
-            elif each < pick.INSTEAD:
-                found.append(WHYS.index("explored" if each == pick.EXPLORED else "pinned"))
-            else:
-                step = each - pick.INSTEAD
-                found.append(WHY_INSTEAD * (step + 1) + WHYS.index(self.stand_ins[step].take[0].kind))
-        return found
+    def _whys(self, lists: Sequence[Picked], origins: Ints) -> Ints:
+        """Return int64 [B, P]: how each item came into its list, as in `WHYS`."""
+        whys = origins.astype(np.int64)
+        for row, each in enumerate(lists):
+            if any(each.how):  # 0 is the shelf's own
+                whys[row, : len(each.how)] = [
+                    self._why(how, int(origin)) for how, origin in zip(each.how, whys[row], strict=False)
+                ]
+        return whys
 
-    def _reasons(self, latest: Ints, numbers: Ints) -> list[list[int]]:
-        """Return for each item (numbers int64 [B, P]) the latest one that it follows, -1 for none."""
+    def _why(self, how: int, origin: int) -> int:
+        if how < pick.INSTEAD:
+            return (origin, WHYS.index("explored"), WHYS.index("pinned"))[how]
+        step = how - pick.INSTEAD
+        return WHY_INSTEAD * (step + 1) + WHYS.index(self.stand_ins[step].take[0].kind)
+
+    def _reasons(self, latest: Ints, numbers: Ints) -> Ints:
+        """Return int64 [B, P]: by which of the latest items an item (numbers [B, P]) is explained, -1 for none."""
         follow = self._sources.followers(latest.ravel()).reshape(*latest.shape, -1)  # [B, REASONS, F]
         hits = (follow[:, :, None, :] == numbers[:, None, :, None]).any(axis=-1)  # [B, REASONS, P]
         hits &= (latest > 0)[:, :, None] & (numbers >= 0)[:, None, :]
-        first = np.take_along_axis(latest, hits.argmax(axis=1), axis=1) - 1
-        reasons: list[list[int]] = np.where(hits.any(axis=1), first, -1).tolist()
+        reasons: Ints = np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
         return reasons
-
-
-def rounded(scores: Sequence[float]) -> list[float]:
-    return [round(score, SCORE_DECIMALS) for score in scores]
 
 
 def _stand_ins(plan: ShelfPlan, shelf: Shelf) -> list[str]:
@@ -168,13 +170,10 @@ def _stand_ins(plan: ShelfPlan, shelf: Shelf) -> list[str]:
     return [name for name in found if name != shelf.name]
 
 
-def _because(why: Sequence[int], reasons: Sequence[int], anchor: int) -> list[int]:
-    """Return for each item the number of the item that explains it, -1 for none; `anchor` is the item in view."""
-    found = []
-    for each, reason in zip(why, reasons, strict=False):
-        kind = WHYS[each % WHY_INSTEAD]
-        if kind == "together" and anchor >= 0:
-            found.append(anchor)
-        else:
-            found.append(reason if kind in OF_SESSION else -1)
+def _because(whys: Ints, reasons: Ints, anchors: Ints) -> Ints:
+    """Return int64 [B, P]: the reason of each item, REASONS for the item in view (anchors int64 [B]), -1 for none."""
+    kinds = whys % WHY_INSTEAD
+    by_anchor = (kinds == WHYS.index("together")) & (anchors >= 0)[:, None]
+    of_session = np.isin(kinds, [WHYS.index(kind) for kind in OF_SESSION])
+    found: Ints = np.where(by_anchor, REASONS, np.where(of_session, reasons, -1))
     return found

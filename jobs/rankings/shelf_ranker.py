@@ -14,7 +14,7 @@ from jobs.contract.shelf_plan import WIDE, Shelf, ShelfPlan
 from jobs.rankings.arrays import Floats, Ints
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel, encode
 from jobs.rankings.candidates.sources import Scored, Sources, Wanted
-from jobs.rankings.one_shelf import REASONS, OneShelf, rounded
+from jobs.rankings.one_shelf import REASONS, OneShelf
 from jobs.rankings.ranked_list import Fallback, RankedList
 from jobs.rankings.session import Session
 from jobs.shelves import pick
@@ -173,7 +173,7 @@ class ShelfRanker:
             Made(
                 RankedList(
                     items=one.ids(picked.numbers),
-                    scores=rounded(picked.scores),
+                    scores=picked.scores,
                     fallback=_fallback(question, pick.OWN in picked.how, _is_broken(asked, row)),
                     session_items=asked.session_items[row],
                     shelf=part,

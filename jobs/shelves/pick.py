@@ -18,6 +18,7 @@ from jobs.shelves.rules import Floats, ShelfRules
 
 # How an item came into its place. From `INSTEAD` on: by the first, second, … shelf that stands in.
 OWN, EXPLORED, PINNED, INSTEAD = 0, 1, 2, 3
+SCORE_DECIMALS = 6  # float32 carries 7 digits
 
 
 class Picked(NamedTuple):
@@ -113,6 +114,7 @@ def fill(rules: ShelfRules, one_of: str, lists: Sequence[Picked], others: Sequen
 
 def _lists(numbers: Ints, scores: Floats, how: npt.NDArray[Any], columns: Ints) -> list[Picked]:
     places = np.maximum(columns, 0)
+    scores = scores.astype(np.float64).round(SCORE_DECIMALS)  # type: ignore[assignment]
     rows = zip(
         (columns >= 0).sum(axis=1).tolist(),
         *(np.take_along_axis(each, places, axis=1).tolist() for each in (numbers, scores, how)),
