@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from jobs.contract import shelf_plan as plan
 from jobs.contract.shelf import WHY_INSTEAD, WHYS
@@ -141,13 +142,20 @@ class Answer:
         """Return True if the model is asked for more when the list comes out short."""
         return self.question.shelf.takes("session") and bool(self._led.scores)
 
+    @cached_property
     def asked(self) -> Asked:
-        """Return the question for the check of the list."""
-        shop, sources, question = self._sources.shop, self._sources, self.question
-        shown = _Shown(sources, question)
-        others = _Others(self)
+        """Return the question for the check of the list. It is right until the next answer is looked at."""
+        sources, question = self._sources, self.question
         return Asked(
-            shop, question.shelf, question.known, question.list_id, self.scores, shown, others, sources.pool(question)
+            sources.shop,
+            question.shelf,
+            question.known,
+            question.list_id,
+            self.scores,
+            _Shown(sources, question),
+            _Others(self),
+            sources.pool(question),
+            sources.of_items(question),
         )
 
     def other(self, shelf: plan.Shelf) -> Candidates:
@@ -174,7 +182,7 @@ class Answer:
 
     def _is_behind(self, item: str) -> set[bool]:
         """Return whether an item would rank behind the first `size` without lifts."""
-        raw, asked = self.candidates.raw, self.asked()
+        raw, asked = self.candidates.raw, self.asked
         better = [other for other in raw if raw[other] > raw[item] - TOLERANCE and other != item]
         allowed = [other for other in better if asked.may_show(other)]
         surely = sum(raw[other] > raw[item] + TOLERANCE for other in allowed)

@@ -172,7 +172,7 @@ def defaults(shop: plan.ShelfPlan) -> dict[str, Any]:
 
 def compare_items(report: Report, case: Case, answer: Answer) -> None:
     found, shelf = case.found, answer.question.shelf
-    verdict = judge(answer.asked(), found.items)
+    verdict = judge(answer.asked, found.items)
     _compare(report, case, "about", answer.question.about, found.about)
     _compare(report, case, "spare", max(0, len(found.items) - shelf.size), found.spare)
     _compare(report, case, "items", "", verdict.wrong)

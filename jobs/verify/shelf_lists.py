@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobs.contract import shelf_plan as plan
-from jobs.verify.shelf_rules import Known, is_true
+from jobs.verify.shelf_rules import Known, is_true, truth
 
 BITS = 2**64 - 1
 # Sums of float32 in another batch differ by up to 1e-5, and rounding adds 5e-7.
@@ -21,7 +21,8 @@ class Asked:
     """What a list was made from; `scores` hold the candidates' with lifts, `items` all that a worker may show.
 
     `others` are the lists of the shelves that stand in, in their order. `pool` holds the items that may be explored, by
-    id; it is worked out if it isn't given.
+    id, and `of_items` the items for which all conditions are true that read the item alone; both are worked out if they
+    aren't given.
     """
 
     shop: plan.ShelfPlan
@@ -32,9 +33,23 @@ class Asked:
     items: Container[str]
     others: Sequence[Sequence[str]] = ()
     pool: Sequence[str] | None = None
+    of_items: Mapping[str, bool] | None = None
+    _shown: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def may_show(self, item: str) -> bool:
+        found = self._shown.get(item)
+        if found is None:
+            found = self._shown[item] = self._may_show(item)
+        return found
+
+    def _may_show(self, item: str) -> bool:
+        if self.of_items is not None and item in self.of_items:
+            rest = self._rest_of_where()
+            return self.of_items[item] and all(truth(each, self.known, item) is True for each in rest)
         return is_true(self.shop.gate, self.known, item) and is_true(self.shelf.where, self.known, item)
+
+    def _rest_of_where(self) -> list[plan.Condition]:
+        return parts_beyond_item(self.shelf.where.condition) if self.shelf.where else []
 
     def is_one_kind(self, one: str, other: str) -> bool:
         """Return True for one item, and for two of one group."""
@@ -102,6 +117,8 @@ class Steps:
         self.worth = self._scaled(scores) if asked.shelf.mmr else scores
         self.order = sorted(free, key=lambda item: -self.worth[item])
         self._alike = dict.fromkeys(free, 0.0)
+        by = asked.shelf.mmr.by if asked.shelf.mmr else ()
+        self._by = {item: [asked.known.fact(item, name) for name in by] for item in free}
         self._pool = self._explored() if asked.shelf.explore else ()
         self._is_own = True
 
@@ -124,11 +141,12 @@ class Steps:
             values.append(fact(item, rule.of))
         if mmr:
             values = [fact(item, name) for name in mmr.by]
-            for other in self._alike:
-                same = sum(
-                    value is not None and value == fact(other, name) for value, name in zip(values, mmr.by, strict=True)
-                )
-                self._alike[other] = max(self._alike[other], same / len(mmr.by))
+            for other, others in self._by.items():
+                same = 0
+                for value, given in zip(values, others, strict=True):
+                    same += value is not None and value == given
+                if same and same / len(mmr.by) > self._alike[other]:
+                    self._alike[other] = same / len(mmr.by)
 
     def is_free(self, item: str) -> bool:
         """Return True unless the item stands already, or one of its group."""
@@ -244,6 +262,10 @@ def conjuncts(condition: plan.Condition) -> list[plan.Condition]:
 
 def parts_of_item(condition: plan.Condition) -> list[plan.Condition]:
     return [each for each in conjuncts(condition) if not _bases(each) - {"item"}]
+
+
+def parts_beyond_item(condition: plan.Condition) -> list[plan.Condition]:
+    return [each for each in conjuncts(condition) if _bases(each) - {"item"}]
 
 
 def _bases(node: object) -> set[str]:

@@ -71,6 +71,7 @@ class Sources:
         self._together: dict[tuple[str, tuple[str, ...]], Offer] = {}
         self._biases: dict[str, tuple[NDArray[np.float32], Everywhere[float]]] = {}
         self._pools: dict[str, _Pool] = {}
+        self._of_items: dict[str, tuple[dict[str, bool], Everywhere[bool]]] = {}
         self._trending: dict[str, Trending] = {}
 
     def may_show(self, offsets: Offsets, item: str) -> bool:
@@ -88,6 +89,24 @@ class Sources:
         if shelf.name not in self._pools:
             self._pools[shelf.name] = _Pool(self, shelf)
         return self._pools[shelf.name].at(question)
+
+    def of_items(self, question: Question) -> Mapping[str, bool]:
+        """Return for each item whether all conditions of gate and where are true that read the item alone.
+
+        What is returned changes with the next question: rules of the item alone are evaluated where facts have changed.
+        """
+        shelf = question.shelf
+        if shelf.name not in self._of_items:
+            held, conditions = dict[str, bool](), of_item_only(self.shop, shelf)
+
+            def value(known: Known, item: str) -> bool:
+                return all(is_true(each, known, item) for each in conditions)
+
+            everywhere = Everywhere(self.history, self.all_items(), value, conditions, held.__setitem__)
+            self._of_items[shelf.name] = held, everywhere
+        held, everywhere = self._of_items[shelf.name]
+        everywhere.move_to(question.offsets, question.known.now_ms)
+        return held
 
     def sessions(self, questions: Sequence[Question]) -> list[SessionOffer]:
         """Return what the session model offers: under the leading shelf's rules, or the list's own if it is wide."""

@@ -62,7 +62,7 @@ class Why:
     def __init__(self, found: Found) -> None:
         self.found, question = found, found.question
         self.answer = next(iter(Oracle(found.sources).answers([question])))
-        self.asked = self.answer.asked()
+        self.asked = self.answer.asked
         self.verdict = judge(self.asked, found.value.items)
         self.all = AllScores(found.sources, self.answer)
         self._places = {item: place for place, item in enumerate(found.value.items, 1)}

@@ -85,7 +85,7 @@ def explained(
     logged = LogRecord("v", shelf.name, 0, 7, [], [], [], now_ms=NOW_MS, list_id="0-7", facts=offsets)
     question = question_of(sources, shelf, events, logged)
     answer = next(iter(Oracle(sources).answers([question])))
-    steps = Steps(answer.asked())
+    steps = Steps(answer.asked)
     why: list[int] = []
     while len(steps.placed) < shelf.places and (chosen := steps.choices())[1]:
         why.append(6 if chosen[0] == "pinned" else 0)
