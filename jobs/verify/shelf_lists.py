@@ -7,6 +7,7 @@ all that follow. Plain Python, as `shelf_rules.py`.
 import math
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from jobs.contract import shelf_plan as plan
 from jobs.verify.shelf_rules import Known, is_true, truth
@@ -44,10 +45,10 @@ class Asked:
 
     def _may_show(self, item: str) -> bool:
         if self.of_items is not None and item in self.of_items:
-            rest = self._rest_of_where()
-            return self.of_items[item] and all(truth(each, self.known, item) is True for each in rest)
+            return self.of_items[item] and all(truth(each, self.known, item) is True for each in self._rest_of_where)
         return is_true(self.shop.gate, self.known, item) and is_true(self.shelf.where, self.known, item)
 
+    @cached_property
     def _rest_of_where(self) -> list[plan.Condition]:
         return parts_beyond_item(self.shelf.where.condition) if self.shelf.where else []
 
