@@ -1,16 +1,26 @@
 """The follower on a real broker: everything before the first batch, what is new at once, refusals and tombstones."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+import redis
 
 from jobs.catalogue.follower import Follower
 from jobs.connect import fact_topics, kafka_admin, kafka_send
 from jobs.connect.fact_topics import Change
 from jobs.contract.items import contracts
+from jobs.contract.shelf import GATE_VERSION, shelf_key
+from jobs.contract.shelf_plan import Compare, Feature, Literals, Rule, ShelfPlan
 from jobs.errors import ServiceError
+from jobs.lab.bench.out_of_stock import Shop, measure
+from jobs.rankings.gate import GateWriter
+from jobs.shelves.versions import ShelfVersions
+from liveshelf import ShelfReader
 from tests.support.waiting import eventually
 
 CONTRACTS = contracts("items", "offers")
@@ -51,6 +61,35 @@ def test_what_is_said_removed_or_refused_is_heard(followed: Follower, bootstrap:
     assert (followed.refused, followed.read) == (1, 5004)
     (row,) = before.places(["1"])
     assert before.columns["stock"].value(row) == 1
+
+
+def test_what_is_sold_out_leaves_all_lists_and_comes_back(
+    followed: Follower, bootstrap: str, redis_url: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    """Between Kafka and the reader stand a follower and the gate's writer, as in a worker. No list is written anew."""
+    versions, source = ShelfVersions(tmp_path / "versions"), tmp_path / "shelves.py"
+    source.write_text("")
+    in_stock = Compare(">", Feature("item", "stock", "int"), Literals([0]))
+    versions.activate(versions.publish(ShelfPlan(gate=Rule(in_stock, "N"), shelves=[]), source))
+    for visitor in range(60):
+        for shelf, first in (("home", 100), ("product", 200)):
+            put(client, shelf_key(f"v{visitor}", shelf), [str(first + visitor + place) for place in range(4)])
+    offers = next(contract for contract in CONTRACTS if contract.topic == "offers")
+    shop = Shop(bootstrap, offers, ShelfReader(client), ["home", "product"])
+    with closing(GateWriter(redis_url, versions, lambda: followed.snapshot)):
+        eventually(lambda: client.exists(GATE_VERSION))
+        measured = measure(shop, [f"v{visitor}" for visitor in range(60)])
+    assert (len(measured.gone_s), len(measured.back_s)) == (60, 60)
+    assert [shop.first(f"v{visitor}") for visitor in range(60)] == [str(100 + visitor) for visitor in range(60)]
+
+
+def put(client: redis.Redis, key: str, items: list[str]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    value = {
+        "version": "0" * 20, "items": items, "scores": [1.0] * len(items), "model": "m", "event_time_ms": now_ms,
+        "computed_at_ms": now_ms, "session_events": 1, "fallback": None, "list_id": "0-1", "spare": 1,
+    }  # fmt: skip
+    client.set(key, json.dumps(value))
 
 
 def test_its_age_is_told_though_nothing_changes(followed: Follower):
