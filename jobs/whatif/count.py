@@ -128,9 +128,9 @@ class Difference:
         return self.after.clicked - (self.before.clicked - len(self.lost))
 
     def _short(self) -> str:
-        shares = (_percent(side.short, self.lists) for side in (self.before, self.after))
+        shares = [100 * side.short / self.lists for side in (self.before, self.after)]
         cost = f"; {self.cost_us:+.0f} µs a list" if self.cost_us is not None else ""
-        return f"; {' → '.join(shares)} under `least`{cost}"
+        return f"; {shares[0]:.1f} → {shares[1]:.1f} % under `least`{cost}"
 
     def _not_compared(self) -> list[str]:
         return [f"{count:,} lists weren't made again: {reason}" for reason, count in self.not_compared.items()]

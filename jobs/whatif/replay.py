@@ -34,10 +34,18 @@ class Facts:
     def __init__(self, bootstrap: str, contracts: Sequence[FactContract]) -> None:
         self._table = Table(contracts)
         self._coming: dict[str, list[tuple[int, items.Fact]]] = {
-            contract.topic: list(_facts(contract, stream(bootstrap, contract.topic, must_exist=False)))[::-1]
+            contract.topic: list(self.of_records(contract, stream(bootstrap, contract.topic, must_exist=False)))[::-1]
             for contract in contracts
         }
         self._snapshot: Snapshot | None = None
+
+    @staticmethod
+    def of_records(contract: FactContract, records: Iterable[Record]) -> Iterator[tuple[int, items.Fact]]:
+        """Yield what records say, each with its offset."""
+        for record in records:
+            fact = items.parse(contract, record.key, record.value)
+            if not isinstance(fact, Refusal):
+                yield record.offset, fact
 
     def at(self, offsets: Mapping[str, int]) -> Snapshot:
         """Return what was known before these offsets. Time goes forward only: what was known once stays."""
@@ -48,13 +56,6 @@ class Facts:
                 self._snapshot = None
         self._snapshot = self._snapshot or self._table.snapshot()
         return self._snapshot
-
-
-def _facts(contract: FactContract, records: Iterable[Record]) -> Iterator[tuple[int, items.Fact]]:
-    for record in records:
-        fact = items.parse(contract, record.key, record.value)
-        if not isinstance(fact, Refusal):
-            yield record.offset, fact
 
 
 class Replay:
