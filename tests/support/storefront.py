@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,7 +47,9 @@ class Window:
     """A window in which somebody looks at the page. `lists` are by name, as they were sent last."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.lists, self.items = url.rstrip("/"), dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
+        self.url = url.rstrip("/")
+        self.lists: dict[str, dict[str, Any]] = defaultdict(lambda: {"items": [], "about": [], "state": ""})
+        self.items: dict[str, dict[str, Any]] = defaultdict(dict)
         self.read_at_ms: dict[str, float] = {}
         self.session = requests.Session()
         page = self.session.get(url, timeout=30)
@@ -79,7 +82,7 @@ class Window:
                 self.lists[each["name"]] = each
                 self.read_at_ms[each["name"]] = said["read_at_ms"]
         elif kind == "items":
-            self.items |= {item["item_id"]: item for item in said}
+            self.items.update({item["item_id"]: item for item in said})
         else:
             raise AssertionError(said)
 
@@ -119,7 +122,7 @@ class Window:
 
     def holding(self, item: str) -> list[str]:
         """Return the names of the lists that show an item."""
-        return [name for name, each in self.lists.items() if item in each["items"]]
+        return [name for name, each in list(self.lists.items()) if item in each["items"]]
 
 
 def show_what_happens(url: str, key_file: Path, stored: Callable[[str, str], dict[str, Any]]) -> None:
@@ -141,7 +144,7 @@ def show_what_happens(url: str, key_file: Path, stored: Callable[[str, str], dic
 
     sold_out = window.lists["home"]["items"][0]
     window.panel("stock", item=sold_out, stock=0)
-    eventually(lambda: window.holding(sold_out) == [] and window.items[sold_out]["stock"] == 0)
+    eventually(lambda: window.holding(sold_out) == [] and window.items[sold_out].get("stock") == 0)
     told = eventually(lambda: window.panel("why", item=sold_out, shelf="home"), within_s=60)
     assert told["why"]["dropped_by"]["rule"] == "gate"
     assert "item.stock = 0" in told["text"]

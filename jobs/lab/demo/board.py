@@ -22,12 +22,22 @@ FORESEEN = {None: ("· ", "dim"), True: ("✓ ", "bold green"), False: ("  ", ""
 
 
 class Board:
-    """Draws `stage`; `refused` returns the number of events refused so far, `total` is the number of all clicks."""
+    """Draws `stage`; `refused` returns the number of events refused so far, `total` is the number of all clicks.
+
+    `page` returns the address of the shop's page, "" while there is none.
+    """
 
     def __init__(
-        self, stage: Stage, watcher: Watcher, names: Mapping[str, str], total: int, refused: Callable[[], int]
+        self,
+        stage: Stage,
+        watcher: Watcher,
+        names: Mapping[str, str],
+        total: int,
+        refused: Callable[[], int],
+        page: Callable[[], str],
     ) -> None:
         self._stage, self._watcher, self._names, self._total, self._refused = stage, watcher, names, total, refused
+        self._page = page
         self._chosen: dict[str, float] = {}  # visitor → since when
 
     def render(self) -> RenderableType:
@@ -37,7 +47,9 @@ class Board:
             [self._visitor(visitor) for visitor in self._chosen], equal=True, expand=True, padding=(0, 0)
         )
         foot = Text("✓ the item stood in the visitor's list before the click    Ctrl-C leaves", style="dim")
-        return Group(self._head(now), visitors, foot)
+        url = self._page()
+        page = [Text.assemble("the shop's page, for clicks of your own: ", (url, "bold"))] if url else []
+        return Group(self._head(now), visitors, foot, *page)
 
     def _head(self, now: Snapshot) -> Panel:
         latency = self._watcher.percentiles_ms(RECENT)

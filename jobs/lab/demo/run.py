@@ -16,8 +16,17 @@ from jobs.connect.kafka_admin import end_offsets
 from jobs.contract.events import Event
 from jobs.lab.demo.board import Board
 from jobs.lab.demo.counts import counts, wait_processed
+from jobs.lab.demo.page import Page, opened, shown
 from jobs.lab.demo.stage import Stage
-from jobs.lab.demo.system import LIST_SIZE, Say, demo_settings, load_catalogue, start_features, system
+from jobs.lab.demo.system import (
+    LIST_SIZE,
+    Say,
+    demo_settings,
+    load_catalogue,
+    publish_shelves,
+    start_features,
+    system,
+)
 from jobs.lab.demo.visitors import Visitors
 from jobs.lab.demo.watcher import Watcher
 from jobs.lab.repeating import repeating
@@ -69,15 +78,22 @@ def _play(
 ) -> dict[str, object]:
     visitors = Visitors(settings.ranker.session_gap_s * 1000, bundle.popular[:LIST_SIZE])
     with Watcher(running.redis_url, settings.ranker.shelf) as watcher:
+        page: Page | None = None
 
         def features() -> None:
+            nonlocal page
             say("the first click has its list")
             load_catalogue(settings, running, say)
+            page = opened(settings, say)
             start_features(settings, running, say)
+            publish_shelves(settings, running, say)
+            page = page and shown(page, say)
 
         stage = Stage(running.redis_url, settings.ranker.shelf, visitors, watcher, features)
         say(f"replaying {len(events):,} clicks of {SHOP} since {SINCE}")
-        board = Board(stage, watcher, bundle.names, len(events), _refused(settings, running))
+        board = Board(
+            stage, watcher, bundle.names, len(events), _refused(settings, running), lambda: page.url if page else ""
+        )
         with _drawn(board) if watched else _told(stage, say):
             replay(
                 running.kafka_bootstrap,
@@ -91,6 +107,9 @@ def _play(
         end = wait_processed(settings, running)
         say("all is processed; counting")
         totals = counts(settings, running, end)
+        if page and page.watching():
+            say("somebody looks at the shop's page: the demo ends when it is closed")
+            page.wait_until_left()
     score, latency = visitors.score, watcher.percentiles_ms() or (0.0, 0.0)
     return totals._asdict() | {
         "hit_rate_20": round(score.hit_rate, 4),

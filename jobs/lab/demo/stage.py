@@ -59,7 +59,7 @@ class Stage:
         self._wait_turn()
         standing = self._standing_in_time(visitor)
         with self._lock:
-            self._visitors.click(visitor, item, time_ms, standing.items, standing.event_time_ms)
+            self._visitors.click(visitor, item, time_ms, standing.shown, standing.event_time_ms)
             self._clicks += 1
             self._sent_s.append(time.monotonic())
             while self._sent_s[0] < self._sent_s[-1] - RATE_OVER_S:

@@ -6,15 +6,21 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
+from jobs.catalogue.follower import Follower
 from jobs.catalogue.load import load
 from jobs.cluster import runtime
 from jobs.cluster.runtime import Runtime
+from jobs.errors import DefinitionError
+from jobs.features import plan
 from jobs.lab.replay.catalogues import MADE_UP, eshop2008
 from jobs.operate.bring_up import bring_up
 from jobs.operate.facts import contracts_of
 from jobs.operate.running_jobs import wait_running
+from jobs.operate.shelves import known_of, lint
 from jobs.operate.submit import submit
 from jobs.settings import Settings
+from jobs.shelves.load import FILE
+from jobs.shelves.versions import ShelfVersions
 
 RUNNING_LIMIT_S = 120.0
 LIST_SIZE = 20  # what `hit_rate_20` means
@@ -36,6 +42,7 @@ def demo_settings(settings: Settings) -> Settings:
     changed |= {"kafka_bootstrap": "", "redis_url": SecretStr(""), "flink_rest_url": ""}
     changed |= {
         "state_dir": settings.state_dir / "demo",
+        "shelves_dir": None,
         "list_size": LIST_SIZE,
         "list_ttl_s": LIST_TTL_S,
         "checkpoint_interval_ms": CHECKPOINT_INTERVAL_MS,
@@ -71,6 +78,26 @@ def load_catalogue(settings: Settings, running: Runtime, say: Say) -> None:
     """Write the shop's catalogue, once the topics are there."""
     written = load(running.kafka_bootstrap, contracts_of(settings), eshop2008())
     say(f"loaded the catalogue, {written[settings.items_topic]} items; {MADE_UP}")
+
+
+def publish_shelves(settings: Settings, running: Runtime, say: Say) -> None:
+    """Publish the repository's shelves and make them active, once the features job was submitted.
+
+    Its plan was compiled with Feast, which takes ten seconds to import, and says what rules may read.
+    """
+    file = settings.feature_repo / FILE
+    if not file.is_file():
+        return say(f"{settings.feature_repo} has no {FILE}: there is one list, {settings.ranker.shelf}")
+    follower = Follower(running.kafka_bootstrap, contracts_of(settings)).start()
+    follower.close()
+    known = known_of(settings, plan.load(plan.wanted_path(settings.state_dir)))
+    shelves, problems = lint(settings, known, follower.snapshot)
+    if errors := [str(problem) for problem in problems if not problem.is_warning]:
+        raise DefinitionError("\n".join(errors))
+    versions = ShelfVersions(settings.shelves_folder)
+    version = versions.publish(shelves, file)
+    versions.activate(version)
+    say(f"published {version}: {', '.join(shelf.name for shelf in shelves.shelves)}")
 
 
 def start_features(settings: Settings, running: Runtime, say: Say) -> None:

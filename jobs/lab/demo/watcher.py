@@ -24,6 +24,11 @@ class Standing(msgspec.Struct):
     items: list[str]
     event_time_ms: int
     fallback: str | None = None
+    spare: int = 0  # how many of the last items stand in reserve
+
+    @property
+    def shown(self) -> list[str]:
+        return self.items[: len(self.items) - self.spare]
 
 
 @dataclass(frozen=True)

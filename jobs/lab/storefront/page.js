@@ -14,9 +14,10 @@ let source = null;
 
 // ── lists
 
+const sections = new Map(); // by list
+
 const section = name => {
-	const found = element(`list-${name}`);
-	if (found) return found;
+	if (sections.has(name)) return sections.get(name);
 	const made = document.createElement("section"), head = document.createElement("header");
 	const row = text("ol", "", "row");
 	made.id = `list-${name}`;
@@ -25,9 +26,10 @@ const section = name => {
 	const title = text("h2", "");
 	title.id = `head-${name}`;
 	const facts = text("p", "", "facts");
-	facts.append(text("span", "", "state"), " ", text("span", "", "age"), " ", text("span", "", "took"));
+	facts.append(text("span", "", "state"), ", ", text("span", "", "age"), text("span", "", "took"));
 	head.append(title, facts);
 	made.append(head, row);
+	sections.set(name, made);
 	return made;
 };
 
@@ -48,10 +50,10 @@ const draw = (list, read_at_ms) => {
 const took = (list, made, read_at_ms, came, left) => {
 	const asked = click, shown = made.querySelector(".took");
 	const read_ms = Math.max(0, Math.round(read_at_ms - asked.at_ms));
-	shown.textContent = `read ${read_ms} ms after your click`;
+	shown.textContent = `, read ${read_ms} ms after your click`;
 	requestAnimationFrame(() => setTimeout(() => {
 		const end = performance.now();
-		shown.textContent = `read ${read_ms} ms after your click, on the screen after ${Math.round(end - asked.start)}`;
+		shown.textContent = `, read ${read_ms} ms after your click, on the screen after ${Math.round(end - asked.start)}`;
 		performance.measure(`click to ${list.name}`, {start: asked.start, end});
 		if (list.name === shop.first(here)[0])
 			say(`${shop.heading(list, named)}: ${came} new, ${left} gone, ${Math.round(end - asked.start)} ms after your click`);
@@ -61,7 +63,8 @@ const took = (list, made, read_at_ms, came, left) => {
 const order = () => {
 	const names = [...new Set([...shop.first(here), ...lists.keys()])].filter(name => lists.has(name));
 	const wanted = names.map(section), holder = element("lists");
-	if (wanted.some((each, place) => holder.children[place] !== each)) holder.replaceChildren(...wanted);
+	const isSame = wanted.length === holder.children.length && wanted.every((each, place) => holder.children[place] === each);
+	if (!isSame) holder.replaceChildren(...wanted);
 };
 
 const ages = () => {
