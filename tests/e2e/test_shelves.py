@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import redis
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from jobs.connect import kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.shelf import WHYS, shared_key, shelf_key
 from jobs.lab.replay.sources import read
+from jobs.verify.run import verify
 from tests.support.waiting import eventually
 
 LIFTED = (
@@ -118,5 +120,40 @@ def test_an_event_answers_all_places_of_a_shop(scenario, monkeypatch) -> None:
     assert set(newest) == {"home", "product", "recent", "cart", "checkout"}
     for shelf, record in newest.items():
         assert record.items() >= shop.stored("v", shelf).items()
+    assert_the_oracle_agrees(shop)
+    assert_why_names_the_record_that_took_an_item_away(shop)
     assert not scenario.failures()
     shutil.rmtree(scenario.settings.shelves_dir)
+
+
+def assert_the_oracle_agrees(shop: Shop) -> None:
+    """Each list of each shelf is what the oracle makes, and so is the gate's set; features don't run here."""
+    report = verify(shop.settings, shop.scenario.runtime)
+    counted = report.by_shelf()
+    assert counted.keys() >= {"home", "product", "recent", "cart", "checkout", "similar", "popular"}
+    assert sum(each["mismatched"] for each in counted.values()) == 0, report.to_json()
+    assert counted["similar"]["equal"] > 200
+    assert report.by_name["gate:items"].mismatched == 0
+    assert report.by_name["gate:items"].compared > 200
+
+
+def assert_why_names_the_record_that_took_an_item_away(shop: Shop) -> None:
+    item = shop.stored("v", "home")["items"][2]
+    before = json.loads(shop.run("why", "v", "home", "3", "--json"))
+    assert (before["item"], before["place"], before["dropped_by"]) == (item, 3, None)
+    assert before["score"] == pytest.approx(sum(part["value"] for part in before["parts"]), abs=1e-3)
+    reasons = [each["because"] for each in json.loads(shop.run("why", "v", "home", "--json"))]
+    assert len(reasons) == 28
+    assert {each["item"] for each in reasons if each} <= {"A13", "A16"}
+    assert any(reasons)
+    shop.run("items", "set", item, "--stock", "0")
+    offers = shop.settings.offers_topic
+    newest = read_slice(shop.scenario.runtime.kafka_bootstrap, offers).records[-1]
+    found = json.loads(shop.run("why", "v", "home", "--not", item, "--json"))["dropped_by"]
+    assert found == {
+        "rule": "gate", "condition": "item.stock > 0", "feature": "item.stock", "value": 0, "topic": offers,
+        "partition": 0, "offset": newest.offset, "time_ms": newest.timestamp_ms,
+    }  # fmt: skip
+    difference = json.loads(shop.run("shelves", "diff", "--json"))  # the file still has the pin
+    assert 0 < difference["unchanged"] < difference["lists"]
+    assert difference["not_compared"] == {}
