@@ -18,7 +18,7 @@ from jobs.contract.items import Fact, FactContract, FactField
 from jobs.contract.shelf_plan import AtMost, Explore, Feature, Lift, Mmr, Pin, Rule, Shelf, ShelfPlan, Source
 from jobs.rankings.lists import ListsOfShelves
 from jobs.rankings.publish import Encoder, Publication
-from jobs.rankings.session import current_session
+from jobs.rankings.session import Session, current_session
 from jobs.rankings.shelf_ranker import Question, ShelfRanker
 from jobs.verify import shelf, shelf_check
 from jobs.verify.answered import Answers
@@ -134,10 +134,24 @@ class Shop:
             current_session(packed, GAP_MS), context, known, self.events[offset].timestamp_ms, f"0-{offset}"
         )
 
+    def without_consent(self) -> Report:
+        """Return what the oracle says of the lists of a visitor of whom nothing may be known."""
+        question = Question(Session.nothing(self.now_ms), np.zeros(1, np.float32), {}, self.now_ms, "0-999", True)
+        names = [shelf.name for shelf in self.plan.of_visitors]
+        made, cases = self.maker.make([question], [names]), list[shelf_check.Case]()
+        for (_, name), each in made.items():
+            context = question.context.tolist()
+            publication = Publication("v", name, 0, 999, each.ranked, question.session, context, 1, self.now_ms)
+            value = self.encoder.value(publication, self.table.offsets)
+            found = msgspec.json.decode(value, type=shelf_check.ShelfValue)
+            cases.append(
+                shelf_check.Case("v", name, value, found, None, None, "stands", self.now_ms, is_anonymous=True)
+            )
+        return self._compared(cases)
+
     def verified(self) -> Report:
         """Return what the oracle says of all lists that stand at the end."""
-        plans = Plans(Path("nowhere"))
-        plans.by_version[self.version] = self.plan
+        plans = self._plans()
         log = read_log(self.log)
         arrivals = by_visitor(classify(self.events, 10**12, now_ms=2**50).of_kind("counted"))
         cases = []
@@ -152,7 +166,15 @@ class Shop:
                     logged = log.newest.get((visitor, name))
                     now_ms = answered.entry.record.timestamp_ms
                     cases.append(shelf_check.Case(visitor, name, value, found, answered, logged, "stands", now_ms))
-        report = Report()
+        return self._compared(cases)
+
+    def _plans(self) -> Plans:
+        plans = Plans(Path("nowhere"))
+        plans.by_version[self.version] = self.plan
+        return plans
+
+    def _compared(self, cases: list[shelf_check.Case]) -> Report:
+        report, plans = Report(), self._plans()
         history = FactHistory(self.facts, START_MS)
         shelf_check.compare_shelf_lists(report, cases, plans, _One(self.bundle), history)
         return report

@@ -21,3 +21,14 @@ def test_lists_of_random_shops_are_what_the_oracle_says() -> None:
             compared[name] = compared.get(name, 0) + count["equal"]
     assert min(compared.values()) > SHOPS
     assert compared.keys() == {"home", "product", "cart", "plain", "recent"}
+
+
+def test_lists_without_consent_are_what_the_oracle_says() -> None:
+    compared = 0
+    for seed in range(SHOPS // 2):
+        shop = Shop(random.Random(seed))
+        shop.batch()
+        report = shop.without_consent()
+        assert report.mismatches == [], (seed, report.mismatches[0])
+        compared += report.compared
+    assert compared > 12 * SHOPS
