@@ -32,6 +32,7 @@ COMPACTED = "facts of their time may have been compacted away"
 PARTITIONS = "the visitor's events lie in several partitions, and which had come isn't known"
 NO_CONTEXT = "the log doesn't hold what the model read"
 NO_PLAN = "a version of shelves that isn't there any more made them"
+NO_HASH = "a withdrawal answers no event, and which places of its lists explore isn't known"
 NO_CONSENT, MODEL_ERROR, POPULAR = "no_consent", "model_error", "popular"
 OF_SOURCES = {WHYS.index(name) for name in ("session", "together", "trend", "popular", "list", "lifted_in")}
 LOGGED = [name for name in ShelfValue.__struct_fields__ if name != "version"]
@@ -80,8 +81,11 @@ def compare_shelf_lists(
 
 def _unknowable(case: Case, plans: Plans, bundle: "Bundle", history: FactHistory) -> str:
     """Return why nothing can be said of a list's items, "" if something can."""
-    if plans.shelf(case.found.shelves, case.shelf) is None:
+    shelf = plans.shelf(case.found.shelves, case.shelf)
+    if shelf is None:
         return NO_PLAN
+    if case.answered is None and shelf.explore and not case.found.list_id:
+        return NO_HASH
     if case.answered is None:
         return "" if history.is_whole(case.found.facts, case.now_ms) else COMPACTED
     logged = case.logged
