@@ -18,6 +18,7 @@ from jobs.connect.kafka_read import read_slice
 from jobs.contract.shelf import WHYS, shared_key, shelf_key
 from jobs.lab.replay.sources import read
 from jobs.verify.run import verify
+from tests.support import storefront
 from tests.support.waiting import eventually
 
 LIFTED = (
@@ -83,7 +84,7 @@ class Shop:
         return self.run("shelves", "publish", "--activate").splitlines()[-1]
 
 
-def test_an_event_answers_all_places_of_a_shop(scenario, monkeypatch) -> None:
+def test_an_event_answers_all_places_of_a_shop(scenario, monkeypatch, tmp_path) -> None:
     shop = Shop(scenario, monkeypatch)
     scenario.start("rankings")
     shop.run("items", "load", "eshop2008")
@@ -122,6 +123,10 @@ def test_an_event_answers_all_places_of_a_shop(scenario, monkeypatch) -> None:
         assert record.items() >= shop.stored("v", shelf).items()
     assert_the_oracle_agrees(shop)
     assert_why_names_the_record_that_took_an_item_away(shop)
+    with storefront.running(tmp_path / "storefront.log") as url:
+        keys = shop.settings.state_dir / "storefront" / "pseudonym.keys"
+        storefront.show_what_happens(url, keys, shop.stored)
+        storefront.show_in_chromium(url, tmp_path / "profile", clicks=5)
     assert not scenario.failures()
     shutil.rmtree(scenario.settings.shelves_dir)
 
