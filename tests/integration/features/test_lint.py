@@ -275,7 +275,7 @@ def test_a_change_that_a_savepoint_carries_over_is_no_problem(tmp_path):
 
 def test_changed_settings_are_told_with_their_job(tmp_path):
     """Changed settings of each submitted job are told with its name."""
-    before = JobConfig.of(Settings(), "kafka:1", "redis://redis", project="shop")
+    before = JobConfig.of(Settings(state_dir=tmp_path), "kafka:1", "redis://redis", project="shop")
     for job in ("features", "rankings"):
         before.save(config_path(tmp_path, job))
     changed = {"parallelism": 2, "consent_topic": "asked", "session_gap_s": 60, "max_window_events": 10_000}
