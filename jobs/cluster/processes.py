@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +22,10 @@ from jobs.errors import ServiceError
 OWNER_MARK = "LIVESHELF_OWNER"
 SERVICE_MARK = "LIVESHELF_SERVICE"
 PRIVATE = 0o077  # umask: nobody but the owner reads topics, lists, checkpoints and logs, which hold people
-LOWEST_PORT, PORTS_TRIED = 20_000, 1_000
+LOWEST_PORT, PORTS_TRIED, PORTS_REMEMBERED = 20_000, 1_000, 3_000
 
 _children: list[subprocess.Popen[bytes]] = []  # kept: a Popen that is collected while its process runs gives a warning
+_returned: deque[int] = deque(maxlen=PORTS_REMEMBERED)
 
 
 def spawn(
@@ -180,15 +182,17 @@ def _tail(log: Path, lines: int = 15) -> str:
 def free_ports(count: int) -> list[int]:
     """Return different ports that are free on the loopback address now.
 
-    They lie below the ports of outgoing connections, so that a server that dies finds its port free again.
-    Raise `ServiceError` if there aren't so many.
+    They lie below the ports of outgoing connections, so that a server that dies finds its port free again. No port of
+    the last `PORTS_REMEMBERED` is returned again: its server may not listen yet. Raise `ServiceError` if there aren't
+    so many.
     """
     ports: list[int] = []
     for port in random.Random().sample(range(LOWEST_PORT, _lowest_outgoing_port()), PORTS_TRIED):
         if len(ports) == count:
             return ports
-        if port_is_free(port):
+        if port not in _returned and port_is_free(port):
             ports.append(port)
+            _returned.append(port)
     raise ServiceError(
         f"{count} free ports weren't found among {PORTS_TRIED} from {LOWEST_PORT} on", "close other programs"
     )
