@@ -52,7 +52,7 @@ def test_free_ports_are_free_and_stay_so():
         assert all(1024 < port < lowest for port in found)
 
 
-def test_a_port_that_was_given_is_not_given_again_before_its_server_listens():
+def test_a_given_port_waits_for_its_server():
     """A broker got its controller's port as its clients' port: two asks in 12,768 ports, both free when asked."""
     found = [port for _ in range(10) for port in processes.free_ports(200)]
     assert len(set(found)) == len(found) == 2_000
