@@ -2,7 +2,9 @@
 
 A thread of the ranking worker does it, so that no event waits, and none is needed. Of several workers one holds the
 lease. Lists are made anew when a model or a version of shelves is activated. When facts change, that is a minute later
-at most. A list is written where it differs from what was written last. Reading drops what the gate names meanwhile.
+at most. A list is written where it differs from what was written last. Whoever takes the lease writes all lists:
+another worker may have written others, or Redis was emptied, and the lease with it. Reading drops what the gate names
+meanwhile.
 
 An item's list stands under `shelf:{item/ITEM}:NAME`, a place's under `shelf:{place/VALUES}:NAME`.
 """
@@ -11,9 +13,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,6 +38,7 @@ LOOK_EVERY_S = 1.0
 TRENDS_S = 60.0
 AFTER_ERROR_S = 10.0
 AGAIN_S = 60.0  # after facts have changed
+AT_LEAST_EVERY_S = 3600.0  # lists expire, and rules may read the time
 CHUNK = 32
 SHARE = 0.2  # of a core that this thread takes at most
 LOG = logging.getLogger(__name__)
@@ -68,6 +71,9 @@ class SharedLists:
         self._trends_s = -TRENDS_S
         self._name = uuid.uuid4().hex
         self._written: dict[str, tuple[int, float]] = {}  # by key: hash of what was written, and when it was
+        self._done: Served | None = None  # with what all lists were made
+        self._done_s = 0.0
+        self._ranker: ShelfRanker | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shared-lists", daemon=True)
         self._thread.start()
@@ -79,34 +85,65 @@ class SharedLists:
         self._trends.close()
 
     def _run(self) -> None:
-        done: Served | None = None
-        done_s = 0.0
         while not self._stopped.wait(LOOK_EVERY_S):
             try:
-                served = self._now()
-                if served is None or not self._holds_lease():
-                    done = None
-                    continue
-                self._write_trends(served)
-                if done is None or _differ(done, served, is_due=time.monotonic() - done_s > AGAIN_S):
-                    done_s = time.monotonic()
-                    done = served if self._write(served) else None
+                self._look()
             except ServiceError as error:
                 LOG.warning("shared lists wait: %s", error)
-                done = None
+                self._stopped.wait(AFTER_ERROR_S)
             except Exception:  # whatever it is: visitors' lists go on, and this thread tries again
                 LOG.exception("shared lists couldn't be made")
-                done = None
                 self._stopped.wait(AFTER_ERROR_S)
+        self._drop_ranker()
 
-    def _holds_lease(self) -> bool:
-        """Return True if this worker is the one that writes; ask for the lease if nobody holds it."""
-        (holder,) = self._connection.exchange([("GET", LEASE)])
-        if holder == self._name.encode():
-            self._connection.exchange([("PEXPIRE", LEASE, LEASE_MS)])
+    def _look(self) -> None:
+        """Write what is due, if this worker is the one that writes."""
+        served = self._now()
+        if served is None or not self._takes_lease():
+            self._done = None
+            self._drop_ranker()
+            return
+        self._write_trends(served)
+        if self._is_due(served):
+            if self._done is None or _differ(self._done, served):
+                self._drop_ranker()
+            self._done, self._done_s = None, time.monotonic()
+            self._done = served if self._write(served) else None
+
+    def _is_due(self, served: Served) -> bool:
+        done = self._done
+        if done is None or _differ(done, served):
             return True
-        (answer,) = self._connection.exchange([("SET", LEASE, self._name, "NX", "PX", LEASE_MS)])
-        return bool(answer) and not isinstance(answer, redis.ResponseError)
+        limit_s = min(AT_LEAST_EVERY_S, self._ttl_ms / 4000)
+        return time.monotonic() - self._done_s > (AGAIN_S if done.snapshot is not served.snapshot else limit_s)
+
+    def _takes_lease(self) -> bool:
+        """Return True if this worker is the one that writes; ask for the lease if nobody holds it."""
+        if self._keeps_lease():
+            return True
+        self._written.clear()
+        self._done = None
+        (answer,) = self._answers([("SET", LEASE, self._name, "NX", "PX", LEASE_MS)])
+        return bool(answer)
+
+    def _keeps_lease(self) -> bool:
+        """Return True if this worker holds the lease, which it then holds for longer."""
+        (holder,) = self._answers([("GET", LEASE)])
+        if holder != self._name.encode():
+            return False
+        self._answers([("PEXPIRE", LEASE, LEASE_MS)])
+        return True
+
+    def _answers(self, commands: Sequence[Command]) -> list[Any]:
+        """Return what Redis answers. Raises ServiceError if it is away or refuses a command."""
+        replies = self._connection.exchange(commands)
+        for (_, key, *_), reply in zip(commands, replies, strict=True):
+            if isinstance(reply, redis.ResponseError):
+                raise ServiceError(
+                    f"Redis refused {key!r} to the thread of shared lists: {reply}",
+                    "let the jobs' user read and write shelf:*",
+                ) from reply
+        return replies
 
     def _now(self) -> Served | None:
         """Return what lists are to be made with, None while no version of shelves is active."""
@@ -126,12 +163,17 @@ class SharedLists:
 
     def _write(self, served: Served) -> bool:
         """Write all lists; return False if it was broken off: something else serves, or another worker writes."""
-        ranker = ShelfRanker(served.bundle, served.plan, served.snapshot)
-        try:
-            shared = [shelf for shelf in served.plan.shelves if shelf.of != "visitor"]
-            return all(self._write_shelf(shelf, served, ranker) for shelf in shared)
-        finally:
-            ranker.close()
+        if self._ranker is None:  # it is kept, as it holds what follows each item: the model is asked once
+            self._ranker = ShelfRanker(served.bundle, served.plan, served.snapshot)
+        else:
+            self._ranker.take(served.snapshot)
+        shared = [shelf for shelf in served.plan.shelves if shelf.of != "visitor"]
+        return all(self._write_shelf(shelf, served, self._ranker) for shelf in shared)
+
+    def _drop_ranker(self) -> None:
+        if self._ranker is not None:
+            self._ranker.close()
+        self._ranker = None
 
     def _write_shelf(self, shelf: Shelf, served: Served, ranker: ShelfRanker) -> bool:
         asked = iter(_asked(shelf, ranker))
@@ -139,53 +181,57 @@ class SharedLists:
             began_s = time.monotonic()
             questions = [question for _, question in chunk]
             made = ranker.make(questions, {shelf.name: range(len(questions))})[shelf.name]
-            commands: list[Command] = []
-            for (key, question), each in zip(chunk, made, strict=True):
-                commands += self._command(key, question, each, served)
-            if commands:
-                self._connection.exchange(commands)
+            self._send([(key, question, each) for (key, question), each in zip(chunk, made, strict=True)], served)
             now = self._now()
-            if now is None or _differ(now, served, is_due=False) or not self._holds_lease():
+            if now is None or _differ(now, served) or not self._keeps_lease():
                 return False
             self._stopped.wait((time.monotonic() - began_s) * (1 / SHARE - 1))
-        return True
+        return not self._stopped.is_set()
 
-    def _command(self, key: str, question: Question, made: Made, served: Served) -> list[Command]:
-        """Return the command that writes a list, none if it stands there already."""
-        ranked, now_s = made.ranked, time.monotonic()
-        assert ranked.shelf is not None, "it is a shelf's"
-        digest = hash((served.shelves, served.bundle.version, tuple(ranked.items)))
-        before = self._written.get(key)
-        if before and before[0] == digest and now_s - before[1] < self._ttl_ms / 2000:
-            return []
-        self._written[key] = digest, now_s
-        part = ranked.shelf
-        value = ShelfValue(
-            version=f"{question.now_ms:020d}",
-            items=ranked.items,
-            scores=ranked.scores,
-            model=served.bundle.version,
-            event_time_ms=question.now_ms,
-            computed_at_ms=question.now_ms,
-            session_events=0,
-            fallback=ranked.fallback,
-            list_id=question.list_id,
-            shelves=served.shelves,
-            facts=dict(served.snapshot.offsets),
-            about=part.about,
-            why=part.why,
-            seen=part.seen,
-            because=part.because,
-            spare=part.spare,
-        )
-        return [("SET", key, msgspec.json.encode(value), "PX", self._ttl_ms)]
+    def _send(self, lists: Sequence[tuple[str, Question, Made]], served: Served) -> None:
+        """Write the lists that don't stand there already."""
+        now_s = time.monotonic()
+        commands: list[Command] = []
+        sent: dict[str, tuple[int, float]] = {}
+        for key, question, made in lists:
+            digest = hash((served.shelves, served.bundle.version, tuple(made.ranked.items)))
+            before = self._written.get(key)
+            if before is None or before[0] != digest or now_s - before[1] >= self._ttl_ms / 2000:
+                commands.append(("SET", key, _encoded(question, made, served), "PX", self._ttl_ms))
+                sent[key] = digest, now_s
+        if commands:
+            self._answers(commands)
+        self._written |= sent
 
 
-def _differ(one: Served, other: Served, is_due: bool) -> bool:
-    """Return True if lists must be made anew; `is_due` says whether that is so for other facts alone."""
-    if one.bundle is not other.bundle or one.shelves != other.shelves:
-        return True
-    return is_due and one.snapshot is not other.snapshot
+def _encoded(question: Question, made: Made, served: Served) -> bytes:
+    ranked = made.ranked
+    part = ranked.shelf
+    assert part is not None, "it is a shelf's"
+    value = ShelfValue(
+        version=f"{question.now_ms:020d}",
+        items=ranked.items,
+        scores=ranked.scores,
+        model=served.bundle.version,
+        event_time_ms=question.now_ms,
+        computed_at_ms=question.now_ms,
+        session_events=0,
+        fallback=ranked.fallback,
+        list_id=question.list_id,
+        shelves=served.shelves,
+        facts=dict(served.snapshot.offsets),
+        about=part.about,
+        why=part.why,
+        seen=part.seen,
+        because=part.because,
+        spare=part.spare,
+    )
+    return msgspec.json.encode(value)
+
+
+def _differ(one: Served, other: Served) -> bool:
+    """Return True if another model or another version of shelves serves."""
+    return one.bundle is not other.bundle or one.shelves != other.shelves
 
 
 def _asked(shelf: Shelf, ranker: ShelfRanker) -> Iterator[tuple[str, Question]]:
