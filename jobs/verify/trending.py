@@ -40,9 +40,19 @@ class Trending:
 
     def _place_of(self, question: "Question") -> tuple[Any, ...]:
         if question.place is not None:
-            return question.place
+            return self._as_far_as_known(question)
         items = [item for event in question.events if (item := event.get("item_id"))]
         return self._place(question.known, items[-1]) if items and self._is_known(question, items[-1]) else ()
+
+    def _as_far_as_known(self, question: "Question") -> tuple[Any, ...]:
+        """Return the place of a list of another shelf: up to this shelf's first fact that doesn't make that place."""
+        assert question.place is not None, "only a place's list has one"
+        own, values = [feature.name for feature in question.shelf.place], []
+        for feature in self._shelf.place:
+            if feature.name not in own:
+                break
+            values.append(question.place[own.index(feature.name)])
+        return tuple(values)
 
     def _is_known(self, question: "Question", item: str) -> bool:
         return item in self._trends or bool(question.known.facts.get(item))

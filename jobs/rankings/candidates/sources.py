@@ -4,6 +4,7 @@ Shapes: B lists of one shelf, Q questions of a batch, K items that a source offe
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,11 +121,18 @@ class Sources:
                 return _in_order(np.broadcast_to(popular, (len(wanted.rows), len(popular))))
             case "trend":
                 board = self._board(shelf, items)
-                places = [board.of_values(each) for each in wanted.places] or board.of_items(wanted.latest)
+                places = [board.of_values(_shared(wanted.shelf, each, shelf)) for each in wanted.places]
+                places = places or board.of_items(wanted.latest)
                 return board.offer(places)
             case "list":
                 return _of_lists([visitor[source.list] for visitor in wanted.visitors], count, items)
         return Offer(np.full((len(wanted.rows), 1), -1, np.int64), np.zeros((len(wanted.rows), 1), np.float32))
+
+
+def _shared(own: Shelf, place: Sequence[str], other: Shelf) -> list[str]:
+    """Return the values of a place that make one of another shelf, too: none behind a fact that isn't known."""
+    value_of = {feature.name: value for feature, value in zip(own.place, place, strict=True)}
+    return [value_of[name] for name in takewhile(value_of.__contains__, (feature.name for feature in other.place))]
 
 
 def _of_model(found: Candidates, count: int) -> Offer:

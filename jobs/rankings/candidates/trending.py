@@ -45,9 +45,9 @@ class TrendBoard:
         ]
 
     def of_values(self, values: Sequence[str]) -> Place:
-        """Return the place whose features have these values."""
+        """Return the place whose features have these values; of fewer values it is a wider one."""
         return tuple(
-            facts.coder.code(value) if facts.coder else -1 for facts, value in zip(self._facts, values, strict=True)
+            facts.coder.code(value) if facts.coder else -1 for facts, value in zip(self._facts, values, strict=False)
         )
 
     def offer(self, places: Sequence[Place]) -> Offer:

@@ -17,7 +17,15 @@ from jobs.rankings.session import Session
 from jobs.rankings.shelf_ranker import Made, Question, ShelfRanker, basket
 from tests.unit.rankings.test_ranker import session
 
-CONTRACT = FactContract("facts", (FactField(name="stock", kind="int"), FactField(name="category", kind="string")))
+CONTRACT = FactContract(
+    "facts",
+    (
+        FactField(name="stock", kind="int"),
+        FactField(name="category", kind="string"),
+        FactField(name="trend", kind="float"),
+        FactField(name="trend_category_visitors", kind="int"),
+    ),
+)
 STOCK = Feature("item", "stock", "int")
 IN_STOCK = Rule(Compare(">", STOCK, Literals([0])), "N")
 NOT_ANCHOR = Rule(Compare("!=", Feature("item", "id", "string"), Feature("anchor", "id", "string")), "V")
@@ -156,6 +164,21 @@ def test_a_places_list_holds_the_items_of_the_place(ladder) -> None:
     assert made.places(of_category) == [("even",), ("odd",)] or made.places(of_category) == [("odd",), ("even",)]
     ranked = only(made.make([question("view a", place=("even",))], {"top": [0]}), "top")
     assert ranked.items == ["d", "b"]
+
+
+def test_the_trends_of_everywhere_stand_in_for_a_places(ladder) -> None:
+    """b and d are of the place. The list without a place has them too, and what else trends behind them."""
+    trend = {"events": [], "of": "place", "take": [Source(kind="trend")]}
+    of_category = shelf("top", place=[Feature("item", "category", "string")], least=5, instead=["trending"], **trend)
+    table = Table([CONTRACT])
+    for number, item in enumerate("abcd"):
+        known = {"trend": 1.0 + number, "trend_category_visitors": 20, "category": "even" if item in "bd" else "odd"}
+        table.take("facts", Fact(item, known))
+    made = ShelfRanker(ladder, ShelfPlan(shelves=[of_category, shelf("trending", **trend)]), table.snapshot())
+    ranked = only(made.make([question("view a", place=("even",))], {"top": [0]}), "top")
+
+    assert ranked.items == ["d", "b", "c", "a"]
+    assert ranked.shelf.why == [WHYS.index("trend")] * 2 + [WHY_INSTEAD + WHYS.index("trend")] * 2
 
 
 def test_a_cart_holds_what_was_neither_removed_nor_bought() -> None:
