@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from liveshelf.errors import LiveshelfError
+
 State = Literal["fresh", "stale", "fallback", "absent"]
 ERASED = "erased"
 OF_ITEM = "item"  # why a list that stands in for the visitor's own isn't personal
@@ -12,9 +14,11 @@ OF_ITEM = "item"  # why a list that stands in for the visitor's own isn't person
 WHYS = ("session", "together", "trend", "popular", "list", "explored", "pinned", "lifted_in")
 WHY_INSTEAD = 16
 OTHER = "other"  # a reason that came with a later release
+# Not JSON; a field missing; a field of another type; an infinite number; a hundred thousand brackets.
+UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
-class ShelfError(Exception):
+class ShelfError(LiveshelfError):
     """Say that a key holds something that isn't a list of liveshelf's.
 
     The message doesn't name the visitor, because it ends in an app's log. `key` does.
@@ -96,8 +100,8 @@ def shelf(visitor_id: str, key: str, value: bytes | str | None, stale_after_s: f
     if value is None:
         return Shelf(visitor_id, name=name)
     try:
-        return _shelf(visitor_id, name, json.loads(value), stale_after_s, now_ms)
-    except (ValueError, LookupError, TypeError) as error:  # not JSON; a field missing; a field of another type
+        return _consistent(_shelf(visitor_id, name, json.loads(value), stale_after_s, now_ms))
+    except UNREADABLE as error:
         raise not_a_list(key, error) from error
 
 
@@ -144,6 +148,19 @@ def _shelf(visitor_id: str, name: str, fields: Mapping[str, Any], stale_after_s:
         name=name,
         spare=int(fields.get("spare", 0)),
     )
+
+
+def _consistent(one: Shelf) -> Shelf:
+    """Return a list whose fields belong together. Raises ValueError: what is shown of another one isn't known."""
+    if not all(isinstance(item, str) for item in one.items):
+        raise ValueError("an item isn't a text")
+    if not 0 <= one.spare <= len(one.items):
+        raise ValueError(f"spare is {one.spare}, of {len(one.items)} items")
+    for name in PARALLEL:
+        values = getattr(one, name)
+        if len(values) != len(one.items) and (values or name == "scores"):
+            raise ValueError(f"{name} has {len(values)} values for {len(one.items)} items")
+    return one
 
 
 def _word(why: int) -> str:

@@ -185,6 +185,7 @@ def loaded_by(statement: str) -> list[str]:
 def test_the_reader_loads_nothing_but_redis_and_the_standard_library() -> None:
     assert loaded_by("from liveshelf import ShelfReader, AsyncShelfReader, Shelf, ShelfError, __version__") == [
         "liveshelf",
+        "liveshelf.errors",
         "liveshelf.gate",
         "liveshelf.page",
         "liveshelf.reader",

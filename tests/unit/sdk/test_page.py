@@ -131,6 +131,29 @@ def test_a_reason_that_cant_be_read_is_an_error(fields: dict[str, Any]) -> None:
         read(value("ab", **fields))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"scores": [1.0]},
+        {"why": [0]},
+        {"seen": ["x"], "because": [0]},
+        {"items": [["a"], "b"]},
+        {"items": [1, 2]},
+        {"spare": 3},
+        {"spare": -1},
+        {"spare": float("inf")},
+    ],
+)
+def test_a_list_whose_fields_disagree_is_an_error(fields: dict[str, Any]) -> None:
+    with pytest.raises(ShelfError):
+        read(json.dumps(json.loads(value("ab")) | fields).encode(), held="b")
+
+
+def test_a_value_of_brackets_is_an_error() -> None:
+    with pytest.raises(ShelfError):
+        read(b"[" * 100_000)
+
+
 def test_a_copy_serves_while_it_is_new_or_nothing_changed() -> None:
     copy = Copy.of([b"9-1", {b"a"}, b"9-1"], fetched_s=100.0)
     assert (copy.version, copy.held) == ("9-1", {"a"})
