@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from jobs.catalogue.columns import Snapshot
+from jobs.contract.printable import printable
 from jobs.contract.shelf_plan import ShelfPlan
 from jobs.whatif.read import Clicks
 from jobs.whatif.replay import Pair
@@ -109,9 +110,8 @@ class Difference:
         lines = [f"{unchanged}, {kept}; {categories}{prices}", self._clicks() + self._short()]
         lines += self._not_compared()
         for each in self.lost if show else ():
-            lines.append(
-                f"lost: {each.visitor_id} {each.shelf} {each.list_id}: {each.item}, which stood at {each.place}"
-            )
+            list_of = f"{printable(each.visitor_id)} {each.shelf} {printable(each.list_id)}"
+            lines.append(f"lost: {list_of}: {printable(each.item)}, which stood at {each.place}")
         return "\n".join(lines)
 
     def _clicks(self) -> str:

@@ -2,14 +2,14 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from jobs.connect import kafka_admin
-from jobs.connect.kafka_read import stream
-from jobs.contract.events import HEARTBEAT, Event, Refusal, parse
+from jobs.connect.kafka_read import Record, stream
+from jobs.contract.events import HEARTBEAT, Event, Refusal, parse, visitor_of
 from jobs.contract.shelf import Logged, read_logged
 from jobs.errors import DataError
 from jobs.rankings.session import RECORD_SEPARATOR, UNIT_SEPARATOR, Session, current_session
@@ -109,31 +109,17 @@ def history_of(settings: Settings, bootstrap: str, lists: Sequence[Logged]) -> H
         first[logged.partition] = min(first.get(logged.partition, logged.offset), logged.offset)
     since = {partition: max(0, offset - LOOK_BACK) for partition, offset in first.items()}
     visitors = {logged.visitor_id for logged in lists}
-    for partition, offset, event in _events(settings, bootstrap, since, visitors):
+    records = stream(bootstrap, settings.events_topic, since)
+    for partition, offset, event in events_of(records, visitors):
         history.add(partition, offset, event)
     return history
 
 
-def _events(
-    settings: Settings, bootstrap: str, since: Mapping[int, int], visitors: set[str]
-) -> Iterator[tuple[int, int, Event]]:
-    for record in stream(bootstrap, settings.events_topic, since):
-        if _visitor(record.value) not in visitors:
+def events_of(records: Iterable[Record], visitors: Collection[str]) -> Iterator[tuple[int, int, Event]]:
+    """Yield the events of some visitors, each with its partition and offset. Whatever else is there is passed by."""
+    for record in records:
+        if visitor_of(record.value) not in visitors:
             continue
-        event: Any = parse(record.value, record.timestamp_ms)
+        event = parse(record.value, record.timestamp_ms)
         if not isinstance(event, Refusal) and event["event_type"] != HEARTBEAT:
             yield record.partition, record.offset, event
-
-
-class _Named(msgspec.Struct):
-    visitor_id: Any = None
-
-
-_NAMED = msgspec.json.Decoder(_Named)
-
-
-def _visitor(value: bytes | None) -> str:
-    try:
-        return str(_NAMED.decode(value or b"").visitor_id)
-    except msgspec.DecodeError:
-        return ""

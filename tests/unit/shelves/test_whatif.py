@@ -6,11 +6,12 @@ from collections.abc import Iterable
 import msgspec
 
 from jobs.catalogue.columns import Table
+from jobs.connect.kafka_read import Record
 from jobs.contract.items import FactContract
 from jobs.contract.shelf import Logged, read_logged
 from jobs.contract.shelf_plan import ShelfPlan
-from jobs.whatif.count import Difference
-from jobs.whatif.read import History
+from jobs.whatif.count import Difference, Lost
+from jobs.whatif.read import History, events_of
 from jobs.whatif.replay import Facts, Replay, replayed
 from tests.support.random_shop import GAP_MS, TERMS, WHAT, Shop, compare, of_item, plan
 
@@ -64,3 +65,15 @@ def test_a_gate_that_nothing_passes_loses_every_click() -> None:
         assert max(found.kept) == 0
     assert after == 0
     assert lost == before > 0
+
+
+def test_what_strangers_wrote_into_the_topic_is_passed_by() -> None:
+    """Bytes that aren't UTF-8, brackets deeper than a decoder goes, another visitor, nothing."""
+    strange = [b'{"visitor_id": "\xff"}', b'{"visitor_id":"v","x":' + b"[" * 100_000, b'{"visitor_id":"w"}', None]
+    records = [Record(0, offset, 0, b"v", value) for offset, value in enumerate(strange)]
+    assert list(events_of(records, {"v"})) == []
+
+
+def test_a_lost_click_cant_write_to_the_terminal() -> None:
+    found = Difference(lists=1, lost=[Lost("v\x1b[2J", "home", "0-1", "a\nb", 3)])
+    assert found.text(show=True).splitlines()[-1] == r"lost: v\x1b[2J home 0-1: a\x0ab, which stood at 3"
