@@ -215,7 +215,11 @@ document.addEventListener("click", event => {
 	clicked(event);
 	go(link.getAttribute("href"));
 });
-addEventListener("popstate", event => { clicked(event); go(location.pathname, true); });
+addEventListener("popstate", event => {
+	if (shop.isSame(shop.view(location.pathname), here)) return; // the link that skips to the shop: nothing new is viewed
+	clicked(event);
+	go(location.pathname, true);
+});
 element("search").addEventListener("submit", event => {
 	event.preventDefault();
 	clicked(event);

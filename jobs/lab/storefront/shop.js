@@ -83,11 +83,13 @@ export const difference = (before, after) => {
 	return {came: after.filter(item => !old.has(item)), left: before.filter(item => !now.has(item))};
 };
 
-// A path is a view: all items, one item, or the cart.
+// A path is a view: all items, one item, or the cart. An address that somebody typed may hold a % that escapes nothing.
 export const view = path => {
 	const item = /^\/item\/(.+)$/.exec(path);
-	return item ? {name: "item", item: decodeURIComponent(item[1])} : {name: path === "/cart" ? "cart" : "items"};
+	return item ? {name: "item", item: unescaped(item[1])} : {name: path === "/cart" ? "cart" : "items"};
 };
+const unescaped = text => { try { return decodeURIComponent(text); } catch { return text; } };
+export const isSame = (one, other) => one.name === other.name && one.item === other.item;
 export const path = item_id => `/item/${encodeURIComponent(item_id)}`;
 
 // The lists that a view shows first. They make one page: an item stands on the first of them only.

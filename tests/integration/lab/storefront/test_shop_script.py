@@ -70,6 +70,10 @@ def test_addresses_lead_to_views_and_back() -> None:
     views = [{"name": "items"}, {"name": "cart"}, {"name": "item", "item": "A1"}, {"name": "item", "item": "a/b ü"}]
     assert run(f"{json.dumps(paths)}.map(shop.view)") == [*views, {"name": "items"}]
     assert run("shop.view(shop.path('a/b ü')).item") == "a/b ü"
+    assert run("shop.view('/item/100%')") == {"name": "item", "item": "100%"}
+    pairs = [("/", "/other"), ("/item/a", "/item/%61"), ("/", "/cart"), ("/item/a", "/item/b")]
+    same = [run(f"shop.isSame(...{json.dumps(pair)}.map(shop.view))") for pair in pairs]
+    assert same == [True, True, False, False]
 
 
 def test_a_cart_adds_and_removes() -> None:
