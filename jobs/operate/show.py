@@ -12,7 +12,7 @@ from jobs.connect.kafka_admin import end_offsets
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import FIELD, Event, Refusal, parse, visitor_of
 from jobs.contract.printable import printable
-from jobs.errors import ModelError
+from jobs.errors import DefinitionError, ModelError
 from jobs.settings import Settings
 from jobs.shelves.versions import ShelfVersions
 from liveshelf.reader import Shelf, ShelfReader, shelf_key
@@ -68,7 +68,8 @@ def shelf_names(settings: Settings) -> list[str]:
 def look(settings: Settings, running: Runtime, visitor_ids: Sequence[str], name: str = "") -> Shown:
     """Return the visitor's newest list of a shelf, with names, reasons, ages and the events that it came from.
 
-    While keys are rotated, a visitor has two ids, and may have a list under each.
+    While keys are rotated, a visitor has two ids, and may have a list under each. Raises DefinitionError for a shelf
+    that no published version has, and no visitor has a list on.
     """
     name = name or settings.ranker.shelf
     reader = ShelfReader(addresses.redis_client(running.redis_url), name, settings.list_stale_s)
@@ -76,6 +77,9 @@ def look(settings: Settings, running: Runtime, visitor_ids: Sequence[str], name:
         shelf = newest([reader.get(visitor_id) for visitor_id in visitor_ids])
     finally:
         reader.close()
+    names = shelf_names(settings)
+    if shelf.state == "absent" and name not in names and not some_visitors(settings, running, name, count=1):
+        raise DefinitionError(f"no published version has a shelf {name!r}", f"one of {', '.join(names)}")
     items = _items(shelf, _names(settings)) if shelf.items else []
     events = _events(settings, running.kafka_bootstrap, shelf) if shelf.list_id and running.kafka_bootstrap else []
     told = (shelf.state, shelf.model, shelf.age_s, shelf.event_age_s, shelf.fallback, shelf.list_id)

@@ -59,6 +59,19 @@ def test_an_unknown_visitor_is_told_who_has_a_list(client: redis.Redis) -> None:
     assert "visitors with a list: anna" in result.stdout
 
 
+def test_an_unknown_shelf_is_named() -> None:
+    result = show("anna", "prodct")
+    assert result.exit_code == 3
+    assert "no published version has a shelf 'prodct'\n  fix: one of home" in result.stderr
+
+
+def test_a_value_that_is_no_list_is_an_error(client: redis.Redis) -> None:
+    client.set("shelf:{anna}:home", "[")
+    result = show("anna")
+    assert result.exit_code == 1
+    assert "error: shelf:{…}:home holds no list of liveshelf's" in result.stderr
+
+
 def test_without_any_list_that_is_said(client: redis.Redis) -> None:
     assert "no visitor has a list" in show("nobody").stdout
     result = show()
