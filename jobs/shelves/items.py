@@ -37,7 +37,8 @@ class Coder:
     def places(self) -> Mapping[str, int]:
         """Return the place of each word."""
         if len(self._place) < len(self.words):
-            self._place.update((word, place) for place, word in enumerate(self.words))
+            known = len(self._place)
+            self._place.update((word, place) for place, word in enumerate(self.words[known:], known))
         return self._place
 
 
@@ -55,14 +56,16 @@ class Items:
         """Take over from `before` what hasn't changed: then a snapshot costs a copy of the columns that are new."""
         self.ids: Sequence[str] = ids
         self.snapshot = snapshot
-        self._coders: dict[int, Coder] = before._coders if before else {}
+        self._coders: dict[int, Coder] = _coders_of(snapshot, before._coders if before else {})
         self._facts: dict[str, tuple[Column, Facts]] = {}
         if before and before.ids is ids:
             self.number_of: Mapping[str, int] = before.number_of
-            self._id_coder: Coder = before._id_coder
+            self._own: Facts = before._own
+            self._unknown: Facts = before._unknown
         else:
             self.number_of = {id_: number for number, id_ in enumerate(ids)}
-            self._id_coder = Coder(ids)
+            self._own = Facts(np.arange(len(ids), dtype=np.int32), Coder(ids))
+            self._unknown = Facts(np.full(len(ids), np.nan), None)
         if before and before.ids is ids and _same_rows(before.snapshot, snapshot):
             self._rows: Rows = before._rows
             self._facts |= before._facts
@@ -78,10 +81,10 @@ class Items:
     def facts(self, name: str) -> Facts:
         """Return a fact of all items; of one that no topic has, nothing is known."""
         if name == ID:
-            return Facts(np.arange(len(self.ids), dtype=np.int32), self._id_coder)
+            return self._own
         column = self.snapshot.columns.get(name)
         if column is None:
-            return Facts(np.full(len(self.ids), np.nan), None)
+            return self._unknown
         known = self._facts.get(name)
         if known is None or known[0].values is not column.values:
             known = self._facts[name] = column, self._aligned(column)
@@ -105,6 +108,13 @@ class Items:
         """Return the numbers of items; those that no worker knows are left out."""
         of = self.number_of
         return [of[id_] for id_ in ids if id_ in of]
+
+
+def _coders_of(snapshot: Snapshot, coders: Mapping[int, Coder]) -> dict[int, Coder]:
+    """Return the coders of the columns' words. A column drops its words where many are in vain."""
+    words = {id(column.words) for column in snapshot.columns.values()}
+    held = list(coders.items())  # at once: the gate's thread and the batches' share items, and either may add to them
+    return {key: coder for key, coder in held if key in words}
 
 
 def _same_rows(one: Snapshot, other: Snapshot) -> bool:
