@@ -158,13 +158,15 @@ def _tries(rules: ShelfRules, batch: Batch, list_ids: Sequence[str]) -> tuple[In
         return nothing
     slot = np.arange(len(rows)) - np.searchsorted(rows, rows)
     tries = np.full((len(list_ids), (int(slot.max()) + 1) * TRIES), -1, np.int64)
-    for moment in np.unique(batch.now_ms[rows]) if len(np.unique(batch.now_ms)) < len(rows) else batch.now_ms[rows]:
-        pool = rules.pool(float(moment))
-        mine = batch.now_ms[rows] == moment
-        if len(pool):
-            begin = (where[rows[mine], places[mine]] * len(pool)).astype(np.int64)
-            for step in range(TRIES):
-                tries[rows[mine], slot[mine] * TRIES + step] = pool[(begin + step) % len(pool)]
+    left, steps = np.arange(len(rows)), np.arange(TRIES)
+    while len(left):  # most events of a batch have one pool, though each has its own moment
+        pool = rules.pool(explore, float(batch.now_ms[rows[left[0]]]))
+        holds = pool.holds(batch.now_ms[rows[left]])
+        mine, left = left[holds], left[~holds]
+        if count := len(pool.numbers):
+            begin = (where[rows[mine], places[mine]] * count).astype(np.int64)
+            columns = slot[mine, None] * TRIES + steps
+            tries[rows[mine, None], columns] = pool.numbers[(begin[:, None] + steps) % count]
     return tries, np.stack([rows, places, slot * TRIES], axis=1)
 
 

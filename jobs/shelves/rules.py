@@ -26,7 +26,10 @@ class Vector(NamedTuple):
     from_ms: float
     until_ms: float
 
-    def holds(self, now_ms: npt.NDArray[np.float64]) -> bool:
+    def holds(self, now_ms: float) -> bool:
+        return self.from_ms <= now_ms < self.until_ms
+
+    def holds_for_all(self, now_ms: npt.NDArray[np.float64]) -> bool:
         return bool((now_ms >= self.from_ms).all() and (now_ms < self.until_ms).all())
 
 
@@ -35,6 +38,17 @@ class Bias(NamedTuple):
 
     added: Floats
     lifts: Floats
+    from_ms: float
+    until_ms: float
+
+    def holds(self, now_ms: float | npt.NDArray[np.float64]) -> Any:
+        return (now_ms >= self.from_ms) & (now_ms < self.until_ms)
+
+
+class Pool(NamedTuple):
+    """The numbers of the items that may be explored, in the order of their ids; for a `now` within a span of time."""
+
+    numbers: Ints
     from_ms: float
     until_ms: float
 
@@ -53,7 +67,8 @@ class ShelfRules:
             (self._others if _reads_more(part) else of_items).append(part)
         self._of_items: Condition = plan.All(of_items)
         self._vectors: dict[int, Vector] = {}
-        self._pool: tuple[Mask, Ints] | None = None
+        self._in_pool: Mask = np.zeros(len(items), bool)
+        self._pool = Pool(np.empty(0, np.int64), math.inf, math.inf)
         self._bias: Bias | None = None
 
     def allowed(self, candidates: Ints, batch: Batch) -> Mask:
@@ -89,16 +104,16 @@ class ShelfRules:
             self._bias = Bias(added, lifts, max(from_ms, allowed.from_ms), min(until_ms, allowed.until_ms))
         return self._bias
 
-    def pool(self, now_ms: float) -> Ints:
-        """Return the numbers of the items that may be explored, in the order of their ids."""
-        if self.shelf.explore is None:
-            return np.empty(0, np.int64)
-        among = self._vector(self.shelf.explore.among.condition, now_ms).true
-        may = among & self._vector(self._of_items, now_ms).true
-        if self._pool is None or not np.array_equal(self._pool[0], may):
-            ids = self.items.ids
-            self._pool = may, np.array(sorted(np.flatnonzero(may).tolist(), key=ids.__getitem__), np.int64)
-        return self._pool[1]
+    def pool(self, explore: plan.Explore, now_ms: float) -> Pool:
+        """Return what may be explored at a moment, and how long that is so."""
+        if not self._pool.holds(now_ms):
+            among, allowed = self._vector(explore.among.condition, now_ms), self._vector(self._of_items, now_ms)
+            may, numbers = among.true & allowed.true, self._pool.numbers
+            if not np.array_equal(self._in_pool, may):
+                numbers = np.array(sorted(np.flatnonzero(may).tolist(), key=self.items.ids.__getitem__), np.int64)
+            from_ms, until_ms = max(among.from_ms, allowed.from_ms), min(among.until_ms, allowed.until_ms)
+            self._in_pool, self._pool = may, Pool(numbers, from_ms, until_ms)
+        return self._pool
 
     def only(self, condition: Condition | None, batch: Batch) -> Mask:
         """Return bool [B]: for whom a pin's condition holds."""
@@ -109,11 +124,11 @@ class ShelfRules:
 
     def _vector_at(self, condition: Condition, candidates: Ints, batch: Batch, masks: Masks) -> Mask:
         vector = self._vector(condition, float(batch.now_ms[0]) if len(batch.now_ms) else 0.0)
-        return vector.true[candidates] if vector.holds(batch.now_ms) else masks.shaped(condition)
+        return vector.true[candidates] if vector.holds_for_all(batch.now_ms) else masks.shaped(condition)
 
     def _vector(self, condition: Condition, now_ms: float) -> Vector:
         vector = self._vectors.get(id(condition))
-        if vector is None or not vector.holds(np.array([now_ms])):
+        if vector is None or not vector.holds(now_ms):
             vector = self._vectors[id(condition)] = _vector_of(condition, self.items, now_ms)
         return vector
 
