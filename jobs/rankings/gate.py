@@ -51,7 +51,7 @@ class GateWriter:
         self._failure: BaseException | None = None
         self._state = _State()
         self._plan: ShelfPlan | None = None
-        self._version, self._activated_at_ms = "", 0
+        self._version, self._activated_at_ms, self._refusal = "", 0, ""
         self._seen_ns, self._looked_s, self._next_s = 0, 0.0, 0.0
         self._thread = threading.Thread(target=self._work, name="gate", daemon=True)
         self._thread.start()
@@ -118,10 +118,12 @@ class GateWriter:
         except OSError:
             return  # no version is active
         except DefinitionError as error:
-            LOG.warning("the gate stays as it is: %s", error)
+            if str(error) != self._refusal:  # the next look comes in half a second, and finds the same
+                LOG.warning("the gate stays as it is: %s", error)
+            self._refusal = str(error)
             return
         self._seen_ns, self._plan = stamp_ns, plan
-        self._version, self._activated_at_ms = version, activated_at_ms
+        self._version, self._activated_at_ms, self._refusal = version, activated_at_ms, ""
 
     def _write(self) -> bool:
         """Send what has changed since this worker last knew the set; return False if another worker knows more."""

@@ -50,7 +50,7 @@ class ShelfSource:
         assert self._versions is not None, "only a folder is read"
         try:
             self.version, self.plan = self._versions.serving(self._refuse)
-            self.names = sorted({name for each in self._versions.versions() for name in each.shelves})
+            self.names = self._versions.names()
         except (DefinitionError, OSError) as error:
             LOG.warning("shelves stay as they are: %s", error)
 

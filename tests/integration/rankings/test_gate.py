@@ -17,7 +17,7 @@ from jobs.contract.shelf_plan import Compare, Feature, Literals, Moment, Rule, S
 from jobs.rankings import gate
 from jobs.rankings.gate import GateWriter
 from jobs.shelves.items import Items
-from jobs.shelves.versions import ShelfVersions
+from jobs.shelves.versions import PLAN, ShelfVersions
 from tests.support.waiting import eventually
 
 IN_STOCK = Compare(">", Feature("item", "stock", "int"), Literals([0]))
@@ -203,6 +203,21 @@ def test_nothing_is_written_while_no_version_is_active(shop: Shop) -> None:
     shop.worker("a")
     time.sleep(0.2)
     assert shop.client.keys() == []
+
+
+def test_broken_shelves_are_told_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    shop.activate(IN_STOCK)
+    shop.say(a={"stock": 0})
+    (plan_file,) = shop.versions.folder.glob(f"*/{PLAN}")
+    whole = plan_file.read_bytes()
+    plan_file.write_bytes(b"half a fi")
+    shop.worker("a")
+    eventually(lambda: caplog.records)
+    time.sleep(0.5)
+    plan_file.write_bytes(whole)
+
+    shop.holds("a")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_stranger_stays_held_back(shop: Shop) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.contract.shelf_plan import Shelf, ShelfPlan, Source
 from jobs.errors import DefinitionError
+from jobs.rankings.shelf_source import ShelfSource
 from jobs.shelves.versions import PLAN, ShelfVersions
 
 
@@ -66,3 +67,13 @@ def test_an_unknown_version_is_refused_with_the_known_ones(versions: ShelfVersio
     version = versions.publish(plan(3), source)
     with pytest.raises(DefinitionError, match=f"choose one of {version}"):
         versions.activate("../elsewhere")
+
+
+def test_lists_of_a_broken_version_are_known_too(versions: ShelfVersions, source: Path) -> None:
+    """Its lists may still be there, and must go with a visitor who is erased."""
+    gone = ShelfPlan(shelves=[Shelf(name="gone", take=[Source(kind="session")], size=3)])
+    first, second = versions.publish(gone, source), versions.publish(plan(3), source)
+    versions.activate(first)
+    versions.activate(second)
+    (versions.folder / first / PLAN).write_bytes(b"half a fi")
+    assert ShelfSource(str(versions.folder)).names == ["gone", "home"]
