@@ -4,7 +4,7 @@ The session model is asked once for all shelves of all questions; the rest is ea
 Shapes: Q questions, B lists of one shelf, C context features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,16 +73,23 @@ class ShelfRanker:
     def take(self, snapshot: Snapshot) -> None:
         """Make lists with these facts from now on. An item that only the facts know comes behind the bundle's."""
         before = self._items
-        if before is None or (snapshot.size, id(snapshot.rows)) != (before.snapshot.size, id(before.snapshot.rows)):
-            known = before.number_of if before else set(self._ids)
-            new = [item for item in list(snapshot.rows)[: snapshot.size] if item not in known]
-            if new:
-                self._ids = [*self._ids, *new]
-                self._names = np.array(self._ids, dtype=object)
+        ids = self._ids_of(snapshot, before)
+        if ids is not self._ids:
+            self._ids, self._names = ids, np.array(ids, dtype=object)
         self._items = items = Items(self._ids, snapshot, before)
         self._shelves = {
             shelf.name: OneShelf(self._plan, shelf, items, self._sources, self._names) for shelf in self._plan.shelves
         }
+
+    def _ids_of(self, snapshot: Snapshot, before: Items | None) -> list[str]:
+        """Return the bundle's items, then those that only the facts know."""
+        rows, size = snapshot.rows, snapshot.size
+        if before is not None and rows is before.snapshot.rows:
+            known: Container[str] = before.number_of
+            new = list(rows)[before.snapshot.size : size] if size > before.snapshot.size else []
+            return [*self._ids, *(item for item in new if item not in known)] if new else self._ids
+        known = self._bundle.item_index  # the catalogue has counted its rows anew, and dropped items that are gone
+        return [*self._bundle.items[1:], *(item for item in list(rows)[:size] if item not in known)]
 
     @property
     def context_width(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.catalogue import columns
 from jobs.catalogue.columns import Table
 from jobs.contract import shelf_plan as plan
 from jobs.contract.items import Fact, FactContract, FactField
@@ -179,6 +180,22 @@ def test_the_trends_of_everywhere_stand_in_for_a_places(ladder) -> None:
 
     assert ranked.items == ["d", "b", "c", "a"]
     assert ranked.shelf.why == [WHYS.index("trend")] * 2 + [WHY_INSTEAD + WHYS.index("trend")] * 2
+
+
+def test_items_that_are_gone_take_no_room(ladder, monkeypatch) -> None:
+    """What only the facts knew comes behind the bundle's items. The catalogue drops rows where many are in vain."""
+    monkeypatch.setattr(columns, "SPARE", 0)
+    table = Table([CONTRACT])
+    for item in "xyz":
+        table.take("facts", Fact(item, {"stock": 1}))
+    made = ShelfRanker(ladder, ShelfPlan(shelves=[shelf()]), table.snapshot())
+    table.take("facts", Fact("w", {"stock": 1}))
+    made.take(table.snapshot())
+    assert list(made.items.ids) == [*"abcdexyzw"]
+    for item in "xyz":
+        table.take("facts", Fact(item, None))
+    made.take(table.snapshot())
+    assert list(made.items.ids) == [*"abcdew"]
 
 
 def test_a_cart_holds_what_was_neither_removed_nor_bought() -> None:
