@@ -135,6 +135,7 @@ class _Shelf:
         events_, every_ms = self._when()
         where, is_the_shops = self._where()
         spread, mmr = self._parts.spread(given.spread, size)
+        instead = self._instead(least)
         return plan.Shelf(
             name=self._name,
             of=of,
@@ -151,8 +152,8 @@ class _Shelf:
             explore=self._explore(),
             pins=self._parts.pins(given.pins, size),
             size=size,
-            least=least,
-            instead=self._instead(least),
+            least=max(least, 1) if instead else least,  # without it nothing would ever stand in
+            instead=instead,
         )
 
     def _sizes(self) -> tuple[int, int]:

@@ -69,7 +69,7 @@ def _rows(plan_: ShelfPlan, shelf: Shelf) -> Iterator[tuple[str, str, Class | No
         who = f" if {text(pin.only)}" if pin.only else ""
         yield "pins", f"{pin.item!r} at place {pin.at}{who}", "L"
     if shelf.instead:
-        yield "instead", f"below {shelf.least or 1} items: {', '.join(shelf.instead)}", None
+        yield "instead", f"below {shelf.least} items: {', '.join(shelf.instead)}", None
 
 
 def _source(source: plan.Source) -> str:

@@ -18,7 +18,7 @@ MAX_SIZE = 100
 LIFTS = (0.05, 20.0)  # bounds of a factor, and of the product of all that may meet on one item
 SPANS = re.compile(r"(\d+)\s*(m|h|d)")
 UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
-TREND_TYPES = tuple(kind for kind in events.EVENT_TYPES)
+TREND_TYPES = tuple(events.EVENT_TYPES)
 ITEM_ONLY = Scope(ITEM, {})
 
 

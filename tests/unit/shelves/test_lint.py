@@ -316,3 +316,9 @@ def test_a_rule_of_items_alone_is_of_class_n() -> None:
     assert shelf.where
     assert shelf.where.cost == "V"
     assert shelf.where_is_the_shops
+
+
+def test_what_stands_in_fills_an_empty_list() -> None:
+    """Whoever names a shelf in `instead` and no `least` means the list with nothing in it."""
+    plan = compiled(from_text(HEAD + POPULAR + home('instead=("popular",)')), KNOWN).plan
+    assert (plan.shelf("home").least, plan.shelf("popular").least) == (1, 0)
