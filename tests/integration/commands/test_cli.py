@@ -86,8 +86,8 @@ def test_no_library_warns_a_user_of_its_own_code(tmp_path: Path) -> None:
     done = run_liveshelf("history", tmp_path / "events.jsonl", "--consent", "none", LIVESHELF_FEATURE_REPO=repo)
     assert "1 rows of visitor_session" in done.stdout
     nobody = "consent: nobody's was asked (--consent none), so who withdrew or was erased is taken, too\n"
-    facts = offline.without_facts(["item_offers", "item_facts"]) + "\n"
-    assert facts.startswith("no history of item_facts, item_offers: facts aren't made of events")
+    facts = offline.without_facts(["item_offers", "item_trends", "item_facts"]) + "\n"
+    assert facts.startswith("no history of item_facts, item_offers, item_trends: facts aren't made of events")
     assert done.stderr == WAITS_FOR_FEAST + facts + nobody
 
 
