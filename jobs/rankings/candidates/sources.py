@@ -18,7 +18,8 @@ from jobs.rankings.candidates.together import Followers
 from jobs.rankings.candidates.trending import TrendBoard
 from jobs.shelves.items import Items
 from jobs.shelves.masks import Batch
-from jobs.shelves.rules import DROPPED, ShelfRules
+from jobs.shelves.rules import DROPPED, Bias, ShelfRules
+from models.serving.bundle import Bias as Inputs
 from models.serving.bundle import Bundle
 
 FOLLOWERS = 64  # among which the item of a list must be, for the list to say "because"
@@ -63,6 +64,7 @@ class Sources:
         count = max((shelf.candidates for shelf in plan.shelves), default=FOLLOWERS)
         self._followers = Followers(bundle, model, max(count, FOLLOWERS))
         self._boards: dict[str, TrendBoard] = {}
+        self._biased: tuple[Bias, Inputs | None] | None = None
         self._popular = np.array([bundle.item_index[item] - 1 for item in bundle.popular], np.int64)
 
     def mixed(self, shelf: Shelf, wanted: Wanted, items: Items) -> Mixed:
@@ -81,13 +83,18 @@ class Sources:
             bias = rules.bias(float(now_ms[rows[0]]))
             holds = bias.holds(now_ms[rows])
             now, rows = rows[holds], rows[~holds]
-            own = self._bundle.bias(bias.added[: self._model.items]) if bias.added.any() else None
-            found = self._model.candidates(batch, contexts, now, count, own)
+            found = self._model.candidates(batch, contexts, now, count, self._inputs(bias))
             is_broken[now] = ~np.isfinite(found.scores).all(axis=1)
             numbers = np.where((found.scores > DROPPED / 10) & ~is_broken[now, None], found.items - 1, -1)
             lifts = bias.lifts[np.maximum(numbers, 0)] if bias.lifts.any() else np.float32(0)
             offer.numbers[now], offer.scores[now] = numbers, found.scores - lifts
         return Scored(offer, is_broken)
+
+    def _inputs(self, bias: Bias) -> Inputs | None:
+        """Return a bias as the model takes it, None if it changes nothing. It lives as long as a snapshot of facts."""
+        if self._biased is None or self._biased[0] is not bias:
+            self._biased = bias, self._bundle.bias(bias.added[: self._model.items]) if bias.added.any() else None
+        return self._biased[1]
 
     def followers(self, items: Ints) -> Ints:
         """Return int64 [R, F]: the numbers of what is viewed after each item (index of the model, int64 [R])."""
