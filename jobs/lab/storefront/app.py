@@ -146,7 +146,7 @@ async def _answered(
             return _json({"error": f"more than {MAX_BYTES} bytes"}, 413)
     try:
         said = msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _json({"error": str(error)}, 400)
     try:
         outcome = await do(said)

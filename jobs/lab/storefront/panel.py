@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from jobs.catalogue.change import assignments
 from jobs.catalogue.load import say_of
 from jobs.contract.items import FactContract
 from jobs.contract.shelf_plan import Pin, Shelf, ShelfPlan
@@ -31,9 +32,10 @@ class Panel:
         self.versions = ShelfVersions(settings.shelves_folder)
 
     def set_stock(self, item_id: str, stock: int) -> None:
-        """Say how many pieces there are; raise ServiceError if Kafka doesn't take it."""
-        with audit.recorded(self._settings.state_dir, "items set", item=item_id, stock=stock) as outcome:
-            outcome["written"] = len(say_of(self._bootstrap, self._contracts, item_id, {"stock": stock}))
+        """Say how many pieces there are; raise SettingsError for what no stock can be, and ServiceError."""
+        stated = assignments(self._contracts, ["--stock", str(stock)])
+        with audit.recorded(self._settings.state_dir, "items set", item=item_id, **stated) as outcome:
+            outcome["written"] = len(say_of(self._bootstrap, self._contracts, item_id, stated))
 
     def pin(self, shelf: str, item_id: str, at: int, is_pinned: bool) -> str:
         """Pin an item to a place of a shelf, or take its pin away; return the version that is active then.

@@ -1,12 +1,18 @@
 """A pin from the panel: the edited plan is what the edited file compiles to."""
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 
 from jobs.contract.items import contracts
 from jobs.contract.shelf_plan import Pin, ShelfPlan
-from jobs.errors import DefinitionError
-from jobs.lab.storefront.panel import pinned, said
+from jobs.errors import DefinitionError, SettingsError
+from jobs.lab.storefront.app import Shop
+from jobs.lab.storefront.panel import Panel, pinned, said
+from jobs.settings import Settings
 from jobs.shelves.compile import compiled
 from jobs.shelves.known import known
 from jobs.shelves.load import from_text
@@ -68,3 +74,25 @@ def test_an_id_is_written_as_text_and_never_run() -> None:
     plan, text = steps(("home", item, 1, True))
     assert plan.shelf("home").pins == [Pin(item, 1)]
     assert msgspec.json.encode(plan_of(text)) == msgspec.json.encode(plan)
+
+
+def test_a_stock_that_no_record_may_hold_is_refused(tmp_path: Path) -> None:
+    panel = Panel(Settings(state_dir=tmp_path), "nowhere:1", contracts("items", "offers"))
+    with pytest.raises(SettingsError, match=r"--stock is .1180591620717411303424., not a whole number"):
+        panel.set_stock("A13", 2**70)
+
+
+@pytest.mark.parametrize("body", [b'{"item":"\xff","stock":1}', b"[" * 4000, b'{"item":"A1"}'])
+def test_a_question_that_cant_be_read_is_answered(body: bytes) -> None:
+    nothing: Any = None
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/panel/stock", "query_string": b"", "headers": []}
+    asyncio.run(Shop("key", "token", nothing, nothing, nothing, nothing).app()(scope, receive, send))
+    assert sent[0]["status"] == 400
