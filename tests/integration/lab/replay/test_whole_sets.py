@@ -1,7 +1,9 @@
 """Read whole sets. Counts are published with the sets, or were counted with zcat, grep and pandas."""
 
 import hashlib
+import re
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,15 @@ def test_onlineretail_skips_and_counts_what_is_no_purchase():
     }
     # 536544 is the first invoice without a customer; its first line is "21773,DECORATIVE ROSE BATHROOM BOTTLE,1.0".
     assert next(event for event in events if event["event_id"] == "retail-536544-1")["visitor_id"] == "invoice-536544"
+
+
+def test_the_page_of_shelves_replays_the_visitor_that_it_shows():
+    page = (REPOSITORY / "jobs" / "shelves" / "README.md").read_text()
+    since, limit, visitor = re.search(
+        r"replay eshop2008 --since (\S+) .*--limit (\d+)\n.*show (\S+) sale", page
+    ).groups()
+    events = islice(read("eshop2008", since=since), int(limit))
+    assert visitor in {event["visitor_id"] for event in events}
 
 
 def test_serenade_has_the_clicks_of_all_three_parts():
