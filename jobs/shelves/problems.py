@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from jobs.errors import DefinitionError
-
 
 class Problem(NamedTuple):
     """One mistake; a warning doesn't keep anything from being published."""
@@ -36,11 +34,6 @@ class Problems:
         problem = Problem(self._shelf, self._field, what, fix, is_warning)
         if problem not in self.found:
             self.found.append(problem)
-
-    def raise_errors(self) -> None:
-        """Raise DefinitionError with every mistake that isn't a warning."""
-        if errors := [problem for problem in self.found if not problem.is_warning]:
-            raise DefinitionError("\n".join(map(str, errors)))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -104,7 +104,8 @@ def _list_of(running: Runtime, visitor_ids: Sequence[str], name: str, plans: Pla
     if not value.shelves:
         raise DataError("the list was made without shelves: it has no rules", "liveshelf shelves publish --activate")
     if value.fallback == NO_CONSENT:
-        raise DataError("the visitor mayn't be personalized: the list says nothing of them, and isn't logged", "")
+        what = "the visitor mayn't be personalized: the list says nothing of them, and isn't logged"
+        raise DataError(what, "ask of a visitor who agreed; liveshelf person show says what this one said")
     return visitor, value
 
 

@@ -67,9 +67,6 @@ class Page:
             if self.watching():
                 seen_s = time.monotonic()
 
-    def stop(self) -> None:
-        processes.stop(processes.owned(self._owner, SERVICE))
-
 
 def opened(settings: Settings, say: Say) -> Page | None:
     """Start the page; None in the profile `secure`, where it has no place."""
