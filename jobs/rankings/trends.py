@@ -42,23 +42,25 @@ FACTS = (TREND, TREND_VISITORS, TREND_CATEGORY_VISITORS)
 
 
 class Trends:
-    """Keeps the facts about trends. One worker at a time does it, and knows what it wrote."""
+    """Keeps the facts about trends. One worker at a time does it, and another may have done it before."""
 
     def __init__(self, redis_url: str, project: str, bootstrap: str, contracts: Sequence[FactContract]) -> None:
         self._connection = Connection(redis_url, patience_s=5)
         self._project, self._bootstrap = project, bootstrap
         self._topic = topic_of(contracts)
-        self._said: dict[str, Trending] = {}
 
     def close(self) -> None:
         self._connection.close()
 
     def write(self, plan: ShelfPlan, items: Sequence[str], snapshot: Snapshot) -> int:
-        """Write what has changed since the facts say it, and return the number of records."""
+        """Write what differs from what the facts say, and return the number of records.
+
+        Facts that were written a moment ago and aren't in `snapshot` yet are written once more, which does no harm.
+        """
         source = source_of(plan)
         if source is None or self._topic is None:
             return 0
-        known = known_trends(snapshot) | self._said
+        known = known_trends(snapshot)
         changed = {
             item: now for item, now in self._read(source, items, snapshot) if _differs(known.get(item, NOTHING), now)
         }
@@ -70,7 +72,6 @@ class Trends:
                 sender.flush()
             finally:
                 sender.close()
-        self._said |= changed
         return len(changed)
 
     def _read(self, source: Source, items: Sequence[str], snapshot: Snapshot) -> Iterator[tuple[str, Trending]]:

@@ -15,10 +15,12 @@ from jobs.connect import fact_topics, kafka_admin, kafka_send
 from jobs.connect.fact_topics import Change
 from jobs.contract.items import contracts
 from jobs.contract.shelf import GATE_VERSION, shelf_key
-from jobs.contract.shelf_plan import Compare, Feature, Literals, Rule, ShelfPlan
+from jobs.contract.shelf_plan import Compare, Count, Feature, Literals, Rule, Shelf, ShelfPlan, Source
 from jobs.errors import ServiceError
+from jobs.features.online_store import entity_key, feature_field
 from jobs.lab.bench.out_of_stock import Shop, measure
 from jobs.rankings.gate import GateWriter
+from jobs.rankings.trends import Trends
 from jobs.shelves.versions import ShelfVersions
 from liveshelf import ShelfReader
 from tests.support.waiting import eventually
@@ -109,3 +111,34 @@ def test_a_topic_that_cant_be_followed_is_named(bootstrap: str, topic: str, reas
     kafka_admin.create_topics(bootstrap, {"wide": 2})
     with pytest.raises(ServiceError, match=reason):
         Follower(bootstrap, contracts(topic, "wide")).start()
+
+
+def test_a_worker_says_trends_that_another_changed(bootstrap: str, redis_url: str, client: redis.Redis) -> None:
+    """The first worker says 4, the second 0, and then the first finds 4 again. What it once said is no longer true."""
+    fact_topics.create(bootstrap, ["trends"])
+    counts = {"trend": "float", "trend_visitors": "int", "trend_category_visitors": "int"}
+    (said,) = (each for each in contracts("items", "offers", {"trends": counts}) if each.topic == "trends")
+    views, visitors = Count("v", "views_24h", "view", 86_400_000), Count("v", "visitors_24h", "view", 86_400_000)
+    trend = Source(
+        kind="trend",
+        weights={"view": 2.0},
+        half_life_ms=43_200_000,
+        counts=[views],
+        visitors=visitors,
+        category_visitors=visitors,
+    )
+    plan = ShelfPlan(shelves=[Shelf(name="trending", of="place", take=[trend], size=5)])
+    with (
+        closing(Follower(bootstrap, [said]).start()) as follower,
+        closing(Trends(redis_url, "shop", bootstrap, [said])) as one,
+        closing(Trends(redis_url, "shop", bootstrap, [said])) as other,
+    ):
+        for worker, count in ((one, 4), (other, 0), (one, 4)):
+            client.hset(entity_key("shop", {"item_id": "a"}), feature_field("v", "views_24h"), bytes((3 << 3, count)))
+            assert worker.write(plan, ["a"], follower.snapshot) == 1
+            eventually(lambda count=count: trend_of(follower, "a") == count)
+
+
+def trend_of(follower: Follower, item_id: str) -> object:
+    (row,) = follower.snapshot.places([item_id])
+    return follower.snapshot.columns["trend"].value(row) if row >= 0 else None
