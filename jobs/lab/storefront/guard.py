@@ -57,12 +57,18 @@ class Guard:
         if headers.get("host") not in self._hosts:
             return "this page is at " + self._origins[0]
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins:
+        if (origin is not None and origin not in self._origins) or _is_embedded_elsewhere(headers):
             return "another site's page may not ask here"
         given = headers.get(TOKEN, "").encode()
         if path.startswith(self._writes) and not hmac.compare_digest(given, self._token):
             return "the page's token is missing: load the page again"
         return ""
+
+
+def _is_embedded_elsewhere(headers: Headers) -> bool:
+    """Return True if another site's page loads this as a picture or so, which names no origin. A link may come."""
+    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode")
+    return site not in ("none", "same-origin") and mode != "navigate"
 
 
 class WithCollector:

@@ -69,6 +69,20 @@ def test_a_page_of_another_site_is_refused(origin: str, path: str) -> None:
     assert ask(APP, path, "POST", origin=origin, x_token="the-token")[0] == 403
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("cross-site", "no-cors", 403),
+        ("same-site", "no-cors", 403),
+        ("cross-site", "navigate", 200),
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ],
+)
+def test_another_sites_picture_holds_no_stream_open(site: str, mode: str, status: int) -> None:
+    assert ask(APP, "/", sec_fetch_site=site, sec_fetch_mode=mode)[0] == status
+
+
 @pytest.mark.parametrize(("token", "status"), [("the-token", 200), ("", 403), ("the-toke", 403), ("schlüssel", 403)])
 def test_the_panel_wants_the_pages_token(token: str, status: int) -> None:
     assert ask(APP, "/panel/stock", "POST", origin=OWN[0], x_token=token)[0] == status
