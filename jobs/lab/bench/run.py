@@ -12,7 +12,6 @@ from jobs.lab.bench.figures import Rates
 from jobs.lab.bench.memory import machine
 from jobs.lab.bench.swaps import Swaps
 from jobs.lab.bench.workplace import Workplace, workplace
-from jobs.operate.apply import apply
 from jobs.operate.running_jobs import JOBS
 from jobs.settings import Settings
 
@@ -74,7 +73,7 @@ def bench(settings: Settings, quick: bool, progress: Progress) -> dict[str, Any]
 def _prepare(place: Workplace, events: int) -> Clicks:
     """Fill the topic while Feast registers the definitions, which takes as long."""
     with ThreadPoolExecutor(1) as beside:
-        applied = beside.submit(apply, place.settings, place.services.redis_url)
+        applied = beside.submit(place.apply)
         stream = throughput.fill(place, events)
         applied.result()
     return stream

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from jobs.cluster import flink, runtime
 from jobs.connect import kafka_admin
 from jobs.lab.bench import flink_jobs
-from jobs.operate.apply import create_topics
+from jobs.operate.apply import apply, create_topics
 from jobs.operate.running_jobs import Job
 from jobs.operate.submit import submission
 from jobs.settings import REPOSITORY, Settings
@@ -47,6 +47,11 @@ class Workplace:
 
     def new_topic(self, name: str) -> None:
         kafka_admin.create_topics(self.services.kafka_bootstrap, {name: self.settings.topic_partitions})
+
+    def apply(self) -> None:
+        """Register the definitions, and make the topics of facts that they name."""
+        apply(self.settings, self.services.redis_url)
+        create_topics(self.settings, self.services)
 
     def submit(self, job: Job, topic: str, ends: dict[int, int] | None = None, **config: object) -> str:
         """Submit the features or the rankings job to read a topic from its beginning, up to `ends` if given.

@@ -1,6 +1,7 @@
 """Contract events in event-time order, from a set or a user's own file."""
 
 import csv
+import math
 import os
 import zlib
 from collections import Counter
@@ -16,6 +17,7 @@ from jobs.files import mapping as mappings
 from jobs.files import times
 from jobs.files.events import Row, refused
 from jobs.lab.replay.shops import DATASETS, SHOPS, Shop
+from jobs.lab.replay.topic_time import moment
 
 # What a reader raises for a file that is damaged, or is another one than its name says.
 UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, msgspec.DecodeError, KeyError, ValueError, ArithmeticError)
@@ -49,12 +51,12 @@ def read(
     if name in SHOPS:
         shop = SHOPS[name]
         rows = _counted(name, shop.rows(_files(name, shop, data_dir), skipped), skipped)
-        events = _checked(name, _within(rows, from_ms, to_ms))
+        events = _checked(name, _within(name, rows, from_ms, to_ms))
         return events if shop.in_time_order else _sorted(events)
     if not Path(name).is_file():
         raise DataError(f"{name!r} is neither a set nor a file", f"one of {', '.join(SHOPS)}, or a path")
     rows = files.read(Path(name), mappings.load(mapping), skipped)
-    return _sorted(row.event for row in _within(rows, from_ms, to_ms))
+    return _sorted(row.event for row in _within(name, rows, from_ms, to_ms))
 
 
 def moment_ms(text: str, name: str) -> int:
@@ -89,11 +91,18 @@ def _counted(name: str, rows: Iterable[Row], skipped: Counter[str]) -> Iterator[
         raise DataError(f"{name} holds no event", "give a file with at least one row")
 
 
-def _within(rows: Iterable[Row], from_ms: int, to_ms: int | None) -> Iterator[Row]:
+def _within(name: str, rows: Iterable[Row], from_ms: int, to_ms: int | None) -> Iterator[Row]:
+    """Pass on the rows of a span; raise DataError if there are rows, and none of them is in it."""
+    first_ms, last_ms, taken = math.inf, -math.inf, 0
     for row in rows:
         time_ms = row.event["event_time_ms"]
+        first_ms, last_ms = min(first_ms, time_ms), max(last_ms, time_ms)
         if time_ms >= from_ms and (to_ms is None or time_ms < to_ms):
+            taken += 1
             yield row
+    if not taken and first_ms <= last_ms:
+        span = f"{moment(int(first_ms))} to {moment(int(last_ms))}"
+        raise DataError(f"{name} has no event since or until then: it has those of {span}", "another since or until")
 
 
 def _checked(name: str, rows: Iterable[Row]) -> Iterator[Event]:

@@ -140,3 +140,11 @@ def test_an_unknown_name_lists_the_sets():
 def test_a_moment_that_is_none_is_refused_with_an_example():
     with pytest.raises(SettingsError, match="since is 'August'"):
         read("eshop2008", since="August")
+
+
+@pytest.mark.parametrize(
+    "span", [{"since": "2008-08-25"}, {"until": "2008-04-01"}, {"since": "2009-01-01", "until": "2010-01-01"}]
+)
+def test_a_span_without_an_event_names_the_span_that_has(span: dict[str, str]):
+    with pytest.raises(DataError, match=r"no event since or until .* 2008-04-01 .* to 2008-08-13 [\s\S]*another since"):
+        list(read("eshop2008", **span))

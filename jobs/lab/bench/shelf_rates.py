@@ -1,0 +1,103 @@
+"""Measure the rankings job's events a second by what its shelves ask for, in turn on one cluster and one topic.
+
+    python -m jobs.lab.bench.shelf_rates
+
+18,009 items with made facts, and events of which 86 % are views. First no version of shelves is active at all; then
+each plan adds something. A rate is the slope between two runs (see `throughput`), so starting a job doesn't count.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from jobs.catalogue.change import Said
+from jobs.catalogue.load import load as load_facts
+from jobs.contract.shelf_plan import Shelf, ShelfPlan
+from jobs.features.definitions import from_files
+from jobs.features.lint import compiled as compiled_features
+from jobs.lab.bench import throughput
+from jobs.lab.bench.workplace import Workplace, workplace
+from jobs.operate.facts import contracts_of
+from jobs.operate.shelves import known_of
+from jobs.settings import Settings
+from jobs.shelves.compile import compiled
+from jobs.shelves.load import FILE, load
+from jobs.shelves.versions import ShelfVersions
+
+NOW_MS, DAY_MS = 1_700_000_000_000, 86_400_000
+
+
+def facts(items: list[str]) -> Iterator[tuple[str, Said]]:
+    """Yield made facts: 300 categories, 12 colours, 6,000 groups; of 20 items one is sold out, two are on offer."""
+    rng = random.Random(1)
+    for item in items:
+        yield (
+            item,
+            {
+                "category": f"c{rng.randrange(300)}",
+                "colour": f"colour{rng.randrange(12)}",
+                "group_id": f"g{rng.randrange(6_000)}",
+                "created": NOW_MS - rng.randrange(400) * DAY_MS,
+                "price_minor": rng.randrange(500, 20_000),
+                "currency": "EUR",
+                "stock": rng.randrange(20),
+                "on_offer": rng.random() < 0.1,
+                "status": "active",
+            },
+        )
+
+
+def plans(shipped: ShelfPlan) -> dict[str, ShelfPlan | None]:
+    """Return what is measured by its name. Each plan makes `home` of the same events."""
+    home = shipped.shelf("home")
+    bare = replace(home, where=None, lift=[], mmr=None, explore=None, instead=[], least=0)
+
+    def only(*shelves: Shelf) -> ShelfPlan:
+        return replace(shipped, shelves=list(shelves))
+
+    return {
+        "no shelves: one list, no rule": None,
+        "home, no rule": replace(only(bare), gate=None, one_of=""),
+        "and the gate, two lifts (N)": replace(only(replace(bare, lift=home.lift)), one_of=""),
+        "and nothing bought (V)": replace(only(replace(bare, lift=home.lift, where=home.where)), one_of=""),
+        "and one_of, Mmr, explore (L)": only(replace(home, instead=[], least=0)),
+        "and product": only(replace(home, instead=[], least=0), replace(shipped.shelf("product"), instead=[], least=0)),
+        "all as shipped": shipped,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the rankings job by what its shelves ask for.")
+    parser.add_argument("--events", type=int, default=60_000)
+    events = parser.parse_args().events
+    settings = Settings()
+    features, _ = compiled_features(settings, from_files(settings))
+    shipped, problems = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
+    assert not [each for each in problems if not each.is_warning], problems
+    with workplace(settings) as place:
+        place.apply()
+        load_facts(place.services.kafka_bootstrap, contracts_of(place.settings), facts(place.items))
+        stream = throughput.fill(place, events)
+        for name, plan in plans(shipped).items():
+            activate(place, plan)
+            short = events // 5
+            # The first run of all warms the cluster's JVM.
+            prefixes = (short, events) if plan else (short, short, events)
+            rates = throughput.rates(place, stream, "rankings", prefixes, lambda line: print(line, file=sys.stderr))
+            us = 1e6 / rates.events_per_s
+            print(
+                f"{name:32} {rates.events_per_s:7,.0f} events/s {rates.lists_per_s:7,.0f} lists/s {us:7.0f} µs an event"
+            )
+
+
+def activate(place: Workplace, plan: ShelfPlan | None) -> None:
+    if plan:
+        versions = ShelfVersions(place.settings.shelves_folder)
+        versions.activate(versions.publish(plan, place.settings.feature_repo / FILE))
+
+
+if __name__ == "__main__":
+    main()
