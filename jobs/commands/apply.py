@@ -63,7 +63,10 @@ def lint(
         note_feast()
         features = features_of(load_settings(), entity)
         return print_json([each._asdict() for each in features]) if as_json else say(features_table(features))
+    from jobs.features.definitions import from_files
+    from jobs.features.lint import compiled
     from jobs.features.lint import lint as findings_of
+    from jobs.operate.shelves import check_active
 
     settings = load_settings()
     note_feast()
@@ -75,6 +78,7 @@ def lint(
             say(change)
     if problems:
         raise DefinitionError("\n".join(map(str, problems)))
+    check_active(settings, compiled(settings, from_files(settings))[0])
     note("no mistakes")
 
 

@@ -75,9 +75,10 @@ def _checked(settings: "Settings") -> "ShelfPlan":
 
 
 def _versions(settings: "Settings") -> "ShelfVersions":
+    from jobs.operate.shelves import check_running
     from jobs.shelves.versions import ShelfVersions
 
-    return ShelfVersions(settings.shelves_folder)
+    return ShelfVersions(settings.shelves_folder, lambda version, plan: check_running(settings, version, plan))
 
 
 @app.command()

@@ -21,7 +21,7 @@ from jobs.features.explain import service_inputs
 from jobs.flow import began, id_secret, submissions
 from jobs.flow.job_config import JobConfig
 from jobs.jvm.build import contract_jar
-from jobs.operate import facts, refuse, workers
+from jobs.operate import facts, refuse, shelves, workers
 from jobs.operate.apply import create_topics
 from jobs.operate.running_jobs import JOBS, RUNNING_LIMIT_S, Job, cancel, cause, is_coming_up, wait_running
 from jobs.settings import REPOSITORY, Settings
@@ -55,11 +55,14 @@ def submission(
     arguments = ["--config", str(config_path)]
     if job == "features":
         next_plan = wanted_plan(settings, evolving=from_savepoint is not None)
+        shelves.check_active(settings, next_plan)
         plan.save(next_plan, plan.wanted_path(settings.state_dir))
         arguments += ["--plan", str(plan.wanted_path(settings.state_dir))]
         project = next_plan.project
     else:
         project = served_project(settings)
+        if running := plan.submitted(settings.state_dir):
+            shelves.check_active(settings, running)
     contract = contract_jar()
     values: dict[str, object] = {
         "project": project,

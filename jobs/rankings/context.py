@@ -1,5 +1,6 @@
 """Read the features of a batch of visitors from Feast's online store, in one pipelined exchange."""
 
+import logging
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,11 +9,12 @@ import numpy as np
 import redis
 
 from jobs.connect.redis_pipeline import PATIENCE_S, Connection
-from jobs.contract.shelf_plan import VisitorFeature
+from jobs.contract.shelf_plan import Kind, VisitorFeature
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.arrays import Floats
 
+LOG = logging.getLogger(__name__)
 _DOUBLE, _FLOAT = struct.Struct("<d"), struct.Struct("<f")
 
 
@@ -25,6 +27,16 @@ def _varint(data: bytes) -> int:
 
 
 STRING_TAG, STRINGS_TAG = 2 << 3 | 2, 12 << 3 | 2  # string_val, string_list_val
+FIELDS = {  # what messages call the values, by tag
+    STRING_TAG: "a string",
+    STRINGS_TAG: "strings",
+    3 << 3: "an int",
+    4 << 3: "an int",
+    5 << 3 | 1: "a float",
+    6 << 3 | 5: "a float",
+    7 << 3: "a bool",
+    8 << 3: "an int",
+}
 NULL_TAG = 0x98  # the first of two bytes of null_val's tag, field 19; no number's tag begins with it
 
 # feast.types.Value is a oneof, so a number is one field: a tag byte (number << 3 | wire type), then the payload.
@@ -52,13 +64,33 @@ def decode_number(value: bytes | None) -> float:
     return float(decode(value[1:]))
 
 
-def decode_value(value: bytes | None) -> float | str | list[str] | None:
+# The tags of each kind of feature. A whole number may stand where a fraction is meant, and the other way round.
+_BOOL_TAG = 7 << 3
+TAGS: dict[Kind, tuple[int, ...]] = {
+    "string": (STRING_TAG,),
+    "strings": (STRINGS_TAG,),
+    "bool": (_BOOL_TAG,),
+    "int": tuple(tag for tag in _DECODERS if tag != _BOOL_TAG),
+    "float": tuple(tag for tag in _DECODERS if tag != _BOOL_TAG),
+}
+
+
+def decode_value(value: bytes | None, kind: Kind) -> float | str | list[str] | None:
     """Return the number, text or list of texts in a serialized feast.types.Value, None for a missing or null one.
 
-    Raises ValueError for a value of another kind.
+    Raises ValueError for a value of another kind, or one that is cut short.
     """
     if not value or value[0] == NULL_TAG:
         return None
+    if value[0] not in TAGS[kind]:
+        raise ValueError(f"rules read a feature of type {kind}, and the store holds {FIELDS.get(value[0], 'another')}")
+    try:
+        return _decoded(value)
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"its value is cut short: {error}") from error
+
+
+def _decoded(value: bytes) -> float | str | list[str]:
     if value[0] == STRING_TAG:
         length, begin = _length(value, 1)
         return value[begin : begin + length].decode()
@@ -84,7 +116,8 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 class ContextReader:
     """Read the same features for every batch, in the order of `features` ("view:feature").
 
-    `of_rules` are those that rules of shelves read; they may be texts and lists.
+    `of_rules` are those that rules of shelves read; they may be texts and lists. A value of another type than the rules
+    were written for isn't known: the store keeps it until its visitor's next event, after the definitions changed.
     """
 
     def __init__(
@@ -99,6 +132,7 @@ class ContextReader:
         self._project = project
         self._features = list(features)
         self._of_rules = [feature for feature in of_rules if feature.view]
+        self._told: set[str] = set()  # features of rules whose values were of another type
         self._fields = [feature_field(*_split(feature)) for feature in features]
         self._fields += [feature_field(feature.view, feature.name) for feature in self._of_rules]
 
@@ -147,11 +181,12 @@ class ContextReader:
         found = {}
         for feature, value in zip(self._of_rules, values, strict=True):
             try:
-                decoded = decode_value(value)
-            except (ValueError, IndexError) as error:
-                raise SettingsError(
-                    f"{feature.view}:{feature.name}: {error}", "rules read numbers, texts and lists of texts"
-                ) from error
+                decoded = decode_value(value, feature.kind)
+            except ValueError as error:
+                if feature.name not in self._told:
+                    LOG.warning("%s:%s isn't known of some visitors: %s", feature.view, feature.name, error)
+                self._told.add(feature.name)
+                continue
             if decoded is not None:
                 found[feature.name] = decoded
         return found

@@ -38,8 +38,13 @@ class ShelfVersions(Folder):
 
     commands: ClassVar[Commands] = Commands(DefinitionError, "liveshelf shelves", "liveshelf shelves publish")
 
+    def __init__(self, folder: Path, suits: Callable[[str, ShelfPlan], object] = lambda *_: None) -> None:
+        """Name the folder. `suits` raises for a version and its plan that don't suit what else serves."""
+        super().__init__(folder)
+        self._suits = suits
+
     def check(self, version: str) -> None:
-        self.plan(version)
+        self._suits(version, self.plan(version))
 
     def publish(self, plan: ShelfPlan, source: Path) -> str:
         """Write a plan and its source into the folder and return the version; a second time changes nothing."""

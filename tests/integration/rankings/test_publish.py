@@ -14,6 +14,7 @@ import redis
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
 from jobs.contract.ranker_settings import RankerSettings
+from jobs.contract.shelf_plan import Kind, VisitorFeature
 from jobs.errors import ServiceError, SettingsError
 from jobs.features.online_store import entity_key, feature_field
 from jobs.rankings.context import ContextReader
@@ -242,6 +243,26 @@ def test_feature_that_isnt_number_is_an_error_that_names_it(redis_url: str, clie
 
     with pytest.raises(SettingsError, match="visitor_session:mean_dwell_ms"):
         ContextReader(redis_url, "liveshelf", FEATURES).read(["v1"])
+
+
+def test_a_visitors_feature_of_another_type_is_not_known(
+    redis_url: str, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    value_pb2 = pytest.importorskip("feast.protos.feast.types.Value_pb2")
+    texts, number = value_pb2.Value(string_val="7"), value_pb2.Value(int64_val=7)
+    for visitor in ("v1", "v2"):
+        store_features(
+            client, visitor, views__count=texts.SerializeToString(), views__country=number.SerializeToString(),
+            views__mean=number.SerializeToString(), views__bought=number.SerializeToString(),
+        )  # fmt: skip
+    kinds: dict[str, Kind] = {"count": "int", "country": "string", "mean": "float", "bought": "strings"}
+    of_rules = [VisitorFeature(name, "views", kind, 0) for name, kind in kinds.items()]
+
+    _, known = ContextReader(redis_url, "liveshelf", [], of_rules=of_rules).read_all(["v1", "v2"])
+
+    assert known == [{"mean": 7.0}, {"mean": 7.0}]
+    assert [record.args and record.args[1] for record in caplog.records] == ["count", "country", "bought"]
+    assert "rules read a feature of type int, and the store holds a string" in caplog.text
 
 
 @pytest.mark.skipif(not (ESHOP / "manifest.json").is_file(), reason="the eshop bundle isn't there")
