@@ -12,10 +12,12 @@ WHYS = ("session", "together", "trend", "popular", "list", "explored", "pinned",
 WHY_INSTEAD = 16
 
 # The items that may not be shown now, and a text that changes whenever the set does. In both names a Redis Cluster
-# looks at `shelf:gate` only, so one script can write them together. Readers need nothing of the third key.
+# looks at `shelf:gate` only, so one script can write them together. Readers need nothing of the third key, nor of the
+# fourth: since when items of the set are neither in the catalogue nor in the model.
 GATE = "shelf:gate"
 GATE_VERSION = "shelf:gate:version:{shelf:gate}"
 GATE_STATE = "shelf:gate:state:{shelf:gate}"
+GATE_GONE = "shelf:gate:gone:{shelf:gate}"
 
 OLD_NAME = "channel"  # what release 0.1.0 called the field `shelf`, in the log and in saved configurations
 

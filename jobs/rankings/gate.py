@@ -5,7 +5,8 @@ set names. So nothing here waits for an event: a thread looks at the facts, at t
 clock where the gate reads `now`.
 
 All workers write the same set (`gate_set.py`). An item of which this worker knows nothing stays in the set as another
-one left it: its facts may be gone, and the gate lets nobody through of whom nothing is known.
+one left it: its facts may be gone, and the gate lets nobody through of whom nothing is known. It stays as long as lists
+live that were made before. Else the set of a shop whose items come and go would grow without end.
 """
 
 import logging
@@ -34,6 +35,9 @@ CONFIRM_S = 1.0  # so long the set may be gone after Redis was emptied
 AGAIN_S = 0.1  # after a refusal; this worker's facts are newer then
 PATIENCE_S = 2.0
 TRIES = 5
+LOOK_AT_GONE_S = 600.0  # between two looks at what is gone
+SPARE_MS = 86_400_000  # that what is gone is held back longer than a list lives: clocks differ, and events come late
+HELD_AT_LEAST_MS = 30 * 86_400_000  # a shop that lets lists live shorter still has those that it made before
 FEW = 1000  # changes; before more are sent, somebody else may have written them
 LOG = logging.getLogger(__name__)
 
@@ -41,9 +45,12 @@ LOG = logging.getLogger(__name__)
 class GateWriter:
     """Keep the gate's set right on a thread."""
 
-    def __init__(self, redis_url: str, versions: ShelfVersions, facts: Callable[[], Snapshot]) -> None:
-        """Begin to look. Nothing is written while no version of shelves is active."""
+    def __init__(
+        self, redis_url: str, versions: ShelfVersions, facts: Callable[[], Snapshot], list_ttl_s: int = 0
+    ) -> None:
+        """Begin to look. Nothing is written while no version of shelves is active. A list lives for `list_ttl_s`."""
         self._set = GateSet(redis_url, PATIENCE_S)
+        self._hold_ms = max(list_ttl_s * 1000, HELD_AT_LEAST_MS) + SPARE_MS
         self._versions, self._facts = versions, facts
         self._offered: Items | None = None
         self._own = Items([], facts())
@@ -52,7 +59,7 @@ class GateWriter:
         self._state = _State()
         self._plan: ShelfPlan | None = None
         self._version, self._activated_at_ms, self._refusal = "", 0, ""
-        self._seen_ns, self._looked_s, self._next_s = 0, 0.0, 0.0
+        self._seen_ns, self._looked_s, self._next_s, self._gone_s = 0, 0.0, 0.0, 0.0
         self._thread = threading.Thread(target=self._work, name="gate", daemon=True)
         self._thread.start()
 
@@ -98,7 +105,13 @@ class GateWriter:
         has_changed = self._state.take(self._plan, self._offered or self._with_facts(snapshot), snapshot, now_ms)
         if not has_changed and now_s < self._next_s:
             return False
-        self._next_s = now_s + (CONFIRM_S if self._write() else AGAIN_S)
+        is_written = self._write()
+        self._next_s = now_s + (CONFIRM_S if is_written else AGAIN_S)
+        if is_written and now_s >= self._gone_s:
+            self._gone_s = now_s + LOOK_AT_GONE_S
+            if outlived := self._set.outlived(self._state.strangers, self._hold_ms):
+                self._state.let_go(outlived)
+                self._next_s = now_s
         return True
 
     def _with_facts(self, snapshot: Snapshot) -> Items:
@@ -153,6 +166,7 @@ class _State:
         self._held: Mask = np.empty(0, bool)
         self._stored: Mask = np.empty(0, bool)
         self._strangers: list[str] = []  # in Redis, and not in `ids`
+        self._outlived: set[str] = set()  # strangers that no list can hold any more
         self._until_ms = 0.0
 
     def take(self, plan: ShelfPlan, offered: Items, snapshot: Snapshot, now_ms: float) -> bool:
@@ -174,7 +188,7 @@ class _State:
     @property
     def version(self) -> str:
         """Return the version of the set as it should be."""
-        strangers = self._strangers if self._strangers_stay else []
+        strangers = self.strangers
         known = int(self._hashes[self._held].sum(dtype=np.uint64))
         return version_of(known + sum(map(hash_of, strangers)), int(self._held.sum()) + len(strangers))
 
@@ -185,7 +199,7 @@ class _State:
         return [
             *((int(self._hashes[number]), self._ids[number]) for number in added),
             *((-int(self._hashes[number]), self._ids[number]) for number in removed),
-            *((-hash_of(id_), id_) for id_ in ([] if self._strangers_stay else self._strangers)),
+            *((-hash_of(id_), id_) for id_ in self._strangers if not self._stays(id_)),
         ]
 
     def found(self, members: Sequence[str]) -> None:
@@ -198,12 +212,21 @@ class _State:
     def is_stored(self) -> None:
         """Take it that Redis holds what it should."""
         self._stored = self._held
-        self._strangers = self._strangers if self._strangers_stay else []
+        self._strangers = self.strangers
+        self._outlived = set()
+
+    def let_go(self, strangers: Sequence[str]) -> None:
+        """Hold these back no longer, unless they are known by then."""
+        self._outlived = set(strangers)
 
     @property
-    def _strangers_stay(self) -> bool:
-        """Return True where a gate is, which lets nobody through of whom nothing is known."""
-        return self._plan is not None and self._plan.gate is not None
+    def strangers(self) -> list[str]:
+        """Return the items that are held back though nothing is known of them."""
+        return [id_ for id_ in self._strangers if self._stays(id_)]
+
+    def _stays(self, stranger: str) -> bool:
+        """Return True where a gate is, which lets nobody through of whom nothing is known, until no list holds it."""
+        return self._plan is not None and self._plan.gate is not None and stranger not in self._outlived
 
     def _members(self) -> list[str]:
         return [*(self._ids[number] for number in np.flatnonzero(self._stored).tolist()), *self._strangers]

@@ -17,7 +17,7 @@ import msgspec
 import redis
 
 from jobs.connect.redis_pipeline import Command, Connection, Script
-from jobs.contract.shelf import GATE, GATE_STATE, GATE_VERSION
+from jobs.contract.shelf import GATE, GATE_GONE, GATE_STATE, GATE_VERSION
 from jobs.errors import ServiceError
 
 LEASE_S = 10  # after that, Flink's heartbeat has found a worker that outlived its failure
@@ -107,6 +107,23 @@ class GateSet:
             if before == after:
                 return Stored((after or b"").decode(), [member.decode() for member in members])
 
+    def outlived(self, gone: Sequence[str], hold_ms: int) -> list[str]:
+        """Write down since when items are gone, and return those that have been gone for `hold_ms`.
+
+        What isn't among `gone` (any more) is forgotten. Where two workers differ in it, an item's time begins again.
+        """
+        (seconds, _), flat = self._answers(self._connection.exchange([("TIME",), ("HGETALL", GATE_GONE)]))
+        now_ms = int(seconds) * 1000
+        since = {item.decode(): int(at_ms) for item, at_ms in flat.items()}
+        new, back = [item for item in gone if item not in since], sorted(since.keys() - set(gone))
+        commands: list[Command] = [
+            *(("HSET", GATE_GONE, *(part for item in some for part in (item, now_ms))) for some in _chunks(new)),
+            *(("HDEL", GATE_GONE, *some) for some in _chunks(back)),
+        ]
+        if commands:
+            self._answers(self._connection.exchange(commands))
+        return [item for item in gone if since.get(item, now_ms) + hold_ms <= now_ms]
+
     @staticmethod
     def _answers(replies: Sequence[Any]) -> Sequence[Any]:
         for reply in replies:
@@ -119,6 +136,10 @@ class GateSet:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _chunks(items: Sequence[str]) -> list[Sequence[str]]:
+    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
 
 def hash_of(item_id: str) -> int:

@@ -113,7 +113,9 @@ class RankSessions(ScalarFunction):
             )
             if ranker.shelves_dir:
                 versions = ShelfVersions(Path(ranker.shelves_dir))
-                self._gate = GateWriter(self._config.redis_url, versions, lambda: self._follower.snapshot)
+                self._gate = GateWriter(
+                    self._config.redis_url, versions, lambda: self._follower.snapshot, ranker.list_ttl_s
+                )
                 self._gate.offer(self._maker.items)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.

@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from jobs.catalogue.columns import Snapshot, Table
 from jobs.contract import shelf_plan as plan
 from jobs.contract.items import Fact, contracts
-from jobs.contract.shelf import GATE, GATE_STATE, GATE_VERSION
+from jobs.contract.shelf import GATE, GATE_GONE, GATE_STATE, GATE_VERSION
 from jobs.contract.shelf_plan import Compare, Feature, Literals, Moment, Rule, ShelfPlan
 from jobs.rankings import gate
 from jobs.rankings.gate import GateWriter
@@ -21,6 +21,7 @@ from jobs.shelves.versions import PLAN, ShelfVersions
 from tests.support.waiting import eventually
 
 IN_STOCK = Compare(">", Feature("item", "stock", "int"), Literals([0]))
+DAY_MS = 86_400_000
 ON_SALE = Compare("<=", Feature("item", "created", "int"), Moment(0))
 
 
@@ -231,6 +232,26 @@ def test_a_stranger_stays_held_back(shop: Shop) -> None:
     shop.worker("a")
     shop.say(a={"stock": 1})
     shop.holds("gone")
+
+
+def test_items_long_gone_are_let_go(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No list can hold `old` any more; `back` is known again, and `late` went a moment ago."""
+    monkeypatch.setattr(gate, "LOOK_AT_GONE_S", 0.1)
+    shop.activate(IN_STOCK)
+    shop.say(a={"stock": 0})
+    first = shop.worker("a", "old", "late", "back")
+    shop.holds("a", "old", "late", "back")
+    first.close()
+    second = shop.worker("a")
+    eventually(lambda: set(shop.client.hkeys(GATE_GONE)) == {b"old", b"late", b"back"})
+    second.close()
+
+    long_ago_ms = int(time.time() * 1000) - 31 * DAY_MS
+    shop.client.hset(GATE_GONE, mapping={"old": long_ago_ms - 2000, "back": long_ago_ms, "late": long_ago_ms + DAY_MS})
+    shop.worker("a", "back")
+    shop.holds("a", "late", "back")
+    eventually(lambda: shop.client.hkeys(GATE_GONE) == [b"late"])
+    shop.holds("a", "late", "back")
 
 
 def test_redis_that_was_emptied_gets_the_set_back(shop: Shop) -> None:

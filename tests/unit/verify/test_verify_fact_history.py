@@ -7,6 +7,7 @@ from jobs.contract import shelf_plan as plan
 from jobs.contract.items import FactContract, FactField
 from jobs.verify.everywhere import Everywhere
 from jobs.verify.fact_history import LAG_MS, TOMBSTONES_MS, FactHistory
+from jobs.verify.gate import LIST_LIFE_MS, long_gone
 from jobs.verify.shelf_rules import Known, is_true
 
 WHAT = FactContract("what", (FactField(name="category", kind="string", max_length=9),))
@@ -55,6 +56,20 @@ def test_items_that_changed_lie_between_two_moments() -> None:
     assert told.changed({"terms": 1}, {"terms": 3}) == {"b", "c"}
     assert told.changed({"terms": 5}, {"terms": 4}) == {"b"}
     assert told.changed({"terms": 2}, {"terms": 2}) == set()
+
+
+def test_an_item_is_long_gone_when_no_list_holds_it() -> None:
+    now_ms = 2 * LIST_LIFE_MS
+    old_ms = now_ms - LIST_LIFE_MS - 1
+    told = history(
+        record(0, "stays", '{"stock": 0}', old_ms),
+        record(1, "gone", None, old_ms),
+        record(2, "went", '{"stock": 1}', old_ms),
+        record(3, "elsewhere", None, old_ms),
+        record(4, "went", None, old_ms + 1),
+        what=(record(0, "elsewhere", '{"category": "shoes"}', old_ms),),
+    )
+    assert long_gone(told, now_ms) == {"gone"}
 
 
 @pytest.mark.parametrize(
