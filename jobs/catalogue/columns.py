@@ -29,6 +29,7 @@ DTYPES: dict[Kind, tuple[type[np.generic], float]] = {
     "bool": (np.int8, -1),
 }
 MAX_ITEMS = 2_000_000
+MAX_GONE = 100_000  # removals of items of which nothing else is known
 FIRST_ROWS = 1024
 SPARE = 10_000  # rows and words that may be held in vain before they are counted anew
 
@@ -60,6 +61,7 @@ class Snapshot(NamedTuple):
     rows: Mapping[str, int]  # item → row; may hold items of later snapshots, whose rows lie beyond `size`
     size: int
     items: int  # of which something is known
+    gone: frozenset[str] = frozenset()  # that have no row: only their removal was read
 
     def places(self, item_ids: Sequence[str]) -> Ints:
         """Return int32 [I]: the row of each item, -1 for one that isn't known."""
@@ -111,21 +113,32 @@ class Table:
         self._words = {name: _Words() for name, kind in self._kinds.items() if kind == "string"}
         self._frozen: dict[str, Column] = {}
         self._items = 0
+        self._gone: set[str] = set()
+        self._frozen_gone: frozenset[str] | None = frozenset()
 
     def take(self, topic: str, fact: Fact) -> bool:
         """Take what a record says; return False for a new item that finds no room."""
         row = self._rows.get(fact.item_id)
         if row is None:
             if fact.fields is None:
+                self._remember_gone(fact.item_id)
                 return True
             if self._items >= self._max_items:
                 return False
             row = self._new_row(fact.item_id)
+            if fact.item_id in self._gone:
+                self._gone.remove(fact.item_id)
+                self._frozen_gone = None
         self._mark(topic, row, fact.fields is not None)
         fields = fact.fields or {}
         for name in self._fields[topic]:
             self._set(name, row, fields.get(name))
         return True
+
+    def _remember_gone(self, item_id: str) -> None:
+        if item_id not in self._gone and len(self._gone) < MAX_GONE:
+            self._gone.add(item_id)
+            self._frozen_gone = None
 
     def _new_row(self, item_id: str) -> int:
         row = len(self._rows)
@@ -175,7 +188,9 @@ class Table:
                 values.flags.writeable = False
                 words = self._words[name].words if kind == "string" else ()
                 self._frozen[name] = Column(kind, values, words)
-        return Snapshot(dict(self.offsets), dict(self._frozen), self._rows, size, self._items)
+        if self._frozen_gone is None:
+            self._frozen_gone = frozenset(self._gone)
+        return Snapshot(dict(self.offsets), dict(self._frozen), self._rows, size, self._items, self._frozen_gone)
 
     def _tidy(self) -> None:
         """Drop rows of items that are gone, and words that no item has, where they became many."""
@@ -190,12 +205,14 @@ class Table:
         stay = np.flatnonzero(self._said[: len(self._rows)])
         ids = list(self._rows)
         said, values, words, items = self._said, self._values, self._words, self._items
+        gone, frozen_gone = self._gone, self._frozen_gone
         self._clear(max(FIRST_ROWS, len(stay)))
         self._rows = {ids[row]: place for place, row in enumerate(stay.tolist())}
         self._said[: len(stay)] = said[stay]
         for name in self._kinds:
             self._values[name][: len(stay)] = values[name][stay]
         self._words, self._items = words, items
+        self._gone, self._frozen_gone = gone, frozen_gone
 
     def _drop_words(self, name: str) -> None:
         values, old, new = self._values[name], self._words[name].words, _Words()

@@ -167,6 +167,8 @@ class _State:
         self._stored: Mask = np.empty(0, bool)
         self._strangers: list[str] = []  # in Redis, and not in `ids`
         self._outlived: set[str] = set()  # strangers that no list can hold any more
+        self._removed: frozenset[str] = frozenset()  # that the facts name as gone
+        self._gone: set[str] = set()  # of these, what is held back even if Redis doesn't hold it
         self._until_ms = 0.0
 
     def take(self, plan: ShelfPlan, offered: Items, snapshot: Snapshot, now_ms: float) -> bool:
@@ -174,7 +176,10 @@ class _State:
         is_new = offered.ids is not self._ids
         if not is_new and plan is self._plan and snapshot is self.items.snapshot and now_ms < self._until_ms:
             return False
-        must_write = is_new or plan is not self._plan
+        must_write = is_new or plan is not self._plan or snapshot.gone is not self._removed
+        if snapshot.gone is not self._removed:
+            self._gone = (self._gone | (snapshot.gone - self._removed)) & snapshot.gone
+            self._removed = snapshot.gone
         members = self._members() if is_new else []
         self._plan = plan
         self.items = Items(offered.ids, snapshot, offered if is_new else self.items)
@@ -195,9 +200,11 @@ class _State:
     def changes(self) -> list[tuple[int, str]]:
         """Return what must be added, then what must be removed, as `GateSet.write` takes it."""
         added = np.flatnonzero(self._held & ~self._stored).tolist()
+        strangers = set(self._strangers)
         removed = np.flatnonzero(~self._held & self._stored).tolist()
         return [
             *((int(self._hashes[number]), self._ids[number]) for number in added),
+            *((hash_of(id_), id_) for id_ in self.strangers if id_ not in strangers),
             *((-int(self._hashes[number]), self._ids[number]) for number in removed),
             *((-hash_of(id_), id_) for id_ in self._strangers if not self._stays(id_)),
         ]
@@ -218,11 +225,14 @@ class _State:
     def let_go(self, strangers: Sequence[str]) -> None:
         """Hold these back no longer, unless they are known by then."""
         self._outlived = set(strangers)
+        self._gone -= self._outlived
 
     @property
     def strangers(self) -> list[str]:
         """Return the items that are held back though nothing is known of them."""
-        return [id_ for id_ in self._strangers if self._stays(id_)]
+        stored, numbers = set(self._strangers), self.items.number_of
+        gone = [id_ for id_ in self._gone if id_ not in numbers and id_ not in stored]
+        return [id_ for id_ in (*self._strangers, *gone) if self._stays(id_)]
 
     def _stays(self, stranger: str) -> bool:
         """Return True where a gate is, which lets nobody through of whom nothing is known, until no list holds it."""

@@ -49,6 +49,19 @@ def test_a_tombstone_takes_away_what_its_topic_said() -> None:
     assert (known(table.snapshot(), "1"), table.snapshot().items) == ({}, 0)
 
 
+def test_a_removal_of_an_unknown_item_is_remembered() -> None:
+    table = Table(CONTRACTS)
+    table.take("items", Fact("1", None))
+    table.take("items", Fact("2", None))
+    before = table.snapshot()
+    assert (before.gone, before.size, before.items) == ({"1", "2"}, 0, 0)
+    table.take("offers", Fact("1", {"stock": 1}))
+    table.take("offers", Fact("1", None))
+    assert (before.gone, table.snapshot().gone) == ({"1", "2"}, {"2"})
+    table.forget()
+    assert table.snapshot().gone == set()
+
+
 def test_a_snapshot_stays_as_it_was() -> None:
     table = Table(CONTRACTS)
     table.take("offers", Fact("1", {"stock": 5, "status": "active"}))
