@@ -144,8 +144,7 @@ class Bundle:
 
         -1e9 drops an item; its score is then below -1e8. Not -inf, which the graph subtracts.
         """
-        if not self.biases:
-            raise ModelError(f"bundle {self.version} has no bias that rules could change", REBUILD)
+        assert self.biases, "a bundle without them is refused when it is read"
         return {name: trained + _padded(added, len(trained)) for name, trained in self.biases.items()}
 
 
@@ -187,6 +186,7 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
     session, biases = _open_session(folder / "model.onnx", content["model.onnx"])
     _check_signature(folder / "model.onnx", session, manifest)
+    _check_biases(folder / "model.onnx", biases, len(vocabulary["items"]))
     bundle = Bundle(
         version=version_of(manifest),
         items=["", *vocabulary["items"]],
@@ -327,6 +327,16 @@ def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manife
         for place, named in ((file, in_graph), (file.with_name("manifest.json"), in_manifest)):
             if named != expected:
                 raise ModelError(f"{place} has {side} {named}, the worker feeds {expected}", REBUILD)
+
+
+def _check_biases(file: Path, biases: Bias, n_items: int) -> None:
+    """Refuse a graph whose items can't be held back: a job would meet that when shelves with a rule are activated.
+
+    All that liveshelf ever exported have a bias of their items.
+    """
+    sizes = {name: len(values) for name, values in biases.items()}
+    if "bias" not in sizes or min(sizes.values()) < n_items:
+        raise ModelError(f"{file} has biases {sizes}, and shelves' rules need `bias` of all {n_items} items", REBUILD)
 
 
 def _check_golden(file: Path, bundle: Bundle) -> None:

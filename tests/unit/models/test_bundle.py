@@ -353,6 +353,24 @@ def test_a_graph_with_another_input_name_is_refused(folder, onnx):
         load_bundle(folder)
 
 
+@pytest.mark.parametrize("name", ["bias", "fast.bias"])
+def test_a_graph_whose_items_nothing_holds_back_is_refused(folder, onnx, name):
+    """Another name hides `bias`; of `fast.bias`, a name that means something else there, one number is left."""
+    graph = onnx.load(folder / "model.onnx")
+    if name == "bias":
+        for tensor in graph.graph.initializer:
+            tensor.name = "offset" if tensor.name == name else tensor.name
+        for node in graph.graph.node:
+            node.input[:] = ["offset" if each == name else each for each in node.input]
+    else:
+        (tensor,) = [tensor for tensor in graph.graph.initializer if tensor.name == name]
+        tensor.CopyFrom(onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [1], bytes(4), raw=True))
+    onnx.save(graph, folder / "model.onnx")
+    sign(folder)
+    with pytest.raises(ModelError, match=r"model.onnx has biases .*shelves' rules need `bias` of all 217 items"):
+        load_bundle(folder)
+
+
 def test_a_graph_that_gives_nan_is_refused(folder, onnx):
     graph = onnx.load(folder / "model.onnx")
     (bias,) = [tensor for tensor in graph.graph.initializer if tensor.name == "bias"]
