@@ -2,9 +2,9 @@
 
 A thread of the ranking worker does it, so that no event waits, and none is needed. Of several workers one holds the
 lease. Lists are made anew when a model or a version of shelves is activated. When facts change, that is a minute later
-at most. A list is written where it differs from what was written last. Whoever takes the lease writes all lists:
-another worker may have written others, or Redis was emptied, and the lease with it. Reading drops what the gate names
-meanwhile.
+at most; a shelf that says `minutes(…)` is made anew so often instead. A list is written where it differs from what was
+written last. Whoever takes the lease writes all lists: another worker may have written others, or Redis was emptied,
+and the lease with it. Reading drops what the gate names meanwhile.
 
 An item's list stands under `shelf:{item/ITEM}:NAME`, a place's under `shelf:{place/VALUES}:NAME`.
 """
@@ -71,8 +71,8 @@ class SharedLists:
         self._trends_s = -TRENDS_S
         self._name = uuid.uuid4().hex
         self._written: dict[str, tuple[int, float]] = {}  # by key: hash of what was written, and when it was
-        self._done: Served | None = None  # with what all lists were made
-        self._done_s = 0.0
+        self._serving: Served | None = None  # the model and the version of shelves that lists are made with
+        self._done: dict[str, tuple[Snapshot, float]] = {}  # by shelf: with what all its lists were made, and when
         self._ranker: ShelfRanker | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shared-lists", daemon=True)
@@ -100,29 +100,34 @@ class SharedLists:
         """Write what is due, if this worker is the one that writes."""
         served = self._now()
         if served is None or not self._takes_lease():
-            self._done = None
+            self._done.clear()
             self._drop_ranker()
             return
         self._write_trends(served)
-        if self._is_due(served):
-            if self._done is None or _differ(self._done, served):
-                self._drop_ranker()
-            self._done, self._done_s = None, time.monotonic()
-            self._done = served if self._write(served) else None
+        if self._serving is None or _differ(self._serving, served):
+            self._done.clear()
+            self._drop_ranker()
+        self._serving = served
+        due = [shelf for shelf in served.plan.shelves if shelf.of != "visitor" and self._is_due(shelf, served)]
+        if due:
+            self._write(due, served)
 
-    def _is_due(self, served: Served) -> bool:
-        done = self._done
-        if done is None or _differ(done, served):
+    def _is_due(self, shelf: Shelf, served: Served) -> bool:
+        if shelf.name not in self._done:
             return True
-        limit_s = min(AT_LEAST_EVERY_S, self._ttl_ms / 4000)
-        return time.monotonic() - self._done_s > (AGAIN_S if done.snapshot is not served.snapshot else limit_s)
+        snapshot, done_s = self._done[shelf.name]
+        if shelf.every_ms:
+            wait_s = shelf.every_ms / 1000
+        else:
+            wait_s = AGAIN_S if snapshot is not served.snapshot else AT_LEAST_EVERY_S
+        return time.monotonic() - done_s > min(wait_s, self._ttl_ms / 4000)
 
     def _takes_lease(self) -> bool:
         """Return True if this worker is the one that writes; ask for the lease if nobody holds it."""
         if self._keeps_lease():
             return True
         self._written.clear()
-        self._done = None
+        self._done.clear()
         (answer,) = self._answers([("SET", LEASE, self._name, "NX", "PX", LEASE_MS)])
         return bool(answer)
 
@@ -161,14 +166,17 @@ class SharedLists:
         ids = dict.fromkeys([*served.bundle.items[1:], *list(snapshot.rows)[: snapshot.size]])
         self._trends.write(served.plan, list(ids), snapshot)
 
-    def _write(self, served: Served) -> bool:
-        """Write all lists; return False if it was broken off: something else serves, or another worker writes."""
+    def _write(self, due: Sequence[Shelf], served: Served) -> None:
+        """Write the lists of these shelves, until something else serves or another worker writes."""
         if self._ranker is None:  # it is kept, as it holds what follows each item: the model is asked once
             self._ranker = ShelfRanker(served.bundle, served.plan, served.snapshot)
         else:
             self._ranker.take(served.snapshot)
-        shared = [shelf for shelf in served.plan.shelves if shelf.of != "visitor"]
-        return all(self._write_shelf(shelf, served, self._ranker) for shelf in shared)
+        for shelf in due:
+            began_s = time.monotonic()
+            if not self._write_shelf(shelf, served, self._ranker):
+                break
+            self._done[shelf.name] = served.snapshot, began_s
 
     def _drop_ranker(self) -> None:
         if self._ranker is not None:

@@ -39,7 +39,7 @@ def _head(shelf: Shelf) -> str:
     if shelf.of == "place":
         names = " and ".join(f"{each.of}.{each.name}" for each in shelf.place)
         whose = f"a list for each {names}" if names else "one list for everywhere"
-    when = f"at each {', '.join(shelf.events)}" if shelf.events else "at a tick"
+    when = f"at each {', '.join(shelf.events)}" if shelf.events else "within a minute of a change"
     if shelf.every_ms:
         when = f"every {shelf.every_ms / 60_000:g} min"
     about = {"viewed": ", about the item in view", "cart": ", about the cart"}.get(shelf.about, "")
