@@ -48,7 +48,7 @@ def load(
     from jobs.lab.replay.catalogues import MADE_UP
     from jobs.operate import audit
 
-    contracts = contracts_of_settings()
+    contracts = contracts_of_shop()
     rows = sum(1 for _ in _rows(source, mapping, contracts))  # before anything is asked or written: each is checked
     settings, bootstrap = broker()
     with audit.recorded_unless(dry_run, settings.state_dir, "items load", source=source) as outcome:
@@ -92,7 +92,7 @@ def set_fields(context: typer.Context, item_id: Item, as_json: AsJson = False) -
     from jobs.catalogue.load import say_of
     from jobs.operate import audit
 
-    contracts = contracts_of_settings()
+    contracts = contracts_of_shop()
     _check_id(item_id)
     said = assignments(contracts, context.args)
     if not said:
@@ -119,10 +119,11 @@ def show(item_id: Item, as_json: AsJson = False) -> None:
       liveshelf items show 4711 --json
     """
     from jobs.connect import fact_topics
+    from jobs.operate.facts import contracts_of
 
     _check_id(item_id)
-    contracts = contracts_of_settings()
     _, bootstrap = broker()
+    contracts = contracts_of(load_settings())
     known = {contract.topic: fact_topics.read_one(bootstrap, contract, item_id) for contract in contracts}
     if not any(known.values()):
         raise DataError(f"nothing is known of item {item_id!r}", "liveshelf items export lists all")
@@ -156,7 +157,7 @@ def export(as_json: Annotated[bool, typer.Option("--json", help="JSON lines inst
     from jobs.connect import fact_topics
     from jobs.contract.items import ID
 
-    contracts = contracts_of_settings()
+    contracts = contracts_of_shop()
     _, bootstrap = broker()
     facts = merged(contracts, {contract.topic: fact_topics.read(bootstrap, contract) for contract in contracts})
     if as_json:
@@ -187,7 +188,7 @@ def remove(
 
     for item_id in item_ids:
         _check_id(item_id)
-    contracts = contracts_of_settings()
+    contracts = contracts_of_shop()
     settings, bootstrap = broker()
     topics = [contract.topic for contract in contracts]
     tombstones = [Change(topic, item_id, None) for topic in topics for item_id in item_ids]
@@ -271,7 +272,7 @@ def replay_letters(
     from jobs.operate import audit, fact_letters
     from jobs.operate.dead_letters import Fix, read_letters
 
-    fix, contracts = Fix.of(set_field or [], drop or []), contracts_of_settings()
+    fix, contracts = Fix.of(set_field or [], drop or []), contracts_of_shop()
     settings, bootstrap = broker()
     told = {"reason": reason, "field": field, "set": sorted(fix.values), "drop": sorted(fix.dropped)}
     topics = [contract.topic for contract in contracts]
@@ -284,10 +285,12 @@ def replay_letters(
     print_replay(len(chosen), len(ready), refused, dry_run, as_json, to="")
 
 
-def contracts_of_settings() -> "list[FactContract]":
+def contracts_of_shop() -> "list[FactContract]":
+    """Return the contracts of what the shop says itself. How items trend, the rankings job says."""
     from jobs.operate.facts import contracts_of
 
-    return contracts_of(load_settings())
+    settings = load_settings()
+    return [contract for contract in contracts_of(settings) if contract.topic != settings.trends_topic]
 
 
 def _check_id(item_id: str) -> None:

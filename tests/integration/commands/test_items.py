@@ -129,3 +129,21 @@ def test_a_refused_record_is_sent_again_unless_superseded(broker: str):
     assert json.loads(call("dead", "replay", "--set", "stock=5", "--json"))["sent"] == 1
     known = fact_topics.read(broker, OFFERS)
     assert (known["old"].fields, known["mended"].fields) == ({"stock": 1}, {"stock": 5})
+
+
+def test_how_items_trend_is_not_the_shops_to_say(broker: str, kafka_settings: Settings, tmp_path: Path):
+    """The rankings job says it. A shop's user mayn't write there in the secure profile."""
+    noted = facts.path(kafka_settings)
+    noted.parent.mkdir(exist_ok=True)
+    try:
+        noted.write_text('{"trends": {"trend": "Float64"}}')
+        fact_topics.create(broker, ["trends"])
+        (tmp_path / "one.jsonl").write_text('{"item_id": "steady", "stock": 3}')
+        assert "trends" not in call("load", str(tmp_path / "one.jsonl"))
+        assert CliRunner().invoke(app, ["items", "set", "steady", "--trend", "9"]).exit_code == 2
+        assert "trend" not in call("export").splitlines()[0]
+        assert "trends: nothing" in call("show", "steady")
+        call("remove", "steady")
+        assert sum(kafka_admin.end_offsets(broker, "trends").values()) == 0
+    finally:
+        noted.unlink()
