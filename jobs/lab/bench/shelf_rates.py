@@ -72,7 +72,9 @@ def plans(shipped: ShelfPlan) -> dict[str, ShelfPlan | None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the rankings job by what its shelves ask for.")
     parser.add_argument("--events", type=int, default=60_000)
-    events = parser.parse_args().events
+    parser.add_argument("--only", default="", help="Measure only what has this in its name.")
+    given = parser.parse_args()
+    events = given.events
     settings = Settings()
     features, _ = compiled_features(settings, from_files(settings))
     shipped, problems = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
@@ -82,6 +84,8 @@ def main() -> None:
         load_facts(place.services.kafka_bootstrap, contracts_of(place.settings), facts(place.items))
         stream = throughput.fill(place, events)
         for name, plan in plans(shipped).items():
+            if given.only not in name:
+                continue
             activate(place, plan)
             short = events // 5
             # The first run of all warms the cluster's JVM.
