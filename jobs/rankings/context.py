@@ -26,29 +26,21 @@ def _varint(data: bytes) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
-STRING_TAG, STRINGS_TAG = 2 << 3 | 2, 12 << 3 | 2  # string_val, string_list_val
-FIELDS = {  # what messages call the values, by tag
-    STRING_TAG: "a string",
-    STRINGS_TAG: "strings",
-    3 << 3: "an int",
-    4 << 3: "an int",
-    5 << 3 | 1: "a float",
-    6 << 3 | 5: "a float",
-    7 << 3: "a bool",
-    8 << 3: "an int",
-}
+STRING_TAG, STRINGS_TAG, BOOL_TAG = 2 << 3 | 2, 12 << 3 | 2, 7 << 3  # string_val, string_list_val, bool_val
 NULL_TAG = 0x98  # the first of two bytes of null_val's tag, field 19; no number's tag begins with it
 
 # feast.types.Value is a oneof, so a number is one field: a tag byte (number << 3 | wire type), then the payload.
 # Decoded by hand: `import feast` takes seconds and 200 MB in every worker.
-_DECODERS: dict[int, Callable[[bytes], float]] = {
-    3 << 3: _varint,  # int32_val
-    4 << 3: _varint,  # int64_val
-    5 << 3 | 1: lambda data: _DOUBLE.unpack(data)[0],  # double_val
-    6 << 3 | 5: lambda data: _FLOAT.unpack(data)[0],  # float_val
-    7 << 3: _varint,  # bool_val
-    8 << 3: _varint,  # unix_timestamp_val
+# By tag: what messages call the number, and what reads it.
+_NUMBERS: dict[int, tuple[str, Callable[[bytes], float]]] = {
+    3 << 3: ("an int", _varint),  # int32_val
+    4 << 3: ("an int", _varint),  # int64_val
+    5 << 3 | 1: ("a float", lambda data: _DOUBLE.unpack(data)[0]),  # double_val
+    6 << 3 | 5: ("a float", lambda data: _FLOAT.unpack(data)[0]),  # float_val
+    BOOL_TAG: ("a bool", _varint),  # bool_val
+    8 << 3: ("an int", _varint),  # unix_timestamp_val
 }
+NAMES = {STRING_TAG: "a string", STRINGS_TAG: "strings"} | {tag: name for tag, (name, _) in _NUMBERS.items()}
 
 
 def decode_number(value: bytes | None) -> float:
@@ -58,20 +50,20 @@ def decode_number(value: bytes | None) -> float:
     """
     if not value or value[0] == NULL_TAG:
         return 0.0
-    decode = _DECODERS.get(value[0])
-    if decode is None:
+    if value[0] not in _NUMBERS:
         raise ValueError(f"field {value[0] >> 3} of feast.types.Value isn't a number")
+    _, decode = _NUMBERS[value[0]]
     return float(decode(value[1:]))
 
 
 # The tags of each kind of feature. A whole number may stand where a fraction is meant, and the other way round.
-_BOOL_TAG = 7 << 3
+_NUMBER_TAGS = tuple(tag for tag in _NUMBERS if tag != BOOL_TAG)
 TAGS: dict[Kind, tuple[int, ...]] = {
     "string": (STRING_TAG,),
     "strings": (STRINGS_TAG,),
-    "bool": (_BOOL_TAG,),
-    "int": tuple(tag for tag in _DECODERS if tag != _BOOL_TAG),
-    "float": tuple(tag for tag in _DECODERS if tag != _BOOL_TAG),
+    "bool": (BOOL_TAG,),
+    "int": _NUMBER_TAGS,
+    "float": _NUMBER_TAGS,
 }
 
 
@@ -83,7 +75,7 @@ def decode_value(value: bytes | None, kind: Kind) -> float | str | list[str] | N
     if not value or value[0] == NULL_TAG:
         return None
     if value[0] not in TAGS[kind]:
-        raise ValueError(f"rules read a feature of type {kind}, and the store holds {FIELDS.get(value[0], 'another')}")
+        raise ValueError(f"rules read a feature of type {kind}, and the store holds {NAMES.get(value[0], 'another')}")
     try:
         return _decoded(value)
     except (IndexError, struct.error) as error:

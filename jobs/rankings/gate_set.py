@@ -11,7 +11,7 @@ Where nobody did for `LEASE_S`, as after a topic was made anew, what seems older
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import redis
@@ -21,6 +21,7 @@ from jobs.contract.shelf import GATE, GATE_GONE, GATE_STATE, GATE_VERSION
 from jobs.errors import ServiceError
 
 LEASE_S = 10  # after that, Flink's heartbeat has found a worker that outlived its failure
+Part = TypeVar("Part")
 CHUNK = 1000  # items a call: Redis answers nobody else meanwhile, for about a millisecond
 MODULUS = 2**48  # sums of two such numbers are exact in Lua, whose numbers are doubles
 
@@ -92,8 +93,8 @@ class GateSet:
         head: Command = (GATE, GATE_VERSION, GATE_STATE, msgspec.json.encode(known), expected)
         trust: Command = ("", "") if seen is None else (seen.version, sum(map(hash_of, seen.members)) % MODULUS)
         calls: list[Command] = []
-        for start in range(0, max(1, len(changes)), CHUNK):
-            items = [part for change in changes[start : start + CHUNK] for part in change]
+        for some in _chunks(changes) or [()]:  # without a change it is asked all the same
+            items = [part for change in some for part in change]
             calls.append((*head, *trust, *items))
             trust = ("", "")
         replies = self._answers(self._connection.run(SCRIPT, calls, [3] * len(calls)))
@@ -138,7 +139,7 @@ class GateSet:
         self._connection.close()
 
 
-def _chunks(items: Sequence[str]) -> list[Sequence[str]]:
+def _chunks(items: Sequence[Part]) -> list[Sequence[Part]]:
     return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
 
 

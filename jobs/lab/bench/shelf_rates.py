@@ -74,7 +74,6 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--only", default="", help="Measure only what has this in its name.")
     given = parser.parse_args()
-    events = given.events
     settings = Settings()
     features, _ = compiled_features(settings, from_files(settings))
     shipped, problems = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
@@ -82,14 +81,12 @@ def main() -> None:
     with workplace(settings) as place:
         place.apply()
         load_facts(place.services.kafka_bootstrap, contracts_of(place.settings), facts(place.items))
-        stream = throughput.fill(place, events)
-        for name, plan in plans(shipped).items():
-            if given.only not in name:
-                continue
+        stream = throughput.fill(place, given.events)
+        chosen = {name: plan for name, plan in plans(shipped).items() if given.only in name}
+        short, warming = given.events // 5, [given.events // 5]  # the first run of all warms the cluster's JVM
+        for name, plan in chosen.items():
             activate(place, plan)
-            short = events // 5
-            # The first run of all warms the cluster's JVM.
-            prefixes = (short, events) if plan else (short, short, events)
+            prefixes, warming = [*warming, short, given.events], []
             rates = throughput.rates(place, stream, "rankings", prefixes, lambda line: print(line, file=sys.stderr))
             us = 1e6 / rates.events_per_s
             print(
