@@ -92,8 +92,10 @@ def greedy(
             if place + 1 >= window.within:
                 count -= fields.equal_again(window.codes, place + 1 - window.within)
         if likeness:
-            masks = [fields.equal(codes, at, place).view(np.int8) for codes in likeness.codes]
-            np.maximum(alike, masks[0] if len(masks) == 1 else np.add.reduce(masks), out=alike)
+            same, *more = (fields.equal(codes, at, place).view(np.int8) for codes in likeness.codes)
+            for mask in more:  # np.add.reduce of a list would copy it into an array first: seven times as slow
+                same = same + mask
+            np.maximum(alike, same, out=alike)
     return picked
 
 
