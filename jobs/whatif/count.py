@@ -129,7 +129,7 @@ class Difference:
 
     def _short(self) -> str:
         shares = [100 * side.short / self.lists for side in (self.before, self.after)]
-        cost = f"; {self.cost_us:+.0f} µs a list" if self.cost_us is not None else ""
+        cost = f"; {round(self.cost_us):+d} µs a list" if self.cost_us is not None else ""
         return f"; {shares[0]:.1f} → {shares[1]:.1f} % under `least`{cost}"
 
     def _not_compared(self) -> list[str]:

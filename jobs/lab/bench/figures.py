@@ -15,6 +15,7 @@ class Measured(NamedTuple):
     seconds: float
     written: int = 0  # rows or lists that reached Redis
     lists: int = 0  # records in the topic `rankings`
+    cpu_s: float = 0.0  # processor time of the TaskManager and the Python workers
 
 
 class Rates(NamedTuple):
@@ -24,6 +25,7 @@ class Rates(NamedTuple):
     written_per_s: float
     lists_per_s: float
     startup_s: float  # what the runs have in common
+    cpu_us_per_event: float  # of the TaskManager and the Python workers; other work hardly changes it
 
 
 def slope(first: Measured, second: Measured) -> Rates:
@@ -46,6 +48,7 @@ def slope(first: Measured, second: Measured) -> Rates:
         (long.written - short.written) / seconds,
         (long.lists - short.lists) / seconds,
         short.seconds - short.events / events_per_s,
+        1e6 * (long.cpu_s - short.cpu_s) / (long.events - short.events),
     )
 
 

@@ -1,7 +1,8 @@
-"""The machine, and the resident memory of each process that the measurements started."""
+"""The machine, and the memory and processor time of the processes that the measurements started."""
 
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def memory_mb(state_dir: Path) -> dict[str, int]:
         for name, sizes in sorted(rss_by_kind.items())
         for number, mb in enumerate(sorted(sizes, reverse=True), 1)
     }
+
+
+class CpuClock:
+    """Adds up the processor time of a job: of its TaskManager and its Python workers, which end with it."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._seconds: dict[int, float] = {}  # of each process that was seen
+
+    def look(self) -> None:
+        """See how far each process is. What one does between the last look and its end isn't counted."""
+        for process in processes.owned(self._state_dir, "flink"):
+            with suppress(psutil.NoSuchProcess):
+                if kind(process.cmdline()) in ("task_manager", "python_worker"):
+                    times = process.cpu_times()
+                    self._seconds[process.pid] = times.user + times.system
+
+    def seconds(self) -> float:
+        return sum(self._seconds.values())
 
 
 def kind(command_line: list[str]) -> str:

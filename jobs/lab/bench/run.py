@@ -86,6 +86,7 @@ def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
         "lists_per_s": round(ours.lists_per_s),
         "writes_per_s": round(ours.written_per_s),
         "startup_s": round(ours.startup_s, 1),
+        "cpu_us_per_event": round(ours.cpu_us_per_event),
         "tutorial_events_per_s": round(theirs.events_per_s),
         "tutorial_writes_per_s": round(theirs.written_per_s),
         "ratio": round(ours.events_per_s / theirs.events_per_s, 1),

@@ -3,13 +3,15 @@
     python -m jobs.lab.bench.shelf_rates
 
 18,009 items with made facts, and events of which 86 % are views. First no version of shelves is active at all; then
-each plan adds something. A rate is the slope between two runs (see `throughput`), so starting a job doesn't count.
+each plan adds something. A rate is the slope between two runs (see `throughput`), so starting a job doesn't count. What
+is printed is the median of the rounds.
 """
 
 import argparse
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import median
 
 from msgspec.structs import replace
 
@@ -19,6 +21,7 @@ from jobs.contract.shelf_plan import Shelf, ShelfPlan
 from jobs.features.definitions import from_files
 from jobs.features.lint import compiled as compiled_features
 from jobs.lab.bench import throughput
+from jobs.lab.bench.figures import Rates
 from jobs.lab.bench.workplace import Workplace, workplace
 from jobs.operate.facts import contracts_of
 from jobs.operate.shelves import known_of
@@ -26,6 +29,7 @@ from jobs.settings import Settings
 from jobs.shelves.compile import compiled
 from jobs.shelves.load import FILE, load
 from jobs.shelves.versions import ShelfVersions
+from jobs.versions.folder import ACTIVE
 
 NOW_MS, DAY_MS = 1_700_000_000_000, 86_400_000
 
@@ -72,6 +76,7 @@ def plans(shipped: ShelfPlan) -> dict[str, ShelfPlan | None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the rankings job by what its shelves ask for.")
     parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--rounds", type=int, default=3, help="How often each is measured, in turn.")
     parser.add_argument("--only", default="", help="Measure only what has this in its name.")
     given = parser.parse_args()
     settings = Settings()
@@ -84,19 +89,35 @@ def main() -> None:
         stream = throughput.fill(place, given.events)
         chosen = {name: plan for name, plan in plans(shipped).items() if given.only in name}
         short, warming = given.events // 5, [given.events // 5]  # the first run of all warms the cluster's JVM
-        for name, plan in chosen.items():
+        found: dict[str, list[Rates]] = {name: [] for name in chosen}
+        for name, plan in list(chosen.items()) * given.rounds:
             activate(place, plan)
             prefixes, warming = [*warming, short, given.events], []
-            rates = throughput.rates(place, stream, "rankings", prefixes, lambda line: print(line, file=sys.stderr))
-            us = 1e6 / rates.events_per_s
-            print(
-                f"{name:32} {rates.events_per_s:7,.0f} events/s {rates.lists_per_s:7,.0f} lists/s {us:7.0f} µs an event"
-            )
+            found[name].append(throughput.rates(place, stream, "rankings", prefixes, tell))
+            tell(line(name, found[name][-1:]))
+    for name, rounds in found.items():
+        print(line(name, rounds))
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def line(name: str, rounds: Sequence[Rates]) -> str:
+    """Return a plan's medians over its rounds, and the least and most processor time of an event."""
+    events, lists, cpu = (
+        median(getattr(each, what) for each in rounds) for what in ("events_per_s", "lists_per_s", "cpu_us_per_event")
+    )
+    least, most = (pick(each.cpu_us_per_event for each in rounds) for pick in (min, max))
+    rates = f"{name:32} {events:7,.0f} events/s {lists:7,.0f} lists/s"
+    return f"{rates} {cpu:6.0f} µs of CPU an event ({least:.0f} to {most:.0f})"
 
 
 def activate(place: Workplace, plan: ShelfPlan | None) -> None:
-    if plan:
-        versions = ShelfVersions(place.settings.shelves_folder)
+    versions = ShelfVersions(place.settings.shelves_folder)
+    if plan is None:
+        (versions.folder / ACTIVE).unlink(missing_ok=True)
+    else:
         versions.activate(versions.publish(plan, place.settings.feature_repo / FILE))
 
 

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterable
 
 from jobs.connect import kafka_admin
 from jobs.errors import DataError
-from jobs.lab.bench import clicks, flink_jobs
+from jobs.lab.bench import clicks, flink_jobs, memory
 from jobs.lab.bench.clicks import Clicks
 from jobs.lab.bench.figures import Measured, Rates, slope
 from jobs.lab.bench.workplace import VISITORS, Workplace
+from jobs.lab.repeating import repeating
 
 SLOWEST_EVENTS_PER_S = 50  # a run slower than that counts as hanging
+LOOK_S = 0.3  # between two looks at processor time
 WRITES = ("evalsha", "hset", "set")  # the commands that a job writes with, its own and those in its scripts
 
 
@@ -51,13 +53,19 @@ def _run(place: Workplace, stream: Clicks, job: str, count: int) -> Measured:
     tutorial = job.removeprefix("tutorial ")
     submit = place.submit if tutorial == job else place.submit_tutorial
     submitted = submit(tutorial, place.settings.events_topic, ends)
-    seconds = flink_jobs.seconds_to_end(place.rest_url, submitted, limit_s=120 + count / SLOWEST_EVENTS_PER_S)
+    clock = memory.CpuClock(place.settings.state_dir)
+    clock.look()
+    before_s = clock.seconds()
+    with repeating(clock.look, LOOK_S, "processor time"):
+        seconds = flink_jobs.seconds_to_end(place.rest_url, submitted, limit_s=120 + count / SLOWEST_EVENTS_PER_S)
+    clock.look()
     refused = _records(place, place.settings.dead_topic) - dead
     if refused:
         raise DataError(
             f"{job} refused {refused:,} of {count:,} events", "the generator breaks the event contract: report this"
         )
-    return Measured(count, seconds, _writes(place), _records(place, place.settings.rankings_topic) - lists)
+    lists = _records(place, place.settings.rankings_topic) - lists
+    return Measured(count, seconds, _writes(place), lists, clock.seconds() - before_s)
 
 
 def _forget_lists(place: Workplace) -> None:

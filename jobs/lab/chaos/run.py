@@ -13,7 +13,7 @@ import requests
 
 from jobs.errors import LiveshelfError, SettingsError
 from jobs.features import plan
-from jobs.lab.chaos import data, persons, processes, random_actions, services, traffic
+from jobs.lab.chaos import data, persons, processes, random_actions, services, shelves, traffic
 from jobs.lab.chaos.sampler import Sampler
 from jobs.lab.chaos.stage import Scenario, Stage, failed
 from jobs.lab.chaos.system import System
@@ -23,7 +23,13 @@ from jobs.verify.run import open_store, verify
 
 CATALOGUE = {
     scenario.name: scenario
-    for scenario in (*processes.SCENARIOS, *services.SCENARIOS, *data.SCENARIOS, *persons.SCENARIOS)
+    for scenario in (
+        *processes.SCENARIOS,
+        *services.SCENARIOS,
+        *data.SCENARIOS,
+        *persons.SCENARIOS,
+        *shelves.SCENARIOS,  # the last: from then on the system has shelves
+    )
 }
 EVENTS = {"pr": 2_000, "nightly": 4_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own

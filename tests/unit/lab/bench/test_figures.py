@@ -14,15 +14,15 @@ from jobs.lab.bench.run import side_by_side
 from jobs.lab.bench.swaps import Made, first_list_ms
 from models.serving.registry import Active
 
-SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000)
-LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000)
+SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000, cpu_s=15.0)
+LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000, cpu_s=33.0)
 
 
 def test_a_rate_leaves_out_the_start_that_two_runs_share():
     """A rate is the slope between two runs so that their common start doesn't count."""
     rates = slope(SHORT, LONG)
-    # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start
-    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0)
+    # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start. 18 s of CPU: 200 µs
+    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0, 200.0)
 
 
 def test_the_order_of_the_two_runs_doesnt_matter():
@@ -56,6 +56,7 @@ def test_two_jobs_side_by_side_show_rates_and_their_ratio():
         "lists_per_s": 5_000,
         "writes_per_s": 20_000,
         "startup_s": 11.0,
+        "cpu_us_per_event": 200,
         "tutorial_events_per_s": 800,
         "tutorial_writes_per_s": 800,
         "ratio": 12.5,
