@@ -116,7 +116,7 @@ class OneShelf:
         if wanted.session is None or not self._shelf.takes("session"):
             return []
         has_more = (wanted.session.offer.numbers[wanted.rows] >= 0).any(axis=1)
-        return [place for place, each in enumerate(lists) if len(each.numbers) < self._shelf.places and has_more[place]]
+        return [place for place, each in enumerate(lists) if len(each.numbers) < self._shelf.enough and has_more[place]]
 
     def _fill(self, wanted: Wanted, lists: list[Picked]) -> None:
         """Fill lists that are too short up with what other shelves offer."""

@@ -188,7 +188,7 @@ def compare_items(report: Report, case: Case, answer: Answer) -> None:
     )
     _compare(report, case, "scores", scores, found.scores, same)
     own = sum(isinstance(how, str) for how in verdict.how)
-    if own < shelf.places and answer.may_widen:
+    if own < shelf.enough and answer.may_widen:
         _compare(report, case, "wide", True, case.logged is not None and case.logged.wide)
     whys = answer.whys(verdict, found.items)
     same = len(whys) == len(found.why) and all(one in allowed for one, allowed in zip(found.why, whys, strict=True))

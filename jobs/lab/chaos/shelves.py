@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import count
+from contextlib import closing, contextmanager
 
 import msgspec
 from msgspec.structs import replace
 
-from jobs.catalogue.change import Said
 from jobs.catalogue.load import load as load_facts
+from jobs.connect import fact_topics, kafka_send
+from jobs.contract.items import encode
 from jobs.contract.shelf import ShelfValue, shelf_key
-from jobs.errors import ServiceError
 from jobs.features.definitions import from_files
 from jobs.features.lint import compiled as compiled_features
 from jobs.lab.chaos.processes import kill_task_manager
@@ -35,9 +34,11 @@ class Shop:
     def __init__(self, stage: Stage) -> None:
         settings = stage.system.settings
         self._stage, self._bootstrap = stage, stage.system.direct.kafka_bootstrap
-        self._contracts = contracts_of(settings)
-        self._items = [item for item, _ in CATALOGUES["eshop2008"]()]
-        load_facts(self._bootstrap, self._contracts, CATALOGUES["eshop2008"]())
+        contracts = contracts_of(settings)
+        (self._offers,) = (each for each in contracts if each.topic == settings.offers_topic)
+        load_facts(self._bootstrap, contracts, CATALOGUES["eshop2008"]())
+        known = fact_topics.read(self._bootstrap, self._offers)
+        self._facts = {item: dict(each.fields or {}) for item, each in known.items()}
         features, _ = compiled_features(settings, from_files(settings))
         shipped, _ = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
         home = shipped.shelf("home")
@@ -45,22 +46,26 @@ class Shop:
         self._versions = ShelfVersions(settings.shelves_folder)
         plans = (shipped, replace(shipped, shelves=shorter))
         self.names = [self._versions.publish(each, settings.feature_repo / FILE) for each in plans]
-        self._numbers = count()
         self.batches = 0
 
-    def change(self) -> None:
-        """Say something new of some items, and now and then activate the other version of shelves."""
-        number = next(self._numbers)
-        if number % ACTIVATE_EVERY == 0:
-            self._versions.activate(self.names[number // ACTIVATE_EVERY % len(self.names)])
-        with suppress(ServiceError):  # the broker may be away
-            load_facts(self._bootstrap, self._contracts, self._said())
-            self.batches += 1
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Say something new of some items all the time, and now and then activate the other version of shelves."""
+        with (
+            closing(kafka_send.connect(self._bootstrap, self._offers.topic, fast=True)) as sender,
+            repeating(lambda: self._change(sender), EVERY_S, "changes"),
+        ):
+            yield
 
-    def _said(self) -> Iterator[tuple[str, Said]]:
+    def _change(self, sender: kafka_send.Sender) -> None:
+        if self.batches % ACTIVATE_EVERY == 0:
+            self._versions.activate(self.names[self.batches // ACTIVATE_EVERY % len(self.names)])
         rng = self._stage.rng
-        for item in rng.sample(self._items, ITEMS_AT_ONCE):
-            yield item, {"stock": rng.randrange(4), "price_minor": rng.randrange(1_000, 9_000)}
+        for item in rng.sample(list(self._facts), ITEMS_AT_ONCE):
+            self._facts[item] |= {"stock": rng.randrange(4), "price_minor": rng.randrange(1_000, 9_000)}
+            sender.send(item.encode(), encode(self._facts[item]), time.time_ns() // 1_000_000)
+        sender.flush()
+        self.batches += 1
 
     def used(self) -> set[str]:
         """Return the versions that made the lists that stand in Redis now."""
@@ -73,10 +78,10 @@ class Shop:
 def change_all_the_time(stage: Stage, times: float) -> None:
     """Change facts and shelves while the TaskManager dies; `verify` judges the lists of each version."""
     shop, started_s = Shop(stage), time.monotonic()
-    with repeating(shop.change, EVERY_S, "changes"):
+    with shop.changing():
         kill_task_manager(stage, times)
         stage.traffic.join()
-    stage.check("facts changed all the time", shop.batches >= (time.monotonic() - started_s) / EVERY_S / 3)
+    stage.check("facts changed all the time", shop.batches >= (time.monotonic() - started_s) / EVERY_S / 2)
     stage.check("lists of both versions were made", shop.used() >= set(shop.names))
 
 
