@@ -11,7 +11,7 @@ from jobs.shelves.problems import nearest
 COSTS: dict[Class, str] = {
     "N": "nothing a list: a vector for all items, made anew when facts change",
     "V": "about 0.5 to 6 µs a list for each comparison",
-    "L": "about 15 to 75 µs a list, all such rules together",
+    "L": "about 5 to 65 µs a list, all such rules together",
     "S": "a scoring call of its own",
 }
 
