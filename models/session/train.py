@@ -99,7 +99,7 @@ def train_bundle(
     reports |= measure_baselines(sessions if test else parts.teach, parts.test, tell)
     facts |= recipe._asdict() | memory._asdict() | {"torch": str(torch.__version__)}
     facts["train_s"] = round(time.monotonic() - started)
-    write_bundle(out, name, shipped, all_items, sessions, names or {}, product, facts, flat(reports))
+    write_bundle(out, name, shipped, all_items, sessions, names or {}, product, facts, flat(reports), tell=tell)
     tell(f"{out} holds the bundle, after {facts['train_s']} s")
     return reports
 
