@@ -13,13 +13,14 @@ import numpy as np
 import onnx
 import torch
 
-from jobs.errors import ModelError
+from jobs.errors import DataError, ModelError
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
 from models.quality.evaluate import TYPE_INDEX
-from models.serving.bundle import GOLDEN_PLACES, INPUTS, OUTPUTS, load_bundle
+from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, load_bundle
 from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list
+from models.session.memory import KEPT
 from models.session.spare import QUESTIONS, Asked, Spare, ask, checked, choose
 
 # Version 17 has every operator of the graph (GRU-14, Gemm-13, TopK-11), and runtimes since 2022 read it.
@@ -70,6 +71,28 @@ def write_bundle(
             (folder / part).chmod(OF_FILES)
             os.replace(folder / part, out / part)
     return spare
+
+
+def check_size(encoder: Encoder, names: dict[str, str], hidden: int) -> int:
+    """Return about how many bytes of disk a training of these items needs.
+
+    Raises DataError if their bundle would be larger than one may be, or if an item's id can't be written.
+    """
+    items = len(encoder.items)
+    weights, memory = items * (hidden + 1) * 4, items * KEPT * 8
+    graph = weights + items * (hidden + 8) + memory  # the int8 product's matrix, scales and biases too
+    named = {item: names[item] for item in encoder.items if item in names}
+    try:
+        words = len(vocabulary_of(encoder.clicks, named))
+    except (UnicodeEncodeError, msgspec.EncodeError) as error:
+        raise DataError(f"an item's id can't be written as UTF-8: {error}", "mend the id in the file") from error
+    for name, size in (("model.onnx", graph + (1 << 20)), ("vocabulary.json", words)):
+        if size > LIMITS[name]:
+            raise DataError(
+                f"{items:,} items make a {name} of {size:,} bytes, and one may have {LIMITS[name]:,}",
+                "leave rare items out with --min-item-support",
+            )
+    return 3 * (graph + words) + 2 * 2 * 3 * weights  # new, old and trial bundles; two parts, written beside each other
 
 
 def newest_prefixes(sessions: Sequence[Session]) -> list[Session]:
@@ -166,6 +189,11 @@ def export_onnx(model: SessionGRU, file: Path, product: Product, more: int = MOR
 
 def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) -> None:
     """Write the vocabulary; `clicks` by item are in the model's order (see dataset.clicks_by_item)."""
+    file.write_bytes(vocabulary_of(clicks, names))
+
+
+def vocabulary_of(clicks: dict[str, int], names: dict[str, str]) -> bytes:
+    """Return the vocabulary's file."""
     items = list(clicks)
     vocabulary = {
         "items": items,
@@ -174,7 +202,7 @@ def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) 
         "names": names,
         "popular": items[:POPULAR_ITEMS],
     }
-    file.write_bytes(msgspec.json.encode(vocabulary))
+    return msgspec.json.encode(vocabulary)
 
 
 def write_manifest(

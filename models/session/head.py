@@ -3,7 +3,7 @@
 Shapes: B sessions, H hidden units, N items, K listed items, C candidates, S members of each of M blocks.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from models.session.gru import SCALE
 
 Product = Literal["exact", "fast"]
+PRODUCTS = get_args(Product)
 
 # The int8 product passes on at least this many more candidates than were asked for. On 24,068 prefixes of the two
 # packaged sets it moved no item of a list of 30 down by more than 13 places (models/TRIALS.md, "The int8 product").

@@ -153,9 +153,12 @@ def _learn_on(
     recipe = recipe._replace(epochs=EPOCHS, learning_rate=LEARNING_RATE)
     encoder = Encoder(sessions, base.clicks, base.manifest["context_features"])
     model = _with_new_items(base, encoder, sessions, recipe, seed)
+    number = 0
     for number, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
         tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")
         epoch(number, {"loss": loss})
+    if number < recipe.epochs:
+        tell(f"epoch {number + 1} gave weights that aren't finite: it was undone, and none follows")
     chosen = Memory(**{name: training[name] for name in Memory._fields})
     if base.model.memory is not None:
         model.memory = _joint_memory(base, encoder, sessions, chosen).to(model.item.device)

@@ -70,10 +70,10 @@ class Spare(NamedTuple):
         """Return the line for a person."""
         lengths = " and ".join(map(str, LENGTHS))
         found = f"{self.questions:,} lists of {lengths} need up to {self.needed} more candidates of the int8 product"
-        held = f"its lists hold {self.overlap:.2%} of the exact ones' items, the worst list {self.worst:.1%}"
+        held = f"lists hold {self.overlap:.2%} of the exact ones' items, the worst list {self.worst:.1%}"
         if self.product == "fast":
-            return f"{found}; with {self.more} {held}"
-        return f"{found}; the bundle is exact" + ("" if self.worst == 1 else f", because {held}")
+            return f"{found}; with {self.more} more, {held}"
+        return f"{found}; the bundle is exact" + ("" if self.worst == 1 else f": with {self.more} more, {held}")
 
 
 def ask(model: SessionGRU, prefixes: Sequence[Session], index: dict[str, int]) -> Asked:

@@ -125,7 +125,7 @@ def test_product_that_loses_items_after_all_is_left_out(tmp_path, monkeypatch):
     told: list[str] = []
     chosen = write_bundle(tmp_path / "shop", "shop", model, encoder, SESSIONS, {}, "fast", {}, {}, tell=told.append)
     assert chosen.product == load_bundle(tmp_path / "shop").manifest["product"] == "exact"
-    assert any("left out" in line or "because its lists hold" in line for line in told)
+    assert any("left out" in line or "is exact: with" in line for line in told)
 
 
 def test_the_graph_takes_as_many_candidates_as_were_chosen(tmp_path):
