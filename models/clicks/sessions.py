@@ -267,7 +267,7 @@ def _contexts(path: Path, features: Sequence[str]) -> list[tuple[float, ...]]:
         if not np.isfinite(values[:, place]).all():
             row = int(np.flatnonzero(~np.isfinite(values[:, place]))[0])
             raise DataError(
-                f"{path}, row {row + 1:,}: {name} is {table[name].iloc[row]!r}", "give a finite number, or nothing"
+                f"{path}, row {row + 1:,}: {name} is {values[row, place]}", "give a finite number, or nothing"
             )
     return list(map(tuple, values.tolist()))
 
