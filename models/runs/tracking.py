@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,11 +121,8 @@ def recorded(folder: Path, name: str) -> Iterator[Run]:
         status = "KILLED"
         raise
     finally:
-        try:
+        with suppress(Exception):  # as in finish_or_tell; a status must not hide why a training ended
             client.set_terminated(run.run_id, status)
-        except Exception:  # as in finish_or_tell; a store that is broken is told of there
-            if run.failed is None:
-                raise
 
 
 def train_recorded(

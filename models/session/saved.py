@@ -5,7 +5,7 @@ The folder `OUT.training` is made when a training begins and removed when its bu
 | file             | what it holds                                                                                 |
 |------------------|-----------------------------------------------------------------------------------------------|
 | `progress.json`  | the arguments, the sessions' fingerprint, and what was decided so far (`Progress`)            |
-| `PART.weights`   | after each epoch: weights, optimizer and generators (`Weights`); PART: `teaching part`, `all` |
+| `PART.weights`   | after each epoch: weights, optimizer and generators (`Weights`); PART: `teaching`, `all`      |
 | `PART.shop`      | the part's items and newest sessions, from which a bundle can be made (`Shop`)                |
 | `PART.memory`    | the memory, once it is chosen                                                                 |
 
@@ -36,7 +36,8 @@ from models.session.recipe import Recipe
 
 SUFFIX = ".training"
 PROGRESS = "progress.json"
-PARTS = ("teaching", "all")  # the later part is the newer one
+TITLES = {"teaching": "teaching part", "all": "all sessions"}
+PARTS = tuple(TITLES)  # the later part is the newer one
 FILES = (PROGRESS, *(f"{part}.{kind}" for part in PARTS for kind in ("weights", "shop", "memory")))
 TRIAL = "trial"  # a bundle of the teaching part's model
 KEPT_SESSIONS = 2_000  # the newest, for the golden case and the questions of an export
@@ -169,9 +170,6 @@ class Saved:
                     f"{self.folder} can't be written ({error.strerror}): an interruption would lose what follows"
                 )
             self._failed = True
-
-
-TITLES = {"teaching": "teaching part", "all": "all sessions"}
 
 
 def opened(out: Path, progress: Progress, resume: bool, tell: Callable[[str], None], needed_bytes: int = 0) -> Saved:

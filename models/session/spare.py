@@ -48,16 +48,14 @@ class Spare(NamedTuple):
     """Hold the product that was chosen, its number of more candidates, and what was measured."""
 
     product: Product
-    more: int = MORE_CANDIDATES
-    needed: int = 0  # more candidates that the worst list needed
-    questions: int = 0
+    more: int
+    needed: int  # more candidates that the worst list needed
+    questions: int
     overlap: float = 1.0  # share of the exact lists' items that the fast lists hold, in the mean
     worst: float = 1.0  # the same of the worst list
 
     def notes(self) -> dict[str, int | float]:
         """Return what the manifest's `training` tells of it."""
-        if not self.questions:
-            return {}
         return {
             "product_questions": self.questions,
             "product_needed": self.needed,

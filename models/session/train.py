@@ -207,10 +207,11 @@ def flat(reports: dict[str, dict]) -> dict[str, dict[str, float]]:
 
 def _affordable(sessions: list[Session], encoder: Encoder, recipe: Recipe, seed: int, until_s: float) -> Recipe:
     """Return the recipe with as many epochs as both trainings can have before `until_s` of the monotonic clock."""
+    several = [session for session in sessions if len(session) > 1]  # the others take no time
     probe, begun = new_model(encoder, recipe, seed), 0.0
     for share in (100, PROBE):  # the first one only warms torch up, which takes as long as an epoch of a small shop
         begun = time.monotonic()
-        next(epochs_of(probe, sessions[: max(1, len(sessions) // share)], encoder, recipe, seed))
+        Training(probe, several[: max(1, len(several) // share)], encoder, recipe, seed).next()
     now = time.monotonic()
     epoch_s = PROBE * (now - begun)
     return recipe._replace(epochs=int(max(1, min(recipe.epochs, (until_s - now) / (epoch_s * (1 + 1 / TEACH))))))

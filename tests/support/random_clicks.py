@@ -62,7 +62,7 @@ def world(seed: int) -> World:
         if twice:  # the same visit under other ids
             sessions.append([event._replace(item=f"{event.item[: LONGEST_ID - 1]}'") for event in sessions[-1]])
     if single:  # what is left of the catalogue was clicked once and alone: only these make it large
-        alone = [[Event(name(item), "view", clock)] for item in range(items)]
-        sessions = alone + sessions if rng.random() < 0.5 else sessions + alone[: len(sessions) // 2]
+        sessions += [[Event(name(item), "view", clock * rng.random())] for item in range(items)]
+        sessions.sort(key=lambda session: session[0].time_s)
     about = f"{items} items, skew {skew}, repeats {repeats}, {name.__name__}, twice {twice}, single {single}"
     return World(sessions, about)

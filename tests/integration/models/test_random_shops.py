@@ -16,7 +16,7 @@ from models.session.restore import restore  # noqa: E402
 from models.session.train import train_bundle  # noqa: E402
 from tests.support.random_clicks import world  # noqa: E402
 
-WORLDS = int(os.environ.get("LIVESHELF_RANDOM_TRAININGS", "12"))
+WORLDS = int(os.environ.get("LIVESHELF_RANDOM_TRAININGS", "4"))
 RECIPE = Recipe(epochs=1, hidden=16, batch_rows=64, negatives=64)
 NEAR = 1e-4  # two items with scores so close may change places
 

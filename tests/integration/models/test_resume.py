@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -30,6 +29,14 @@ class CutError(Exception):
 
 def graph_of(folder: Path) -> str:
     return hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+
+
+def manifest_of(folder: Path) -> dict:
+    """The manifest without what the clock measured."""
+    manifest = dict(load_bundle(folder).manifest)
+    training = manifest["training"] | {"train_s": 0}
+    metrics = {scorer: values | {"seconds": 0} for scorer, values in manifest["metrics"].items()}
+    return manifest | {"training": training, "metrics": metrics}
 
 
 def cut_at(line: str):
@@ -71,10 +78,7 @@ def test_a_training_cut_anywhere_ends_with_the_same_graph(whole, tmp_path, line)
     assert not (tmp_path / "shop").exists()
     train(tmp_path / "shop", resume=True)
     assert graph_of(tmp_path / "shop") == graph_of(whole)
-    ours, theirs = (load_bundle(each).manifest for each in (tmp_path / "shop", whole))
-    for part in ("metrics", "golden", "product"):
-        assert ours[part] == theirs[part]
-    assert ours["training"] | {"train_s": 0} == theirs["training"] | {"train_s": 0}
+    assert manifest_of(tmp_path / "shop") == manifest_of(whole)
     assert not saving.place_of(tmp_path / "shop").exists()
 
 
@@ -131,9 +135,7 @@ def test_there_must_be_something_to_go_on_with(tmp_path):
 def test_without_resume_it_begins_anew_and_says_so(tmp_path, whole):
     cut_short(tmp_path / "shop", "epoch 2 of 3")
     told = lines(tmp_path / "shop")
-    assert any(
-        "interrupted training (teaching part, epoch 1 of 3), which is begun anew" in line for line in told
-    ) or any("interrupted training (no epoch), which is begun anew" in line for line in told)
+    assert any("interrupted training (teaching part, epoch 1 of 3), which is begun anew" in line for line in told)
     assert any(line.startswith("epoch 1 of 3") for line in told)
     assert graph_of(tmp_path / "shop") == graph_of(whole)
 
@@ -229,10 +231,3 @@ def test_too_little_disk_is_refused_before_training(tmp_path, monkeypatch):
 )
 def test_training_stops_five_epochs_after_its_first_best(quality, stalled):
     assert _is_stalled([{"mrr@20": value} for value in quality]) is stalled
-
-
-def test_kept_files_hold_declared_types_alone(tmp_path):
-    folder = cut_short(tmp_path / "shop", "all sessions, epoch 2")
-    weights = msgspec.msgpack.decode((folder / "all.weights").read_bytes(), type=saving.Weights)
-    assert (weights.epoch, weights.epochs, len(weights.values)) == (1, 3, 1)
-    assert weights.arrays["model.item"].shape == (90, 16)

@@ -24,7 +24,7 @@ from models.session.epochs import Training, batches, epochs_of, negatives, new_m
 from models.session.export import check_size  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
 from models.session.recipe import Recipe, split_by_time  # noqa: E402
-from models.session.train import search  # noqa: E402
+from models.session.train import _affordable, search  # noqa: E402
 
 RNG = np.random.default_rng(1)
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -55,6 +55,17 @@ def test_nothing_is_held_back_for_test_part_that_is_given():
 def test_too_few_sessions_are_refused_with_their_number():
     with pytest.raises(DataError, match=r"3 sessions, 1 of them with two clicks or more, are too few"):
         split_by_time([session("a"), session("a", "b"), session("c")])
+    with pytest.raises(DataError, match=r"14 of these teach, and 2 and 0 clicks are left to choose and to test with"):
+        split_by_time([session("a", "b")] * 16 + [session("a")] * 4)
+
+
+def test_time_of_an_epoch_is_probed_with_sessions_that_teach(monkeypatch):
+    """The oldest sessions here have one click, and cost nothing. A probe that diverges is no reason to end."""
+    probed = []
+    monkeypatch.setattr(Training, "next", lambda training: probed.append(training._sessions))
+    sessions = [session("a")] * 300 + [session("a", "b")] * 200
+    assert _affordable(sessions, Encoder(sessions), Recipe(epochs=3), 1, math.inf).epochs == 3
+    assert [(len(each), {len(session) for session in each}) for each in probed] == [(2, {2}), (20, {2})]
 
 
 def test_an_epoch_shows_every_session_of_two_clicks_once():
