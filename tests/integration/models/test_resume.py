@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -33,7 +34,7 @@ def graph_of(folder: Path) -> str:
 
 def manifest_of(folder: Path) -> dict:
     """The manifest without what the clock measured."""
-    manifest = dict(load_bundle(folder).manifest)
+    manifest: dict[str, Any] = dict(load_bundle(folder).manifest)
     training = manifest["training"] | {"train_s": 0}
     metrics = {scorer: values | {"seconds": 0} for scorer, values in manifest["metrics"].items()}
     return manifest | {"training": training, "metrics": metrics}
