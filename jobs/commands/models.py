@@ -1,4 +1,4 @@
-"""models list, publish, activate, rollback, diff, key, sign: the versions of the model and their signatures."""
+"""models list, publish, activate, rollback, diff, export, key, sign: the versions of the model and their signatures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +142,31 @@ def rollback() -> None:
 def diff(one: str, other: str) -> None:
     """Print as JSON how two versions differ: metrics, training, and the number of items that come and go."""
     print_json(registry_of_settings().diff(one, other))
+
+
+@app.command()
+def export(
+    training: Annotated[Path, typer.Argument(help="Folder of an interrupted training: OUT.training.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the bundle; by default what the training was to write, if empty.")
+    ] = None,
+) -> None:
+    """Make a bundle of the newest weights that an interrupted `liveshelf train` left, and print its version.
+
+    The folder stays as it is, so that `liveshelf train --resume` can still go on.
+
+    Example:
+      liveshelf models export mine.training --out mine-so-far
+    """
+    from jobs.commands.files import output_folder
+    from jobs.operate import extras
+
+    extras.require("liveshelf models export", *extras.TRAINING)
+    from models.runs.export_weights import default_out, export_weights
+
+    place = out or default_out(training)
+    output_folder(place, "--out")
+    say(export_weights(training, place, note))
 
 
 @app.command()

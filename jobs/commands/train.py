@@ -47,7 +47,9 @@ def train(
         float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")
     ] = 40.0,
     seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
-    product: Annotated[str, typer.Option(help="exact, or fast: the item product in int8 first.")] = "fast",
+    product: Annotated[
+        str, typer.Option(help="exact, or fast: the item product in int8 first, where its lists are right.")
+    ] = "fast",
     base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
     publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
     loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",
@@ -55,6 +57,9 @@ def train(
     min_item_support: Annotated[
         int, typer.Option(min=1, help="Clicks on an item at least, to be in the catalogue.")
     ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was interrupted; give its other arguments.")
+    ] = False,
     consent: AskedOf = "",
     key: Key = None,
     as_json: AsJson = False,
@@ -63,7 +68,8 @@ def train(
 
     Sessions are split by time: the oldest 70 % teach, the next 15 % choose, the last 15 % are looked at once. The
     table shows the model on both beside every baseline. What ships has then learned from all of them. The run, its
-    pictures and the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`.
+    pictures and the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`. Until the bundle stands, the weights of
+    each epoch are kept in OUT.training: see --resume, and `liveshelf models export`.
 
     With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
     and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
@@ -93,6 +99,8 @@ def train(
     note_feast()
     features = ranker_inputs(settings)
     if base:
+        if resume:
+            raise SettingsError("--resume and --from don't go together", "learn on anew: it takes six epochs")
         if publish:
             versions.registry_of_settings(key)  # a key that can't sign is refused now
         _check_inputs(settings, features, base)
@@ -111,14 +119,17 @@ def train(
         found = _train_on(settings, base, clicks, out, source, seed, publish, key)
         return print_json(found) if as_json else say(table(found))
     from models.runs.tracking import train_recorded
+    from models.session.head import PRODUCTS
     from models.session.losses import NAMES
     from models.session.recipe import Recipe
 
     if loss not in NAMES:
         raise SettingsError(f"--loss is {loss!r}", f"use one of {', '.join(NAMES)}")
+    if product not in PRODUCTS:
+        raise SettingsError(f"--product is {product!r}", f"use one of {', '.join(PRODUCTS)}")
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
     how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
-    how["context_features"] = features
+    how |= {"context_features": features, "resume": resume}
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else say(table(found))
 

@@ -264,6 +264,11 @@ def _contexts(path: Path, features: Sequence[str]) -> list[tuple[float, ...]]:
             values[:, place] = pd.to_numeric(table[name]).fillna(0)
         except (TypeError, ValueError) as error:
             raise DataError(f"{path}, column {name}: {error}", "the model's features are numbers") from error
+        if not np.isfinite(values[:, place]).all():
+            row = int(np.flatnonzero(~np.isfinite(values[:, place]))[0])
+            raise DataError(
+                f"{path}, row {row + 1:,}: {name} is {values[row, place]}", "give a finite number, or nothing"
+            )
     return list(map(tuple, values.tolist()))
 
 

@@ -4,38 +4,48 @@ python -m models.runs.export_again models/artifacts/eshop models/artifacts/seren
 """
 
 import argparse
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from models.clicks.dataset import Batch
 from models.serving.bundle import INPUTS, load_bundle
-from models.session.export import export_onnx, write_manifest
+from models.serving.registry import OF_FILES
+from models.session.export import golden_case, staging, write_graph, write_manifest
+from models.session.head import more_of
 from models.session.restore import restore
+from models.session.spare import Spare, ask_of, choose
 
 
 def export_again(folder: Path) -> str:
     """Write `model.onnx` and the manifest in `folder` anew and return the new version.
 
-    Training, metrics and golden inputs stay as the manifest has them. Raises ModelError for a bundle that doesn't load.
+    Training, metrics and golden inputs stay as the manifest has them. No session of the shop is at hand, so the graph
+    keeps its number of more candidates, or takes more where the golden case needs them. Where the int8 product would
+    lose an item there, the graph is exact. Raises ModelError for a bundle that doesn't load.
     """
     bundle = restore(folder)
     bundle.model.frozen = True  # its vectors have the length 1 already; divided again, some would change by one bit
-    export_onnx(bundle.model, folder / "model.onnx", bundle.manifest["product"])
     golden = bundle.manifest["golden"]["inputs"]
     kinds = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
     batch = Batch(*(np.array(golden[name], kinds[INPUTS[name][0]]) for name in Batch._fields))
-    manifest = bundle.manifest
-    write_manifest(
-        folder,
-        bundle.model,
-        manifest["name"],
-        manifest["product"],
-        batch,
-        manifest["context_features"],
-        manifest["training"],
-        manifest["metrics"],
-    )
+    asked = ask_of(bundle.model, [[*golden_case(batch, bundle.model.n_context).values()]])
+    least = more_of(onnx.load(folder / "model.onnx", load_external_data=False))
+    known = bundle.manifest
+
+    def manifest(spare: Spare) -> None:
+        content = known["context_features"], known["training"], known["metrics"]
+        write_manifest(written, bundle.model, known["name"], spare.product, batch, *content)
+
+    with staging(folder) as written:
+        shutil.copyfile(folder / "vocabulary.json", written / "vocabulary.json")
+        write_graph(written, bundle.model, choose(asked, known["product"], least), asked, manifest, print)
+        for part in ("model.onnx", "manifest.json"):
+            (written / part).chmod(OF_FILES)
+            os.replace(written / part, folder / part)
     return load_bundle(folder).version
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,17 +39,26 @@ class Run:
     def __init__(self, client: "MlflowClient", run_id: str) -> None:
         self._client, self.run_id = client, run_id
         self.curve: list[Epoch] = []
+        self.failed: Exception | None = None  # the first thing that couldn't be recorded
 
     def recipe(self, values: dict[str, str | int | float]) -> None:
         """Record settings by name."""
         for name, value in values.items():
-            self._client.log_param(self.run_id, name, value)
+            self._try(self._client.log_param, name, value)
+
+    def _try(self, record: Callable[..., object], name: str, value: Any, **more: Any) -> None:
+        """Record a value. What can't be recorded doesn't end hours of training; `failed` keeps why."""
+        if self.failed is None:
+            try:
+                record(self.run_id, name, value, **more)
+            except Exception as error:  # as in finish_or_tell
+                self.failed = error
 
     def epoch(self, part: str, number: int, values: dict[str, float]) -> None:
         """Record the values of an epoch, and keep them for the curves."""
         self.curve.append(Epoch(part, number, values))
         for name, value in values.items():
-            self._client.log_metric(self.run_id, _key(f"{part}/{name}"), value, step=number)
+            self._try(self._client.log_metric, _key(f"{part}/{name}"), value, step=number)
 
     def finish(self, reports: dict[str, dict], bundle: Path, name: str) -> str:
         """Record the reports (see train_bundle), register the bundle under `name`, and return its version there.
@@ -58,6 +67,8 @@ class Run:
 
         Raises ModelError for a bundle that a worker would refuse.
         """
+        if self.failed is not None:
+            raise self.failed
         checked = load_bundle(bundle)
         self.recipe({f"shipped/{setting}": value for setting, value in checked.manifest["training"].items()})
         for scorer, values in reports.items():
@@ -70,6 +81,18 @@ class Run:
         for part in PARTS:
             self._client.log_artifact(self.run_id, str(bundle / part), "bundle")
         return self._register(name, checked.version)
+
+    def finish_or_tell(
+        self, reports: dict[str, dict], bundle: Path, name: str, store: Path, tell: Callable[[str], None]
+    ) -> None:
+        """Do `finish` and tell the version. If that fails, the bundle is there all the same, and that is told."""
+        try:
+            version = self.finish(reports, bundle, name)
+        except Exception as error:  # MLflow, SQLAlchemy, sqlite and matplotlib raise classes of their own
+            tell(f"{store} could not record the bundle, which {bundle} holds all the same: {_short(error)}")
+            self.failed = error
+            return
+        tell(f"{store} holds the run, and the bundle as version {version} of {name}")
 
     def _register(self, name: str, version: str) -> str:
         if not self._client.search_registered_models(f"name = '{name}'"):
@@ -93,12 +116,13 @@ def recorded(folder: Path, name: str) -> Iterator[Run]:
     status = "FAILED"
     try:
         yield run
-        status = "FINISHED"
+        status = "FAILED" if run.failed else "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        client.set_terminated(run.run_id, status)
+        with suppress(Exception):  # as in finish_or_tell; a status must not hide why a training ended
+            client.set_terminated(run.run_id, status)
 
 
 def train_recorded(
@@ -120,8 +144,7 @@ def train_recorded(
     with recorded(store, name) as run, bar() as step:
         watch = Watch(step, run.recipe, run.epoch)
         reports = train_bundle(sessions, out, name, source, tell=tell, watch=watch, store=store, **how)
-        version = run.finish(reports, out, name)
-    tell(f"{store} holds the run, and the bundle as version {version} of {name}")
+        run.finish_or_tell(reports, out, name, store, tell)
     return reports, run.curve
 
 
@@ -143,8 +166,7 @@ def learn_recorded(
     with recorded(store, name) as run:
         run.recipe({"from": base.version, "new sessions": len(sessions)})
         judgement = train_on(folder, sessions, out, source, tell=tell, epoch=run.epoch, **how)
-        version = run.finish(judgement._asdict(), out, name)
-    tell(f"{store} holds the run, and the bundle as version {version} of {name}")
+        run.finish_or_tell(judgement._asdict(), out, name, store, tell)
     return judgement
 
 
@@ -164,6 +186,10 @@ def _client(folder: Path) -> "MlflowClient":
         ) from error
     store = f"sqlite:///{(folder / 'mlflow.db').resolve()}"
     return MlflowClient(tracking_uri=store, registry_uri=store)
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def _key(name: str) -> str:

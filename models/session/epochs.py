@@ -45,6 +45,104 @@ def score_with(model: SessionGRU) -> Score:
     return score
 
 
+class Training:
+    """Train with Adam, an epoch at a time; the learning rate falls to 0 in a line.
+
+    Its state after an epoch can be kept, and another object of the same arguments goes on from there, bit for bit.
+    """
+
+    def __init__(
+        self,
+        model: SessionGRU,
+        sessions: list[Session],
+        encoder: Encoder,
+        recipe: Recipe,
+        seed: int,
+        step: Callable[[int, int], None] = nobody,
+    ) -> None:
+        """`step` is called with the batches done and their number in all epochs."""
+        self.epoch, self.epochs, self.diverged = 0, recipe.epochs, False
+        self._model, self._sessions, self._encoder, self._recipe, self._step = model, sessions, encoder, recipe, step
+        self._rng = np.random.default_rng(seed)
+        self._optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+        self._sample = negatives(encoder.numbers(sessions), len(encoder.items), recipe, self._rng)
+        several = sum(len(session) > 1 for session in sessions)
+        self._steps = steps = recipe.epochs * max(1, math.ceil(several / recipe.batch_rows))
+        targets = sum(min(len(session), MAX_EVENTS) - 1 for session in sessions if len(session) > 1)
+        self._usual = targets * recipe.epochs / steps  # targets in a batch, on average
+        self._rate = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda step: min((step + 1) / (WARM_UP * steps), max(0.01, 1 - step / steps))
+        )
+        self._loss = loss_named(recipe.loss, recipe.penalty)
+
+    def next(self) -> float | None:
+        """Train for an epoch and return its mean loss, None after the last one.
+
+        An epoch that leaves a weight which isn't finite is undone, and none follows: `diverged` is then True.
+        """
+        if self.diverged or self.epoch >= self.epochs:
+            return None
+        before = {name: value.clone() for name, value in self._model.state_dict().items()}
+        losses = self._batches()
+        if not all(bool(torch.isfinite(value).all()) for value in self._model.state_dict().values()):
+            self._model.load_state_dict(before)
+            self.diverged = True
+            return None
+        self.epoch += 1
+        return float(np.mean(losses))
+
+    def _batches(self) -> list[float]:
+        model, encoder, rng, losses = self._model, self._encoder, self._rng, []
+        model.train()
+        for batch, context in batches(self._sessions, encoder.index, self._recipe.batch_rows, rng, model.n_context):
+            self._optimizer.zero_grad()
+            inputs = _tensors(batch, context, rng, model.item.device)
+            loss = model.loss(*inputs, sample=self._sample, of=self._loss)
+            # A batch holds sessions of like length: each target counts the same, not each batch.
+            share = float((batch.lengths - 1).sum()) / self._usual
+            (loss * share).backward()
+            self._optimizer.step()
+            self._rate.step()
+            losses.append(loss.item() * share)
+            self._step(self.epoch * self._steps // self.epochs + len(losses), self._steps)
+        return losses
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Return weights, optimizer and torch's generator as arrays, and the state of numpy's generator."""
+        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        for place, kept in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{place}.{name}": value for name, value in kept.items()}
+        tensors["generator.cpu"] = torch.get_rng_state()
+        if self._model.item.is_cuda:
+            tensors["generator.cuda"] = torch.cuda.get_rng_state(self._model.item.device)
+        tensors["steps"] = torch.tensor(self._rate.last_epoch)
+        arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+        return arrays, dict(self._rng.bit_generator.state)
+
+    def load(self, epoch: int, arrays: dict[str, np.ndarray], generator: dict) -> None:
+        """Set the training to what `state` returned after so many epochs."""
+        tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        prefix = "model."
+        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        self._model.load_state_dict(weights)
+        kept: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, place, part = name.split(".")
+                kept.setdefault(int(place), {})[part] = value
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": kept})
+        self._rate.last_epoch = steps = int(arrays["steps"])
+        for group, rate, share in zip(
+            self._optimizer.param_groups, self._rate.base_lrs, self._rate.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * share(steps)
+        torch.set_rng_state(tensors["generator.cpu"])
+        if "generator.cuda" in tensors and self._model.item.is_cuda:
+            torch.cuda.set_rng_state(tensors["generator.cuda"], self._model.item.device)
+        self._rng.bit_generator.state = generator
+        self.epoch = epoch
+
+
 def epochs_of(
     model: SessionGRU,
     sessions: list[Session],
@@ -53,34 +151,10 @@ def epochs_of(
     seed: int,
     step: Callable[[int, int], None] = nobody,
 ) -> Iterator[float]:
-    """Train with Adam, one epoch each time the iterator is asked, and yield the epoch's mean loss.
-
-    The learning rate falls to 0 in a line. `step` is called with the batches done and their number in all epochs.
-    """
-    rng = np.random.default_rng(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
-    sample = negatives(encoder.numbers(sessions), len(encoder.items), recipe, rng)
-    steps = recipe.epochs * max(1, math.ceil(sum(len(session) > 1 for session in sessions) / recipe.batch_rows))
-    targets = sum(min(len(session), MAX_EVENTS) - 1 for session in sessions if len(session) > 1)
-    usual = targets * recipe.epochs / steps  # targets in a batch, on average
-    rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / (WARM_UP * steps), max(0.01, 1 - step / steps))
-    )
-    loss_of = loss_named(recipe.loss, recipe.penalty)
-    for epoch in range(recipe.epochs):
-        model.train()
-        losses = []
-        for batch, context in batches(sessions, encoder.index, recipe.batch_rows, rng, model.n_context):
-            optimizer.zero_grad()
-            loss = model.loss(*_tensors(batch, context, rng, model.item.device), sample=sample, of=loss_of)
-            # A batch holds sessions of like length: each target counts the same, not each batch.
-            share = float((batch.lengths - 1).sum()) / usual
-            (loss * share).backward()
-            optimizer.step()
-            rate.step()
-            losses.append(loss.item() * share)
-            step(epoch * steps // recipe.epochs + len(losses), steps)
-        yield float(np.mean(losses))
+    """Train one epoch each time the iterator is asked, and yield the epoch's mean loss (see `Training`)."""
+    training = Training(model, sessions, encoder, recipe, seed, step)
+    while (loss := training.next()) is not None:
+        yield loss
 
 
 def _tensors(

@@ -2,7 +2,10 @@
 
 import copy
 import io
+import os
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -10,12 +13,15 @@ import numpy as np
 import onnx
 import torch
 
+from jobs.errors import DataError, ModelError
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
 from models.quality.evaluate import TYPE_INDEX
-from models.serving.bundle import GOLDEN_PLACES, INPUTS, OUTPUTS, load_bundle
+from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, load_bundle
 from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
-from models.session.head import ALL_SCORES, Product, with_list
+from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list
+from models.session.memory import KEPT
+from models.session.spare import QUESTIONS, Asked, Spare, ask, checked, choose
 
 # Version 17 has every operator of the graph (GRU-14, Gemm-13, TopK-11), and runtimes since 2022 read it.
 OPSET = 17
@@ -33,25 +39,123 @@ def write_bundle(
     product: Product,
     training: dict,
     table: dict,
-) -> None:
-    """Write the bundle's files, and check them as a worker checks them.
+    *,
+    prefixes: Sequence[Session] = (),
+    least: int = MORE_CANDIDATES,
+    tell: Callable[[str], None] = print,
+) -> Spare:
+    """Write the bundle's files, check them as a worker checks them, and return how its product was chosen.
 
-    The golden case comes from the newest of `sessions`. Raises ModelError for a bundle that a worker would refuse.
+    The golden case comes from the newest of `sessions`. The int8 product takes as many more candidates as `prefixes`,
+    or else the newest of `sessions`, need, and at least `least` (see spare.py). Where a bundle with it would be
+    refused, the bundle is exact. `out` is touched when all is checked.
+
+    Raises ModelError for an exact bundle that a worker would refuse.
     """
-    out.mkdir(parents=True, exist_ok=True)
     model = model.cpu()  # the graph is traced, and its golden outputs are computed, where it will be served
-    export_onnx(model, out / "model.onnx", product)
+    newest = [session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]]
+    asked = ask(model, [*(prefixes or newest_prefixes(sessions)), *newest], encoder.index)
+    golden = pad(newest, encoder.index, TYPE_INDEX)
     name_by_item = {item: names[item] for item in encoder.items if item in names}
-    write_vocabulary(out / "vocabulary.json", encoder.clicks, name_by_item)
-    golden = pad([session[:GOLDEN_EVENTS] for session in sessions[-GOLDEN_ROWS:]], encoder.index, TYPE_INDEX)
-    write_manifest(out, model, name, product, golden, encoder.context_features, training, table)
-    load_bundle(out)
-    for part in PARTS:
-        (out / part).chmod(OF_FILES)
+    with staging(out) as folder:
+        write_vocabulary(folder / "vocabulary.json", encoder.clicks, name_by_item)
+
+        def manifest(spare: Spare) -> None:
+            facts = training | spare.notes()
+            write_manifest(folder, model, name, spare.product, golden, encoder.context_features, facts, table)
+
+        spare = write_graph(folder, model, choose(asked, product, least), asked, manifest, tell)
+        tell(spare.told())
+        out.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            (folder / part).chmod(OF_FILES)
+            os.replace(folder / part, out / part)
+    return spare
 
 
-def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
-    """Write the graph with free `batch` and `time` dimensions and all weights inside; `product`: see head.with_list.
+def check_size(encoder: Encoder, names: dict[str, str], hidden: int) -> int:
+    """Return about how many bytes of disk a training of these items needs.
+
+    Raises DataError if their bundle would be larger than one may be, or if an item's id can't be written.
+    """
+    items = len(encoder.items)
+    weights, memory = items * (hidden + 1) * 4, items * KEPT * 8
+    graph = weights + items * (hidden + 8) + memory  # the int8 product's matrix, scales and biases too
+    named = {item: names[item] for item in encoder.items if item in names}
+    try:
+        words = len(vocabulary_of(encoder.clicks, named))
+    except (UnicodeEncodeError, msgspec.EncodeError) as error:
+        raise DataError(f"an item's id can't be written as UTF-8: {error}", "mend the id in the file") from error
+    for name, size in (("model.onnx", graph + (1 << 20)), ("vocabulary.json", words)):
+        if size > LIMITS[name]:
+            raise DataError(
+                f"{items:,} items make a {name} of {size:,} bytes, and one may have {LIMITS[name]:,}",
+                "leave rare items out with --min-item-support",
+            )
+    return 3 * (graph + words) + 2 * 2 * 3 * weights  # new, old and trial bundles; two parts, written beside each other
+
+
+def newest_prefixes(sessions: Sequence[Session]) -> list[Session]:
+    """Return the newest beginnings of sessions that a visitor may be asked about, at least `QUESTIONS` if there are."""
+    prefixes: list[Session] = []
+    for session in reversed(sessions):
+        if len(prefixes) >= QUESTIONS:
+            break
+        prefixes += [session[max(0, end - MAX_EVENTS) : end] for end in range(len(session), 0, -1)][:QUESTIONS]
+    return prefixes[::-1]
+
+
+def write_graph(
+    folder: Path,
+    model: SessionGRU,
+    spare: Spare,
+    asked: Asked,
+    manifest: Callable[[Spare], None],
+    tell: Callable[[str], None],
+) -> Spare:
+    """Write `model.onnx` and by `manifest` the manifest, and load the bundle; `exact` where `fast` loses or is refused.
+
+    Raises ModelError for an exact bundle that is refused.
+    """
+    export_onnx(model, folder / "model.onnx", spare.product, spare.more)
+    manifest(spare)
+    try:
+        bundle = load_bundle(folder)
+    except ModelError as error:
+        if spare.product == "exact":
+            raise
+        tell(f"the int8 product is left out: {error.what}")
+        return write_graph(folder, model, spare._replace(product="exact"), asked, manifest, tell)
+    if spare.product == "exact":
+        return spare
+    measured = checked(spare, asked, bundle.score)
+    if measured.product == "exact":
+        return write_graph(folder, model, measured, asked, manifest, tell)
+    manifest(measured)
+    return measured
+
+
+@contextmanager
+def staging(out: Path) -> Iterator[Path]:
+    """Give a folder on the disk of `out` to write a bundle in, and remove it at the end.
+
+    It lies beside `out`, or in it where `out` is there and the folder around it can't be written.
+    """
+    around = out.absolute()
+    folder = around.parent / f".{around.name}.new"
+    if around.is_dir() and not os.access(around.parent, os.W_OK):
+        folder = around / ".new"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        for part in PARTS:
+            (folder / part).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def export_onnx(model: SessionGRU, file: Path, product: Product, more: int = MORE_CANDIDATES) -> None:
+    """Write the graph with free `batch` and `time` dimensions and all weights inside; see head.with_list for the rest.
 
     The TorchScript exporter maps nn.GRU to ONNX's GRU operator and needs no onnxscript. It warns about the batch size
     of the initial state; the traced graph builds that state from the input's shape, so the warning is silenced.
@@ -80,11 +184,16 @@ def export_onnx(model: SessionGRU, file: Path, product: Product) -> None:
             output_names=[ALL_SCORES],
             dynamic_axes=free | {ALL_SCORES: {0: "batch"}},
         )
-    onnx.save(with_list(onnx.load_from_string(traced.getvalue()), product), file)
+    onnx.save(with_list(onnx.load_from_string(traced.getvalue()), product, more), file)
 
 
 def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) -> None:
     """Write the vocabulary; `clicks` by item are in the model's order (see dataset.clicks_by_item)."""
+    file.write_bytes(vocabulary_of(clicks, names))
+
+
+def vocabulary_of(clicks: dict[str, int], names: dict[str, str]) -> bytes:
+    """Return the vocabulary's file."""
     items = list(clicks)
     vocabulary = {
         "items": items,
@@ -93,7 +202,7 @@ def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) 
         "names": names,
         "popular": items[:POPULAR_ITEMS],
     }
-    file.write_bytes(msgspec.json.encode(vocabulary))
+    return msgspec.json.encode(vocabulary)
 
 
 def write_manifest(

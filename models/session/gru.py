@@ -107,10 +107,20 @@ class SessionGRU(nn.Module):
     def forward(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor) -> Tensor:
         """Return scores [B, N] for inputs as in `Bundle.score`; column i is item i + 1."""
         vectors = self.vectors()
+        scores = functional.linear(self.asked(vectors, items, types, gaps, lengths, context), vectors, self.bias)
+        return self.remembered(scores, items, lengths)
+
+    def asked(
+        self, vectors: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor
+    ) -> Tensor:
+        """Return the sessions' vectors [B, H] that are compared with the items' `vectors` [N, H]."""
         states = self.states(vectors, items, types, gaps)  # [T, B, H]
         rows = torch.arange(items.shape[0], device=items.device)  # [B]
         last = states.flatten(0, 1)[(lengths - 1) * items.shape[0] + rows]  # [B, H]: one Gather
-        scores = functional.linear(self.queries(last, context), vectors, self.bias)  # [B, N]
+        return self.queries(last, context)
+
+    def remembered(self, scores: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
+        """Return scores [B, N] with what the memory adds, if there is one."""
         return scores if self.memory is None else self.memory(scores, items, lengths)
 
     def loss(

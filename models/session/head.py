@@ -3,7 +3,7 @@
 Shapes: B sessions, H hidden units, N items, K listed items, C candidates, S members of each of M blocks.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import onnx
@@ -12,9 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from models.session.gru import SCALE
 
 Product = Literal["exact", "fast"]
+PRODUCTS = get_args(Product)
 
-# The int8 product passes on this many more candidates than were asked for. On 24,068 prefixes of the two packaged sets
-# it moved no item of a list of 30 down by more than 13 places (models/TRIALS.md, "The int8 product").
+# The int8 product passes on at least this many more candidates than were asked for. On 24,068 prefixes of the two
+# packaged sets it moved no item of a list of 30 down by more than 13 places (models/TRIALS.md, "The int8 product").
+# Other shops need more: `spare.py` measures each model.
 MORE_CANDIDATES = 16
 # A state is 8 bits without a sign, an item only 7 bits with one. On a processor with AVX2 and without VNNI onnxruntime
 # adds products in pairs and cuts each sum off at 32,767. Two products of 255 x 64 are 32,640. With items of 8 bits
@@ -35,14 +37,14 @@ ITEM_MATRIX = "item"
 RUNTIME = "com.microsoft"
 
 
-def with_list(model: onnx.ModelProto, product: Product) -> onnx.ModelProto:
+def with_list(model: onnx.ModelProto, product: Product, more: int = MORE_CANDIDATES) -> onnx.ModelProto:
     """Return the graph with input `k` (int64 [1], at most N) and outputs `scores` and `items_out`, not `all_scores`.
 
-    `exact` takes the best k of all scores. `fast` multiplies in int8 and takes the best k + 16 of these scores as
-    candidates. It computes their product again in float32 and takes the best k of that. So listed scores are exact,
-    and an item is missed only if rounding moved it down by more than 16 places. The candidates are the same on every
-    processor. All rows have one scale, so that a list doesn't depend on the rows beside it. Of equal scores `exact`
-    puts the lower index first, `fast` any.
+    `exact` takes the best k of all scores. `fast` multiplies in int8 and takes the best k + `more` of these scores
+    as candidates. It computes their product again in float32 and takes the best k of that. So listed scores are exact,
+    and an item is missed only if rounding moved it down by more than `more` places. The candidates are the same on
+    every processor. All rows have one scale, so that a list doesn't depend on the rows beside it. Of equal scores
+    `exact` puts the lower index first, `fast` any.
     """
     graph = model.graph
     graph.input.append(helper.make_tensor_value_info("k", TensorProto.INT64, [1]))
@@ -55,7 +57,7 @@ def with_list(model: onnx.ModelProto, product: Product) -> onnx.ModelProto:
     else:
         model.opset_import.append(helper.make_opsetid(RUNTIME, 1))
         gemm, blocks = _quantise(graph)
-        _best(graph, blocks)
+        _best(graph, blocks, more)
         _rescore(graph, gemm)
     graph.node.append(helper.make_node("Add", ["list.columns", "list.one"], ["items_out"]))
     model.producer_name = f"liveshelf {product}"
@@ -114,7 +116,24 @@ def _int8_items(items: np.ndarray, bias: np.ndarray, width: int) -> dict[str, np
     }
 
 
-def _best(graph: onnx.GraphProto, blocks: int) -> None:
+def int8_scores(queries: np.ndarray, items: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Return the scores [B, N] that the int8 product gives float32 queries [B, H], items [N, H] and bias [N].
+
+    Sums of integers stay below 2 ** 24 up to 2,048 hidden units, so float32 holds them exactly.
+    """
+    constants = _int8_items(items, bias, len(items))
+    states = np.clip(np.rint(queries / constants["fast.step"]), -128, 127)  # [B, H]; with 128 added 0..255
+    sums = states.astype(np.float32) @ constants["fast.items"].astype(np.float32)  # [B, N]
+    return sums * (constants["fast.step"] * constants["fast.scale"]) + bias
+
+
+def more_of(model: onnx.ModelProto) -> int:
+    """Return how many more candidates the graph of a fast product takes, `MORE_CANDIDATES` for an exact one."""
+    found = [tensor for tensor in model.graph.initializer if tensor.name == "fast.more"]
+    return int(numpy_helper.to_array(found[0])[0]) if found else MORE_CANDIDATES
+
+
+def _best(graph: onnx.GraphProto, blocks: int, more: int) -> None:
     """Add the best `fast.count` of `all_scores`: `fast.rough` [B, C] and `fast.columns` [B, C], in any order.
 
     The best C of N lie in the C blocks with the best maxima. SIMD takes the maxima of whole rows, while TopK compares
@@ -124,7 +143,7 @@ def _best(graph: onnx.GraphProto, blocks: int) -> None:
     _constants(
         graph,
         {
-            "fast.more": np.array([MORE_CANDIDATES]),
+            "fast.more": np.array([more]),
             "fast.all": np.array([items]),
             "fast.blocks": np.array([blocks]),
             "fast.flat": np.array([0, -1]),

@@ -1,5 +1,6 @@
 """Learn on: make the next version from a version and newer sessions, and judge whether it is worse."""
 
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -103,6 +104,10 @@ def train_on(
         before=measure_bundle(rival, parts.judge),
         after=measure_model(score_with(model), parts.judge, encoder.index, model.n_context, offered),
     )
+    content = base.manifest["name"], model, encoder, parts.teach, {}, base.manifest["product"], {}, {}
+    prefixes = [question.prefix for question in parts.judge]
+    with tempfile.TemporaryDirectory() as trial:  # what would refuse the bundle refuses it now
+        spare = write_bundle(Path(trial), *content, prefixes=prefixes, tell=tell)
     shipped, all_items = _learn_on(base, sessions, seed, tell, partial(epoch, "all sessions"))
     training = base.manifest["training"] | {
         **source,
@@ -113,15 +118,9 @@ def train_on(
         "torch": str(torch.__version__),
         "train_s": round(time.monotonic() - started),
     }
-    content = (
-        base.manifest["name"],
-        shipped,
-        all_items,
-        sessions,
-        names_of(base.names, sessions),
-        base.manifest["product"],
-    )
-    write_bundle(out, *content, training, flat({"model": judgement.after, "before": judgement.before}))
+    content = base.manifest["name"], shipped, all_items, sessions, names_of(base.names, sessions), spare.product
+    table = flat({"model": judgement.after, "before": judgement.before})
+    write_bundle(out, *content, training, table, least=spare.more, tell=tell)
     return judgement
 
 
@@ -154,9 +153,12 @@ def _learn_on(
     recipe = recipe._replace(epochs=EPOCHS, learning_rate=LEARNING_RATE)
     encoder = Encoder(sessions, base.clicks, base.manifest["context_features"])
     model = _with_new_items(base, encoder, sessions, recipe, seed)
+    number = 0
     for number, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
         tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")
         epoch(number, {"loss": loss})
+    if number < recipe.epochs:
+        tell(f"epoch {number + 1} gave weights that aren't finite: it was undone, and none follows")
     chosen = Memory(**{name: training[name] for name in Memory._fields})
     if base.model.memory is not None:
         model.memory = _joint_memory(base, encoder, sessions, chosen).to(model.item.device)

@@ -59,10 +59,12 @@ def split_by_time(
         first, second = round(len(sessions) * share), round(len(sessions) * (share + CHOOSE))
         last = questions_of(sessions[second:] if test is None else test)
         parts = Split(sessions[:first], questions_of(sessions[first:second]), last)
-    if not (any(len(session) > 1 for session in parts.teach) and parts.choose and parts.test):
+    questions = sum(len(session) > 1 for session in parts.teach), len(parts.choose), len(parts.test)
+    if not all(questions):
         raise DataError(
             f"{len(sessions):,} sessions, {sum(len(s) > 1 for s in sessions):,} of them with two clicks or more, are "
-            "too few to teach, choose and test with",
-            "give at least some dozens of sessions with two clicks or more",
+            f"too few: by time {questions[0]:,} of these teach, and {questions[1]:,} and {questions[2]:,} clicks are "
+            "left to choose and to test with",
+            "give at least some dozens of sessions with two clicks or more, also among the newest",
         )
     return parts

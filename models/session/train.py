@@ -6,8 +6,10 @@ memory. The last 15 % test, and are looked at once. What ships has then learned 
 
 import functools
 import itertools
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,14 @@ from models.clicks.dataset import Encoder, Session, with_support
 from models.clicks.sessions import Question
 from models.quality.evaluate import answers_of_model, metrics
 from models.quality.measure import measure_baselines, measure_model
+from models.serving.bundle import check_name
 from models.session.choose import Memory, choose_memory, item_memory
-from models.session.epochs import epochs_of, new_model, score_with
-from models.session.export import write_bundle
+from models.session.epochs import Training, epochs_of, new_model, score_with
+from models.session.export import check_size, write_bundle
 from models.session.gru import SessionGRU
-from models.session.head import Product
+from models.session.head import MORE_CANDIDATES, Product
 from models.session.recipe import TEACH, Recipe, Split, split_by_time
+from models.session.saved import TRIAL, Progress, Saved, fingerprint_of, opened
 from models.session.search import best_recipe
 from models.session.watch import NOBODY, Watch
 
@@ -56,6 +60,7 @@ def train_bundle(
     tell: Tell = print,
     watch: Watch = NOBODY,
     store: Path | None = None,
+    resume: bool = False,
 ) -> dict[str, dict]:
     """Train on `sessions`, oldest first, write the bundle, and return the reports of the model and the baselines.
 
@@ -70,38 +75,93 @@ def train_bundle(
         trials: so many recipes are tried on the choosing part before, in half of the time at most (see `search`).
         names: readable names by item, where there are any.
         store: folder that keeps the trials (see search.best_recipe); None for the folder around the bundle.
+        resume: go on from the last epoch of a training that was interrupted (see saved.py). The same arguments and
+            sessions then give the same bundle as without the interruption.
 
-    Raises DataError where there are too few sessions.
+    What can refuse the bundle is tried before the last training, with the model of the teaching part.
+    Raises DataError where there are too few sessions, or too many items for a bundle.
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
+    check_name(name, "the training")
+    settings = {"name": name, "minutes": minutes, "seed": seed, "trials": trials, "product": product}
+    settings["context features"] = list(context_features)
+    settings["sessions"] = fingerprint_of(sessions, choose, test)
     parts = split_by_time(sessions, choose, test)
     once = parts.teach is sessions
     recipe = recipe or Recipe.for_sessions(sessions)
+    settings |= {f"recipe's {setting}": value for setting, value in recipe._asdict().items()}
     parts = parts._replace(teach=with_support(parts.teach, recipe.min_session, recipe.min_item_support))
     sessions = parts.teach if once else with_support(sessions, recipe.min_session, recipe.min_item_support)
     facts = source | _facts(sessions) | {"seed": seed}
     tell("{sessions:,} sessions, {sessions_with_context:,} of them with context, {events:,} clicks".format_map(facts))
     tell(f"{len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach, context_features=context_features)
-    if trials:
-        study = " ".join(map(str, (name, *source.values(), seed, recipe.min_session, recipe.min_item_support)))
-        limit, folder = minutes * SEARCH_TIME, store or out.parent
-        recipe = search(parts, encoder, recipe, trials, seed, limit, folder, tell, study, watch)
-    watch.recipe({**source, "seed": seed, **recipe._asdict()})
-    recipe = _affordable(parts.teach, encoder, recipe, seed, started + 60 * minutes * TRAINING_TIME)
-    model, recipe = _fit(parts, encoder, recipe, seed, tell, watch)
-    memory = _choose(model, parts, encoder, seed, tell, watch)
-    shipped, all_items = (
-        (model, encoder) if once else _ship(sessions, context_features, recipe, memory, seed, tell, watch)
-    )
-    reports = _reports(*((shipped, all_items) if test else (model, encoder)), parts.test)
-    reports |= measure_baselines(sessions if test else parts.teach, parts.test, tell)
-    facts |= recipe._asdict() | memory._asdict() | {"torch": str(torch.__version__)}
-    facts["train_s"] = round(time.monotonic() - started)
-    write_bundle(out, name, shipped, all_items, sessions, names or {}, product, facts, flat(reports))
+    largest = encoder if once else Encoder(sessions, context_features=context_features)
+    needed = check_size(largest, names or {}, recipe.hidden)
+    progress = Progress(name, settings, list(context_features), names or {}, dict(source))
+    saved = opened(out, progress, resume, tell, needed)
+    with _named_at_the_end(saved, tell):
+        if saved.progress.recipe:
+            recipe = Recipe(**saved.progress.recipe)
+        else:
+            if trials:
+                study = " ".join(map(str, (name, *source.values(), seed, recipe.min_session, recipe.min_item_support)))
+                limit, folder = minutes * SEARCH_TIME, store or out.parent
+                recipe = search(parts, encoder, recipe, trials, seed, limit, folder, tell, study, watch)
+            whole = recipe
+            recipe = _affordable(parts.teach, encoder, recipe, seed, started + 60 * minutes * TRAINING_TIME)
+            saved.decide(recipe=recipe._asdict(), whole=whole.epochs)
+        watch.recipe({**source, "seed": seed, **recipe._asdict(), "epochs": saved.progress.whole or recipe.epochs})
+        model, recipe = _fit(parts, encoder, recipe, seed, tell, watch, saved)
+        memory = _choose(model, parts, encoder, seed, tell, watch, saved)
+        reports = _measured(
+            None if test else (model, encoder), sessions if test else parts.teach, parts.test, saved, tell
+        )
+        facts |= recipe._asdict() | memory._asdict() | {"torch": str(torch.__version__)}
+        if not saved.progress.product:
+            prefixes = [question.prefix for question in _some(parts.choose, seed)]
+            trial = saved.folder / TRIAL  # what would refuse the bundle refuses it now
+            content = parts.teach, names or {}, product, facts, flat(reports)
+            spare = write_bundle(trial, name, model, encoder, *content, prefixes=prefixes, tell=tell)
+            shutil.rmtree(trial)
+            saved.decide(product=spare.product, more=spare.more)
+        shipped, all_items = (
+            (model, encoder) if once else _ship(sessions, context_features, recipe, memory, seed, tell, watch, saved)
+        )
+        if test:
+            reports = _reports(shipped, all_items, parts.test) | reports
+        facts["train_s"] = round(saved.seconds)
+        least = saved.progress.more or MORE_CANDIDATES
+        content = sessions, names or {}, saved.progress.product or product, facts, flat(reports)
+        write_bundle(out, name, shipped, all_items, *content, least=least, tell=tell)
+    saved.remove()
     tell(f"{out} holds the bundle, after {facts['train_s']} s")
     return reports
+
+
+@contextmanager
+def _named_at_the_end(saved: Saved, tell: Tell) -> Iterator[None]:
+    """Say where the weights are if the training doesn't come to its end."""
+    try:
+        yield
+    except BaseException:
+        if latest := saved.latest():
+            tell(
+                f"{saved.folder} holds the weights of {latest}: go on with --resume, or make a bundle of them with: "
+                f"liveshelf models export {saved.folder}"
+            )
+        raise
+
+
+def _measured(
+    made: tuple[SessionGRU, Encoder] | None, taught: list[Session], test: list[Question], saved: Saved, tell: Tell
+) -> dict[str, dict]:
+    """Return the reports of a model, if it is the one to test, and of the baselines; they are measured once."""
+    if saved.progress.reports is None:
+        reports = _reports(*made, test) if made else {}
+        saved.decide(reports=reports | measure_baselines(taught, test, tell))
+    return saved.progress.reports or {}
 
 
 def _facts(sessions: list[Session]) -> dict[str, int]:
@@ -147,42 +207,64 @@ def flat(reports: dict[str, dict]) -> dict[str, dict[str, float]]:
 
 def _affordable(sessions: list[Session], encoder: Encoder, recipe: Recipe, seed: int, until_s: float) -> Recipe:
     """Return the recipe with as many epochs as both trainings can have before `until_s` of the monotonic clock."""
+    several = [session for session in sessions if len(session) > 1]  # the others take no time
     probe, begun = new_model(encoder, recipe, seed), 0.0
     for share in (100, PROBE):  # the first one only warms torch up, which takes as long as an epoch of a small shop
         begun = time.monotonic()
-        next(epochs_of(probe, sessions[: max(1, len(sessions) // share)], encoder, recipe, seed))
+        Training(probe, several[: max(1, len(several) // share)], encoder, recipe, seed).next()
     now = time.monotonic()
     epoch_s = PROBE * (now - begun)
     return recipe._replace(epochs=int(max(1, min(recipe.epochs, (until_s - now) / (epoch_s * (1 + 1 / TEACH))))))
 
 
 def _fit(
-    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, tell: Tell, watch: Watch
+    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, tell: Tell, watch: Watch, saved: Saved
 ) -> tuple[SessionGRU, Recipe]:
     """Return the model of the teaching part, and the recipe with the epochs after which training stopped."""
     questions, model = _some(parts.choose, seed), new_model(encoder, recipe, seed)
-    best, best_epoch = -1.0, 0
     step = functools.partial(watch.step, "teaching part")
-    for epoch, loss in enumerate(epochs_of(model, parts.teach, encoder, recipe, seed, step), start=1):
+    training = Training(model, parts.teach, encoder, recipe, seed, step)
+    values = saved.resume("teaching", training)
+    for epoch, measured in enumerate(values, start=1):
+        watch.epoch("teaching part", epoch, measured)
+    saved.begin("teaching", encoder, parts.teach)
+    while not _is_stalled(values) and (loss := training.next()) is not None:
         quality = _quality(model, questions, encoder.index)
         recall, mrr = quality["recall@20"], quality["mrr@20"]
-        tell(f"epoch {epoch} of {recipe.epochs}: loss {loss:.4f}  recall@20 {recall:.4f}  MRR@20 {mrr:.4f}")
-        watch.epoch("teaching part", epoch, {"loss": loss, "recall@20": recall, "mrr@20": mrr})
-        if mrr > best:
-            best, best_epoch = mrr, epoch
-        elif epoch - best_epoch == PATIENCE:
-            recipe = recipe._replace(epochs=epoch)
-            break
-    return model.eval(), recipe
+        tell(f"epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  recall@20 {recall:.4f}  MRR@20 {mrr:.4f}")
+        values.append({"loss": loss, "recall@20": recall, "mrr@20": mrr})
+        saved.epoch("teaching", training, values)
+        watch.epoch("teaching part", training.epoch, values[-1])
+    _tell_of_divergence(training, tell)
+    return model.eval(), recipe._replace(epochs=max(1, training.epoch))
 
 
-def _choose(model: SessionGRU, parts: Split, encoder: Encoder, seed: int, tell: Tell, watch: Watch) -> Memory:
+def _is_stalled(values: list[dict[str, float]]) -> bool:
+    """Return True if `PATIENCE` epochs have passed since the first of the best ones."""
+    quality = [epoch["mrr@20"] for epoch in values]
+    return bool(quality) and len(quality) - (quality.index(max(quality)) + 1) >= PATIENCE
+
+
+def _tell_of_divergence(training: Training, tell: Tell) -> None:
+    if training.diverged:
+        tell(f"epoch {training.epoch + 1} gave weights that aren't finite: it was undone, and none follows")
+
+
+def _choose(
+    model: SessionGRU, parts: Split, encoder: Encoder, seed: int, tell: Tell, watch: Watch, saved: Saved
+) -> Memory:
     """Give the model the memory that answers the choosing part best, and return that memory's settings."""
-    questions, numbers = _some(parts.choose, seed), encoder.numbers(parts.teach)
-    best, quality_of = choose_memory(model, numbers, questions, encoder.index, watch.step)
+    numbers = encoder.numbers(parts.teach)
+    if saved.progress.memory:
+        memory = Memory(**saved.progress.memory)
+        model.memory = item_memory(numbers, len(encoder.items), memory, model.item.device)
+        return memory
+    best, quality_of = choose_memory(model, numbers, _some(parts.choose, seed), encoder.index, watch.step)
     for memory in (Memory(), best):
         quality = quality_of[memory]
         tell(f"{memory}: recall@20 {quality['recall@20']:.4f}  MRR@20 {quality['mrr@20']:.4f}")
+    saved.memory("teaching", model.memory)
+    saved.decide(memory=best._asdict())
     return best
 
 
@@ -194,15 +276,25 @@ def _ship(
     seed: int,
     tell: Tell,
     watch: Watch,
+    saved: Saved,
 ) -> tuple[SessionGRU, Encoder]:
     """Return the model of all sessions, and their items."""
     encoder = Encoder(sessions, context_features=features)
     model = new_model(encoder, recipe, seed)
-    step = functools.partial(watch.step, "all sessions")
-    for epoch, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed, step), start=1):
-        tell(f"all sessions, epoch {epoch} of {recipe.epochs}: loss {loss:.4f}")
-        watch.epoch("all sessions", epoch, {"loss": loss})
-    model.memory = item_memory(encoder.numbers(sessions), len(encoder.items), memory, model.item.device)
+    added = item_memory(encoder.numbers(sessions), len(encoder.items), memory, model.item.device)
+    training = Training(model, sessions, encoder, recipe, seed, functools.partial(watch.step, "all sessions"))
+    values = saved.resume("all", training)
+    for epoch, measured in enumerate(values, start=1):
+        watch.epoch("all sessions", epoch, measured)
+    saved.begin("all", encoder, sessions)
+    saved.memory("all", added)
+    while (loss := training.next()) is not None:
+        tell(f"all sessions, epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}")
+        values.append({"loss": loss})
+        saved.epoch("all", training, values)
+        watch.epoch("all sessions", training.epoch, values[-1])
+    _tell_of_divergence(training, tell)
+    model.memory = added
     return model.eval(), encoder
 
 

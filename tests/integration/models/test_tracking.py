@@ -77,6 +77,23 @@ def test_each_training_of_name_is_version_that_can_be_published(
     assert load_bundle(folder).version == version.tags["liveshelf_version"] == load_bundle(eshop_bundle_folder).version
 
 
+def test_a_store_that_breaks_neither_hides_nor_loses_the_bundle(store, client, eshop_bundle_folder, monkeypatch):
+    told: list[str] = []
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with recorded(store, "shop") as run:
+        monkeypatch.setattr(run._client, "log_metric", broken)
+        run.epoch("teaching part", 1, {"loss": 4.5})  # hours of training go on
+        run.finish_or_tell(FOUND, eshop_bundle_folder, "shop", store, told.append)
+    assert told == [
+        f"{store} could not record the bundle, which {eshop_bundle_folder} holds all the same: "
+        "[Errno 28] No space left on device"
+    ]
+    assert [each.info.status for each in runs(client)] == ["FAILED"]
+
+
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
 def test_a_training_that_ends_early_keeps_its_recipe(store, client, error, status):
     """A training that ends early keeps its recipe and says how it ended."""

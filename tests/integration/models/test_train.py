@@ -18,11 +18,13 @@ from models.clicks.sessions import questions_of, read_sessions  # noqa: E402
 from models.quality.evaluate import answers_of_model, metrics  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import PARTS  # noqa: E402
+from models.session import export  # noqa: E402
 from models.session.choose import Memory, choose_memory  # noqa: E402
-from models.session.epochs import batches, epochs_of, negatives, new_model, score_with  # noqa: E402
+from models.session.epochs import Training, batches, epochs_of, negatives, new_model, score_with  # noqa: E402
+from models.session.export import check_size  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
 from models.session.recipe import Recipe, split_by_time  # noqa: E402
-from models.session.train import search  # noqa: E402
+from models.session.train import _affordable, search  # noqa: E402
 
 RNG = np.random.default_rng(1)
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -53,6 +55,17 @@ def test_nothing_is_held_back_for_test_part_that_is_given():
 def test_too_few_sessions_are_refused_with_their_number():
     with pytest.raises(DataError, match=r"3 sessions, 1 of them with two clicks or more, are too few"):
         split_by_time([session("a"), session("a", "b"), session("c")])
+    with pytest.raises(DataError, match=r"14 of these teach, and 2 and 0 clicks are left to choose and to test with"):
+        split_by_time([session("a", "b")] * 16 + [session("a")] * 4)
+
+
+def test_time_of_an_epoch_is_probed_with_sessions_that_teach(monkeypatch):
+    """The oldest sessions here have one click, and cost nothing. A probe that diverges is no reason to end."""
+    probed = []
+    monkeypatch.setattr(Training, "next", lambda training: probed.append(training._sessions))
+    sessions = [session("a")] * 300 + [session("a", "b")] * 200
+    assert _affordable(sessions, Encoder(sessions), Recipe(epochs=3), 1, math.inf).epochs == 3
+    assert [(len(each), {len(session) for session in each}) for each in probed] == [(2, {2}), (20, {2})]
 
 
 def test_an_epoch_shows_every_session_of_two_clicks_once():
@@ -134,6 +147,41 @@ def test_the_context_of_an_event_stands_at_its_place():
     assert shown[2].tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
     assert shown[3].tolist() == [[[0, 0, 0, 0]] * 3]
     assert pad_context([[*sessions[0]]], {"b": 1}, 2, 4).tolist() == [[[5, 6, 7, 8], [0, 0, 0, 0]]]
+
+
+def test_an_epoch_that_ends_in_weights_that_arent_finite_is_undone():
+    sessions = [session("a", "b", "c")] * 20
+    encoder = Encoder(sessions)
+    recipe = Recipe(epochs=3, batch_rows=8, hidden=8)
+    model = new_model(encoder, recipe, 1)
+    training = Training(model, sessions, encoder, recipe, 1)
+    assert training.next() > 0
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training._loss = lambda scores, target: (scores * math.inf).sum()
+    assert training.next() is None
+    assert (training.diverged, training.epoch) == (True, 1)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert training.next() is None
+
+
+def test_too_many_items_for_a_bundle_are_refused_before_training(monkeypatch):
+    encoder = Encoder([session("a", "b")])
+    assert check_size(encoder, {}, 128) > 0
+    monkeypatch.setitem(export.LIMITS, "vocabulary.json", 100)
+    with pytest.raises(DataError, match=r"2 items make a vocabulary.json of \d+ bytes, and one may have 100"):
+        check_size(encoder, {}, 128)
+    with pytest.raises(DataError, match=r"an item's id can't be written as UTF-8"):
+        check_size(Encoder([session("\ud800")]), {}, 128)
+
+
+def test_context_that_isnt_finite_is_refused_with_its_row(tmp_path):
+    rows = [
+        {"event_id": str(row), "visitor_id": "v", "event_type": "view", "event_time_ms": 1_714_550_400_000 + row,
+         "item_id": "a", "s:x": value} for row, value in enumerate((1.0, math.inf))
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "set.parquet")
+    with pytest.raises(DataError, match=r"row 2: s:x is inf"):
+        read_sessions(tmp_path / "set.parquet", ["s:x"])
 
 
 def test_the_memory_that_answers_best_is_chosen():
