@@ -175,7 +175,11 @@ class System:
                 if self.works() and (after_restarts is None or self.restarts() > after_restarts):
                     return time.monotonic() - started_s
             if time.monotonic() - started_s > limit_s:
-                raise ServiceError(f"the jobs don't run {limit_s:g} s after a fault", f"see {self.state_dir}/flink/log")
+                counted = (
+                    "" if after_restarts is None else f", {self.restarts()} restarts; more than {after_restarts} wanted"
+                )
+                what = f"the jobs don't run {limit_s:g} s after a fault (all tasks run: {self.works()}{counted})"
+                raise ServiceError(what, f"see {self.state_dir}/flink/log")
             time.sleep(LOOK_EVERY_S)
 
     def wait_repaired(self, limit_s: float = 180) -> float:
