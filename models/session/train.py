@@ -6,6 +6,7 @@ memory. The last 15 % test, and are looked at once. What ships has then learned 
 
 import functools
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +111,7 @@ def train_bundle(
                 limit, folder = minutes * SEARCH_TIME, store or out.parent
                 recipe = search(parts, encoder, recipe, trials, seed, limit, folder, tell, study, watch)
             whole = recipe
-            recipe = _affordable(parts.teach, encoder, recipe, seed, started + 60 * minutes * TRAINING_TIME)
+            recipe = _affordable(parts.teach, encoder, recipe, seed, started, minutes, tell)
             saved.decide(recipe=recipe._asdict(), whole=whole.epochs)
         watch.recipe({**source, "seed": seed, **recipe._asdict(), "epochs": saved.progress.whole or recipe.epochs})
         model, recipe = _fit(parts, encoder, recipe, seed, tell, watch, saved)
@@ -205,16 +206,34 @@ def flat(reports: dict[str, dict]) -> dict[str, dict[str, float]]:
     }
 
 
-def _affordable(sessions: list[Session], encoder: Encoder, recipe: Recipe, seed: int, until_s: float) -> Recipe:
-    """Return the recipe with as many epochs as both trainings can have before `until_s` of the monotonic clock."""
+def _affordable(
+    sessions: list[Session],
+    encoder: Encoder,
+    recipe: Recipe,
+    seed: int,
+    started_s: float,
+    minutes: float,
+    tell: Tell = print,
+) -> Recipe:
+    """Return the recipe with as many epochs as both trainings can have; tell if some of its epochs are left out.
+
+    `started_s` is of the monotonic clock, `minutes` the time for all.
+    """
     several = [session for session in sessions if len(session) > 1]  # the others take no time
     probe, begun = new_model(encoder, recipe, seed), 0.0
     for share in (100, PROBE):  # the first one only warms torch up, which takes as long as an epoch of a small shop
         begun = time.monotonic()
         Training(probe, several[: max(1, len(several) // share)], encoder, recipe, seed).next()
     now = time.monotonic()
-    epoch_s = PROBE * (now - begun)
-    return recipe._replace(epochs=int(max(1, min(recipe.epochs, (until_s - now) / (epoch_s * (1 + 1 / TEACH))))))
+    both_s = PROBE * (now - begun) * (1 + 1 / TEACH)  # an epoch of each training
+    until_s = started_s + 60 * minutes * TRAINING_TIME
+    epochs = int(max(1, min(recipe.epochs, (until_s - now) / both_s)))
+    if epochs < recipe.epochs:
+        wanted = math.ceil((now - started_s + recipe.epochs * both_s) / 60 / TRAINING_TIME)
+        tell(
+            f"{minutes:g} minutes are enough for {epochs} of {recipe.epochs} epochs; --minutes {wanted} for all of them"
+        )
+    return recipe._replace(epochs=epochs)
 
 
 def _fit(

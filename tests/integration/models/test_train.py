@@ -1,5 +1,6 @@
 """From a file of clicks to a bundle, and the parts of a training that can be worked out by hand."""
 
+import itertools
 import json
 import math
 
@@ -64,8 +65,23 @@ def test_time_of_an_epoch_is_probed_with_sessions_that_teach(monkeypatch):
     probed = []
     monkeypatch.setattr(Training, "next", lambda training: probed.append(training._sessions))
     sessions = [session("a")] * 300 + [session("a", "b")] * 200
-    assert _affordable(sessions, Encoder(sessions), Recipe(epochs=3), 1, math.inf).epochs == 3
+    assert _affordable(sessions, Encoder(sessions), Recipe(epochs=3), 1, 0.0, math.inf).epochs == 3
     assert [(len(each), {len(session) for session in each}) for each in probed] == [(2, {2}), (20, {2})]
+
+
+def test_epochs_that_the_time_leaves_out_are_told(monkeypatch):
+    """A tenth of the sessions takes 6 s: an epoch 60 s, and one of both trainings 60 / .7 more, which is 145.7 s.
+
+    Of ten minutes nine are for training, of which 12 s are gone: 528 s, or 3.6 epochs. Ten take 1,469 s, with all 27.2
+    minutes.
+    """
+    clock = itertools.count(0, 6)
+    monkeypatch.setattr("models.session.train.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(Training, "next", lambda training: None)
+    sessions, told = [session("a", "b")] * 100, []
+    recipe = _affordable(sessions, Encoder(sessions), Recipe(), 1, 0.0, 10, told.append)
+    assert recipe.epochs == 3
+    assert told == ["10 minutes are enough for 3 of 10 epochs; --minutes 28 for all of them"]
 
 
 def test_an_epoch_shows_every_session_of_two_clicks_once():
