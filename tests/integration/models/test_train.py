@@ -165,7 +165,7 @@ def test_the_context_of_an_event_stands_at_its_place():
     assert pad_context([[*sessions[0]]], {"b": 1}, 2, 4).tolist() == [[[5, 6, 7, 8], [0, 0, 0, 0]]]
 
 
-def test_an_epoch_that_ends_in_weights_that_arent_finite_is_undone():
+def test_an_epoch_with_weights_that_arent_finite_is_undone():
     sessions = [session("a", "b", "c")] * 20
     encoder = Encoder(sessions)
     recipe = Recipe(epochs=3, batch_rows=8, hidden=8)
