@@ -102,6 +102,14 @@ def test_what_the_gate_drops_is_nowhere(ladder) -> None:
     assert ranked.shelf.is_wide
 
 
+def test_half_of_the_reserve_may_stay_empty(ladder) -> None:
+    """The model has five items. For a list of one, whose reserve is eight, they are enough; for a list of two they aren't."""
+    made = [only(ranker(ladder, shelf(size=size)).make([question("view b")], {"home": [0]})) for size in (1, 2)]
+
+    assert [len(ranked.items) for ranked in made] == [5, 5]
+    assert [ranked.shelf.is_wide for ranked in made] == [False, True]
+
+
 def test_an_anonymous_visitor_gets_what_stands_in(ladder) -> None:
     one = shelf(least=2, instead=["popular"])
     nobody = question("view a", session=Session.nothing(NOW_MS), is_anonymous=True)
