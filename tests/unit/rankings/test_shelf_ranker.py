@@ -103,7 +103,7 @@ def test_what_the_gate_drops_is_nowhere(ladder) -> None:
 
 
 def test_half_of_the_reserve_may_stay_empty(ladder) -> None:
-    """The model has five items: enough for a list of one and half of its reserve of eight, too few for a list of two."""
+    """Five items are enough for a list of one and half of its reserve of eight, and too few for a list of two."""
     made = [only(ranker(ladder, shelf(size=size)).make([question("view b")], {"home": [0]})) for size in (1, 2)]
 
     assert [len(ranked.items) for ranked in made] == [5, 5]
