@@ -1,7 +1,6 @@
 """From a page in a real Chromium to the list in Redis: tracker, collector, Kafka, the rankings job."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -19,10 +18,6 @@ PAGE = """<!doctype html><title>shop</title>
 <body data-item_id="{item}" data-category="c" data-price_minor="1299" data-currency="EUR">
 <script defer src="{collector}/t.js" data-key="{key}" data-consent="granted"></script>
 """
-
-
-class Kafka(NamedTuple):
-    bootstrap: str
 
 
 def shelf_with(read: Callable[[], Shelf], **values: object) -> Shelf:
@@ -43,10 +38,10 @@ def test_pages_change_a_list_from_consent_until_opt_out(scenario, tmp_path):
     topics = {name: getattr(scenario.settings, name) for name in ("events_topic", "consent_topic", "consent")}
     for name in ("collector", "pages"):
         (tmp_path / name).mkdir()
-    kafka = Kafka(scenario.runtime.kafka_bootstrap)
+    bootstrap = scenario.runtime.kafka_bootstrap
     with (
         served(tmp_path / "pages") as origin,
-        RunningCollector(kafka, tmp_path / "collector", origins=origin, **topics) as collector,
+        RunningCollector(bootstrap, tmp_path / "collector", origins=origin, **topics) as collector,
         Chromium(tmp_path / "profile") as browser,
     ):
         for item in ITEMS:
