@@ -5,7 +5,7 @@ Shapes: B sessions of a batch, T events, C context features, S negatives.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ SIDE_INPUT_DROPOUT = 0.5
 # would pad still less, and cost 0.027 of MRR@20 on eshop's July.
 BUCKET_BATCHES = 40
 WARM_UP = 0.03  # of the steps
+WEIGHTS = "model."  # how the names of weights begin in what is kept
 SMALL_CATALOGUE = 4  # times the negatives: below it the whole catalogue is scored
 
 
@@ -43,6 +44,12 @@ def score_with(model: SessionGRU) -> Score:
         return torch_list(model, *arrays, k=min(k, model.item.shape[0]))
 
     return score
+
+
+def load_weights(model: SessionGRU, arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the model the weights among the arrays of `Training.state`."""
+    weights = {name: value for name, value in arrays.items() if name.startswith(WEIGHTS)}
+    model.load_state_dict({name.removeprefix(WEIGHTS): torch.from_numpy(value) for name, value in weights.items()})
 
 
 class Training:
@@ -91,6 +98,16 @@ class Training:
         self.epoch += 1
         return float(np.mean(losses))
 
+    def __iter__(self) -> Iterator[float]:
+        """Train one epoch each time the iterator is asked, and yield the epoch's mean loss (see `next`)."""
+        while (loss := self.next()) is not None:
+            yield loss
+
+    def tell_of_divergence(self, tell: Callable[[str], None]) -> None:
+        """Say that an epoch was undone, if one was."""
+        if self.diverged:
+            tell(f"epoch {self.epoch + 1} gave weights that aren't finite: it was undone, and none follows")
+
     def _batches(self) -> list[float]:
         model, encoder, rng, losses = self._model, self._encoder, self._rng, []
         model.train()
@@ -109,7 +126,7 @@ class Training:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """Return weights, optimizer and torch's generator as arrays, and the state of numpy's generator."""
-        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
+        tensors = {f"{WEIGHTS}{name}": value for name, value in self._model.state_dict().items()}
         for place, kept in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{name}": value for name, value in kept.items()}
         tensors["generator.cpu"] = torch.get_rng_state()
@@ -121,10 +138,8 @@ class Training:
 
     def load(self, epoch: int, arrays: dict[str, np.ndarray], generator: dict) -> None:
         """Set the training to what `state` returned after so many epochs."""
+        load_weights(self._model, arrays)
         tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
-        prefix = "model."
-        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        self._model.load_state_dict(weights)
         kept: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
@@ -141,20 +156,6 @@ class Training:
             torch.cuda.set_rng_state(tensors["generator.cuda"], self._model.item.device)
         self._rng.bit_generator.state = generator
         self.epoch = epoch
-
-
-def epochs_of(
-    model: SessionGRU,
-    sessions: list[Session],
-    encoder: Encoder,
-    recipe: Recipe,
-    seed: int,
-    step: Callable[[int, int], None] = nobody,
-) -> Iterator[float]:
-    """Train one epoch each time the iterator is asked, and yield the epoch's mean loss (see `Training`)."""
-    training = Training(model, sessions, encoder, recipe, seed, step)
-    while (loss := training.next()) is not None:
-        yield loss
 
 
 def _tensors(

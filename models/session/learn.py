@@ -19,7 +19,7 @@ from models.serving.bundle import Bundle, load_bundle
 from models.serving.offered import catalogue
 from models.session import memory
 from models.session.choose import Memory
-from models.session.epochs import epochs_of, new_model, score_with
+from models.session.epochs import Training, new_model, score_with
 from models.session.export import write_bundle
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.recipe import Recipe
@@ -153,12 +153,11 @@ def _learn_on(
     recipe = recipe._replace(epochs=EPOCHS, learning_rate=LEARNING_RATE)
     encoder = Encoder(sessions, base.clicks, base.manifest["context_features"])
     model = _with_new_items(base, encoder, sessions, recipe, seed)
-    number = 0
-    for number, loss in enumerate(epochs_of(model, sessions, encoder, recipe, seed), start=1):
+    epochs = Training(model, sessions, encoder, recipe, seed)
+    for number, loss in enumerate(epochs, start=1):
         tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")
         epoch(number, {"loss": loss})
-    if number < recipe.epochs:
-        tell(f"epoch {number + 1} gave weights that aren't finite: it was undone, and none follows")
+    epochs.tell_of_divergence(tell)
     chosen = Memory(**{name: training[name] for name in Memory._fields})
     if base.model.memory is not None:
         model.memory = _joint_memory(base, encoder, sessions, chosen).to(model.item.device)

@@ -28,7 +28,7 @@ import torch
 from jobs.errors import ModelError, SettingsError
 from models.clicks.dataset import Encoder, Session
 from models.session.choose import Memory
-from models.session.epochs import Training, new_model
+from models.session.epochs import Training, load_weights, new_model
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import Product
 from models.session.memory import Followers
@@ -229,13 +229,7 @@ def restore_model(folder: Path) -> tuple[SessionGRU, Encoder, list[Session], Pro
     weights, shop = _read(folder / f"{part}.weights", Weights), _read(folder / f"{part}.shop", Shop)
     encoder = Encoder([], shop.clicks, progress.context_features)
     model = new_model(encoder, Recipe(**progress.recipe), 1).cpu()
-    prefix = "model."
-    state = {
-        name.removeprefix(prefix): torch.from_numpy(_unpacked(array))
-        for name, array in weights.arrays.items()
-        if name.startswith(prefix)
-    }
-    model.load_state_dict(state)
+    load_weights(model, {name: _unpacked(array) for name, array in weights.arrays.items()})
     if (folder / f"{part}.memory").is_file() and (kept := _read(folder / f"{part}.memory", Arrays)):
         arrays = {name: _unpacked(array) for name, array in kept.items()}
         followers = Followers(arrays["columns"].astype(np.int64), arrays["weights"])
@@ -253,7 +247,8 @@ def facts_of(progress: Progress) -> dict[str, Any]:
 def _known(folder: Path) -> Progress:
     if not (folder / PROGRESS).is_file():
         raise SettingsError(
-            f"{folder} holds no interrupted training", "leave --resume out, or name the --out that was given before"
+            f"{folder} holds no interrupted training",
+            "name one that does, or the --out that was given before; train without --resume begins anew",
         )
     return _read(folder / PROGRESS, Progress)
 

@@ -22,7 +22,7 @@ from models.quality.evaluate import answers_of_model, metrics
 from models.quality.measure import measure_baselines, measure_model
 from models.serving.bundle import check_name
 from models.session.choose import Memory, choose_memory, item_memory
-from models.session.epochs import Training, epochs_of, new_model, score_with
+from models.session.epochs import Training, new_model, score_with
 from models.session.export import check_size, write_bundle
 from models.session.gru import SessionGRU
 from models.session.head import MORE_CANDIDATES, Product
@@ -192,7 +192,7 @@ def search(
     def values_of(trial: Recipe) -> Iterator[float]:
         model = new_model(encoder, trial, seed)
         step = functools.partial(watch.step, f"recipe {next(number)} of {trials}")
-        for _ in epochs_of(model, parts.teach, encoder, trial, seed, step):
+        for _ in Training(model, parts.teach, encoder, trial, seed, step):
             yield _quality(model, questions, encoder.index)["mrr@20"]
 
     return best_recipe(recipe, values_of, study, folder, trials=trials, minutes=minutes, seed=seed, tell=tell)
@@ -254,7 +254,7 @@ def _fit(
         values.append({"loss": loss, "recall@20": recall, "mrr@20": mrr})
         saved.epoch("teaching", training, values)
         watch.epoch("teaching part", training.epoch, values[-1])
-    _tell_of_divergence(training, tell)
+    training.tell_of_divergence(tell)
     return model.eval(), recipe._replace(epochs=max(1, training.epoch))
 
 
@@ -262,11 +262,6 @@ def _is_stalled(values: list[dict[str, float]]) -> bool:
     """Return True if `PATIENCE` epochs have passed since the first of the best ones."""
     quality = [epoch["mrr@20"] for epoch in values]
     return bool(quality) and len(quality) - (quality.index(max(quality)) + 1) >= PATIENCE
-
-
-def _tell_of_divergence(training: Training, tell: Tell) -> None:
-    if training.diverged:
-        tell(f"epoch {training.epoch + 1} gave weights that aren't finite: it was undone, and none follows")
 
 
 def _choose(
@@ -312,7 +307,7 @@ def _ship(
         values.append({"loss": loss})
         saved.epoch("all", training, values)
         watch.epoch("all sessions", training.epoch, values[-1])
-    _tell_of_divergence(training, tell)
+    training.tell_of_divergence(tell)
     model.memory = added
     return model.eval(), encoder
 

@@ -19,13 +19,11 @@ from jobs.features.definitions import from_files
 from jobs.features.lint import compiled as compiled_features
 from jobs.lab.replay.catalogues import eshop2008
 from jobs.lab.replay.sources import read
-from jobs.operate.shelves import known_of
+from jobs.operate.shelves import known_of, lint
 from jobs.rankings.ranker import Ranker
 from jobs.rankings.session import Session
 from jobs.rankings.shelf_ranker import Question, ShelfRanker
 from jobs.settings import REPOSITORY, Settings
-from jobs.shelves.compile import compiled
-from jobs.shelves.load import FILE, load
 from models.serving.bundle import Bundle, load_bundle
 
 ESHOP = REPOSITORY / "models" / "artifacts" / "eshop"
@@ -104,7 +102,7 @@ def main() -> None:
     bundle, snapshot, asked = load_bundle(ESHOP), catalogue(), list(questions(1_000_000))
     settings = Settings()
     features, _ = compiled_features(settings, from_files(settings))
-    shipped, problems = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
+    shipped, problems = lint(settings, known_of(settings, features))
     assert not [each for each in problems if not each.is_warning], problems
 
     def bare(**fields: object) -> Shelf:

@@ -24,10 +24,9 @@ from jobs.lab.bench import throughput
 from jobs.lab.bench.figures import Rates
 from jobs.lab.bench.workplace import Workplace, workplace
 from jobs.operate.facts import contracts_of
-from jobs.operate.shelves import known_of
+from jobs.operate.shelves import known_of, lint
 from jobs.settings import Settings
-from jobs.shelves.compile import compiled
-from jobs.shelves.load import FILE, load
+from jobs.shelves.load import FILE
 from jobs.shelves.versions import ShelfVersions
 from jobs.versions.folder import ACTIVE
 
@@ -81,7 +80,7 @@ def main() -> None:
     given = parser.parse_args()
     settings = Settings()
     features, _ = compiled_features(settings, from_files(settings))
-    shipped, problems = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
+    shipped, problems = lint(settings, known_of(settings, features))
     assert not [each for each in problems if not each.is_warning], problems
     with workplace(settings) as place:
         place.apply()

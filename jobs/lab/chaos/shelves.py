@@ -18,9 +18,8 @@ from jobs.lab.chaos.stage import Scenario, Stage
 from jobs.lab.repeating import repeating
 from jobs.lab.replay.catalogues import CATALOGUES
 from jobs.operate.facts import contracts_of
-from jobs.operate.shelves import known_of
-from jobs.shelves.compile import compiled
-from jobs.shelves.load import FILE, load
+from jobs.operate.shelves import known_of, lint
+from jobs.shelves.load import FILE
 from jobs.shelves.versions import ShelfVersions
 
 ITEMS_AT_ONCE = 20
@@ -40,7 +39,7 @@ class Shop:
         known = fact_topics.read(self._bootstrap, self._offers)
         self._facts = {item: dict(each.fields or {}) for item, each in known.items()}
         features, _ = compiled_features(settings, from_files(settings))
-        shipped, _ = compiled(load(settings.feature_repo / FILE), known_of(settings, features))
+        shipped, _ = lint(settings, known_of(settings, features))
         home = shipped.shelf("home")
         shorter = [replace(each, size=home.size // 2) if each is home else each for each in shipped.shelves]
         self._versions = ShelfVersions(settings.shelves_folder)

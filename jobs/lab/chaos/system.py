@@ -175,12 +175,16 @@ class System:
                 if self.works() and (after_restarts is None or self.restarts() > after_restarts):
                     return time.monotonic() - started_s
             if time.monotonic() - started_s > limit_s:
-                counted = (
-                    "" if after_restarts is None else f", {self.restarts()} restarts; more than {after_restarts} wanted"
-                )
-                what = f"the jobs don't run {limit_s:g} s after a fault (all tasks run: {self.works()}{counted})"
+                what = f"the jobs don't run {limit_s:g} s after a fault ({self._seen(after_restarts)})"
                 raise ServiceError(what, f"see {self.state_dir}/flink/log")
             time.sleep(LOOK_EVERY_S)
+
+    def _seen(self, after_restarts: int | None) -> str:
+        """Return what `wait_working` waits for, as it is now."""
+        with suppress(requests.RequestException):
+            counted = "" if after_restarts is None else f", {self.restarts()} restarts; over {after_restarts} wanted"
+            return f"all tasks run: {self.works()}{counted}"
+        return "Flink doesn't answer"
 
     def wait_repaired(self, limit_s: float = 180) -> float:
         """Wait until Redis is said to be complete and both jobs run; return the seconds it took."""

@@ -21,7 +21,7 @@ from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import PARTS  # noqa: E402
 from models.session import export  # noqa: E402
 from models.session.choose import Memory, choose_memory  # noqa: E402
-from models.session.epochs import Training, batches, epochs_of, negatives, new_model, score_with  # noqa: E402
+from models.session.epochs import Training, batches, negatives, new_model, score_with  # noqa: E402
 from models.session.export import check_size  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
 from models.session.recipe import Recipe, split_by_time  # noqa: E402
@@ -151,7 +151,7 @@ def test_a_next_item_that_depends_on_the_context_is_learned(tmp_path, known, exp
     encoder = Encoder(sessions, context_features=features)
     recipe = Recipe(epochs=20, batch_rows=16, hidden=16, dropout=0.0)
     model = new_model(encoder, recipe, 1)
-    assert len(list(epochs_of(model, sessions, encoder, recipe, 1))) == 20
+    assert len(list(Training(model, sessions, encoder, recipe, 1))) == 20
     answers = answers_of_model(score_with(model), questions_of(sessions), encoder.index, 1)
     assert metrics(answers.ranks)["mrr@20"] == expected
 
