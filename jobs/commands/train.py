@@ -46,7 +46,8 @@ def train(
     minutes: Annotated[
         float, typer.Option(min=0.1, help="Time to train in; epochs are left out to keep to it.")
     ] = 40.0,
-    seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same model.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed and threads on the same machine give the same model.")] = 1,
+    threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for one a core, up to 8.")] = 0,
     product: Annotated[
         str, typer.Option(help="exact, or fast: the item product in int8 first, where its lists are right.")
     ] = "fast",
@@ -128,7 +129,7 @@ def train(
     if product not in PRODUCTS:
         raise SettingsError(f"--product is {product!r}", f"use one of {', '.join(PRODUCTS)}")
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
-    how = {"seed": seed, "minutes": minutes, "trials": trials, "product": product, "recipe": recipe}
+    how = {"seed": seed, "minutes": minutes, "trials": trials, "threads": threads, "product": product, "recipe": recipe}
     how |= {"context_features": features, "resume": resume}
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else say(table(found))

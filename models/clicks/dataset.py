@@ -79,38 +79,74 @@ class Batch(NamedTuple):
     lengths: np.ndarray  # int64 [B]
 
 
-def pad(sessions: list[Session], item_index: dict[str, int], type_index: dict[str, int]) -> Batch:
+class Clicks(NamedTuple):
+    """Hold S sessions' last events, at most `MAX_EVENTS` each, one after another: E events with C context features."""
+
+    items: np.ndarray  # int64 [E], 1..n_items
+    types: np.ndarray  # int64 [E], as in `Batch`
+    gaps: np.ndarray  # float32 [E], as in `Batch`
+    context: np.ndarray  # float32 [E, C]
+    starts: np.ndarray  # int64 [S]
+    lengths: np.ndarray  # int64 [S], 0 for a session without an item of the catalogue
+
+    @classmethod
+    def of(
+        cls,
+        sessions: Sequence[Session],
+        item_index: Mapping[str, int],
+        type_index: Mapping[str, int],
+        n_context: int = 0,
+    ) -> "Clicks":
+        """Return the events of the catalogue's items; a gap is measured from the event before among those."""
+        rows = [[event for event in session if event.item in item_index][-MAX_EVENTS:] for session in sessions]
+        events = [event for row in rows for event in row]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        starts = lengths.cumsum() - lengths
+        times = np.fromiter((event.time_s for event in events), np.float64, len(events))
+        gaps = np.log1p(np.maximum(0, np.diff(times, prepend=times[:1]))).astype(np.float32)
+        gaps[starts[lengths > 0]] = 0
+        return cls(
+            np.fromiter((item_index[event.item] for event in events), np.int64, len(events)),
+            np.fromiter((type_index.get(event.type, 0) for event in events), np.int64, len(events)),
+            gaps,
+            context_at(events, n_context),
+            starts,
+            lengths,
+        )
+
+    def batch(self, rows: np.ndarray) -> tuple[Batch, np.ndarray]:
+        """Return the sessions `rows` int64 [B], padded, and their context [B, T, C]."""
+        lengths = np.maximum(self.lengths[rows], 1)
+        places = np.arange(lengths.max(initial=1))  # [T]
+        is_there = places < self.lengths[rows, None]  # [B, T]
+        events = np.where(is_there, self.starts[rows, None] + places, 0)  # [B, T]
+        if not len(self.items):
+            return _empty(lengths, self.context.shape[1])
+        shown = (self.items[events] * is_there, self.types[events] * is_there, self.gaps[events] * is_there)
+        return Batch(*shown, lengths), self.context[events] * is_there[:, :, None]
+
+
+def _empty(lengths: np.ndarray, n_context: int) -> tuple[Batch, np.ndarray]:
+    shape = (len(lengths), 1)
+    nothing = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+    return Batch(*nothing, lengths), np.zeros((*shape, n_context), np.float32)
+
+
+def pad(sessions: Sequence[Session], item_index: Mapping[str, int], type_index: Mapping[str, int]) -> Batch:
     """Return sessions as padded arrays, of the last `MAX_EVENTS` events with an item of the catalogue.
 
     A gap is measured from the event before among those, so an unknown item changes nothing. A session without an item
     of the catalogue gets length 1 and item 0. Its scores mean nothing, and the caller must not use them.
     """
-    rows = [[event for event in session if event.item in item_index][-MAX_EVENTS:] for session in sessions]
-    lengths = np.array([max(1, len(events)) for events in rows], dtype=np.int64)
-    shape = (len(rows), int(lengths.max(initial=1)))
-    items, types, gaps = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    for row, events in enumerate(rows):
-        if events:
-            items[row, : len(events)] = [item_index[event.item] for event in events]
-            types[row, : len(events)] = [type_index.get(event.type, 0) for event in events]
-            gaps[row, 1 : len(events)] = np.log1p(np.maximum(0, np.diff([event.time_s for event in events])))
-    return Batch(items, types, gaps, lengths)
+    return Clicks.of(sessions, item_index, type_index).batch(np.arange(len(sessions)))[0]
 
 
 def context_at(events: Sequence[Event], n_context: int) -> np.ndarray:
     """Return float32 [E, C]: the values of C = `n_context` features at each event, 0 where they aren't known."""
+    if not n_context:
+        return np.zeros((len(events), 0), np.float32)
     unknown = (0.0,) * n_context
     return np.array([event.context or unknown for event in events], np.float32).reshape(len(events), n_context)
-
-
-def pad_context(sessions: list[Session], item_index: dict[str, int], events: int, n_context: int) -> np.ndarray:
-    """Return float32 [B, T, C]: `context_at` for the events that `pad` keeps, T being `events`."""
-    context = np.zeros((len(sessions), events, n_context), np.float32)
-    for row, session in enumerate(sessions):
-        if any(event.context for event in session[:1]):  # a file has them for all events or for none
-            kept = [event for event in session if event.item in item_index][-MAX_EVENTS:]
-            context[row, : len(kept)] = context_at(kept, n_context)
-    return context
 
 
 def read(dataset: str, path: Path) -> Parts:

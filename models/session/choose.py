@@ -1,119 +1,241 @@
-"""Choose what the memory adds, on questions that come later than what the memory learned from."""
+"""Fit the memory's weights on questions that come later than what the memory learned from, and choose among memories.
 
-import itertools
-from collections.abc import Iterable
-from typing import NamedTuple
+The weights are some thirty, and scores are linear in them, so cross-entropy has one minimum, which L-BFGS finds. What
+the memory changes are a few hundred columns of a session. The scores of all other items matter to the loss as one sum,
+and to a rank as their best few. So the network is asked once, and a fit then costs the same for any catalogue.
+
+Shapes: B sessions, N items, X entries of the memory, U columns that these change, K nodes, R listed items.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.clicks.dataset import Encoded, context_at, pad
 from models.clicks.sessions import Question
 from models.quality.evaluate import BATCH_ROWS, TYPE_INDEX, metrics
 from models.session import memory
-from models.session.gru import LATEST, ItemMemory, SessionGRU
+from models.session.gru import Facts, ItemMemory, SessionGRU
 from models.session.watch import Step, nobody
 
-STRENGTHS, FADES, SHARES = (3.0, 6.0, 12.0, 20.0, 30.0), (0.2, 0.37, 0.72), (0.0, 1.0)
-# -24 is never: the network's scores lie between -12 and 12.
-LAST, EARLIER, EARLIER_FADES = (-24.0, -2.0, -1.0, 0.0, 1.0), (-1.0, 0.0, 1.0, 2.0, 4.0, 6.0, 8.0), (0.6, 0.8)
+FITTED = 10_000  # questions at most
+JUDGED_BY = ("recall@20", "mrr@20")  # their sum
+LISTED = 20
+CELLS = 1 << 24  # scores at once, 64 MB
+# The network's scores are multiplied by a scale between these while the weights are fitted, and the weights divided by
+# it afterwards, which leaves the order as it is.
+SCALES = (0.2, 1.6)
+NODES = 8
+RIDGE = 1e-4  # times the squares of all weights, added to the mean loss
+EVALUATIONS = 60
+FLOOR = -1e4  # stands for the log of nothing: a gradient of -inf would be none
+FOLDS = 2
+
+# What each memory may use, simplest first. Of equal ones the first is chosen.
+NOTHING = "nothing"
+OWN_ITEMS = "own items first"
+USES = {
+    "places": ("followed", "places"),
+    "gates": ("followed", "places", "types", "dwell", "gate"),
+}
+WEIGHTS = USES["gates"]
+FIRST = 24.0  # the network's scores lie between -12 and 12
 
 
 class Memory(NamedTuple):
-    """Settings of the memory (see memory.py, gru.py); the defaults add nothing.
+    """Hold what was chosen: a name of `USES` or one of the two without a fit, and the weights of an `ItemMemory`."""
 
-    `strength`, `fade` and `share` are those of followers. `last` is the bias of the session's last item, `earlier` the
-    bias of the item before it. Further back, an item's bias is `earlier_fade` times that of the item after it.
-    """
+    uses: str = NOTHING
+    weights: dict[str, Any] = {}  # noqa: RUF012 - never written to
 
-    strength: float = 0.0
-    fade: float = 1.0
-    share: float = 0.0
-    last: float = 0.0
-    earlier: float = 0.0
-    earlier_fade: float = 1.0
-
-    @property
-    def repeats(self) -> np.ndarray:
-        """Return the bias by place from the end, float32 [L]."""
-        return np.array(
-            [self.last, *(self.earlier * self.earlier_fade**back for back in range(LATEST - 1))], np.float32
-        )
+    def facts(self) -> dict[str, str]:
+        """Return what a manifest's `training` tells of it; its weights are in the graph."""
+        return {"memory": self.uses}
 
 
 def item_memory(numbers: Encoded, n_items: int, chosen: Memory, device: torch.device) -> ItemMemory | None:
     """Return the memory of sessions of items 1..N, or None where it would add nothing."""
-    if not (chosen.strength or chosen.repeats.any()):
+    if chosen.uses == NOTHING:
         return None
-    followers = memory.learn(numbers, n_items, chosen.share, memory.KEPT if chosen.strength else 1)
-    return ItemMemory(followers, chosen.strength, chosen.fade, chosen.repeats).to(device)
+    has_followers = np.any(chosen.weights.get("followed", 0.0))
+    return with_weights(ItemMemory(memory.learn(numbers, n_items, memory.KEPT if has_followers else 1)), chosen).to(
+        device
+    )
+
+
+def with_weights(made: ItemMemory, chosen: Memory) -> ItemMemory:
+    """Give a memory the weights that were chosen, and return it."""
+    with torch.no_grad():
+        for name, values in chosen.weights.items():
+            getattr(made, name).copy_(torch.tensor(values))
+    return made
 
 
 def choose_memory(
-    model: SessionGRU, numbers: Encoded, questions: list[Question], index: dict[str, int], step: Step = nobody
-) -> tuple[Memory, dict[Memory, dict[str, float]]]:
-    """Give the model the memory with the best MRR@20 on `questions`, and return it and the metrics of each trial.
+    model: SessionGRU, numbers: Encoded, questions: Sequence[Question], index: dict[str, int], step: Step = nobody
+) -> tuple[Memory, dict[str, dict[str, float]]]:
+    """Give the model the best memory for `questions`, and return it and the metrics of each one by name.
 
-    No memory is one of the choices. `numbers` are the sessions that the model has learned from. Followers are chosen
-    first, then repeats, then followers again: an item's follower is often one that the session already holds.
+    `numbers` are the sessions that the model has learned from. Each memory is fitted to one half of the questions and
+    judged by the other one, in turn. The best is then fitted to all. No memory is one of the choices, and so is one
+    that lists a session's own items first, as the baseline `popular_in_session` does.
     """
-    quality_of: dict[Memory, dict[str, float]] = {}
-    asked = _Asked(model, numbers, questions, index)
-    best = Memory()
-    for round_, grid in enumerate((_followers, _repeats, _followers)):
-        step("memory", round_, 3)
-        trials = [memory for memory in {best: 0, **dict.fromkeys(grid(best))} if memory not in quality_of]
-        quality_of |= asked.quality_of(trials)
-        best = max(quality_of, key=lambda memory: quality_of[memory]["mrr@20"])
-    model.memory = item_memory(numbers, len(index), best, model.item.device)
-    return best, quality_of
+    made = ItemMemory(memory.learn(numbers, len(index))).to(model.item.device)
+    asked = ask(model, made, questions, index)
+    first = Memory(OWN_ITEMS, {"places": [FIRST] * len(made.places)})
+    quality_of = {
+        NOTHING: asked.quality(asked.ranks(made)),
+        OWN_ITEMS: asked.quality(asked.ranks(with_weights(made, first))),
+    }
+    for number, uses in enumerate(USES):
+        step("memory", number, len(USES))
+        ranks = asked.ranks(made)
+        for fold in range(FOLDS):
+            fit(made, asked, USES[uses], [part for part in range(FOLDS) if part != fold])
+            found = asked.ranks(made)
+            ranks = np.where(asked.folds == fold, found, ranks)
+        quality_of[uses] = asked.quality(ranks)
+    best = max(quality_of, key=lambda uses: sum(quality_of[uses][name] for name in JUDGED_BY))
+    chosen = Memory() if best == NOTHING else first
+    if best in USES:
+        fit(made, asked, USES[best], range(FOLDS))
+        chosen = Memory(best, {name: getattr(made, name).tolist() for name in USES[best]})
+    model.memory = item_memory(numbers, len(index), chosen, model.item.device)
+    return chosen, quality_of
 
 
-def _followers(best: Memory) -> Iterable[Memory]:
-    yield best._replace(strength=0.0)
-    for strength, fade, share in itertools.product(STRENGTHS, FADES, SHARES):
-        yield best._replace(strength=strength, fade=fade, share=share)
+class Part(NamedTuple):
+    """Hold B of the questions, with what the network alone says; no weight of the memory changes it."""
+
+    facts: Facts
+    slots: Tensor  # int64 [B, X]: the place among the changed columns of each entry
+    alone: Tensor  # float32 [B, U]: the network's scores of the changed columns, FLOOR where there is none
+    target: Tensor  # int64 [B, 1]: the slot of the item that came next
+    rest: Tensor  # float32 [B, K]: log of the sum of exp(scale * score) of all other items, at each node
+    best: Tensor  # float32 [B, R]: the best scores of the other items
+    folds: Tensor  # int64 [B]
 
 
-def _repeats(best: Memory) -> Iterable[Memory]:
-    for last, earlier, fade in itertools.product(LAST, EARLIER, EARLIER_FADES):
-        yield best._replace(last=last, earlier=earlier, earlier_fade=fade)
+class Asked(NamedTuple):
+    """Hold questions; those that the model can't answer are counted as misses."""
+
+    parts: list[Part]
+    misses: int
+    folds: np.ndarray  # int64: of each answered question, in order of the parts
+
+    def ranks(self, made: ItemMemory) -> np.ndarray:
+        """Return the targets' ranks, inf behind `LISTED`; a target ranks behind all items with its score."""
+        found = []
+        with torch.no_grad():
+            for part in self.parts:
+                scores = _changed(part, made, torch.ones(()))
+                target = scores.gather(1, part.target)
+                rank = (scores >= target).sum(1) + (part.best >= target).sum(1)
+                found.append(rank.cpu().numpy())
+        ranks = np.concatenate([np.zeros(0), *found])
+        return np.where(ranks <= LISTED, ranks, np.inf)
+
+    def quality(self, ranks: np.ndarray) -> dict[str, float]:
+        """Return the metrics of all questions."""
+        return metrics(np.concatenate([ranks, np.full(self.misses, np.inf)]))
 
 
-class _Asked:
-    """Judge many memories by one run of the network alone."""
-
-    def __init__(self, model: SessionGRU, numbers: Encoded, questions: list[Question], index: dict[str, int]) -> None:
-        self._model, self._questions, self._index = model, questions, index
-        model.memory = None
-        self._followers = {share: memory.learn(numbers, len(index), share) for share in SHARES}
-
-    def quality_of(self, memories: list[Memory]) -> dict[Memory, dict[str, float]]:
-        """Return the metrics of the model with each memory."""
-        modules = {
-            settings: ItemMemory(self._followers[settings.share], settings.strength, settings.fade, settings.repeats)
-            for settings in memories
-        }
-        ranks = {settings: np.full(len(self._questions), np.inf) for settings in memories}
-        order = sorted(range(len(self._questions)), key=lambda row: len(self._questions[row].prefix))
-        for start in range(0, len(order), BATCH_ROWS):
-            self._rank(np.array(order[start : start + BATCH_ROWS]), modules, ranks)
-        return {settings: metrics(ranks[settings]) for settings in memories}
-
-    @torch.no_grad()
-    def _rank(self, rows: np.ndarray, modules: dict[Memory, ItemMemory], ranks: dict[Memory, np.ndarray]) -> None:
-        """Write the targets' ranks into these rows; a target ranks behind all items with its score."""
-        prefixes = [self._questions[row].prefix for row in rows]
-        batch = pad(prefixes, self._index, TYPE_INDEX)
-        targets = np.array([self._index.get(self._questions[row].target, 0) for row in rows])
+def ask(model: SessionGRU, made: ItemMemory, questions: Sequence[Question], index: dict[str, int]) -> Asked:
+    """Ask the network alone, the latest `FITTED` questions at most."""
+    model.memory = None
+    questions = sorted(questions[-FITTED:], key=lambda question: len(question.prefix))  # batches pad little
+    parts, misses = [], 0
+    rows = max(1, min(BATCH_ROWS, CELLS // len(index)))
+    for start in range(0, len(questions), rows):
+        some = questions[start : start + rows]
+        targets = np.array([index.get(question.target, 0) for question in some])
+        batch = pad([question.prefix for question in some], index, TYPE_INDEX)
         real = (batch.items[:, 0] > 0) & (targets > 0)
-        if not real.any():
-            return
-        arrays = (*batch, context_at([prefix[-1] for prefix in prefixes], self._model.n_context))
-        inputs = [torch.from_numpy(part[real]).to(self._model.item.device) for part in arrays]
-        items, lengths = inputs[0], inputs[3]
-        alone = self._model.eval()(*inputs)  # [B, N]
-        columns = torch.from_numpy(targets[real]).to(items.device).unsqueeze(1) - 1  # [B, 1]
-        for settings, module in modules.items():
-            scores = module(alone, items, lengths)
-            ranks[settings][rows[real]] = (scores >= scores.gather(1, columns)).sum(1).cpu().numpy()
+        misses += int((~real).sum())
+        if real.any():
+            context = context_at([question.prefix[-1] for question in some], model.n_context)
+            inputs = [torch.from_numpy(array[real]).to(model.item.device) for array in (*batch, context)]
+            folds = torch.arange(start, start + len(some))[torch.from_numpy(real)] % FOLDS
+            parts.append(_part(model.eval(), made, inputs, torch.from_numpy(targets[real] - 1), folds))
+    return Asked(parts, misses, np.concatenate([np.zeros(0, np.int64), *(part.folds.numpy() for part in parts)]))
+
+
+@torch.no_grad()
+def _part(model: SessionGRU, made: ItemMemory, inputs: list[Tensor], targets: Tensor, folds: Tensor) -> Part:
+    items, types, gaps, lengths, _ = inputs
+    facts, scores = made.facts(items, types, gaps, lengths), model(*inputs)  # [B, N]
+    entries = torch.cat([facts.columns, targets.to(items.device).unsqueeze(1)], 1)  # [B, X + 1]
+    columns, order = entries.sort(1)
+    is_new = torch.ones_like(columns, dtype=torch.bool)
+    is_new[:, 1:] = columns[:, 1:] != columns[:, :-1]
+    in_order = is_new.cumsum(1) - 1  # [B, X + 1]
+    slots = torch.zeros_like(entries).scatter(1, order, in_order)
+    width = int(slots.max()) + 1  # U
+    alone = torch.full((len(items), width), FLOOR, device=items.device)
+    alone = alone.scatter(1, in_order, scores.gather(1, columns))
+    others = scores.scatter(1, columns, -torch.inf)  # [B, N]
+    rest = torch.stack([torch.logsumexp(node * others, 1) for node in _nodes().tolist()], 1).clamp(min=FLOOR)
+    best = others.topk(min(LISTED, others.shape[1])).values
+    return Part(facts, slots[:, :-1], alone, slots[:, -1:], rest, best, folds)
+
+
+def _nodes() -> np.ndarray:
+    """Return the scales [K] at which the others' sum is known: Chebyshev's, between which a polynomial is close."""
+    low, high = SCALES
+    return (low + high) / 2 + (high - low) / 2 * np.cos((np.arange(NODES) + 0.5) * np.pi / NODES)
+
+
+def _changed(part: Part, made: ItemMemory, scale: Tensor) -> Tensor:
+    """Return the scores [B, U] of the changed columns, the network's times `scale`."""
+    return (scale * part.alone).scatter_add(1, part.slots, made.added(part.facts))
+
+
+def _losses(part: Part, made: ItemMemory, scale: Tensor) -> Tensor:
+    """Return the cross-entropy [B] of the items that came next, over the whole catalogue."""
+    scores = _changed(part, made, scale)
+    nodes = torch.from_numpy(_nodes()).float().to(scale.device)
+    apart = scale - nodes  # Lagrange's polynomial through the nodes
+    shares = torch.stack(
+        [torch.prod(torch.cat([apart[:k], apart[k + 1 :]])) / _product(nodes, k) for k in range(len(nodes))]
+    )
+    total = torch.logaddexp(torch.logsumexp(scores, 1), part.rest @ shares)
+    return total - scores.gather(1, part.target).squeeze(1)
+
+
+def _product(nodes: Tensor, at: int) -> Tensor:
+    return torch.prod(nodes[at] - torch.cat([nodes[:at], nodes[at + 1 :]]))
+
+
+def fit(made: ItemMemory, asked: Asked, names: Sequence[str], folds: Sequence[int]) -> None:
+    """Give the memory the weights `names` that fit the questions of `folds` best; all its other weights become 0."""
+    low, high = SCALES
+    position = torch.zeros((), device=made.followed.device, requires_grad=True)  # 0.9, in the middle
+    with torch.no_grad():
+        for name in WEIGHTS:
+            getattr(made, name).zero_()
+    weights = [getattr(made, name) for name in names]
+    parts = [(part, torch.isin(part.folds, torch.tensor(list(folds)))) for part in asked.parts]
+    count = max(1, sum(int(is_used.sum()) for _, is_used in parts))
+    solver = torch.optim.LBFGS(
+        [position, *weights], max_iter=EVALUATIONS, max_eval=EVALUATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = RIDGE * sum((each**2).sum() for each in weights)
+        value.backward()
+        for part, is_used in parts:
+            scale = low + (high - low) * torch.sigmoid(position)
+            mean = (_losses(part, made, scale) * is_used.to(scale.device)).sum() / count
+            mean.backward()
+            value = value + mean.detach()
+        return value.detach()
+
+    solver.step(loss)
+    with torch.no_grad():
+        scale = low + (high - low) * torch.sigmoid(position)
+        for weight in weights:
+            weight /= scale

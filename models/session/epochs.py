@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import torch
 
-from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, pad, pad_context
+from models.clicks.dataset import EVENT_TYPES, Batch, Clicks, Encoder, Session
 from models.quality.evaluate import TYPE_INDEX, Score
 from models.session.export import torch_list
 from models.session.gru import Sample, SessionGRU
@@ -25,6 +25,7 @@ SIDE_INPUT_DROPOUT = 0.5
 BUCKET_BATCHES = 40
 WARM_UP = 0.03  # of the steps
 WEIGHTS = "model."  # how the names of weights begin in what is kept
+TIMES = "times"  # of the learning rate, in a group of weights
 SMALL_CATALOGUE = 4  # times the negatives: below it the whole catalogue is scored
 
 
@@ -69,17 +70,15 @@ class Training:
     ) -> None:
         """`step` is called with the batches done and their number in all epochs."""
         self.epoch, self.epochs, self.diverged = 0, recipe.epochs, False
-        self._model, self._sessions, self._encoder, self._recipe, self._step = model, sessions, encoder, recipe, step
+        self._model, self._recipe, self._step = model, recipe, step
         self._rng = np.random.default_rng(seed)
-        self._optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+        self._clicks = Clicks.of(sessions, encoder.index, TYPE_INDEX, model.n_context)
         self._sample = negatives(encoder.numbers(sessions), len(encoder.items), recipe, self._rng)
-        several = sum(len(session) > 1 for session in sessions)
-        self._steps = steps = recipe.epochs * max(1, math.ceil(several / recipe.batch_rows))
-        targets = sum(min(len(session), MAX_EVENTS) - 1 for session in sessions if len(session) > 1)
-        self._usual = targets * recipe.epochs / steps  # targets in a batch, on average
-        self._rate = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: min((step + 1) / (WARM_UP * steps), max(0.01, 1 - step / steps))
-        )
+        self._optimizers = optimizers(model, recipe, sampled=self._sample is not None)
+        several = self._clicks.lengths[self._clicks.lengths > 1]
+        self._steps = steps = recipe.epochs * max(1, math.ceil(len(several) / recipe.batch_rows))
+        self._usual = int((several - 1).sum()) * recipe.epochs / steps  # targets in a batch, on average
+        self._taken = 0  # steps
         self._loss = loss_named(recipe.loss, recipe.penalty)
 
     def next(self) -> float | None:
@@ -109,30 +108,41 @@ class Training:
             tell(f"epoch {self.epoch + 1} gave weights that aren't finite: it was undone, and none follows")
 
     def _batches(self) -> list[float]:
-        model, encoder, rng, losses = self._model, self._encoder, self._rng, []
+        model, rng, losses = self._model, self._rng, []
         model.train()
-        for batch, context in batches(self._sessions, encoder.index, self._recipe.batch_rows, rng, model.n_context):
-            self._optimizer.zero_grad()
+        for batch, context in batches(self._clicks, self._recipe.batch_rows, rng):
+            self._set_rate()
             inputs = _tensors(batch, context, rng, model.item.device)
             loss = model.loss(*inputs, sample=self._sample, of=self._loss)
             # A batch holds sessions of like length: each target counts the same, not each batch.
             share = float((batch.lengths - 1).sum()) / self._usual
             (loss * share).backward()
-            self._optimizer.step()
-            self._rate.step()
+            for optimizer in self._optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            self._taken += 1
             losses.append(loss.item() * share)
             self._step(self.epoch * self._steps // self.epochs + len(losses), self._steps)
         return losses
 
+    def _set_rate(self) -> None:
+        """Let the learning rate rise at first, and then fall to 0 in a line."""
+        share = min((self._taken + 1) / (WARM_UP * self._steps), max(0.01, 1 - self._taken / self._steps))
+        for group in (group for optimizer in self._optimizers for group in optimizer.param_groups):
+            group["lr"] = self._recipe.learning_rate * share * group.get(TIMES, 1.0)
+
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return weights, optimizer and torch's generator as arrays, and the state of numpy's generator."""
+        """Return weights, optimizers and torch's generator as arrays, and the state of numpy's generator."""
         tensors = {f"{WEIGHTS}{name}": value for name, value in self._model.state_dict().items()}
-        for place, kept in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": value for name, value in kept.items()}
+        for number, optimizer in enumerate(self._optimizers):
+            for place, kept in optimizer.state_dict()["state"].items():
+                tensors |= {
+                    f"optimizer.{number}.{place}.{name}": torch.as_tensor(value) for name, value in kept.items()
+                }
         tensors["generator.cpu"] = torch.get_rng_state()
         if self._model.item.is_cuda:
             tensors["generator.cuda"] = torch.cuda.get_rng_state(self._model.item.device)
-        tensors["steps"] = torch.tensor(self._rate.last_epoch)
+        tensors["steps"] = torch.tensor(self._taken)
         arrays = {name: value.detach().cpu().numpy() for name, value in tensors.items()}
         return arrays, dict(self._rng.bit_generator.state)
 
@@ -140,22 +150,33 @@ class Training:
         """Set the training to what `state` returned after so many epochs."""
         load_weights(self._model, arrays)
         tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
-        kept: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, place, part = name.split(".")
-                kept.setdefault(int(place), {})[part] = value
-        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": kept})
-        self._rate.last_epoch = steps = int(arrays["steps"])
-        for group, rate, share in zip(
-            self._optimizer.param_groups, self._rate.base_lrs, self._rate.lr_lambdas, strict=True
-        ):
-            group["lr"] = rate * share(steps)
+        for number, optimizer in enumerate(self._optimizers):
+            kept: dict[int, dict[str, torch.Tensor]] = {}
+            for name, value in tensors.items():
+                if name.startswith(f"optimizer.{number}."):
+                    _, _, place, part = name.split(".")
+                    kept.setdefault(int(place), {})[part] = value
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": kept})
+        self._taken = int(arrays["steps"])
         torch.set_rng_state(tensors["generator.cpu"])
         if "generator.cuda" in tensors and self._model.item.is_cuda:
             torch.cuda.set_rng_state(tensors["generator.cuda"], self._model.item.device)
         self._rng.bit_generator.state = generator
         self.epoch = epoch
+
+
+def optimizers(model: SessionGRU, recipe: Recipe, sampled: bool) -> list[torch.optim.Optimizer]:
+    """Return Adam for the weights; with sampled negatives the item matrix has one of its own, for the rows in use.
+
+    An item that isn't drawn then stands still, where Adam would go on moving it for a while. So its rate is higher.
+    """
+    options = {"lr": recipe.learning_rate, "betas": (0.9, 0.98)}
+    if not sampled:
+        return [torch.optim.Adam(model.parameters(), **options)]
+    others = [weights for weights in model.parameters() if weights is not model.item]
+    of_items = torch.optim.SparseAdam([model.item], **options)
+    of_items.param_groups[0][TIMES] = recipe.item_rate
+    return [torch.optim.Adam(others, **options), of_items]
 
 
 def _tensors(
@@ -166,25 +187,20 @@ def _tensors(
         yield torch.from_numpy(array).to(device)
 
 
-def batches(
-    sessions: list[Session], index: dict[str, int], rows: int, rng: np.random.Generator, n_context: int
-) -> Iterator[tuple[Batch, np.ndarray]]:
+def batches(clicks: Clicks, rows: int, rng: np.random.Generator) -> Iterator[tuple[Batch, np.ndarray]]:
     """Yield shuffled batches of sessions of like length, each with its context [B, T, C].
 
     A session of one event has nothing to predict and is left out.
     """
-    usable = [recent for session in sessions if len(recent := session[-MAX_EVENTS:]) > 1]
-    lengths = np.array([len(session) for session in usable])
-    order = rng.permutation(len(usable))
+    usable = np.flatnonzero(clicks.lengths > 1)
+    order = usable[rng.permutation(len(usable))]
     rows_of_batch = []
     for start in range(0, len(order), rows * BUCKET_BATCHES):
         bucket = order[start : start + rows * BUCKET_BATCHES]
-        bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
+        bucket = bucket[np.argsort(clicks.lengths[bucket], kind="stable")]
         rows_of_batch += [bucket[place : place + rows] for place in range(0, len(bucket), rows)]
     for place in rng.permutation(len(rows_of_batch)):
-        shown = [usable[row] for row in rows_of_batch[place]]
-        batch = pad(shown, index, TYPE_INDEX)
-        yield batch, pad_context(shown, index, batch.items.shape[1], n_context)
+        yield clicks.batch(rows_of_batch[place])
 
 
 def side_inputs(

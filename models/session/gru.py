@@ -6,51 +6,111 @@ Item and Session Representations" (2019). From them: one GRU layer, one item mat
 softmax with negatives by popularity^alpha and the logQ correction, vectors of length 1. Of our own: event types, gaps,
 the visitor's features, and the items that followed each item in training, as sparse rows added to the scores.
 
-Shapes: B sessions, T events, N items, H hidden units, C context features, L latest events, M followers of an item.
+Shapes: B sessions, T events, N items, H hidden units, C context features, L latest events, M followers of an item,
+P places, Y types of events, F facts of a session.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.clicks.dataset import EVENT_TYPES
 from models.session.losses import Loss
 from models.session.memory import Followers
 
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
+PLACES = 9  # from the end, with a bias of their own; all before have that of the last of them
+SESSION_FACTS = 6  # see `session_facts`
 
 # Draws S negatives: their columns int64 [S], and a correction float32 [S], which is subtracted from their scores.
 Sample = Callable[[], tuple[Tensor, Tensor]]
 
 
-class ItemMemory(nn.Module):
-    """Add to a session's scores the followers of its latest items, and a bias for these items themselves.
+class Facts(NamedTuple):
+    """Hold what the memory knows of B sessions before any weight is applied; X = L * M + T entries a session."""
 
-    Each event counts `fade` times as much as the event after it. `repeats` float32 [L] holds the bias of the last item,
-    of the item before it, and so on. An item that occurs twice gets both.
+    columns: Tensor  # int64 [B, X]: followers' columns, then those of the session's own items, latest first
+    followed: Tensor  # float32 [B, L, M]: the followers of the latest items
+    there: Tensor  # float32 [B, T]: 1 for an event, 0 for padding; latest first, as all of them
+    types: Tensor  # int64 [B, T]
+    dwells: Tensor  # float32 [B, T]: log1p of the seconds until the event after, 0 for the last
+    session: Tensor  # float32 [B, F]: see `session_facts`
+
+
+class ItemMemory(nn.Module):
+    """Add to a session's scores the followers of its latest items, and a bias for its own items.
+
+    All weights are fitted on questions (choose.py). `followed` [L, 1] weighs the followers of the last item, of the
+    item before it, and so on. The bias of an own item is a sum: `places` [P] by its place from the end, `types` [Y] by
+    its event's type, `dwell` times its dwell, and a gate. The gate is the session's facts (`session_facts`) times
+    `gate` [F, 2], of which the first column is for the last item. An item that occurs twice gets both sums.
     """
 
-    def __init__(self, followers: Followers, strength: float, fade: float, repeats: np.ndarray) -> None:
+    def __init__(self, followers: Followers) -> None:
         super().__init__()
         self.register_buffer("columns", torch.from_numpy(followers.columns).int())  # [N + 1, M]
-        self.register_buffer("weights", torch.from_numpy(followers.weights) * strength)  # [N + 1, M]
+        self.register_buffer("weights", torch.from_numpy(followers.weights))  # [N + 1, M]
         self.register_buffer("back", torch.arange(LATEST))  # [L]
-        self.register_buffer("decay", fade ** torch.arange(LATEST))  # [L]
-        self.register_buffer("repeats", torch.from_numpy(repeats))  # [L]
+        self.followed = nn.Parameter(torch.zeros(LATEST, 1))  # [L, 1]
+        self.places = nn.Parameter(torch.zeros(PLACES))  # [P]
+        self.types = nn.Parameter(torch.zeros(len(EVENT_TYPES) + 1))  # [Y]
+        self.dwell = nn.Parameter(torch.zeros(1))
+        self.gate = nn.Parameter(torch.zeros(SESSION_FACTS, 2))  # [F, 2]
 
-    def forward(self, scores: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
-        """Return scores [B, N] with memory added, for sessions `items` int64 [B, T] with `lengths` [B]."""
-        place = lengths.unsqueeze(1) - 1 - self.back  # [B, L]
-        latest = items.gather(1, place.clamp(min=0))  # [B, L]
-        there = ((place >= 0) & (latest > 0)).to(scores.dtype)  # [B, L]
-        themselves = (latest - 1).clamp(min=0).unsqueeze(-1)  # [B, L, 1]
-        columns = torch.cat([self.columns[latest].long(), themselves], -1)  # [B, L, M + 1]; int32 halves the file
-        followed = self.weights[latest] * (there * self.decay).unsqueeze(-1)  # [B, L, M]
-        added = torch.cat([followed, (there * self.repeats).unsqueeze(-1)], -1)  # [B, L, M + 1]
-        return scores.scatter_add(1, columns.flatten(1), added.flatten(1))
+    def forward(self, scores: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
+        """Return scores [B, N] with memory added, for inputs as in `Bundle.score`."""
+        facts = self.facts(items, types, gaps, lengths)
+        return scores.scatter_add(1, facts.columns, self.added(facts))
+
+    def facts(self, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor) -> Facts:
+        """Return what no weight changes."""
+        last = lengths.unsqueeze(1) - 1  # [B, 1]
+        place = last - self.back  # [B, L]
+        latest = items.gather(1, place.clamp(min=0)) * (place >= 0)  # [B, L]
+        back = torch.arange(items.shape[1], device=items.device)  # [T]
+        place = last - back  # [B, T]
+        there = (place >= 0) & (items[:, :1] > 0)  # [B, T]; a session without a known item has item 0
+        place = place.clamp(min=0)
+        own = items.gather(1, place) * there  # [B, T]
+        columns = torch.cat(
+            [self.columns[latest].long().flatten(1), (own - 1).clamp(min=0)], 1
+        )  # int32 halves the file
+        after = torch.minimum(place + 1, last)  # [B, T]
+        dwells = gaps.gather(1, after) * (back > 0)  # [B, T]
+        there = there.to(gaps.dtype)
+        session = session_facts(own, latest, gaps.gather(1, last), there)
+        return Facts(columns, self.weights[latest], there, types.gather(1, place), dwells, session)
+
+    def added(self, facts: Facts) -> Tensor:
+        """Return float32 [B, X]: what is added to the columns of `facts`."""
+        followed = facts.followed * self.followed  # [B, L, M]
+        back = torch.arange(facts.there.shape[1], device=facts.there.device)  # [T]
+        bias = self.places[back.clamp(max=PLACES - 1)] + self.types[facts.types] + self.dwell * facts.dwells  # [B, T]
+        gates = facts.session @ self.gate  # [B, 2]
+        is_last = (back == 0).to(bias.dtype)  # [T]
+        bias = bias + gates[:, :1] * is_last + gates[:, 1:] * (1 - is_last)
+        return torch.cat([followed.flatten(1), bias * facts.there], 1)
+
+
+def session_facts(own: Tensor, latest: Tensor, gap: Tensor, there: Tensor) -> Tensor:
+    """Return float32 [B, F]: how long a session is, and how it repeats its items.
+
+    The log of its events; the share of its events that are repeats; whether its last item came before, and came right
+    before; the log of the seconds before the last event; the share of its events on the last item.
+    """
+    events = there.sum(1, keepdim=True).clamp(min=1)  # [B, 1]
+    is_same = (own.unsqueeze(2) == own.unsqueeze(1)).to(there.dtype)  # [B, T, T]
+    back = torch.arange(own.shape[1], device=own.device)  # [T]
+    earlier = (is_same * (back > back.unsqueeze(1)).to(there.dtype)).sum(2)  # [B, T]
+    repeats = ((earlier > 0).to(there.dtype) * there).sum(1, keepdim=True)
+    on_last = ((own == latest[:, :1]).to(there.dtype) * there).sum(1, keepdim=True)
+    came_right_before = (latest[:, :1] == latest[:, 1:2]).to(there.dtype)
+    came_before = (on_last > 1).to(there.dtype)
+    return torch.cat([events.log(), repeats / events, came_before, came_right_before, gap / 5, on_last / events], 1)
 
 
 class SessionGRU(nn.Module):
@@ -108,7 +168,7 @@ class SessionGRU(nn.Module):
         """Return scores [B, N] for inputs as in `Bundle.score`; column i is item i + 1."""
         vectors = self.vectors()
         scores = functional.linear(self.asked(vectors, items, types, gaps, lengths, context), vectors, self.bias)
-        return self.remembered(scores, items, lengths)
+        return self.remembered(scores, items, types, gaps, lengths)
 
     def asked(
         self, vectors: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor, context: Tensor
@@ -119,9 +179,9 @@ class SessionGRU(nn.Module):
         last = states.flatten(0, 1)[(lengths - 1) * items.shape[0] + rows]  # [B, H]: one Gather
         return self.queries(last, context)
 
-    def remembered(self, scores: Tensor, items: Tensor, lengths: Tensor) -> Tensor:
+    def remembered(self, scores: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
         """Return scores [B, N] with what the memory adds, if there is one."""
-        return scores if self.memory is None else self.memory(scores, items, lengths)
+        return scores if self.memory is None else self.memory(scores, items, types, gaps, lengths)
 
     def loss(
         self,
@@ -138,17 +198,32 @@ class SessionGRU(nn.Module):
         Inputs are as in `forward`, but context is [B, T, C]: what was known at each event. The memory has no part in
         it, because it knows the answers of its own training sessions.
         """
-        vectors = self.vectors()
+        if sample is None:
+            vectors, bias = self.vectors(), self.bias
+        else:
+            # Only the rows of a few thousand items are touched: a gradient as large as the item matrix, its norm and
+            # its step took half of the time at 17,376 items.
+            columns, correction = (tensor.to(items.device) for tensor in sample())
+            items, columns, rows = _numbered_anew(items, columns)
+            vectors = functional.normalize(functional.embedding(rows, self.item, sparse=True), dim=1)  # [R, H]
+            bias = self.bias[rows]  # [R]
         states = self.states(vectors, items, types, gaps)[:-1]  # [T-1, B, H]
         targets = items.T[1:]  # [T-1, B]
         real = targets > 0  # [T-1, B]
         queries = self.queries(states[real], context.transpose(0, 1)[:-1][real])  # [M, H]
         target = targets[real] - 1  # [M]
         if sample is None:
-            return of(functional.linear(queries, vectors, self.bias), target)
-        columns, correction = (tensor.to(queries.device) for tensor in sample())
-        negative = functional.linear(queries, vectors[columns], self.bias[columns] - correction)  # [M, S]
+            return of(functional.linear(queries, vectors, bias), target)
+        negative = functional.linear(queries, vectors[columns], bias[columns] - correction)  # [M, S]
         negative = negative.masked_fill(columns == target.unsqueeze(1), -torch.inf)
-        positive = (queries * vectors[target]).sum(1, keepdim=True) + self.bias[target].unsqueeze(1)  # [M, 1]
+        positive = (queries * vectors[target]).sum(1, keepdim=True) + bias[target].unsqueeze(1)  # [M, 1]
         scores = torch.cat([positive, negative], dim=1)
         return of(scores, torch.zeros(len(target), dtype=torch.int64, device=scores.device))
+
+
+def _numbered_anew(items: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return items [B, T] and columns [S] as places in `rows` [R], which are the columns of the items that occur."""
+    wanted = torch.cat([(items - 1).clamp(min=0).flatten(), columns])
+    rows, places = torch.unique(wanted, return_inverse=True)
+    own = places[: items.numel()].view_as(items) + 1
+    return own.where(items > 0, 0), places[items.numel() :], rows

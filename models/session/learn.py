@@ -18,7 +18,6 @@ from models.quality.measure import measure_bundle, measure_model
 from models.serving.bundle import Bundle, load_bundle
 from models.serving.offered import catalogue
 from models.session import memory
-from models.session.choose import Memory
 from models.session.epochs import Training, new_model, score_with
 from models.session.export import write_bundle
 from models.session.gru import ItemMemory, SessionGRU
@@ -158,9 +157,8 @@ def _learn_on(
         tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")
         epoch(number, {"loss": loss})
     epochs.tell_of_divergence(tell)
-    chosen = Memory(**{name: training[name] for name in Memory._fields})
     if base.model.memory is not None:
-        model.memory = _joint_memory(base, encoder, sessions, chosen).to(model.item.device)
+        model.memory = _joint_memory(base, encoder, sessions).to(model.item.device)
     return model.eval(), encoder
 
 
@@ -189,8 +187,11 @@ def _neighbours(sessions: list[Session], encoder: Encoder, base: Restored) -> di
     return {number: neighbours for number, neighbours in neighbours_of.items() if neighbours}
 
 
-def _joint_memory(base: Restored, encoder: Encoder, sessions: list[Session], chosen: Memory) -> ItemMemory:
-    """Return the mean of the base's memory and that of the new sessions, weighed by each item's clicks in both."""
+def _joint_memory(base: Restored, encoder: Encoder, sessions: list[Session]) -> ItemMemory:
+    """Return the mean of the base's memory and that of the new sessions, weighed by each item's clicks in both.
+
+    Its other weights are the base's. The rows of bundles made before 29 November 2026 hold their strength.
+    """
     numbers, items = encoder.numbers(sessions), len(encoder.items)
     new_clicks = np.bincount(np.concatenate(numbers), minlength=items + 1)[1:]
     old_clicks = np.zeros(items)
@@ -199,9 +200,11 @@ def _joint_memory(base: Restored, encoder: Encoder, sessions: list[Session], cho
     total = np.maximum(old_clicks + new_clicks, 1)
     moved = sparse.csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), items))
     old = moved.T @ follower_scores(base.model.memory) @ moved
-    new = chosen.strength * memory.weigh(numbers, items, chosen.share)
+    new = base.manifest["training"].get("strength", 1.0) * memory.weigh(numbers, items)
     both = sparse.diags_array(old_clicks / total) @ old + sparse.diags_array(new_clicks / total) @ new
-    return ItemMemory(memory.strongest(sparse.csr_array(both)), 1.0, chosen.fade, chosen.repeats)
+    made = ItemMemory(memory.strongest(sparse.csr_array(both)))
+    made.load_state_dict({**made.state_dict(), **dict(base.model.memory.named_parameters())})
+    return made
 
 
 def _places(base: Restored, encoder: Encoder) -> np.ndarray:

@@ -24,20 +24,20 @@ class Followers(NamedTuple):
     weights: np.ndarray  # float32 [N + 1, M], 0 where an item has fewer
 
 
-def learn(sessions: Encoded, n_items: int, share: float, kept: int = KEPT) -> Followers:
+def learn(sessions: Encoded, n_items: int, kept: int = KEPT) -> Followers:
     """Return the strongest followers in sessions of items 1..N, oldest first (see `weigh`)."""
-    return strongest(weigh(sessions, n_items, share), kept)
+    return strongest(weigh(sessions, n_items), kept)
 
 
-def weigh(sessions: Encoded, n_items: int, share: float) -> sparse.csr_array:
+def weigh(sessions: Encoded, n_items: int) -> sparse.csr_array:
     """Return [N, N]: how strongly the column's item follows the row's, as the sum of two views of the same counts.
 
-    The first view is `share` times the share of an item's clicks that led to the other one, where nearer ones count
+    The first view is the share of an item's clicks that led to the other one, where nearer ones count
     more. The second is the counts in both directions, divided by the root of both items' clicks: it favours rare pairs.
     """
     clicks = np.maximum(np.bincount(_flat(sessions), minlength=n_items + 1)[1:], 1).astype(np.float32)
     forward = _counts(sessions, n_items)
-    led_to = sparse.diags_array(share / clicks) @ forward
+    led_to = sparse.diags_array(1 / clicks) @ forward
     root = sparse.diags_array(clicks**-0.5)
     companions = root @ (forward + BACKWARD * forward.T) @ root
     return sparse.csr_array(led_to + companions)

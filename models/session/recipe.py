@@ -18,7 +18,8 @@ class Recipe(NamedTuple):
     learning_rate: float = 3e-3
     dropout: float = 0.35
     hidden: int = 128
-    negatives: int = 2048
+    negatives: int = 1024
+    item_rate: float = 6.0  # times the learning rate, for the item matrix where negatives are drawn (epochs.py)
     alpha: float = 0.5  # negatives are drawn by popularity ** alpha
     loss: str = "cross_entropy"  # or bpr_max, with `penalty` on the scores of the negatives (losses.py)
     penalty: float = 0.01

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from jobs.errors import ModelError
 from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
-from models.session.gru import ItemMemory, SessionGRU
+from models.session.gru import LATEST, PLACES, ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
 from models.session.memory import Followers
 
@@ -47,7 +47,7 @@ def restore(folder: Path) -> Restored:
 
 
 def follower_scores(memory: ItemMemory) -> sparse.csr_array:
-    """Return [N, N]: the memory's rows as `memory.weigh` gives them, times its strength."""
+    """Return [N, N]: the memory's rows as `memory.weigh` gives them."""
     columns, weights = memory.columns.numpy(), memory.weights.numpy()
     rows = np.repeat(np.arange(len(columns) - 1), columns.shape[1])
     shape = (len(columns) - 1, len(columns) - 1)
@@ -82,8 +82,20 @@ def _model(file: Path, n_context: int) -> SessionGRU:
     model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
     if "memory.columns" in tensors:
         followers = Followers(tensors["memory.columns"].astype(np.int64), tensors["memory.weights"])
-        model.memory = ItemMemory(followers, 1.0, float(tensors["memory.decay"][1]), tensors["memory.repeats"])
+        model.memory = ItemMemory(followers)
+        weights = _of_older(tensors) if "memory.decay" in tensors else tensors
+        with torch.no_grad():
+            for name, values in model.memory.named_parameters():
+                values.copy_(torch.from_numpy(weights[f"memory.{name}"]))
     return model.eval()
+
+
+def _of_older(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the memory's weights of a bundle made before 29 November 2026, which knew places only, and six of them."""
+    places = np.zeros(PLACES, np.float32)
+    places[:LATEST] = tensors["memory.repeats"]
+    nothing = {f"memory.{name}": np.zeros(1, np.float32) for name in ("types", "dwell", "gate")}
+    return nothing | {"memory.followed": tensors["memory.decay"][:, None], "memory.places": places}
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:

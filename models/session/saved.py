@@ -82,7 +82,7 @@ class Progress(msgspec.Struct):
     source: dict[str, str]
     recipe: dict[str, Any] | None = None  # with the epochs that the time allows
     whole: int | None = None  # epochs of the recipe, were there time for all
-    memory: dict[str, float] | None = None
+    memory: dict[str, Any] | None = None
     reports: dict[str, Any] | None = None
     product: Product | None = None
     more: int | None = None
@@ -127,7 +127,9 @@ class Saved:
     def memory(self, part: str, memory: ItemMemory | None) -> None:
         """Keep the memory's arrays, nothing where there is none."""
         arrays = (
-            {} if memory is None else {name: _packed(value.cpu().numpy()) for name, value in memory.named_buffers()}
+            {}
+            if memory is None
+            else {name: _packed(value.cpu().numpy()) for name, value in memory.state_dict().items()}
         )
         self._write(f"{part}.memory", msgspec.msgpack.encode(arrays))
 
@@ -233,15 +235,15 @@ def restore_model(folder: Path) -> tuple[SessionGRU, Encoder, list[Session], Pro
     if (folder / f"{part}.memory").is_file() and (kept := _read(folder / f"{part}.memory", Arrays)):
         arrays = {name: _unpacked(array) for name, array in kept.items()}
         followers = Followers(arrays["columns"].astype(np.int64), arrays["weights"])
-        model.memory = ItemMemory(followers, 1.0, 1.0, arrays["repeats"])
-        model.memory.decay.copy_(torch.from_numpy(arrays["decay"]))
+        model.memory = ItemMemory(followers)
+        model.memory.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return model.eval(), encoder, shop.sessions, progress, f"{TITLES[part]}, epoch {weights.epoch} of {weights.epochs}"
 
 
 def facts_of(progress: Progress) -> dict[str, Any]:
     """Return what a manifest tells of the training."""
     memory = Memory(**(progress.memory or {}))
-    return progress.source | {"seed": progress.settings["seed"]} | (progress.recipe or {}) | memory._asdict()
+    return progress.source | {"seed": progress.settings["seed"]} | (progress.recipe or {}) | memory.facts()
 
 
 def _known(folder: Path) -> Progress:

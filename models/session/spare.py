@@ -102,9 +102,9 @@ def _answer(model: SessionGRU, arrays: list[np.ndarray]) -> tuple[np.ndarray, np
     items, types, gaps, lengths, context = (torch.from_numpy(array).to(model.item.device) for array in arrays)
     vectors = model.vectors()
     queries = model.asked(vectors, items, types, gaps, lengths, context)  # [B, H]
-    exact = model.remembered(functional.linear(queries, vectors, model.bias), items, lengths)  # [B, N]
+    exact = model.remembered(functional.linear(queries, vectors, model.bias), items, types, gaps, lengths)  # [B, N]
     product = int8_scores(queries.cpu().numpy(), vectors.cpu().numpy(), model.bias.cpu().numpy())
-    rough = model.remembered(torch.from_numpy(product).to(exact.device), items, lengths)
+    rough = model.remembered(torch.from_numpy(product).to(exact.device), items, types, gaps, lengths)
     n_items, needed = exact.shape[1], 0
     best = exact.topk(min(max(LENGTHS), n_items))
     for length in LENGTHS:

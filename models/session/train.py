@@ -7,6 +7,7 @@ memory. The last 15 % test, and are looked at once. What ships has then learned 
 import functools
 import itertools
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,9 @@ from models.session.saved import TRIAL, Progress, Saved, fingerprint_of, opened
 from models.session.search import best_recipe
 from models.session.watch import NOBODY, Watch
 
-ASKED = 5_000  # questions of the choosing part that judge an epoch; the table asks all
+ASKED = 5_000  # questions of the choosing part that judge an epoch
+TESTED = 20_000  # questions of the test part at most that the table is made of, for the model and each baseline
+MOST_THREADS = 8  # more wait for each other
 # Epochs without a better MRR@20 before training stops. The model isn't set back to its best epoch: what ships learns
 # for as many epochs, and the memory is weighed against that. Set back, the memory was weighed against a network that is
 # less certain than the one that ships.
@@ -55,6 +58,7 @@ def train_bundle(
     seed: int = 1,
     minutes: float = 40.0,
     trials: int = 0,
+    threads: int = 0,
     product: Product = "fast",
     recipe: Recipe | None = None,
     names: dict[str, str] | None = None,
@@ -74,6 +78,7 @@ def train_bundle(
             Without them the last 15 % test a model that has learned from the first 70 %.
         minutes: epochs are left out where the two trainings would take longer.
         trials: so many recipes are tried on the choosing part before, in half of the time at most (see `search`).
+        threads: of the processor; 0 for one a core. The same seed gives the same weights with as many threads.
         names: readable names by item, where there are any.
         store: folder that keeps the trials (see search.best_recipe); None for the folder around the bundle.
         resume: go on from the last epoch of a training that was interrupted (see saved.py). The same arguments and
@@ -83,18 +88,21 @@ def train_bundle(
     Raises DataError where there are too few sessions, or too many items for a bundle.
     """
     started = time.monotonic()
-    torch.set_num_threads(1)  # sums in one order, so that the same seed gives the same weights
+    threads = threads or min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads)  # sums are split among them, each always in the same way
     check_name(name, "the training")
     settings = {"name": name, "minutes": minutes, "seed": seed, "trials": trials, "product": product}
+    settings["threads"] = threads
     settings["context features"] = list(context_features)
     settings["sessions"] = fingerprint_of(sessions, choose, test)
     parts = split_by_time(sessions, choose, test)
     once = parts.teach is sessions
     recipe = recipe or Recipe.for_sessions(sessions)
     settings |= {f"recipe's {setting}": value for setting, value in recipe._asdict().items()}
+    parts = parts._replace(test=_some(parts.test, seed, TESTED))
     parts = parts._replace(teach=with_support(parts.teach, recipe.min_session, recipe.min_item_support))
     sessions = parts.teach if once else with_support(sessions, recipe.min_session, recipe.min_item_support)
-    facts = source | _facts(sessions) | {"seed": seed}
+    facts = source | _facts(sessions) | {"seed": seed, "threads": threads}
     tell("{sessions:,} sessions, {sessions_with_context:,} of them with context, {events:,} clicks".format_map(facts))
     tell(f"{len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach, context_features=context_features)
@@ -114,12 +122,12 @@ def train_bundle(
             recipe = _affordable(parts.teach, encoder, recipe, seed, started, minutes, tell)
             saved.decide(recipe=recipe._asdict(), whole=whole.epochs)
         watch.recipe({**source, "seed": seed, **recipe._asdict(), "epochs": saved.progress.whole or recipe.epochs})
-        model, recipe = _fit(parts, encoder, recipe, seed, tell, watch, saved)
+        model, recipe = _fit(parts, encoder, recipe, seed, tell, watch, saved, once)
         memory = _choose(model, parts, encoder, seed, tell, watch, saved)
         reports = _measured(
             None if test else (model, encoder), sessions if test else parts.teach, parts.test, saved, tell
         )
-        facts |= recipe._asdict() | memory._asdict() | {"torch": str(torch.__version__)}
+        facts |= recipe._asdict() | memory.facts() | {"torch": str(torch.__version__)}
         if not saved.progress.product:
             prefixes = [question.prefix for question in _some(parts.choose, seed)]
             trial = saved.folder / TRIAL  # what would refuse the bundle refuses it now
@@ -237,9 +245,12 @@ def _affordable(
 
 
 def _fit(
-    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, tell: Tell, watch: Watch, saved: Saved
+    parts: Split, encoder: Encoder, recipe: Recipe, seed: int, tell: Tell, watch: Watch, saved: Saved, once: bool
 ) -> tuple[SessionGRU, Recipe]:
-    """Return the model of the teaching part, and the recipe with the epochs after which training stopped."""
+    """Return the model of the teaching part, and the recipe with the epochs after which training stopped.
+
+    The time left that it tells is that of the epochs, also of those of all sessions unless there is `once` a training.
+    """
     questions, model = _some(parts.choose, seed), new_model(encoder, recipe, seed)
     step = functools.partial(watch.step, "teaching part")
     training = Training(model, parts.teach, encoder, recipe, seed, step)
@@ -247,15 +258,26 @@ def _fit(
     for epoch, measured in enumerate(values, start=1):
         watch.epoch("teaching part", epoch, measured)
     saved.begin("teaching", encoder, parts.teach)
+    begun, known = time.monotonic(), training.epoch
     while not _is_stalled(values) and (loss := training.next()) is not None:
         quality = _quality(model, questions, encoder.index)
         recall, mrr = quality["recall@20"], quality["mrr@20"]
-        tell(f"epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  recall@20 {recall:.4f}  MRR@20 {mrr:.4f}")
+        epoch_s = (time.monotonic() - begun) / (training.epoch - known)
+        left = minutes_of(epoch_s * (recipe.epochs - training.epoch + (0 if once else recipe.epochs / TEACH)))
+        tell(
+            f"epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  recall@20 {recall:.4f}  MRR@20 {mrr:.4f}  "
+            f"{left} left"
+        )
         values.append({"loss": loss, "recall@20": recall, "mrr@20": mrr})
         saved.epoch("teaching", training, values)
         watch.epoch("teaching part", training.epoch, values[-1])
     training.tell_of_divergence(tell)
     return model.eval(), recipe._replace(epochs=max(1, training.epoch))
+
+
+def minutes_of(seconds: float) -> str:
+    """Return a time in words, in minutes where it is a minute or more."""
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _is_stalled(values: list[dict[str, float]]) -> bool:
@@ -273,10 +295,10 @@ def _choose(
         memory = Memory(**saved.progress.memory)
         model.memory = item_memory(numbers, len(encoder.items), memory, model.item.device)
         return memory
-    best, quality_of = choose_memory(model, numbers, _some(parts.choose, seed), encoder.index, watch.step)
-    for memory in (Memory(), best):
-        quality = quality_of[memory]
-        tell(f"{memory}: recall@20 {quality['recall@20']:.4f}  MRR@20 {quality['mrr@20']:.4f}")
+    best, quality_of = choose_memory(model, numbers, parts.choose, encoder.index, watch.step)
+    for uses, quality in quality_of.items():
+        is_chosen = "  (chosen)" if uses == best.uses else ""
+        tell(f"memory, {uses}: recall@20 {quality['recall@20']:.4f}  MRR@20 {quality['mrr@20']:.4f}{is_chosen}")
     saved.memory("teaching", model.memory)
     saved.decide(memory=best._asdict())
     return best
@@ -302,8 +324,11 @@ def _ship(
         watch.epoch("all sessions", epoch, measured)
     saved.begin("all", encoder, sessions)
     saved.memory("all", added)
+    begun, known = time.monotonic(), training.epoch
     while (loss := training.next()) is not None:
-        tell(f"all sessions, epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}")
+        epoch_s = (time.monotonic() - begun) / (training.epoch - known)
+        left = minutes_of(epoch_s * (recipe.epochs - training.epoch))
+        tell(f"all sessions, epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  {left} left")
         values.append({"loss": loss})
         saved.epoch("all", training, values)
         watch.epoch("all sessions", training.epoch, values[-1])
@@ -326,8 +351,8 @@ def _quality(model: SessionGRU, questions: list[Question], index: dict[str, int]
     return metrics(answers_of_model(score_with(model.eval()), questions, index, model.n_context).ranks)
 
 
-def _some(questions: list[Question], seed: int) -> list[Question]:
-    """Return a sample of `ASKED` questions, the same for each epoch."""
-    if len(questions) <= ASKED:
+def _some(questions: list[Question], seed: int, count: int = ASKED) -> list[Question]:
+    """Return a sample of `count` questions, the same each time, in their order."""
+    if len(questions) <= count:
         return questions
-    return [questions[row] for row in np.random.default_rng(seed).choice(len(questions), ASKED, replace=False)]
+    return [questions[row] for row in np.sort(np.random.default_rng(seed).choice(len(questions), count, replace=False))]

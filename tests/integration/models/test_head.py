@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 from models.clicks.dataset import EVENT_TYPES  # noqa: E402
 from models.serving.bundle import INPUTS  # noqa: E402
 from models.session.export import export_onnx  # noqa: E402
-from models.session.gru import ItemMemory, SessionGRU  # noqa: E402
+from models.session.gru import LATEST, ItemMemory, SessionGRU  # noqa: E402
 from models.session.memory import Followers  # noqa: E402
 
 ITEMS = 1_003  # 251 blocks of 4 and a place that no item has
@@ -30,10 +30,10 @@ def model() -> "SessionGRU":
     weights = np.asarray(rng.exponential(2.0, columns.shape), np.float32)
     columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.learn leaves it
     weights[0] = 0.0
-    made.memory = ItemMemory(
-        Followers(columns, weights), strength=1.5, fade=FADE, repeats=np.array(REPEATS, np.float32)
-    )
+    made.memory = ItemMemory(Followers(columns, weights))
     with torch.no_grad():
+        made.memory.followed.copy_(torch.tensor([[FADE**back] for back in range(LATEST)]))
+        made.memory.places[: len(REPEATS)] = torch.tensor(REPEATS)
         made.bias.normal_(std=0.5)
     return made
 

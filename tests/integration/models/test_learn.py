@@ -21,6 +21,7 @@ from models.serving.registry import Registry  # noqa: E402
 from models.session import learn  # noqa: E402
 from models.session.choose import Memory, item_memory  # noqa: E402
 from models.session.epochs import score_with  # noqa: E402
+from models.session.gru import LATEST  # noqa: E402
 from models.session.recipe import Recipe  # noqa: E402
 from models.session.restore import restore  # noqa: E402
 from models.session.train import train_bundle  # noqa: E402
@@ -155,7 +156,7 @@ def shown_after(folder, item: str) -> list[str]:
 
 
 def test_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
-    known, chosen = restore(shop), Memory(strength=6.0, fade=0.5, share=1.0)
+    known, chosen = restore(shop), Memory("places", {"followed": [[6.0 * 0.5**back] for back in range(LATEST)]})
     numbers = [[list(known.clicks).index(event.item) + 1 for event in walk] for walk in walks(1, 300)]
     known.model.memory = item_memory(numbers, 40, chosen, torch.device("cpu"))
     sessions = [[Event("sku-1", "view", 0.0), Event("sku-9", "view", 1.0)]] * known.clicks[
@@ -163,10 +164,10 @@ def test_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
     ]  # as often as before
     encoder = Encoder(sessions, known.clicks)
     before = row_of(known.model.memory, known.clicks, "sku-1")
-    after = row_of(learn._joint_memory(known, encoder, sessions, chosen), encoder.clicks, "sku-1")
+    after = row_of(learn._joint_memory(known, encoder, sessions), encoder.clicks, "sku-1")
     assert after["sku-2"] == pytest.approx(before["sku-2"] / 2, rel=1e-5)
-    # All of sku-1's new clicks led to sku-9 (1), and as companions they have n / sqrt(n * n) = 1: half of 6 * (1 + 1).
-    assert after["sku-9"] == pytest.approx(before.get("sku-9", 0) / 2 + 6)
+    # All of sku-1's new clicks led to sku-9 (1), and as companions they have n / sqrt(n * n) = 1: half of 1 + 1.
+    assert after["sku-9"] == pytest.approx(before.get("sku-9", 0) / 2 + 1)
 
 
 def row_of(memory, clicks, item):

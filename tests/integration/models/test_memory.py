@@ -7,11 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
-from models.session.choose import Memory  # noqa: E402
-from models.session.gru import LATEST, ItemMemory  # noqa: E402
+from models.session.choose import Memory, with_weights  # noqa: E402
+from models.session.gru import LATEST, PLACES, SESSION_FACTS, ItemMemory  # noqa: E402
 from models.session.memory import Followers, learn  # noqa: E402
-
-NO_REPEATS = np.zeros(LATEST, np.float32)
 
 
 def encoded(*lines: str) -> list[list[int]]:
@@ -26,52 +24,93 @@ def followers_of(item: str, found: Followers) -> dict[str, float]:
     }
 
 
-def test_companions_count_both_directions_by_root_of_both_items_clicks():
-    # abc: a→b 1, a→c 1/2, b→c 1. Clicks: a 2, b 1, c 1. Backward counts half: b is before c, so c has 1/2 of b.
-    found = learn(encoded("abc", "a"), 3, share=0.0)
-    assert followers_of("a", found) == {"b": pytest.approx(1 / math.sqrt(2)), "c": pytest.approx(0.5 / math.sqrt(2))}
-    assert followers_of("b", found) == {"c": pytest.approx(1.0), "a": pytest.approx(0.5 / math.sqrt(2))}
-    assert followers_of("c", found) == {"b": pytest.approx(0.5), "a": pytest.approx(0.25 / math.sqrt(2))}
-
-
-def test_shares_count_what_came_after_by_the_items_own_clicks():
-    # a was clicked 4 times; twice b came right after it, once c.
-    with_shares, without = (followers_of("a", learn(encoded("ab", "ab", "ac", "a"), 3, share)) for share in (1.0, 0.0))
-    assert {item: with_shares[item] - without[item] for item in with_shares} == {
-        "b": pytest.approx(2 / 4),
-        "c": pytest.approx(1 / 4),
-    }
+def test_followers_are_the_sum_of_companions_and_of_shares():
+    # abc: a→b 1, a→c 1/2, b→c 1. Clicks: a 2, b 1, c 1.
+    # Companions, by the root of both items' clicks; backward counts half: b is before c, so c has 1/2 of b.
+    # Shares of an item's own clicks: b came right after one of a's two, c two places after it.
+    found = learn(encoded("abc", "a"), 3)
+    root = math.sqrt(2)
+    assert followers_of("a", found) == {"b": pytest.approx(1 / root + 1 / 2), "c": pytest.approx(0.5 / root + 0.5 / 2)}
+    assert followers_of("b", found) == {"c": pytest.approx(1.0 + 1.0), "a": pytest.approx(0.5 / root)}
+    assert followers_of("c", found) == {"b": pytest.approx(0.5), "a": pytest.approx(0.25 / root)}
 
 
 def test_no_click_follows_one_of_another_session():
-    assert followers_of("b", learn(encoded("ab", "cd"), 4, share=1.0)).keys() == {"a"}
+    assert followers_of("b", learn(encoded("ab", "cd"), 4)).keys() == {"a"}
 
 
 def test_the_strongest_are_kept_and_the_best_comes_first():
-    found = learn(encoded("ab", "ab", "ab", "ac", "ac", "ad"), 4, share=1.0, kept=2)
+    found = learn(encoded("ab", "ab", "ab", "ac", "ac", "ad"), 4, kept=2)
     assert list(followers_of("a", found)) == ["b", "c"]
     assert found.columns.shape == found.weights.shape == (5, 2)
 
 
-def test_the_memory_adds_followers_and_fades_with_each_event():
-    """The memory adds the followers of the latest items and fades with each event before."""
-    followers = Followers(np.array([[0, 0], [1, 2], [2, 0]]), np.array([[0, 0], [3, 1], [5, 0]], np.float32))
-    memory = ItemMemory(followers, strength=2.0, fade=0.5, repeats=NO_REPEATS)
-    items, lengths = torch.tensor([[1, 2, 0], [2, 0, 0]]), torch.tensor([2, 1])
-    # Row 0: item 2 is the last one (5 to column 2), item 1 before it counts half (3 and 1 to columns 1 and 2): doubled.
-    assert memory(torch.zeros(2, 3), items, lengths).tolist() == [[0, 3, 11], [0, 0, 10]]
+def memory_of(followers: Followers, **weights: object) -> "ItemMemory":
+    return with_weights(ItemMemory(followers), Memory("gates", weights))
 
 
-def test_padding_and_an_empty_session_add_nothing():
-    followers = Followers(np.array([[0], [1]]), np.array([[0], [3]], np.float32))
-    memory = ItemMemory(followers, strength=1.0, fade=1.0, repeats=np.full(LATEST, 7, np.float32))
-    assert memory(torch.ones(1, 2), torch.tensor([[0, 0]]), torch.tensor([1])).tolist() == [[1, 1]]
+def added(memory: "ItemMemory", items: list[list[int]], lengths: list[int], types=None, gaps=None) -> list[list[float]]:
+    """What is added to scores of zero, for as many items as the memory has."""
+    numbers = torch.tensor(items)
+    types = torch.ones_like(numbers) if types is None else torch.tensor(types)
+    gaps = torch.zeros(numbers.shape) if gaps is None else torch.tensor(gaps)
+    scores = torch.zeros(len(items), len(memory.columns) - 1)
+    with torch.no_grad():
+        return memory(scores, numbers, types, gaps, torch.tensor(lengths)).tolist()
+
+
+def no_followers(items: int) -> Followers:
+    return Followers(np.zeros((items + 1, 1), np.int64), np.zeros((items + 1, 1), np.float32))
+
+
+def test_the_memory_adds_followers_of_each_event_with_its_weight():
+    followers = Followers(
+        np.array([[0, 0], [1, 2], [2, 0], [0, 0]]), np.array([[0, 0], [3, 1], [5, 0], [0, 0]], np.float32)
+    )
+    memory = memory_of(followers, followed=[[2.0], [1.0], [0.0], [0.0], [0.0], [0.0]])
+    # Row 0: item 2 is the last one (5 to column 2), twice; item 1 before it counts once (3 and 1 to columns 1 and 2).
+    assert added(memory, [[1, 2, 0], [2, 0, 0]], [2, 1]) == [[0, 3, 11], [0, 0, 10]]
+
+
+def test_padding_and_a_session_without_a_known_item_add_nothing():
+    followers = Followers(np.array([[0], [1], [0]]), np.array([[0], [3], [0]], np.float32))
+    every = {"followed": [[1.0]] * LATEST, "places": [7.0] * PLACES, "types": [7.0] * 8, "dwell": [7.0]}
+    memory = memory_of(followers, **every, gate=[[7.0, 7.0]] * SESSION_FACTS)
+    assert added(memory, [[0, 0]], [1], gaps=[[2.0, 2.0]]) == [[0, 0]]
 
 
 def test_sessions_own_items_get_bias_of_their_place_from_end():
-    followers = Followers(np.zeros((5, 1), np.int64), np.zeros((5, 1), np.float32))
-    bias = Memory(last=-24.0, earlier=4.0, earlier_fade=0.5).repeats  # -24, 4, 2, 1, 0.5, 0.25
-    memory = ItemMemory(followers, strength=1.0, fade=1.0, repeats=bias)
+    memory = memory_of(no_followers(4), places=[-24.0, 4.0, 2.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.25])
     # Oldest first: item 3, then 1, 1, 2. The last is 2; 1 is there twice (4 and 2), 3 is three places back (1).
-    items, lengths = torch.tensor([[3, 1, 1, 2]]), torch.tensor([4])
-    assert memory(torch.zeros(1, 4), items, lengths).tolist() == [[6, -24, 1, 0]]
+    assert added(memory, [[3, 1, 1, 2]], [4]) == [[6, -24, 1, 0]]
+    # Twelve events: the first four, items 4, lie in the ninth place from the end or before it.
+    assert added(memory, [[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 2]], [12]) == [[0, -24, 7.5, 1]]
+
+
+def test_own_items_get_bias_of_their_type_and_of_the_time_that_was_spent_on_them():
+    memory = memory_of(no_followers(3), types=[0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0], dwell=[10.0])
+    # Item 1 was seen, item 2 put into the cart (type 3) 0.4 later, item 3 seen 0.2 later. Nobody knows how long.
+    assert added(memory, [[1, 2, 3]], [3], types=[[1, 3, 1]], gaps=[[0.0, 0.4, 0.2]]) == [
+        pytest.approx([4.0, 7.0, 0.0])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([[1, 2, 1]], [math.log(3), 1 / 3, 1, 0, 0.3, 2 / 3]),  # back at the first item
+        ([[1, 2, 2]], [math.log(3), 1 / 3, 1, 1, 0.3, 2 / 3]),  # twice running
+        ([[1, 2, 3]], [math.log(3), 0, 0, 0, 0.3, 1 / 3]),
+    ],
+)
+def test_the_gate_knows_how_a_session_repeats_its_items(items, expected):
+    memory = ItemMemory(no_followers(3))
+    gaps = torch.tensor([[0.0, 9.0, 1.5]])  # the last gap counts, by 5
+    facts = memory.facts(torch.tensor(items), torch.ones(1, 3, dtype=torch.int64), gaps, torch.tensor([3]))
+    assert facts.session[0].tolist() == pytest.approx(expected)
+
+
+def test_the_gate_tells_the_last_item_from_those_before():
+    gate = [[0.0, 0.0]] * SESSION_FACTS
+    gate[-1] = [3.0, 30.0]  # times the share of events on the last item, 1/3
+    assert added(memory_of(no_followers(3), gate=gate), [[1, 2, 3]], [3]) == [pytest.approx([10.0, 10.0, 1.0])]

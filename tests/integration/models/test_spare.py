@@ -11,7 +11,7 @@ from models.serving.bundle import load_bundle  # noqa: E402
 from models.session import spare  # noqa: E402
 from models.session.choose import Memory, item_memory  # noqa: E402
 from models.session.export import write_bundle  # noqa: E402
-from models.session.gru import SessionGRU  # noqa: E402
+from models.session.gru import LATEST, SessionGRU  # noqa: E402
 from models.session.head import ITEM_LEVELS, more_of  # noqa: E402
 
 ITEMS, HIDDEN = 600, 16
@@ -23,6 +23,7 @@ def clicks(count: int, seed: int = 1) -> list[list[Event]]:
 
 
 SESSIONS = [[Event(f"sku-{item}", "view", 0.0) for item in range(ITEMS)], *clicks(60)]
+MEMORY = {"followed": [[0.5**back] for back in range(LATEST)], "places": [-1.0] + [0.5**back for back in range(8)]}
 
 
 def shop(spread: float) -> tuple[SessionGRU, Encoder]:
@@ -33,9 +34,7 @@ def shop(spread: float) -> tuple[SessionGRU, Encoder]:
     with torch.no_grad():
         model.item.copy_(torch.randn(1, HIDDEN) + spread * torch.randn(ITEMS, HIDDEN))
         model.bias.normal_(std=0.01)
-    model.memory = item_memory(
-        encoder.numbers(SESSIONS), ITEMS, Memory(1.0, 0.5, 1.0, -1.0, 0.5, 0.5), model.bias.device
-    )
+    model.memory = item_memory(encoder.numbers(SESSIONS), ITEMS, Memory("places", MEMORY), model.bias.device)
     return model, encoder
 
 
@@ -50,7 +49,7 @@ def needed_by_hand(model: SessionGRU, encoder: Encoder, prefixes: list[list[Even
         inputs = numbers, torch.ones_like(numbers), torch.zeros(numbers.shape), torch.tensor([len(prefix)])
         with torch.no_grad():
             query = model.asked(model.vectors(), *inputs, torch.zeros(1, 0))[0].double().numpy()
-            added = model.remembered(torch.zeros(1, ITEMS), numbers, inputs[3])[0].double().numpy()
+            added = model.remembered(torch.zeros(1, ITEMS), *inputs)[0].double().numpy()
             exact = model(*inputs, torch.zeros(1, 0))[0].tolist()
         state_step = 12 * min(1, 6 / HIDDEN**0.5) / 127
         rounded = np.rint(query / state_step) * state_step

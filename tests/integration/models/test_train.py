@@ -14,13 +14,13 @@ from jobs.errors import DataError
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
 from jobs.cli import app  # noqa: E402
-from models.clicks.dataset import EVENT_TYPES, Encoder, Event, pad, pad_context  # noqa: E402
+from models.clicks.dataset import EVENT_TYPES, Clicks, Encoder, Event, pad  # noqa: E402
 from models.clicks.sessions import questions_of, read_sessions  # noqa: E402
 from models.quality.evaluate import answers_of_model, metrics  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import PARTS  # noqa: E402
 from models.session import export  # noqa: E402
-from models.session.choose import Memory, choose_memory  # noqa: E402
+from models.session.choose import NOTHING, choose_memory  # noqa: E402
 from models.session.epochs import Training, batches, negatives, new_model, score_with  # noqa: E402
 from models.session.export import check_size  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
@@ -63,10 +63,10 @@ def test_too_few_sessions_are_refused_with_their_number():
 def test_time_of_an_epoch_is_probed_with_sessions_that_teach(monkeypatch):
     """The oldest sessions here have one click, and cost nothing. A probe that diverges is no reason to end."""
     probed = []
-    monkeypatch.setattr(Training, "next", lambda training: probed.append(training._sessions))
+    monkeypatch.setattr(Training, "next", lambda training: probed.append(training._clicks.lengths))
     sessions = [session("a")] * 300 + [session("a", "b")] * 200
     assert _affordable(sessions, Encoder(sessions), Recipe(epochs=3), 1, 0.0, math.inf).epochs == 3
-    assert [(len(each), {len(session) for session in each}) for each in probed] == [(2, {2}), (20, {2})]
+    assert [each.tolist() for each in probed] == [[2] * 2, [2] * 20]
 
 
 def test_epochs_that_the_time_leaves_out_are_told(monkeypatch):
@@ -88,7 +88,8 @@ def test_an_epoch_shows_every_session_of_two_clicks_once():
     sessions = [session(*(f"{row}-{place}" for place in range(1 + row % 5))) for row in range(100)]
     encoder = Encoder(sessions)
     seen = []
-    for batch, _ in batches(sessions, encoder.index, 8, np.random.default_rng(1), 0):
+    clicks = Clicks.of(sessions, encoder.index, TYPE_INDEX)
+    for batch, _ in batches(clicks, 8, np.random.default_rng(1)):
         seen += [tuple(row[:length]) for row, length in zip(batch.items.tolist(), batch.lengths.tolist(), strict=True)]
     expected = [tuple(numbers) for numbers in encoder.numbers(sessions) if len(numbers) > 1]
     assert sorted(seen) == sorted(expected)
@@ -159,10 +160,12 @@ def test_a_next_item_that_depends_on_the_context_is_learned(tmp_path, known, exp
 def test_the_context_of_an_event_stands_at_its_place():
     """The context of an event stands at its place and of unknown items nowhere."""
     sessions = [[Event("a", "view", 0, (1, 2, 3, 4)), Event("b", "view", 0, (5, 6, 7, 8))], session("a", "b", "a")]
-    shown = {batch.lengths.tolist()[0]: context for batch, context in batches(sessions, {"a": 1, "b": 2}, 1, RNG, 4)}
+    clicks = Clicks.of(sessions, {"a": 1, "b": 2}, TYPE_INDEX, 4)
+    shown = {batch.lengths.tolist()[0]: context for batch, context in batches(clicks, 1, RNG)}
     assert shown[2].tolist() == [[[1, 2, 3, 4], [5, 6, 7, 8]]]
     assert shown[3].tolist() == [[[0, 0, 0, 0]] * 3]
-    assert pad_context([[*sessions[0]]], {"b": 1}, 2, 4).tolist() == [[[5, 6, 7, 8], [0, 0, 0, 0]]]
+    without_a = Clicks.of(sessions, {"b": 1}, TYPE_INDEX, 4).batch(np.array([0, 1]))
+    assert without_a[1].tolist() == [[[5, 6, 7, 8]], [[0, 0, 0, 0]]]
 
 
 def test_an_epoch_with_weights_that_arent_finite_is_undone():
@@ -207,12 +210,13 @@ def test_the_memory_that_answers_best_is_chosen():
     parts = split_by_time(sessions)
     model = new_model(encoder, Recipe(), 1)
     chosen, trials = choose_memory(model, encoder.numbers(sessions), parts.choose, encoder.index)
-    assert chosen.strength > 0
-    assert trials[chosen]["mrr@20"] == 1.0
-    assert trials[Memory()]["mrr@20"] < 0.5
+    assert chosen.uses == "places"  # gates aren't better, and are less simple
+    assert chosen.weights["followed"][0][0] > 0
+    assert trials["places"]["mrr@20"] == 1.0
+    assert trials[NOTHING]["mrr@20"] < 0.5
     # The model has what was chosen, and is judged as any model is.
     answers = answers_of_model(score_with(model), parts.choose, encoder.index, 0)
-    assert metrics(answers.ranks) == trials[chosen]
+    assert metrics(answers.ranks) == trials["places"]
 
 
 def test_items_that_come_back_are_favoured_where_they_do():
@@ -222,8 +226,9 @@ def test_items_that_come_back_are_favoured_where_they_do():
     questions = [question for question in questions_of(sessions[150:]) if len(question.prefix) == 2]
     model = new_model(encoder, Recipe(), 1)
     chosen, trials = choose_memory(model, encoder.numbers(sessions[:150]), questions, encoder.index)
-    assert chosen.last < 0 < chosen.earlier
-    assert trials[chosen]["mrr@20"] == 1.0
+    last, before = chosen.weights["places"][:2]
+    assert last < before
+    assert trials[chosen.uses]["mrr@20"] == 1.0
 
 
 @pytest.fixture(scope="module")
