@@ -30,7 +30,7 @@ CELLS = 1 << 24  # scores at once, 64 MB
 SCALES = (0.2, 1.6)
 NODES = 8
 RIDGE = 1e-4  # times the squares of all weights, added to the mean loss
-EVALUATIONS = 60
+EVALUATIONS = 30
 FLOOR = -1e4  # stands for the log of nothing: a gradient of -inf would be none
 FOLDS = 2
 

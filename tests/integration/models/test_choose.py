@@ -12,7 +12,7 @@ from models.quality.evaluate import answers_of_model, metrics  # noqa: E402
 from models.session import choose, memory  # noqa: E402
 from models.session.choose import NOTHING, OWN_ITEMS, USES, WEIGHTS, Asked, ask, choose_memory, fit  # noqa: E402
 from models.session.epochs import new_model, score_with  # noqa: E402
-from models.session.gru import ItemMemory, SessionGRU  # noqa: E402
+from models.session.gru import ItemMemory  # noqa: E402
 from models.session.recipe import Recipe  # noqa: E402
 
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
@@ -52,9 +52,7 @@ def random_memory(shop) -> ItemMemory:
     return shop[2]
 
 
-def whole(
-    model: SessionGRU, prefix: list[Event], index: dict[str, int], scale: float, made: ItemMemory
-) -> torch.Tensor:
+def whole(model, prefix, index, scale, made):
     """All items' scores [1, N], the network's times `scale`, with the memory's added."""
     inputs = [*map(torch.from_numpy, pad([prefix], index, TYPE_INDEX))]
     model.memory = None
