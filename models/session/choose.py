@@ -21,7 +21,7 @@ from models.session import memory
 from models.session.gru import Facts, ItemMemory, SessionGRU
 from models.session.watch import Step, nobody
 
-FITTED = 10_000  # questions at most
+FITTED = 10_000  # questions at most: those next to what the network learned from, as in serving
 JUDGED_BY = ("recall@20", "mrr@20")  # their sum
 LISTED = 20
 CELLS = 1 << 24  # scores at once, 64 MB
@@ -39,9 +39,9 @@ NOTHING = "nothing"
 OWN_ITEMS = "own items first"
 USES = {
     "places": ("followed", "places"),
-    "gates": ("followed", "places", "types", "dwell", "gate"),
+    "sessions": ("followed", "places", "types", "dwell", "by_session"),
 }
-WEIGHTS = USES["gates"]
+WEIGHTS = USES["sessions"]
 FIRST = 24.0  # the network's scores lie between -12 and 12
 
 
@@ -144,9 +144,12 @@ class Asked(NamedTuple):
 
 
 def ask(model: SessionGRU, made: ItemMemory, questions: Sequence[Question], index: dict[str, int]) -> Asked:
-    """Ask the network alone, the latest `FITTED` questions at most."""
+    """Ask the network alone, the first `FITTED` questions at most.
+
+    Half of them are asked without types, gaps and context, so that the memory also fits events that lack them.
+    """
     model.memory = None
-    questions = sorted(questions[-FITTED:], key=lambda question: len(question.prefix))  # batches pad little
+    questions = sorted(questions[:FITTED], key=lambda question: len(question.prefix))  # batches pad little
     parts, misses = [], 0
     rows = max(1, min(BATCH_ROWS, CELLS // len(index)))
     for start in range(0, len(questions), rows):
@@ -157,8 +160,12 @@ def ask(model: SessionGRU, made: ItemMemory, questions: Sequence[Question], inde
         misses += int((~real).sum())
         if real.any():
             context = context_at([question.prefix[-1] for question in some], model.n_context)
-            inputs = [torch.from_numpy(array[real]).to(model.item.device) for array in (*batch, context)]
-            folds = torch.arange(start, start + len(some))[torch.from_numpy(real)] % FOLDS
+            numbers = np.arange(start, start + len(some))
+            is_shown = (numbers // FOLDS % 2 == 0)[:, None]
+            batch = batch._replace(types=batch.types * is_shown, gaps=batch.gaps * is_shown.astype(np.float32))
+            arrays = (*batch, context * is_shown.astype(np.float32))
+            inputs = [torch.from_numpy(array[real]).to(model.item.device) for array in arrays]
+            folds = torch.from_numpy(numbers[real] % FOLDS)
             parts.append(_part(model.eval(), made, inputs, torch.from_numpy(targets[real] - 1), folds))
     return Asked(parts, misses, np.concatenate([np.zeros(0, np.int64), *(part.folds.numpy() for part in parts)]))
 

@@ -24,7 +24,7 @@ from models.session.memory import Followers
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
 PLACES = 9  # from the end, with a bias of their own; all before have that of the last of them
-SESSION_FACTS = 6  # see `session_facts`
+SESSION_FACTS = 7  # see `session_facts`
 
 # Draws S negatives: their columns int64 [S], and a correction float32 [S], which is subtracted from their scores.
 Sample = Callable[[], tuple[Tensor, Tensor]]
@@ -46,8 +46,8 @@ class ItemMemory(nn.Module):
 
     All weights are fitted on questions (choose.py). `followed` [L, 1] weighs the followers of the last item, of the
     item before it, and so on. The bias of an own item is a sum: `places` [P] by its place from the end, `types` [Y] by
-    its event's type, `dwell` times its dwell, and a gate. The gate is the session's facts (`session_facts`) times
-    `gate` [F, 2], of which the first column is for the last item. An item that occurs twice gets both sums.
+    its event's type, `dwell` times its dwell, and what the session's facts (`session_facts`) say, times
+    `by_session` [F, 2], of which the first column is for the last item. An item that occurs twice gets both sums.
     """
 
     def __init__(self, followers: Followers) -> None:
@@ -59,7 +59,7 @@ class ItemMemory(nn.Module):
         self.places = nn.Parameter(torch.zeros(PLACES))  # [P]
         self.types = nn.Parameter(torch.zeros(len(EVENT_TYPES) + 1))  # [Y]
         self.dwell = nn.Parameter(torch.zeros(1))
-        self.gate = nn.Parameter(torch.zeros(SESSION_FACTS, 2))  # [F, 2]
+        self.by_session = nn.Parameter(torch.zeros(SESSION_FACTS, 2))  # [F, 2]
 
     def forward(self, scores: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
         """Return scores [B, N] with memory added, for inputs as in `Bundle.score`."""
@@ -82,7 +82,7 @@ class ItemMemory(nn.Module):
         after = torch.minimum(place + 1, last)  # [B, T]
         dwells = gaps.gather(1, after) * (back > 0)  # [B, T]
         there = there.to(gaps.dtype)
-        session = session_facts(own, latest, gaps.gather(1, last), there)
+        session = session_facts(own, latest, gaps, gaps.gather(1, last), there)
         return Facts(columns, self.weights[latest], there, types.gather(1, place), dwells, session)
 
     def added(self, facts: Facts) -> Tensor:
@@ -90,17 +90,18 @@ class ItemMemory(nn.Module):
         followed = facts.followed * self.followed  # [B, L, M]
         back = torch.arange(facts.there.shape[1], device=facts.there.device)  # [T]
         bias = self.places[back.clamp(max=PLACES - 1)] + self.types[facts.types] + self.dwell * facts.dwells  # [B, T]
-        gates = facts.session @ self.gate  # [B, 2]
+        of_session = facts.session @ self.by_session  # [B, 2]
         is_last = (back == 0).to(bias.dtype)  # [T]
-        bias = bias + gates[:, :1] * is_last + gates[:, 1:] * (1 - is_last)
+        bias = bias + of_session[:, :1] * is_last + of_session[:, 1:] * (1 - is_last)
         return torch.cat([followed.flatten(1), bias * facts.there], 1)
 
 
-def session_facts(own: Tensor, latest: Tensor, gap: Tensor, there: Tensor) -> Tensor:
+def session_facts(own: Tensor, latest: Tensor, gaps: Tensor, gap: Tensor, there: Tensor) -> Tensor:
     """Return float32 [B, F]: how long a session is, and how it repeats its items.
 
     The log of its events; the share of its events that are repeats; whether its last item came before, and came right
-    before; the log of the seconds before the last event; the share of its events on the last item.
+    before; the log of the seconds before the last event, and whether any are known; the share of its events on the last
+    item.
     """
     events = there.sum(1, keepdim=True).clamp(min=1)  # [B, 1]
     is_same = (own.unsqueeze(2) == own.unsqueeze(1)).to(there.dtype)  # [B, T, T]
@@ -110,7 +111,10 @@ def session_facts(own: Tensor, latest: Tensor, gap: Tensor, there: Tensor) -> Te
     on_last = ((own == latest[:, :1]).to(there.dtype) * there).sum(1, keepdim=True)
     came_right_before = (latest[:, :1] == latest[:, 1:2]).to(there.dtype)
     came_before = (on_last > 1).to(there.dtype)
-    return torch.cat([events.log(), repeats / events, came_before, came_right_before, gap / 5, on_last / events], 1)
+    has_times = (gaps.sum(1, keepdim=True) > 0).to(there.dtype)
+    return torch.cat(
+        [events.log(), repeats / events, came_before, came_right_before, gap / 5, has_times, on_last / events], 1
+    )
 
 
 class SessionGRU(nn.Module):

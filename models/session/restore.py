@@ -94,7 +94,7 @@ def _of_older(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the memory's weights of a bundle made before 29 November 2026, which knew places only, and six of them."""
     places = np.zeros(PLACES, np.float32)
     places[:LATEST] = tensors["memory.repeats"]
-    nothing = {f"memory.{name}": np.zeros(1, np.float32) for name in ("types", "dwell", "gate")}
+    nothing = {f"memory.{name}": np.zeros(1, np.float32) for name in ("types", "dwell", "by_session")}
     return nothing | {"memory.followed": tensors["memory.decay"][:, None], "memory.places": places}
 
 

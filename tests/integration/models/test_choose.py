@@ -114,7 +114,7 @@ def _loss_times(asked: Asked, made: ItemMemory, scale: float) -> float:
     return found
 
 
-def test_a_gate_tells_sessions_apart_that_repeat_in_another_way():
+def test_sessions_are_told_apart_that_repeat_in_another_way():
     """After two items the last one comes again, after three the one before it. A bias by place can't say both."""
     rng = np.random.default_rng(7)
     sessions = []
@@ -126,8 +126,8 @@ def test_a_gate_tells_sessions_apart_that_repeat_in_another_way():
     model = new_model(encoder, Recipe(hidden=16), 1)
     questions = [Question(session[:-1], session[-1].item) for session in sessions[200:]]
     chosen, quality_of = choose_memory(model, encoder.numbers(sessions[:200]), questions, encoder.index)
-    assert chosen.uses == "gates"
-    assert quality_of["gates"]["mrr@20"] > 0.95
+    assert chosen.uses == "sessions"
+    assert quality_of["sessions"]["mrr@20"] > 0.95
     assert quality_of["places"]["mrr@20"] < 0.8
 
 

@@ -46,7 +46,7 @@ def test_the_strongest_are_kept_and_the_best_comes_first():
 
 
 def memory_of(followers: Followers, **weights: object) -> "ItemMemory":
-    return with_weights(ItemMemory(followers), Memory("gates", weights))
+    return with_weights(ItemMemory(followers), Memory("sessions", weights))
 
 
 def added(memory: "ItemMemory", items: list[list[int]], lengths: list[int], types=None, gaps=None) -> list[list[float]]:
@@ -75,7 +75,7 @@ def test_the_memory_adds_followers_of_each_event_with_its_weight():
 def test_padding_and_a_session_without_a_known_item_add_nothing():
     followers = Followers(np.array([[0], [1], [0]]), np.array([[0], [3], [0]], np.float32))
     every = {"followed": [[1.0]] * LATEST, "places": [7.0] * PLACES, "types": [7.0] * 8, "dwell": [7.0]}
-    memory = memory_of(followers, **every, gate=[[7.0, 7.0]] * SESSION_FACTS)
+    memory = memory_of(followers, **every, by_session=[[7.0, 7.0]] * SESSION_FACTS)
     assert added(memory, [[0, 0]], [1], gaps=[[2.0, 2.0]]) == [[0, 0]]
 
 
@@ -98,19 +98,23 @@ def test_own_items_get_bias_of_their_type_and_of_the_time_that_was_spent_on_them
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
-        ([[1, 2, 1]], [math.log(3), 1 / 3, 1, 0, 0.3, 2 / 3]),  # back at the first item
-        ([[1, 2, 2]], [math.log(3), 1 / 3, 1, 1, 0.3, 2 / 3]),  # twice running
-        ([[1, 2, 3]], [math.log(3), 0, 0, 0, 0.3, 1 / 3]),
+        ([[1, 2, 1]], [math.log(3), 1 / 3, 1, 0, 0.3, 1, 2 / 3]),  # back at the first item
+        ([[1, 2, 2]], [math.log(3), 1 / 3, 1, 1, 0.3, 1, 2 / 3]),  # twice running
+        ([[1, 2, 3]], [math.log(3), 0, 0, 0, 0.3, 1, 1 / 3]),
     ],
 )
-def test_the_gate_knows_how_a_session_repeats_its_items(items, expected):
+def test_the_memory_knows_how_a_session_repeats_its_items(items, expected):
     memory = ItemMemory(no_followers(3))
     gaps = torch.tensor([[0.0, 9.0, 1.5]])  # the last gap counts, by 5
     facts = memory.facts(torch.tensor(items), torch.ones(1, 3, dtype=torch.int64), gaps, torch.tensor([3]))
     assert facts.session[0].tolist() == pytest.approx(expected)
+    untimed = memory.facts(torch.tensor(items), torch.ones(1, 3, dtype=torch.int64), gaps * 0, torch.tensor([3]))
+    assert untimed.session[0].tolist() == pytest.approx([*expected[:4], 0, 0, expected[6]])
 
 
-def test_the_gate_tells_the_last_item_from_those_before():
-    gate = [[0.0, 0.0]] * SESSION_FACTS
-    gate[-1] = [3.0, 30.0]  # times the share of events on the last item, 1/3
-    assert added(memory_of(no_followers(3), gate=gate), [[1, 2, 3]], [3]) == [pytest.approx([10.0, 10.0, 1.0])]
+def test_a_session_says_another_thing_of_its_last_item_than_of_those_before():
+    by_session = [[0.0, 0.0]] * SESSION_FACTS
+    by_session[-1] = [3.0, 30.0]  # times the share of events on the last item, 1/3
+    assert added(memory_of(no_followers(3), by_session=by_session), [[1, 2, 3]], [3]) == [
+        pytest.approx([10.0, 10.0, 1.0])
+    ]

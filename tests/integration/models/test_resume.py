@@ -66,7 +66,7 @@ def whole(tmp_path_factory) -> Path:
 STAGES = {
     "in the first epoch": "epoch 1 of 3",
     "after an epoch of the teaching part": "epoch 2 of 3",
-    "when the memory is chosen": "memory, gates",
+    "when the memory is chosen": "memory, sessions",
     "when the trial bundle is written": "need up to",
     "before the last epoch of all sessions": "all sessions, epoch 3",
     "after an epoch of all sessions": "all sessions, epoch 2",

@@ -210,7 +210,7 @@ def test_the_memory_that_answers_best_is_chosen():
     parts = split_by_time(sessions)
     model = new_model(encoder, Recipe(), 1)
     chosen, trials = choose_memory(model, encoder.numbers(sessions), parts.choose, encoder.index)
-    assert chosen.uses == "places"  # gates aren't better, and are less simple
+    assert chosen.uses == "places"  # those of sessions aren't better, and are less simple
     assert chosen.weights["followed"][0][0] > 0
     assert trials["places"]["mrr@20"] == 1.0
     assert trials[NOTHING]["mrr@20"] < 0.5
