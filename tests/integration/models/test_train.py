@@ -128,6 +128,21 @@ def test_sample_that_is_catalogue_gives_the_loss_of_the_catalogue():
     assert float(model.loss(*arrays, sample=lambda: everything)) == pytest.approx(float(model.loss(*arrays)), abs=1e-5)
 
 
+def test_only_the_items_in_use_are_trained_and_at_a_rate_of_their_own():
+    sessions = [session("a", "b")] * 8
+    encoder = Encoder([*sessions, session(*(f"other-{number}" for number in range(18)))])
+    recipe = Recipe(epochs=1, batch_rows=8, hidden=8, dropout=0.0, negatives=3, learning_rate=1e-3, item_rate=5.0)
+    model = new_model(encoder, recipe, 1)
+    training = Training(model, sessions, encoder, recipe, 1)
+    training._sample = lambda: (torch.tensor([4, 4, 6]), torch.zeros(3))  # items 5 and 7
+    before = model.item.detach().clone()
+    training.next()
+    moved = (model.item.detach() - before).abs().amax(1).tolist()
+    used = {encoder.index["a"], encoder.index["b"], 5, 7}
+    # Adam's first step is the rate itself, whatever the gradient's size.
+    assert moved == pytest.approx([5e-3 if number in used else 0.0 for number in range(1, 21)], rel=1e-3)
+
+
 @pytest.mark.parametrize(("known", "expected"), [(True, 1.0), (False, 0.75)])
 def test_a_next_item_that_depends_on_the_context_is_learned(tmp_path, known, expected):
     """A next item that depends on the context is learned from a Feast training set."""
