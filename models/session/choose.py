@@ -7,6 +7,7 @@ and to a rank as their best few. So the network is asked once, and a fit then co
 Shapes: B sessions, N items, X entries of the memory, U columns that these change, K nodes, R listed items.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from models.session import memory
 from models.session.gru import Facts, ItemMemory, SessionGRU
 from models.session.watch import Step, nobody
 
-FITTED = 10_000  # questions at most: those next to what the network learned from, as in serving
+FITTED = 5_000  # questions at most: those next to what the network learned from, as in serving
 JUDGED_BY = ("recall@20", "mrr@20")  # their sum
 LISTED = 20
 CELLS = 1 << 24  # scores at once, 64 MB
@@ -146,13 +147,13 @@ class Asked(NamedTuple):
 def ask(model: SessionGRU, made: ItemMemory, questions: Sequence[Question], index: dict[str, int]) -> Asked:
     """Ask the network alone, the first `FITTED` questions at most.
 
-    Half of them are asked without types, gaps and context, so that the memory also fits events that lack them.
+    Each is asked twice, the second time without types, gaps and context: the memory also fits events that lack them.
     """
     model.memory = None
     questions = sorted(questions[:FITTED], key=lambda question: len(question.prefix))  # batches pad little
     parts, misses = [], 0
     rows = max(1, min(BATCH_ROWS, CELLS // len(index)))
-    for start in range(0, len(questions), rows):
+    for start, is_shown in itertools.product(range(0, len(questions), rows), (True, False)):
         some = questions[start : start + rows]
         targets = np.array([index.get(question.target, 0) for question in some])
         batch = pad([question.prefix for question in some], index, TYPE_INDEX)
@@ -160,12 +161,11 @@ def ask(model: SessionGRU, made: ItemMemory, questions: Sequence[Question], inde
         misses += int((~real).sum())
         if real.any():
             context = context_at([question.prefix[-1] for question in some], model.n_context)
-            numbers = np.arange(start, start + len(some))
-            is_shown = (numbers // FOLDS % 2 == 0)[:, None]
-            batch = batch._replace(types=batch.types * is_shown, gaps=batch.gaps * is_shown.astype(np.float32))
-            arrays = (*batch, context * is_shown.astype(np.float32))
-            inputs = [torch.from_numpy(array[real]).to(model.item.device) for array in arrays]
-            folds = torch.from_numpy(numbers[real] % FOLDS)
+            if not is_shown:
+                batch = batch._replace(types=np.zeros_like(batch.types), gaps=np.zeros_like(batch.gaps))
+                context = np.zeros_like(context)
+            inputs = [torch.from_numpy(array[real]).to(model.item.device) for array in (*batch, context)]
+            folds = torch.from_numpy(np.arange(start, start + len(some))[real] % FOLDS)
             parts.append(_part(model.eval(), made, inputs, torch.from_numpy(targets[real] - 1), folds))
     return Asked(parts, misses, np.concatenate([np.zeros(0, np.int64), *(part.folds.numpy() for part in parts)]))
 
