@@ -82,7 +82,7 @@ class ItemMemory(nn.Module):
         after = torch.minimum(place + 1, last)  # [B, T]
         dwells = gaps.gather(1, after) * (back > 0)  # [B, T]
         there = there.to(gaps.dtype)
-        session = session_facts(own, latest, gaps, gaps.gather(1, last), there)
+        session = session_facts(own, latest, gaps.gather(1, place) * there, there)
         return Facts(columns, self.weights[latest], there, types.gather(1, place), dwells, session)
 
     def added(self, facts: Facts) -> Tensor:
@@ -96,8 +96,8 @@ class ItemMemory(nn.Module):
         return torch.cat([followed.flatten(1), bias * facts.there], 1)
 
 
-def session_facts(own: Tensor, latest: Tensor, gaps: Tensor, gap: Tensor, there: Tensor) -> Tensor:
-    """Return float32 [B, F]: how long a session is, and how it repeats its items.
+def session_facts(own: Tensor, latest: Tensor, gaps: Tensor, there: Tensor) -> Tensor:
+    """Return float32 [B, F]: how long a session is, and how it repeats its items. All are latest first, 0 for padding.
 
     The log of its events; the share of its events that are repeats; whether its last item came before, and came right
     before; the log of the seconds before the last event, and whether any are known; the share of its events on the last
@@ -113,7 +113,8 @@ def session_facts(own: Tensor, latest: Tensor, gaps: Tensor, gap: Tensor, there:
     came_before = (on_last > 1).to(there.dtype)
     has_times = (gaps.sum(1, keepdim=True) > 0).to(there.dtype)
     return torch.cat(
-        [events.log(), repeats / events, came_before, came_right_before, gap / 5, has_times, on_last / events], 1
+        [events.log(), repeats / events, came_before, came_right_before, gaps[:, :1] / 5, has_times, on_last / events],
+        1,
     )
 
 
