@@ -15,6 +15,7 @@ from scipy import sparse
 
 from jobs.errors import ModelError
 from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
+from models.session.choose import WEIGHTS
 from models.session.gru import LATEST, PLACES, ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
 from models.session.memory import Followers
@@ -83,19 +84,18 @@ def _model(file: Path, n_context: int) -> SessionGRU:
     if "memory.columns" in tensors:
         followers = Followers(tensors["memory.columns"].astype(np.int64), tensors["memory.weights"])
         model.memory = ItemMemory(followers)
-        weights = _of_older(tensors) if "memory.decay" in tensors else tensors
-        with torch.no_grad():
-            for name, values in model.memory.named_parameters():
-                values.copy_(torch.from_numpy(weights[f"memory.{name}"]))
+        weights = {name: torch.from_numpy(tensors[f"memory.{name}"]) for name in WEIGHTS if f"memory.{name}" in tensors}
+        if "memory.decay" in tensors:
+            weights = weights_of_older(tensors)
+        model.memory.load_state_dict({**model.memory.state_dict(), **weights})
     return model.eval()
 
 
-def _of_older(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def weights_of_older(tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     """Return the memory's weights of a bundle made before 29 November 2026, which knew places only, and six of them."""
     places = np.zeros(PLACES, np.float32)
     places[:LATEST] = tensors["memory.repeats"]
-    nothing = {f"memory.{name}": np.zeros(1, np.float32) for name in ("types", "dwell", "by_session")}
-    return nothing | {"memory.followed": tensors["memory.decay"][:, None], "memory.places": places}
+    return {"followed": torch.from_numpy(tensors["memory.decay"][:, None]), "places": torch.from_numpy(places)}
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 from models.session.choose import Memory, with_weights  # noqa: E402
 from models.session.gru import LATEST, PLACES, SESSION_FACTS, ItemMemory  # noqa: E402
 from models.session.memory import Followers, learn  # noqa: E402
+from models.session.restore import weights_of_older  # noqa: E402
 
 
 def encoded(*lines: str) -> list[list[int]]:
@@ -85,6 +86,19 @@ def test_sessions_own_items_get_bias_of_their_place_from_end():
     assert added(memory, [[3, 1, 1, 2]], [4]) == [[6, -24, 1, 0]]
     # Twelve events: the first four, items 4, lie in the ninth place from the end or before it.
     assert added(memory, [[4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 2]], [12]) == [[0, -24, 7.5, 1]]
+
+
+def test_weights_of_an_older_bundle_mean_what_they_meant():
+    """Until 29 November 2026 a memory had a bias for the last six items, and one fade for all followers."""
+    older = {
+        "memory.repeats": np.array([-24, 4, 2, 1, 0.5, 0.25], np.float32),
+        "memory.decay": 0.5 ** np.arange(6, dtype=np.float32),
+    }
+    followers = Followers(np.array([[0], [0], [0], [1], [0]]), np.array([[0], [0], [0], [8], [0]], np.float32))
+    memory = ItemMemory(followers)
+    memory.load_state_dict({**memory.state_dict(), **weights_of_older(older)})
+    # The last is 2; 1 is there twice (4 and 2). 3 is three places back (1), and its follower 2 counts 8 / 2^3 times.
+    assert added(memory, [[4, 4, 4, 3, 1, 1, 2]], [7]) == [[6, -23, 1, 0.75]]
 
 
 def test_own_items_get_bias_of_their_type_and_of_the_time_that_was_spent_on_them():

@@ -116,6 +116,7 @@ def test_a_killed_process_goes_on(whole, tmp_path):
     [
         ({"seed": 2}, r"seed was 1 and is 2"),
         ({"minutes": 1.0}, r"minutes was 600.0 and is 1.0"),
+        ({"threads": 3}, r"threads was \d+ and is 3"),
         ({"clicks": sessions(seed=2)}, r"sessions was '[0-9a-f]{64}' and is"),
         ({"recipe": RECIPE._replace(alpha=0.25)}, r"recipe's alpha was 0.5 and is 0.25"),
     ],
