@@ -101,7 +101,7 @@ def test_weights_of_an_older_bundle_mean_what_they_meant():
     assert added(memory, [[4, 4, 4, 3, 1, 1, 2]], [7]) == [[6, -23, 1, 0.75]]
 
 
-def test_own_items_get_bias_of_their_type_and_of_the_time_that_was_spent_on_them():
+def test_own_items_get_bias_of_type_and_of_time_spent():
     memory = memory_of(no_followers(3), types=[0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0], dwell=[10.0])
     # Item 1 was seen, item 2 put into the cart (type 3) 0.4 later, item 3 seen 0.2 later. Nobody knows how long.
     assert added(memory, [[1, 2, 3]], [3], types=[[1, 3, 1]], gaps=[[0.0, 0.4, 0.2]]) == [
@@ -126,7 +126,7 @@ def test_the_memory_knows_how_a_session_repeats_its_items(items, expected):
     assert untimed.session[0].tolist() == pytest.approx([*expected[:4], 0, 0, expected[6]])
 
 
-def test_a_session_says_another_thing_of_its_last_item_than_of_those_before():
+def test_sessions_facts_weigh_last_item_and_others_differently():
     by_session = [[0.0, 0.0]] * SESSION_FACTS
     by_session[-1] = [3.0, 30.0]  # times the share of events on the last item, 1/3
     assert added(memory_of(no_followers(3), by_session=by_session), [[1, 2, 3]], [3]) == [

@@ -128,7 +128,7 @@ def test_sample_that_is_catalogue_gives_the_loss_of_the_catalogue():
     assert float(model.loss(*arrays, sample=lambda: everything)) == pytest.approx(float(model.loss(*arrays)), abs=1e-5)
 
 
-def test_only_the_items_in_use_are_trained_and_at_a_rate_of_their_own():
+def test_items_in_use_alone_are_trained_at_their_own_rate():
     sessions = [session("a", "b")] * 8
     encoder = Encoder([*sessions, session(*(f"other-{number}" for number in range(18)))])
     recipe = Recipe(epochs=1, batch_rows=8, hidden=8, dropout=0.0, negatives=3, learning_rate=1e-3, item_rate=5.0)
