@@ -80,7 +80,10 @@ class Batch(NamedTuple):
 
 
 class Clicks(NamedTuple):
-    """Hold S sessions' last events, at most `MAX_EVENTS` each, one after another: E events with C context features."""
+    """Hold S sessions' last events, at most `MAX_EVENTS` each, one after another: E events with C context features.
+
+    Event 0 is the one that fills rows up: all its values are 0.
+    """
 
     items: np.ndarray  # int64 [E], 1..n_items
     types: np.ndarray  # int64 [E], as in `Batch`
@@ -99,15 +102,15 @@ class Clicks(NamedTuple):
     ) -> "Clicks":
         """Return the events of the catalogue's items; a gap is measured from the event before among those."""
         rows = [[event for event in session if event.item in item_index][-MAX_EVENTS:] for session in sessions]
-        events = [event for row in rows for event in row]
+        events = [Event("", "", 0.0), *(event for row in rows for event in row)]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        starts = lengths.cumsum() - lengths
-        times = np.fromiter((event.time_s for event in events), np.float64, len(events))
-        gaps = np.log1p(np.maximum(0, np.diff(times, prepend=times[:1]))).astype(np.float32)
+        starts = 1 + lengths.cumsum() - lengths
+        times = np.array([event.time_s for event in events])
+        gaps = np.log1p(np.maximum(0, np.diff(times, prepend=0.0))).astype(np.float32)
         gaps[starts[lengths > 0]] = 0
         return cls(
-            np.fromiter((item_index[event.item] for event in events), np.int64, len(events)),
-            np.fromiter((type_index.get(event.type, 0) for event in events), np.int64, len(events)),
+            np.array([0, *(item_index[event.item] for event in events[1:])], np.int64),
+            np.array([type_index.get(event.type, 0) for event in events], np.int64),
             gaps,
             context_at(events, n_context),
             starts,
@@ -118,18 +121,8 @@ class Clicks(NamedTuple):
         """Return the sessions `rows` int64 [B], padded, and their context [B, T, C]."""
         lengths = np.maximum(self.lengths[rows], 1)
         places = np.arange(lengths.max(initial=1))  # [T]
-        is_there = places < self.lengths[rows, None]  # [B, T]
-        events = np.where(is_there, self.starts[rows, None] + places, 0)  # [B, T]
-        if not len(self.items):
-            return _empty(lengths, self.context.shape[1])
-        shown = (self.items[events] * is_there, self.types[events] * is_there, self.gaps[events] * is_there)
-        return Batch(*shown, lengths), self.context[events] * is_there[:, :, None]
-
-
-def _empty(lengths: np.ndarray, n_context: int) -> tuple[Batch, np.ndarray]:
-    shape = (len(lengths), 1)
-    nothing = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    return Batch(*nothing, lengths), np.zeros((*shape, n_context), np.float32)
+        events = np.where(places < self.lengths[rows, None], self.starts[rows, None] + places, 0)  # [B, T]
+        return Batch(self.items[events], self.types[events], self.gaps[events], lengths), self.context[events]
 
 
 def pad(sessions: Sequence[Session], item_index: Mapping[str, int], type_index: Mapping[str, int]) -> Batch:

@@ -22,6 +22,7 @@ Score = Callable[..., tuple[np.ndarray, np.ndarray]]  # items, types, gaps, leng
 CUTOFFS = (5, 10, 20)
 LISTED = 100  # more than the largest cutoff, so that a tie that runs over it is seen
 BATCH_ROWS = 256
+CELLS = 1 << 24  # scores of every item at once, 64 MB
 NORMAL_95 = 1.96
 TYPE_INDEX = {name: index for index, name in enumerate(EVENT_TYPES, start=1)}
 LENGTHS = (("1", 1, 1), ("2", 2, 2), ("3-5", 3, 5), ("6+", 6, 1 << 30))  # of a prefix
@@ -37,6 +38,11 @@ class Answers(NamedTuple):
 
     ranks: np.ndarray
     listed: np.ndarray
+
+
+def rows_at_once(n_items: int) -> int:
+    """Return of how many questions the scores of every item may be held at once."""
+    return max(1, min(BATCH_ROWS, CELLS // n_items))
 
 
 def target_ranks(scores: np.ndarray, listed: np.ndarray, targets: np.ndarray) -> np.ndarray:

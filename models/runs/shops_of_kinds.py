@@ -72,8 +72,9 @@ def gifts(folder: Path, rng: np.random.Generator) -> Sessions:
 
 def many(folder: Path, rng: np.random.Generator) -> Sessions:
     """Return the sessions of three shops in one."""
-    shops = rng.integers(0, 3, 1 << 20)
-    sessions = [[f"{item}-{shops[row]}" for item in session] for row, session in enumerate(_yoochoose(folder))]
+    real = _yoochoose(folder)
+    shops = rng.integers(0, 3, len(real))
+    sessions = [[f"{item}-{shop}" for item in session] for session, shop in zip(real, shops, strict=True)]
     return with_repeats(sessions, 0.45, rng)
 
 

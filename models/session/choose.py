@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.clicks.dataset import Encoded, context_at, pad
 from models.clicks.sessions import Question
-from models.quality.evaluate import BATCH_ROWS, TYPE_INDEX, metrics
+from models.quality.evaluate import TYPE_INDEX, metrics, rows_at_once
 from models.session import memory
 from models.session.gru import Facts, ItemMemory, SessionGRU
 from models.session.watch import Step, nobody
@@ -25,7 +25,6 @@ from models.session.watch import Step, nobody
 FITTED = 5_000  # questions at most: those next to what the network learned from, as in serving
 JUDGED_BY = ("recall@20", "mrr@20")  # their sum
 LISTED = 20
-CELLS = 1 << 24  # scores at once, 64 MB
 # The network's scores are multiplied by a scale between these while the weights are fitted, and the weights divided by
 # it afterwards, which leaves the order as it is.
 SCALES = (0.2, 1.6)
@@ -100,10 +99,11 @@ def choose_memory(
             ranks = np.where(asked.folds == fold, found, ranks)
         quality_of[uses] = asked.quality(ranks)
     best = max(quality_of, key=lambda uses: sum(quality_of[uses][name] for name in JUDGED_BY))
-    chosen = Memory() if best == NOTHING else first
     if best in USES:
         fit(made, asked, USES[best], range(FOLDS))
-        chosen = Memory(best, {name: getattr(made, name).tolist() for name in USES[best]})
+        model.memory = made
+        return Memory(best, {name: getattr(made, name).tolist() for name in USES[best]}), quality_of
+    chosen = Memory() if best == NOTHING else first
     model.memory = item_memory(numbers, len(index), chosen, model.item.device)
     return chosen, quality_of
 
@@ -152,7 +152,7 @@ def ask(model: SessionGRU, made: ItemMemory, questions: Sequence[Question], inde
     model.memory = None
     questions = sorted(questions[:FITTED], key=lambda question: len(question.prefix))  # batches pad little
     parts, misses = [], 0
-    rows = max(1, min(BATCH_ROWS, CELLS // len(index)))
+    rows = rows_at_once(len(index))
     for start, is_shown in itertools.product(range(0, len(questions), rows), (True, False)):
         some = questions[start : start + rows]
         targets = np.array([index.get(question.target, 0) for question in some])
@@ -219,7 +219,7 @@ def _product(nodes: Tensor, at: int) -> Tensor:
 def fit(made: ItemMemory, asked: Asked, names: Sequence[str], folds: Sequence[int]) -> None:
     """Give the memory the weights `names` that fit the questions of `folds` best; all its other weights become 0."""
     low, high = SCALES
-    position = torch.zeros((), device=made.followed.device, requires_grad=True)  # 0.9, in the middle
+    position = torch.zeros((), device=made.followed.device, requires_grad=True)  # the middle of both
     with torch.no_grad():
         for name in WEIGHTS:
             getattr(made, name).zero_()

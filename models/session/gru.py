@@ -10,9 +10,10 @@ Shapes: B sessions, T events, N items, H hidden units, C context features, L lat
 P places, Y types of events, F facts of a session.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -61,6 +62,23 @@ class ItemMemory(nn.Module):
         self.dwell = nn.Parameter(torch.zeros(1))
         self.by_session = nn.Parameter(torch.zeros(SESSION_FACTS, 2))  # [F, 2]
 
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ItemMemory":
+        """Return the memory of arrays by the names of its weights.
+
+        Memories made before 29 November 2026 knew places only, and six of them, and one fade for all followers.
+        """
+        made = cls(Followers(arrays["columns"].astype(np.int64), arrays["weights"]))
+        if "decay" in arrays:
+            places = np.zeros(PLACES, np.float32)
+            places[:LATEST] = arrays["repeats"]
+            fitted = {"followed": arrays["decay"][:, None], "places": places}
+        else:
+            fitted = {name: arrays[name] for name, _ in made.named_parameters()}
+        weights = {name: torch.from_numpy(values) for name, values in fitted.items()}
+        made.load_state_dict({**made.state_dict(), **weights})
+        return made
+
     def forward(self, scores: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
         """Return scores [B, N] with memory added, for inputs as in `Bundle.score`."""
         facts = self.facts(items, types, gaps, lengths)
@@ -76,9 +94,8 @@ class ItemMemory(nn.Module):
         there = (place >= 0) & (items[:, :1] > 0)  # [B, T]; a session without a known item has item 0
         place = place.clamp(min=0)
         own = items.gather(1, place) * there  # [B, T]
-        columns = torch.cat(
-            [self.columns[latest].long().flatten(1), (own - 1).clamp(min=0)], 1
-        )  # int32 halves the file
+        followers = self.columns[latest].long()  # int32 halves the file
+        columns = torch.cat([followers.flatten(1), (own - 1).clamp(min=0)], 1)
         after = torch.minimum(place + 1, last)  # [B, T]
         dwells = gaps.gather(1, after) * (back > 0)  # [B, T]
         there = there.to(gaps.dtype)
@@ -206,8 +223,7 @@ class SessionGRU(nn.Module):
         if sample is None:
             vectors, bias = self.vectors(), self.bias
         else:
-            # Only the rows of a few thousand items are touched: a gradient as large as the item matrix, its norm and
-            # its step took half of the time at 17,376 items.
+            # A gradient, a norm and a step of every item would be for the few that are in use.
             columns, correction = (tensor.to(items.device) for tensor in sample())
             items, columns, rows = _numbered_anew(items, columns)
             vectors = functional.normalize(functional.embedding(rows, self.item, sparse=True), dim=1)  # [R, H]

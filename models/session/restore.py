@@ -15,10 +15,8 @@ from scipy import sparse
 
 from jobs.errors import ModelError
 from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
-from models.session.choose import WEIGHTS
-from models.session.gru import LATEST, PLACES, ItemMemory, SessionGRU
+from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
-from models.session.memory import Followers
 
 
 class Restored(NamedTuple):
@@ -81,21 +79,10 @@ def _model(file: Path, n_context: int) -> SessionGRU:
         "gru.bias_hh_l0": _reset_first(biases[3 * hidden :]),
     }
     model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in state.items()})
-    if "memory.columns" in tensors:
-        followers = Followers(tensors["memory.columns"].astype(np.int64), tensors["memory.weights"])
-        model.memory = ItemMemory(followers)
-        weights = {name: torch.from_numpy(tensors[f"memory.{name}"]) for name in WEIGHTS if f"memory.{name}" in tensors}
-        if "memory.decay" in tensors:
-            weights = weights_of_older(tensors)
-        model.memory.load_state_dict({**model.memory.state_dict(), **weights})
+    memory = {name.removeprefix("memory."): value for name, value in tensors.items() if name.startswith("memory.")}
+    if memory:
+        model.memory = ItemMemory.of_arrays(memory)
     return model.eval()
-
-
-def weights_of_older(tensors: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Return the memory's weights of a bundle made before 29 November 2026, which knew places only, and six of them."""
-    places = np.zeros(PLACES, np.float32)
-    places[:LATEST] = tensors["memory.repeats"]
-    return {"followed": torch.from_numpy(tensors["memory.decay"][:, None]), "places": torch.from_numpy(places)}
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:

@@ -23,7 +23,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
 
 from jobs.errors import ModelError, SettingsError
 from models.clicks.dataset import Encoder, Session
@@ -31,7 +30,6 @@ from models.session.choose import Memory
 from models.session.epochs import Training, load_weights, new_model
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import Product
-from models.session.memory import Followers
 from models.session.recipe import Recipe
 
 SUFFIX = ".training"
@@ -233,10 +231,7 @@ def restore_model(folder: Path) -> tuple[SessionGRU, Encoder, list[Session], Pro
     model = new_model(encoder, Recipe(**progress.recipe), 1).cpu()
     load_weights(model, {name: _unpacked(array) for name, array in weights.arrays.items()})
     if (folder / f"{part}.memory").is_file() and (kept := _read(folder / f"{part}.memory", Arrays)):
-        arrays = {name: _unpacked(array) for name, array in kept.items()}
-        followers = Followers(arrays["columns"].astype(np.int64), arrays["weights"])
-        model.memory = ItemMemory(followers)
-        model.memory.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        model.memory = ItemMemory.of_arrays({name: _unpacked(array) for name, array in kept.items()})
     return model.eval(), encoder, shop.sessions, progress, f"{TITLES[part]}, epoch {weights.epoch} of {weights.epochs}"
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from models.clicks.dataset import Event, Session, context_at, pad
-from models.quality.evaluate import TYPE_INDEX
+from models.quality.evaluate import TYPE_INDEX, rows_at_once
 from models.session.gru import SessionGRU
 from models.session.head import MORE_CANDIDATES, Product, int8_scores
 
@@ -28,7 +28,6 @@ MARGIN = 2  # times the largest excess that was measured
 # More candidates cost more than the int8 product saves: each is a row of the item matrix that is read and multiplied.
 MOST, MOST_OF_ITEMS = 128, 0.25
 NOISE = 1e-3  # float32 sums in another order differ by less
-CELLS = 1 << 24  # scores at once, 64 MB
 
 
 class Asked(NamedTuple):
@@ -81,7 +80,7 @@ def ask(model: SessionGRU, prefixes: Sequence[Session], index: dict[str, int]) -
     """
     known = [prefix for prefix in prefixes if any(event.item in index for event in prefix)][-QUESTIONS:]
     known = sorted(known, key=len) or [[Event(next(iter(index)), "view", 0.0)]]  # batches pad little
-    rows = max(1, min(256, CELLS // len(index)))
+    rows = rows_at_once(len(index))
     inputs = []
     for start in range(0, len(known), rows):
         part = known[start : start + rows]

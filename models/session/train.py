@@ -258,15 +258,13 @@ def _fit(
     for epoch, measured in enumerate(values, start=1):
         watch.epoch("teaching part", epoch, measured)
     saved.begin("teaching", encoder, parts.teach)
-    begun, known = time.monotonic(), training.epoch
+    left = time_left(training, 0 if once else recipe.epochs / TEACH)
     while not _is_stalled(values) and (loss := training.next()) is not None:
         quality = _quality(model, questions, encoder.index)
         recall, mrr = quality["recall@20"], quality["mrr@20"]
-        epoch_s = (time.monotonic() - begun) / (training.epoch - known)
-        left = minutes_of(epoch_s * (recipe.epochs - training.epoch + (0 if once else recipe.epochs / TEACH)))
         tell(
             f"epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  recall@20 {recall:.4f}  MRR@20 {mrr:.4f}  "
-            f"{left} left"
+            f"{left()} left"
         )
         values.append({"loss": loss, "recall@20": recall, "mrr@20": mrr})
         saved.epoch("teaching", training, values)
@@ -275,9 +273,16 @@ def _fit(
     return model.eval(), recipe._replace(epochs=max(1, training.epoch))
 
 
-def minutes_of(seconds: float) -> str:
-    """Return a time in words, in minutes where it is a minute or more."""
-    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+def time_left(training: Training, more: float = 0.0) -> Callable[[], str]:
+    """Return what tells, after each epoch from now on, how long the epochs that are left and `more` will take."""
+    begun, known = time.monotonic(), training.epoch
+
+    def told() -> str:
+        epoch_s = (time.monotonic() - begun) / (training.epoch - known)
+        seconds = epoch_s * (training.epochs - training.epoch + more)
+        return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+    return told
 
 
 def _is_stalled(values: list[dict[str, float]]) -> bool:
@@ -324,11 +329,9 @@ def _ship(
         watch.epoch("all sessions", epoch, measured)
     saved.begin("all", encoder, sessions)
     saved.memory("all", added)
-    begun, known = time.monotonic(), training.epoch
+    left = time_left(training)
     while (loss := training.next()) is not None:
-        epoch_s = (time.monotonic() - begun) / (training.epoch - known)
-        left = minutes_of(epoch_s * (recipe.epochs - training.epoch))
-        tell(f"all sessions, epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  {left} left")
+        tell(f"all sessions, epoch {training.epoch} of {recipe.epochs}: loss {loss:.4f}  {left()} left")
         values.append({"loss": loss})
         saved.epoch("all", training, values)
         watch.epoch("all sessions", training.epoch, values[-1])

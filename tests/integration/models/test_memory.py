@@ -10,7 +10,6 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 from models.session.choose import Memory, with_weights  # noqa: E402
 from models.session.gru import LATEST, PLACES, SESSION_FACTS, ItemMemory  # noqa: E402
 from models.session.memory import Followers, learn  # noqa: E402
-from models.session.restore import weights_of_older  # noqa: E402
 
 
 def encoded(*lines: str) -> list[list[int]]:
@@ -91,12 +90,11 @@ def test_sessions_own_items_get_bias_of_their_place_from_end():
 def test_weights_of_an_older_bundle_mean_what_they_meant():
     """Until 29 November 2026 a memory had a bias for the last six items, and one fade for all followers."""
     older = {
-        "memory.repeats": np.array([-24, 4, 2, 1, 0.5, 0.25], np.float32),
-        "memory.decay": 0.5 ** np.arange(6, dtype=np.float32),
+        "repeats": np.array([-24, 4, 2, 1, 0.5, 0.25], np.float32),
+        "decay": 0.5 ** np.arange(6, dtype=np.float32),
     }
     followers = Followers(np.array([[0], [0], [0], [1], [0]]), np.array([[0], [0], [0], [8], [0]], np.float32))
-    memory = ItemMemory(followers)
-    memory.load_state_dict({**memory.state_dict(), **weights_of_older(older)})
+    memory = ItemMemory.of_arrays(older | followers._asdict())
     # The last is 2; 1 is there twice (4 and 2). 3 is three places back (1), and its follower 2 counts 8 / 2^3 times.
     assert added(memory, [[4, 4, 4, 3, 1, 1, 2]], [7]) == [[6, -23, 1, 0.75]]
 
