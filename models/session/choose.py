@@ -27,7 +27,7 @@ JUDGED_BY = ("recall@20", "mrr@20")  # their sum
 LISTED = 20
 # The network's scores are multiplied by a scale between these while the weights are fitted, and the weights divided by
 # it afterwards, which leaves the order as it is.
-SCALES = (0.2, 1.6)
+SCALES = (0.02, 1.6)
 NODES = 8
 RIDGE = 1e-4  # times the squares of all weights, added to the mean loss
 EVALUATIONS = 30
@@ -40,8 +40,9 @@ OWN_ITEMS = "own items first"
 USES = {
     "places": ("followed", "places"),
     "sessions": ("followed", "places", "types", "dwell", "by_session"),
+    "successors": ("followed", "succeeded", "places", "types", "dwell", "by_session"),
 }
-WEIGHTS = USES["sessions"]
+WEIGHTS = USES["successors"]
 FIRST = 24.0  # the network's scores lie between -12 and 12
 
 
@@ -60,10 +61,13 @@ def item_memory(numbers: Encoded, n_items: int, chosen: Memory, device: torch.de
     """Return the memory of sessions of items 1..N, or None where it would add nothing."""
     if chosen.uses == NOTHING:
         return None
+
     has_followers = np.any(chosen.weights.get("followed", 0.0))
-    return with_weights(ItemMemory(memory.learn(numbers, n_items, memory.KEPT if has_followers else 1)), chosen).to(
-        device
+    made = ItemMemory(
+        memory.followers(numbers, n_items) if has_followers else memory.none(n_items),
+        memory.successors(numbers, n_items) if "succeeded" in chosen.weights else None,
     )
+    return with_weights(made, chosen).to(device)
 
 
 def with_weights(made: ItemMemory, chosen: Memory) -> ItemMemory:
@@ -83,7 +87,8 @@ def choose_memory(
     judged by the other one, in turn. The best is then fitted to all. No memory is one of the choices, and so is one
     that lists a session's own items first, as the baseline `popular_in_session` does.
     """
-    made = ItemMemory(memory.learn(numbers, len(index))).to(model.item.device)
+    rows = memory.followers(numbers, len(index)), memory.successors(numbers, len(index))
+    made = ItemMemory(*rows).to(model.item.device)
     asked = ask(model, made, questions, index)
     first = Memory(OWN_ITEMS, {"places": [FIRST] * len(made.places)})
     quality_of = {
@@ -101,9 +106,9 @@ def choose_memory(
     best = max(quality_of, key=lambda uses: sum(quality_of[uses][name] for name in JUDGED_BY))
     if best in USES:
         fit(made, asked, USES[best], range(FOLDS))
-        model.memory = made
-        return Memory(best, {name: getattr(made, name).tolist() for name in USES[best]}), quality_of
-    chosen = Memory() if best == NOTHING else first
+        chosen = Memory(best, {name: getattr(made, name).tolist() for name in USES[best]})
+    else:
+        chosen = Memory() if best == NOTHING else first
     model.memory = item_memory(numbers, len(index), chosen, model.item.device)
     return chosen, quality_of
 

@@ -26,7 +26,7 @@ BUCKET_BATCHES = 40
 WARM_UP = 0.03  # of the steps
 WEIGHTS = "model."  # how the names of weights begin in what is kept
 TIMES = "times"  # of the learning rate, in a group of weights
-SMALL_CATALOGUE = 4  # times the negatives: below it the whole catalogue is scored
+SMALL_CATALOGUE = 1.5  # times the negatives: below it the whole catalogue is scored
 
 
 def new_model(encoder: Encoder, recipe: Recipe, seed: int) -> SessionGRU:

@@ -20,7 +20,7 @@ from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, load_b
 from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list
-from models.session.memory import KEPT
+from models.session.memory import KEPT, KEPT_SUCCESSORS
 from models.session.spare import QUESTIONS, Asked, Spare, ask, checked, choose
 
 # Version 17 has every operator of the graph (GRU-14, Gemm-13, TopK-11), and runtimes since 2022 read it.
@@ -79,7 +79,7 @@ def check_size(encoder: Encoder, names: dict[str, str], hidden: int) -> int:
     Raises DataError if their bundle would be larger than one may be, or if an item's id can't be written.
     """
     items = len(encoder.items)
-    weights, memory = items * (hidden + 1) * 4, items * KEPT * 8
+    weights, memory = items * (hidden + 1) * 4, items * (KEPT + KEPT_SUCCESSORS) * 8
     graph = weights + items * (hidden + 8) + memory  # the int8 product's matrix, scales and biases too
     named = {item: names[item] for item in encoder.items if item in names}
     try:

@@ -6,8 +6,8 @@ Item and Session Representations" (2019). From them: one GRU layer, one item mat
 softmax with negatives by popularity^alpha and the logQ correction, vectors of length 1. Of our own: event types, gaps,
 the visitor's features, and the items that followed each item in training, as sparse rows added to the scores.
 
-Shapes: B sessions, T events, N items, H hidden units, C context features, L latest events, M followers of an item,
-P places, Y types of events, F facts of a session.
+Shapes: B sessions, T events, N items, H hidden units, C context features, L latest events, M followers and A successors
+of an item, P places, Y types of events, F facts of a session.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from models.clicks.dataset import EVENT_TYPES
 from models.session.losses import Loss
-from models.session.memory import Followers
+from models.session.memory import Rows
 
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
@@ -32,10 +32,11 @@ Sample = Callable[[], tuple[Tensor, Tensor]]
 
 
 class Facts(NamedTuple):
-    """Hold what the memory knows of B sessions before any weight is applied; X = L * M + T entries a session."""
+    """Hold what the memory knows of B sessions before any weight is applied; X = L * M + A + T entries a session."""
 
-    columns: Tensor  # int64 [B, X]: followers' columns, then those of the session's own items, latest first
+    columns: Tensor  # int64 [B, X]: columns of followers, of successors, then of the session's own items, latest first
     followed: Tensor  # float32 [B, L, M]: the followers of the latest items
+    succeeded: Tensor  # float32 [B, A]: the successors of the last item
     there: Tensor  # float32 [B, T]: 1 for an event, 0 for padding; latest first, as all of them
     types: Tensor  # int64 [B, T]
     dwells: Tensor  # float32 [B, T]: log1p of the seconds until the event after, 0 for the last
@@ -43,18 +44,24 @@ class Facts(NamedTuple):
 
 
 class ItemMemory(nn.Module):
-    """Add to a session's scores the followers of its latest items, and a bias for its own items.
+    """Add to a session's scores what followed its latest items in training, and a bias for its own items.
 
     All weights are fitted on questions (choose.py). `followed` [L, 1] weighs the followers of the last item, of the
-    item before it, and so on. The bias of an own item is a sum: `places` [P] by its place from the end, `types` [Y] by
-    its event's type, `dwell` times its dwell, and what the session's facts (`session_facts`) say, times
-    `by_session` [F, 2], of which the first column is for the last item. An item that occurs twice gets both sums.
+    item before it, and so on, and `succeeded` the successors of the last one. The bias of an own item is a sum:
+    `places` [P] by its place from the end, `types` [Y] by its event's type, `dwell` times its dwell, and what the
+    session's facts (`session_facts`) say, times `by_session` [F, 2], of which the first column is for the last item. An
+    item that occurs twice gets both sums.
     """
 
-    def __init__(self, followers: Followers) -> None:
+    def __init__(self, followers: Rows, successors: Rows | None = None) -> None:
         super().__init__()
         self.register_buffer("columns", torch.from_numpy(followers.columns).int())  # [N + 1, M]
         self.register_buffer("weights", torch.from_numpy(followers.weights))  # [N + 1, M]
+        self.succeeded: nn.Parameter | None = None
+        if successors is not None:  # of two tensors with the same zeros the exporter would keep one
+            self.register_buffer("successors", torch.from_numpy(successors.columns).int())  # [N + 1, A]
+            self.register_buffer("succession", torch.from_numpy(successors.weights))  # [N + 1, A]
+            self.succeeded = nn.Parameter(torch.zeros(1))
         self.register_buffer("back", torch.arange(LATEST))  # [L]
         self.followed = nn.Parameter(torch.zeros(LATEST, 1))  # [L, 1]
         self.places = nn.Parameter(torch.zeros(PLACES))  # [P]
@@ -68,7 +75,10 @@ class ItemMemory(nn.Module):
 
         Memories made before 29 November 2026 knew places only, and six of them, and one fade for all followers.
         """
-        made = cls(Followers(arrays["columns"].astype(np.int64), arrays["weights"]))
+        successors = None
+        if "successors" in arrays:
+            successors = Rows(arrays["successors"].astype(np.int64), arrays["succession"])
+        made = cls(Rows(arrays["columns"].astype(np.int64), arrays["weights"]), successors)
         if "decay" in arrays:
             places = np.zeros(PLACES, np.float32)
             places[:LATEST] = arrays["repeats"]
@@ -78,6 +88,13 @@ class ItemMemory(nn.Module):
         weights = {name: torch.from_numpy(values) for name, values in fitted.items()}
         made.load_state_dict({**made.state_dict(), **weights})
         return made
+
+    def rows(self) -> tuple[Rows, Rows | None]:
+        """Return the rows of followers, and those of successors if it has any."""
+        followers = Rows(self.columns.numpy(), self.weights.numpy())
+        if self.succeeded is None:
+            return followers, None
+        return followers, Rows(self.successors.numpy(), self.succession.numpy())
 
     def forward(self, scores: Tensor, items: Tensor, types: Tensor, gaps: Tensor, lengths: Tensor) -> Tensor:
         """Return scores [B, N] with memory added, for inputs as in `Bundle.score`."""
@@ -95,12 +112,17 @@ class ItemMemory(nn.Module):
         place = place.clamp(min=0)
         own = items.gather(1, place) * there  # [B, T]
         followers = self.columns[latest].long()  # int32 halves the file
-        columns = torch.cat([followers.flatten(1), (own - 1).clamp(min=0)], 1)
+        last_item = latest[:, 0]
+        if self.succeeded is None:
+            successors, succeeded = followers[:, 0, :0], gaps[:, :0]
+        else:
+            successors, succeeded = self.successors[last_item].long(), self.succession[last_item]
+        columns = torch.cat([followers.flatten(1), successors, (own - 1).clamp(min=0)], 1)
         after = torch.minimum(place + 1, last)  # [B, T]
         dwells = gaps.gather(1, after) * (back > 0)  # [B, T]
         there = there.to(gaps.dtype)
         session = session_facts(own, latest, gaps.gather(1, place) * there, there)
-        return Facts(columns, self.weights[latest], there, types.gather(1, place), dwells, session)
+        return Facts(columns, self.weights[latest], succeeded, there, types.gather(1, place), dwells, session)
 
     def added(self, facts: Facts) -> Tensor:
         """Return float32 [B, X]: what is added to the columns of `facts`."""
@@ -110,7 +132,10 @@ class ItemMemory(nn.Module):
         of_session = facts.session @ self.by_session  # [B, 2]
         is_last = (back == 0).to(bias.dtype)  # [T]
         bias = bias + of_session[:, :1] * is_last + of_session[:, 1:] * (1 - is_last)
-        return torch.cat([followed.flatten(1), bias * facts.there], 1)
+        added = [followed.flatten(1), bias * facts.there]
+        if self.succeeded is not None:
+            added.insert(1, facts.succeeded * self.succeeded)
+        return torch.cat(added, 1)
 
 
 def session_facts(own: Tensor, latest: Tensor, gaps: Tensor, there: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from models.session.epochs import Training, new_model, score_with
 from models.session.export import write_bundle
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.recipe import Recipe
-from models.session.restore import Restored, follower_scores, restore
+from models.session.restore import Restored, restore, scores_of
 from models.session.train import Tell, flat
 
 HELD_OUT = 0.15  # share of the sessions, the newest, that judge
@@ -188,9 +188,10 @@ def _neighbours(sessions: list[Session], encoder: Encoder, base: Restored) -> di
 
 
 def _joint_memory(base: Restored, encoder: Encoder, sessions: list[Session]) -> ItemMemory:
-    """Return the mean of the base's memory and that of the new sessions, weighed by each item's clicks in both.
+    """Return the memory of the base's sessions and the new ones, with the base's weights.
 
-    Its other weights are the base's. The rows of bundles made before 29 November 2026 hold their strength.
+    Followers are the mean of both, weighed by each item's clicks; the rows of bundles made before 29 November 2026 hold
+    their strength. Successors are counted on.
     """
     numbers, items = encoder.numbers(sessions), len(encoder.items)
     new_clicks = np.bincount(np.concatenate(numbers), minlength=items + 1)[1:]
@@ -199,10 +200,14 @@ def _joint_memory(base: Restored, encoder: Encoder, sessions: list[Session]) -> 
     old_clicks[places] = list(base.clicks.values())
     total = np.maximum(old_clicks + new_clicks, 1)
     moved = sparse.csr_array((np.ones(len(places)), (np.arange(len(places)), places)), shape=(len(places), items))
-    old = moved.T @ follower_scores(base.model.memory) @ moved
+    followers, successors = base.model.memory.rows()
+    old = moved.T @ scores_of(followers) @ moved
     new = base.manifest["training"].get("strength", 1.0) * memory.weigh(numbers, items)
     both = sparse.diags_array(old_clicks / total) @ old + sparse.diags_array(new_clicks / total) @ new
-    made = ItemMemory(memory.strongest(sparse.csr_array(both)))
+    if successors is not None:
+        counts = moved.T @ scores_of(successors).expm1() @ moved + memory.succession(numbers, items)
+        successors = memory.strongest(sparse.csr_array(counts).log1p(), memory.KEPT_SUCCESSORS)
+    made = ItemMemory(memory.strongest(sparse.csr_array(both), memory.KEPT), successors)
     made.load_state_dict({**made.state_dict(), **dict(base.model.memory.named_parameters())})
     return made
 

@@ -1,9 +1,10 @@
 """Count the items that followed each item in training, as sparse rows that the graph adds to the scores.
 
-A network learns what sessions have in common; counts know the pairs that are one shop's own. Shapes: N items,
-M followers of an item.
+A network learns what sessions have in common; counts know the pairs that are one shop's own. Followers came up to eight
+clicks after an item or before it, successors right after it. Shapes: N items, M followers of an item.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,18 +16,38 @@ REACH = 8  # clicks apart at most
 FADE = 0.5  # each click apart counts half as much
 BACKWARD = 0.5  # an item that came before counts half as much as one that came after
 KEPT = 60  # followers of an item
+KEPT_SUCCESSORS = 40
 
 
-class Followers(NamedTuple):
-    """Hold the strongest followers of each item, best first; row i is item i, row 0 is empty."""
+class Rows(NamedTuple):
+    """Hold the strongest followers, or successors, of each item, best first; row i is item i, row 0 is empty."""
 
     columns: np.ndarray  # int64 [N + 1, M], item - 1
     weights: np.ndarray  # float32 [N + 1, M], 0 where an item has fewer
 
 
-def learn(sessions: Encoded, n_items: int, kept: int = KEPT) -> Followers:
+def none(n_items: int) -> Rows:
+    """Return rows without anything in them."""
+    return Rows(np.zeros((n_items + 1, 1), np.int64), np.zeros((n_items + 1, 1), np.float32))
+
+
+def followers(sessions: Encoded, n_items: int) -> Rows:
     """Return the strongest followers in sessions of items 1..N, oldest first (see `weigh`)."""
-    return strongest(weigh(sessions, n_items), kept)
+    return strongest(weigh(sessions, n_items), KEPT)
+
+
+def successors(sessions: Encoded, n_items: int) -> Rows:
+    """Return the items that came right after each item most often; the weight is log(1 + n) for n times.
+
+    Such weights alone, after a softmax, are a first-order Markov chain to which each item is added once.
+    """
+    return strongest(succession(sessions, n_items).log1p(), KEPT_SUCCESSORS)
+
+
+def succession(sessions: Encoded, n_items: int) -> sparse.csr_array:
+    """Return [N, N]: how often the column's item came right after the row's."""
+    pairs = np.array([pair for session in sessions for pair in pairwise(session)], np.int64).reshape(-1, 2) - 1
+    return sparse.csr_array((np.ones(len(pairs), np.float32), pairs.T), shape=(n_items, n_items))
 
 
 def weigh(sessions: Encoded, n_items: int) -> sparse.csr_array:
@@ -61,7 +82,7 @@ def _counts(sessions: Encoded, n_items: int) -> sparse.csr_array:
     return counts
 
 
-def strongest(scores: sparse.csr_array, kept: int = KEPT) -> Followers:
+def strongest(scores: sparse.csr_array, kept: int) -> Rows:
     """Return the `kept` best columns of each row."""
     n_items = scores.shape[0]
     kept = min(kept, n_items)
@@ -72,4 +93,4 @@ def strongest(scores: sparse.csr_array, kept: int = KEPT) -> Followers:
         best = begin + np.argsort(-scores.data[begin:end], kind="stable")[:kept]
         columns[row + 1, : len(best)] = scores.indices[best]
         weights[row + 1, : len(best)] = scores.data[best]
-    return Followers(columns, weights)
+    return Rows(columns, weights)

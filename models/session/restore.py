@@ -17,6 +17,7 @@ from jobs.errors import ModelError
 from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
+from models.session.memory import Rows
 
 
 class Restored(NamedTuple):
@@ -45,12 +46,11 @@ def restore(folder: Path) -> Restored:
     return Restored(bundle.version, model, clicks, bundle.names, bundle.manifest)
 
 
-def follower_scores(memory: ItemMemory) -> sparse.csr_array:
-    """Return [N, N]: the memory's rows as `memory.weigh` gives them."""
-    columns, weights = memory.columns.numpy(), memory.weights.numpy()
-    rows = np.repeat(np.arange(len(columns) - 1), columns.shape[1])
-    shape = (len(columns) - 1, len(columns) - 1)
-    return sparse.csr_array(sparse.coo_array((weights[1:].ravel(), (rows, columns[1:].ravel())), shape=shape))
+def scores_of(rows: Rows) -> sparse.csr_array:
+    """Return [N, N]: a memory's rows as `memory.weigh` and `memory.succession` give them."""
+    items, kept = len(rows.columns) - 1, rows.columns.shape[1]
+    places = np.repeat(np.arange(items), kept), rows.columns[1:].ravel()
+    return sparse.csr_array(sparse.coo_array((rows.weights[1:].ravel(), places), shape=(items, items)))
 
 
 def _model(file: Path, n_context: int) -> SessionGRU:

@@ -85,8 +85,13 @@ def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.G
         if n_items <= len(real) and kind == "families"
         else vectors(real, parents, kind, rng),
         "bias": weights["bias"][parents],
-        "memory.weights": weights["memory.weights"][rows],
-        "memory.columns": rng.integers(0, n_items, (n_items + 1, weights["memory.columns"].shape[1])).astype(np.int32),
+        **{
+            f"memory.{name}": rng.integers(0, n_items, (n_items + 1, weights[f"memory.{name}"].shape[1])).astype(
+                np.int32
+            )
+            for name in ("columns", "successors")
+        },
+        "memory.succession": weights["memory.succession"][rows],
     }
     kept = [weight for weight in changed_model.graph.initializer if weight.name not in changed]
     del changed_model.graph.initializer[:]

@@ -12,7 +12,7 @@ from models.clicks.dataset import EVENT_TYPES  # noqa: E402
 from models.serving.bundle import INPUTS  # noqa: E402
 from models.session.export import export_onnx  # noqa: E402
 from models.session.gru import LATEST, ItemMemory, SessionGRU  # noqa: E402
-from models.session.memory import Followers  # noqa: E402
+from models.session.memory import Rows  # noqa: E402
 
 ITEMS = 1_003  # 251 blocks of 4 and a place that no item has
 FADE = 0.5
@@ -28,9 +28,9 @@ def model() -> "SessionGRU":
     rng = np.random.default_rng(3)
     columns = np.stack([rng.choice(ITEMS, 60, replace=False) for _ in range(ITEMS + 1)])
     weights = np.asarray(rng.exponential(2.0, columns.shape), np.float32)
-    columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.learn leaves it
+    columns[:, 50:], weights[:, 50:] = 0, 0.0  # an item with fewer followers, as memory.strongest leaves it
     weights[0] = 0.0
-    made.memory = ItemMemory(Followers(columns, weights))
+    made.memory = ItemMemory(Rows(columns, weights))
     with torch.no_grad():
         made.memory.followed.copy_(torch.tensor([[FADE**back] for back in range(LATEST)]))
         made.memory.places[: len(REPEATS)] = torch.tensor(REPEATS)

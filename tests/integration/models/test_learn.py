@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 
 import numpy as np
@@ -168,6 +169,20 @@ def test_joined_memory_weighs_old_and_new_rows_by_their_clicks(shop):
     assert after["sku-2"] == pytest.approx(before["sku-2"] / 2, rel=1e-5)
     # All of sku-1's new clicks led to sku-9 (1), and as companions they have n / sqrt(n * n) = 1: half of 1 + 1.
     assert after["sku-9"] == pytest.approx(before.get("sku-9", 0) / 2 + 1)
+
+
+def test_successors_are_counted_on_with_the_new_sessions(shop):
+    known, chosen = restore(shop), Memory("successors", {"succeeded": [1.0]})
+    of = {item: number for number, item in enumerate(known.clicks, start=1)}
+    known.model.memory = item_memory([[of["sku-1"], of["sku-2"]]] * 3, 40, chosen, torch.device("cpu"))
+    encoder = Encoder([[Event("sku-1", "view", 0.0), Event("sku-2", "view", 1.0)]] * 2, known.clicks)
+    sessions = [[Event("sku-1", "view", 0.0), Event(item, "view", 1.0)] for item in ("sku-2", "sku-2", "sku-9")]
+    found = learn._joint_memory(known, encoder, sessions).rows()[1]
+    row, ids = encoder.index["sku-1"], list(encoder.clicks)
+    counted = {ids[column]: weight for column, weight in zip(found.columns[row], found.weights[row], strict=True)}
+    # Three times before and twice now; once now.
+    assert counted["sku-2"] == pytest.approx(math.log(6))
+    assert counted["sku-9"] == pytest.approx(math.log(2))
 
 
 def row_of(memory, clicks, item):

@@ -9,14 +9,14 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 
 from models.session.choose import Memory, with_weights  # noqa: E402
 from models.session.gru import LATEST, PLACES, SESSION_FACTS, ItemMemory  # noqa: E402
-from models.session.memory import Followers, learn  # noqa: E402
+from models.session.memory import Rows, followers, none, strongest, successors, weigh  # noqa: E402
 
 
 def encoded(*lines: str) -> list[list[int]]:
     return [["_abcdefg".index(item) for item in line] for line in lines]
 
 
-def followers_of(item: str, found: Followers) -> dict[str, float]:
+def followers_of(item: str, found: Rows) -> dict[str, float]:
     row = "_abcdefg".index(item)
     weights = found.weights[row]
     return {
@@ -28,7 +28,7 @@ def test_followers_are_the_sum_of_companions_and_of_shares():
     # abc: a→b 1, a→c 1/2, b→c 1. Clicks: a 2, b 1, c 1.
     # Companions, by the root of both items' clicks; backward counts half: b is before c, so c has 1/2 of b.
     # Shares of an item's own clicks: b came right after one of a's two, c two places after it.
-    found = learn(encoded("abc", "a"), 3)
+    found = followers(encoded("abc", "a"), 3)
     root = math.sqrt(2)
     assert followers_of("a", found) == {"b": pytest.approx(1 / root + 1 / 2), "c": pytest.approx(0.5 / root + 0.5 / 2)}
     assert followers_of("b", found) == {"c": pytest.approx(1.0 + 1.0), "a": pytest.approx(0.5 / root)}
@@ -36,16 +36,24 @@ def test_followers_are_the_sum_of_companions_and_of_shares():
 
 
 def test_no_click_follows_one_of_another_session():
-    assert followers_of("b", learn(encoded("ab", "cd"), 4)).keys() == {"a"}
+    assert followers_of("b", followers(encoded("ab", "cd"), 4)).keys() == {"a"}
 
 
 def test_the_strongest_are_kept_and_the_best_comes_first():
-    found = learn(encoded("ab", "ab", "ab", "ac", "ac", "ad"), 4, kept=2)
+    found = strongest(weigh(encoded("ab", "ab", "ab", "ac", "ac", "ad"), 4), 2)
     assert list(followers_of("a", found)) == ["b", "c"]
     assert found.columns.shape == found.weights.shape == (5, 2)
 
 
-def memory_of(followers: Followers, **weights: object) -> "ItemMemory":
+def test_successors_came_right_after_and_count_as_logarithms():
+    # a→b twice, a→c once, b→c once; c ends a session of two twice, and nothing came after it.
+    found = successors(encoded("abc", "ab", "ac"), 3)
+    assert followers_of("a", found) == {"b": pytest.approx(math.log(3)), "c": pytest.approx(math.log(2))}
+    assert followers_of("b", found) == {"c": pytest.approx(math.log(2))}
+    assert followers_of("c", found) == {}
+
+
+def memory_of(followers: Rows, **weights: object) -> "ItemMemory":
     return with_weights(ItemMemory(followers), Memory("sessions", weights))
 
 
@@ -59,28 +67,29 @@ def added(memory: "ItemMemory", items: list[list[int]], lengths: list[int], type
         return memory(scores, numbers, types, gaps, torch.tensor(lengths)).tolist()
 
 
-def no_followers(items: int) -> Followers:
-    return Followers(np.zeros((items + 1, 1), np.int64), np.zeros((items + 1, 1), np.float32))
-
-
 def test_the_memory_adds_followers_of_each_event_with_its_weight():
-    followers = Followers(
-        np.array([[0, 0], [1, 2], [2, 0], [0, 0]]), np.array([[0, 0], [3, 1], [5, 0], [0, 0]], np.float32)
-    )
+    followers = Rows(np.array([[0, 0], [1, 2], [2, 0], [0, 0]]), np.array([[0, 0], [3, 1], [5, 0], [0, 0]], np.float32))
     memory = memory_of(followers, followed=[[2.0], [1.0], [0.0], [0.0], [0.0], [0.0]])
     # Row 0: item 2 is the last one (5 to column 2), twice; item 1 before it counts once (3 and 1 to columns 1 and 2).
     assert added(memory, [[1, 2, 0], [2, 0, 0]], [2, 1]) == [[0, 3, 11], [0, 0, 10]]
 
 
+def test_the_memory_adds_successors_of_the_last_item_only():
+    successors = Rows(np.array([[0], [1], [2], [0]]), np.array([[0], [3], [5], [0]], np.float32))
+    memory = with_weights(ItemMemory(none(3), successors), Memory("successors", {"succeeded": [2.0]}))
+    # Row 0: item 2 is the last one (twice 5 to column 2). Row 1: no item is known.
+    assert added(memory, [[1, 2, 0], [0, 0, 0]], [2, 1]) == [[0, 0, 10], [0, 0, 0]]
+
+
 def test_padding_and_a_session_without_a_known_item_add_nothing():
-    followers = Followers(np.array([[0], [1], [0]]), np.array([[0], [3], [0]], np.float32))
+    followers = Rows(np.array([[0], [1], [0]]), np.array([[0], [3], [0]], np.float32))
     every = {"followed": [[1.0]] * LATEST, "places": [7.0] * PLACES, "types": [7.0] * 8, "dwell": [7.0]}
     memory = memory_of(followers, **every, by_session=[[7.0, 7.0]] * SESSION_FACTS)
     assert added(memory, [[0, 0]], [1], gaps=[[2.0, 2.0]]) == [[0, 0]]
 
 
 def test_sessions_own_items_get_bias_of_their_place_from_end():
-    memory = memory_of(no_followers(4), places=[-24.0, 4.0, 2.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.25])
+    memory = memory_of(none(4), places=[-24.0, 4.0, 2.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.25])
     # Oldest first: item 3, then 1, 1, 2. The last is 2; 1 is there twice (4 and 2), 3 is three places back (1).
     assert added(memory, [[3, 1, 1, 2]], [4]) == [[6, -24, 1, 0]]
     # Twelve events: the first four, items 4, lie in the ninth place from the end or before it.
@@ -93,14 +102,14 @@ def test_weights_of_an_older_bundle_mean_what_they_meant():
         "repeats": np.array([-24, 4, 2, 1, 0.5, 0.25], np.float32),
         "decay": 0.5 ** np.arange(6, dtype=np.float32),
     }
-    followers = Followers(np.array([[0], [0], [0], [1], [0]]), np.array([[0], [0], [0], [8], [0]], np.float32))
-    memory = ItemMemory.of_arrays(older | followers._asdict())
+    rows = Rows(np.array([[0], [0], [0], [1], [0]]), np.array([[0], [0], [0], [8], [0]], np.float32))
+    memory = ItemMemory.of_arrays(older | rows._asdict())
     # The last is 2; 1 is there twice (4 and 2). 3 is three places back (1), and its follower 2 counts 8 / 2^3 times.
     assert added(memory, [[4, 4, 4, 3, 1, 1, 2]], [7]) == [[6, -23, 1, 0.75]]
 
 
 def test_own_items_get_bias_of_type_and_of_time_spent():
-    memory = memory_of(no_followers(3), types=[0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0], dwell=[10.0])
+    memory = memory_of(none(3), types=[0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0], dwell=[10.0])
     # Item 1 was seen, item 2 put into the cart (type 3) 0.4 later, item 3 seen 0.2 later. Nobody knows how long.
     assert added(memory, [[1, 2, 3]], [3], types=[[1, 3, 1]], gaps=[[0.0, 0.4, 0.2]]) == [
         pytest.approx([4.0, 7.0, 0.0])
@@ -116,7 +125,7 @@ def test_own_items_get_bias_of_type_and_of_time_spent():
     ],
 )
 def test_the_memory_knows_how_a_session_repeats_its_items(items, expected):
-    memory = ItemMemory(no_followers(3))
+    memory = ItemMemory(none(3))
     gaps = torch.tensor([[0.0, 9.0, 1.5]])  # the last gap counts, by 5
     facts = memory.facts(torch.tensor(items), torch.ones(1, 3, dtype=torch.int64), gaps, torch.tensor([3]))
     assert facts.session[0].tolist() == pytest.approx(expected)
@@ -127,6 +136,4 @@ def test_the_memory_knows_how_a_session_repeats_its_items(items, expected):
 def test_sessions_facts_weigh_last_item_and_others_differently():
     by_session = [[0.0, 0.0]] * SESSION_FACTS
     by_session[-1] = [3.0, 30.0]  # times the share of events on the last item, 1/3
-    assert added(memory_of(no_followers(3), by_session=by_session), [[1, 2, 3]], [3]) == [
-        pytest.approx([10.0, 10.0, 1.0])
-    ]
+    assert added(memory_of(none(3), by_session=by_session), [[1, 2, 3]], [3]) == [pytest.approx([10.0, 10.0, 1.0])]

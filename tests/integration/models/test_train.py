@@ -16,7 +16,8 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 from jobs.cli import app  # noqa: E402
 from models.clicks.dataset import EVENT_TYPES, Clicks, Encoder, Event, pad  # noqa: E402
 from models.clicks.sessions import questions_of, read_sessions  # noqa: E402
-from models.quality.evaluate import answers_of_model, metrics  # noqa: E402
+from models.quality.baselines import Markov  # noqa: E402
+from models.quality.evaluate import answers_of_baseline, answers_of_model, metrics  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import PARTS  # noqa: E402
 from models.session import export  # noqa: E402
@@ -225,13 +226,31 @@ def test_the_memory_that_answers_best_is_chosen():
     parts = split_by_time(sessions)
     model = new_model(encoder, Recipe(), 1)
     chosen, trials = choose_memory(model, encoder.numbers(sessions), parts.choose, encoder.index)
-    assert chosen.uses == "places"  # those of sessions aren't better, and are less simple
+    assert chosen.uses == "places"  # the others aren't better, and are less simple
     assert chosen.weights["followed"][0][0] > 0
     assert trials["places"]["mrr@20"] == 1.0
     assert trials[NOTHING]["mrr@20"] < 0.5
     # The model has what was chosen, and is judged as any model is.
     answers = answers_of_model(score_with(model), parts.choose, encoder.index, 0)
     assert metrics(answers.ranks) == trials["places"]
+
+
+def test_successors_list_what_the_markov_baseline_lists():
+    """A network that knows nothing, as one of which the time cut the epochs, is then no worse than that baseline."""
+    rng = np.random.default_rng(4)
+    paths = [[0] for _ in range(600)]
+    for path in paths:  # 40 items; from each to 30 others by chance, to the nearer ones more often
+        for _ in range(4):
+            path.append(int(path[-1] + rng.geometric(0.12)) % 40)
+    sessions = [session(*(f"i{item}" for item in path)) for path in paths]
+    encoder = Encoder(sessions)
+    numbers, questions = encoder.numbers(sessions[:400]), questions_of(sessions[400:])
+    _, trials = choose_memory(new_model(encoder, Recipe(), 1), numbers, questions, encoder.index)
+    answers = answers_of_baseline(Markov(numbers, len(encoder.items)), questions, encoder.index)
+    markov = metrics(answers.ranks)
+    assert trials["successors"]["recall@20"] > markov["recall@20"] - 0.005
+    assert trials["successors"]["mrr@20"] > markov["mrr@20"] - 0.005
+    assert trials[NOTHING]["mrr@20"] < markov["mrr@20"] / 2
 
 
 def test_items_that_come_back_are_favoured_where_they_do():
