@@ -49,10 +49,10 @@ def load(
     from jobs.operate import audit
 
     contracts = contracts_of_shop()
-    rows = sum(1 for _ in _rows(source, mapping, contracts))  # before anything is asked or written: each is checked
+    rows = sum(1 for _ in rows_of(source, mapping, contracts))  # before anything is asked or written: each is checked
     settings, bootstrap = broker()
     with audit.recorded_unless(dry_run, settings.state_dir, "items load", source=source) as outcome:
-        written = loading.load(bootstrap, contracts, _rows(source, mapping, contracts), dry_run)
+        written = loading.load(bootstrap, contracts, rows_of(source, mapping, contracts), dry_run)
         outcome["written"] = dict(written)
     if as_json:
         return print_json({"items": rows, "written": dict(written)})
@@ -62,7 +62,8 @@ def load(
         note(MADE_UP)
 
 
-def _rows(source: str, mapping: Path | None, contracts: "list[FactContract]") -> "Iterator[tuple[str, Said]]":
+def rows_of(source: str, mapping: Path | None, contracts: "list[FactContract]") -> "Iterator[tuple[str, Said]]":
+    """Yield what a file, or a recorded shop's catalogue, says of each item."""
     from jobs.files import items
     from jobs.lab.replay.catalogues import CATALOGUES
 

@@ -61,6 +61,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a training that was interrupted; give its other arguments.")
     ] = False,
+    items: Annotated[
+        str,
+        typer.Option(
+            help="What is known of the shop's items, as `liveshelf items load` takes it: items that are new then stand "
+            "in lists by their category, brand, colour and price, if that answers better."
+        ),
+    ] = "",
     consent: AskedOf = "",
     key: Key = None,
     as_json: AsJson = False,
@@ -72,6 +79,9 @@ def train(
     pictures and the bundle are kept in LIVESHELF_TRACKING_DIR, for `mlflow ui`. Until the bundle stands, the weights of
     each epoch are kept in OUT.training: see --resume, and `liveshelf models export`.
 
+    With --items, the bundle also says where an item stands that no click has shown yet. A worker lists it seconds after
+    its record. Items that come after the teaching part judge that; where they are few, each tenth item is held out.
+
     With --from, a version learns on from sessions that are newer than its own: items that are new join its vocabulary,
     and the table shows it beside the active version, or else the one that it came from, on the newest 15 %.
 
@@ -80,6 +90,7 @@ def train(
     \b
     Examples:
       liveshelf train --sessions clicks.tsv.gz --out models/artifacts/mine
+      liveshelf train --sessions clicks.tsv.gz --items catalogue.csv --out mine
       liveshelf train --from mine-0123456789ab --sessions today.tsv --out next --publish
       LIVESHELF_MODEL_DIR=models/artifacts/mine liveshelf submit rankings
     """
@@ -102,9 +113,12 @@ def train(
     if base:
         if resume:
             raise SettingsError("--resume and --from don't go together", "learn on anew: it takes six epochs")
+        if items:
+            raise SettingsError("--items and --from don't go together", "train anew with --items")
         if publish:
             versions.registry_of_settings(key)  # a key that can't sign is refused now
         _check_inputs(settings, features, base)
+    facts_of = _facts_of(items) if items else {}
     asked = ask(settings, consent)
     try:
         clicks = read_sessions(sessions, features, asked.counts)  # before torch, whose import takes seconds
@@ -130,9 +144,21 @@ def train(
         raise SettingsError(f"--product is {product!r}", f"use one of {', '.join(PRODUCTS)}")
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
     how = {"seed": seed, "minutes": minutes, "trials": trials, "threads": threads, "product": product, "recipe": recipe}
-    how |= {"context_features": features, "resume": resume}
+    how |= {"context_features": features, "resume": resume, "facts_of": facts_of}
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else say(table(found))
+
+
+def _facts_of(source: str) -> dict[str, dict]:
+    """Return the facts of each item that workers know; titles and addresses are for pages only."""
+    from jobs.commands.items import contracts_of_shop, rows_of
+
+    contracts = contracts_of_shop()
+    known = {field.name for contract in contracts for field in contract.fields if not field.is_shown_only}
+    return {
+        item: {name: value for name, value in said.items() if name in known}
+        for item, said in rows_of(source, None, contracts)
+    }
 
 
 def _check_inputs(settings: "Settings", features: list[str], base: str) -> None:

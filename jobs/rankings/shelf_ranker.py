@@ -12,6 +12,7 @@ import numpy as np
 from jobs.catalogue.columns import Snapshot
 from jobs.contract.shelf_plan import WIDE, Shelf, ShelfPlan
 from jobs.rankings.arrays import Floats, Ints
+from jobs.rankings.candidates.newcomers import Newcomers
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel, encode
 from jobs.rankings.candidates.sources import Scored, Sources, Wanted
 from jobs.rankings.one_shelf import REASONS, OneShelf
@@ -62,7 +63,7 @@ class ShelfRanker:
         """Open the bundle's model; `threads` share a batch."""
         self._bundle, self._plan = bundle, plan
         self._model = SessionModel(bundle, threads)
-        self._sources = Sources(bundle, plan, self._model)
+        self._sources, self._newcomers = Sources(bundle, plan, self._model), Newcomers(bundle)
         own = [shelf for shelf in plan.of_visitors if shelf.takes("session")]
         self._reach = max((shelf.candidates for shelf in own), default=0)
         self._ids: list[str] = bundle.items[1:]
@@ -77,6 +78,7 @@ class ShelfRanker:
         if ids is not self._ids:
             self._ids, self._names = ids, np.array(ids, dtype=object)
         self._items = items = Items(self._ids, snapshot, before)
+        self._sources.take(self._newcomers.of(items))
         self._shelves = {
             shelf.name: OneShelf(self._plan, shelf, items, self._sources, self._names) for shelf in self._plan.shelves
         }

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +74,8 @@ class Sources:
         self._pools: dict[str, _Pool] = {}
         self._of_items: dict[str, tuple[dict[str, bool], Everywhere[bool]]] = {}
         self._trending: dict[str, Trending] = {}
+        self._vectors: dict[tuple[int, ...], list[float]] = {}
+        self._beyond = sorted(history.items() - self._in_bundle)
 
     def may_show(self, offsets: Offsets, item: str) -> bool:
         """Return True for an item that a worker may show: the model knows it, or a topic had named it by then."""
@@ -170,15 +173,43 @@ class Sources:
             [self.model_events(each) for each in asked], [each.context for each in asked], self.bundle
         )
         reach = max(each.candidates for each in self.shop.of_visitors if each.takes("session"))
-        scores, items = self.bundle.score(*inputs, k=plan.WIDE if asked[0].wide else reach, bias=bias)
-        for number, row, places in zip(group, scores.tolist(), items.tolist(), strict=True):
+        count = plan.WIDE if asked[0].wide else reach
+        queries: NDArray[np.float32] | None = None
+        if self.bundle.words is None:
+            scores, items = self.bundle.score(*inputs, k=count, bias=bias)
+        else:
+            scores, items, queries = self.bundle.score_with_queries(*inputs, k=count, bias=bias)
+        for row_number, (number, row, places) in enumerate(zip(group, scores.tolist(), items.tolist(), strict=True)):
             if not all(map(math.isfinite, row)):
                 offers[number] = SessionOffer(is_broken=True)
                 continue
             known = questions[number].known
             named = [(self.bundle.items[place], score) for place, score in zip(places, row, strict=True)]
+            if queries is not None:
+                new = self._newcomers(questions[number], shelf, queries[row_number])
+                named = sorted([*named, *new], key=lambda pair: -pair[1])[: len(row)]
             found = {item: score - lift_of_items(shelf, known, item) for item, score in named if score > DROPPED_BELOW}
             offers[number] = SessionOffer(_best_first(found))
+
+    def _newcomers(self, question: Question, shelf: plan.Shelf, query: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Return what the model says of items that training never saw, by their facts, with the shelf's lifts."""
+        words, known = self.bundle.words, question.known
+        assert words is not None, "only a bundle with words lists such items"
+        new = [item for item in self._beyond if self.history.was_named(item, question.offsets)]
+        if len(new) > words.MOST:
+            return []
+        found, conditions = [], of_item_only(self.shop, shelf)
+        for item in new:
+            rows = tuple(words.rows(partial(known.fact, item)))
+            if any(rows) and all(is_true(each, known, item) for each in conditions):
+                *vector, bias = self._vector(rows)
+                found.append((item, float(np.dot(query, vector)) + bias + lift_of_items(shelf, known, item)))
+        return found
+
+    def _vector(self, rows: tuple[int, ...]) -> list[float]:
+        if rows not in self._vectors:
+            self._vectors[rows] = self.bundle.newcomers(np.array([rows]))[0].tolist()
+        return self._vectors[rows]
 
     def together(self, items: Sequence[str], as_type: str) -> Offer:
         """Return the model's best for a session of one event of each item that it knows, with a context of zeros.

@@ -19,6 +19,7 @@ EVENT_TYPES = ["view", "search", "add_to_cart", "remove_from_cart", "purchase", 
 MAX_EVENTS = 50
 
 ESHOP_CATEGORIES = {1: "trousers", 2: "skirt", 3: "blouse", 4: "sale item"}
+ESHOP_WORDS = {1: "trousers", 2: "skirts", 3: "blouses", 4: "sale"}  # as the replay's catalogue has them
 ESHOP_COLOURS = {
     1: "beige",
     2: "black",
@@ -59,7 +60,7 @@ Encoded = Sequence[Sequence[int]]  # sessions of items 1..N, oldest first (see `
 class Parts(NamedTuple):
     """Hold a set cut by time: choose on `fit` and `validate`, ship what learned from `ship`, look at `test` once.
 
-    `fingerprint` is the sha256 of the file that `ship` came from.
+    `fingerprint` is the sha256 of the file that `ship` came from, `facts` what the set tells of each item.
     """
 
     fit: list[Session]
@@ -68,6 +69,7 @@ class Parts(NamedTuple):
     test: list[Session]
     names: dict[str, str]
     fingerprint: str
+    facts: dict[str, dict[str, str | int]] = {}  # noqa: RUF012 - never written to
 
 
 class Batch(NamedTuple):
@@ -161,7 +163,8 @@ def read_eshop(path: Path) -> Parts:
     table = table.assign(item=table["page2_clothing_model"], time_s=day_s + ESHOP_GAP_S * (table["order"] - 1))
     by_month = {int(month): _sessions(rows, "session_id") for month, rows in table.groupby("month")}
     fit = by_month[4] + by_month[5] + by_month[6]
-    return Parts(fit, by_month[7], fit + by_month[7], by_month[8], _eshop_names(table), fingerprint(path))
+    ship = fit + by_month[7]
+    return Parts(fit, by_month[7], ship, by_month[8], _eshop_names(table), fingerprint(path), _eshop_facts(table))
 
 
 def read_serenade(folder: Path) -> Parts:
@@ -250,6 +253,16 @@ def _sessions(table: pd.DataFrame, key: str) -> list[Session]:
     for session_id, item, time_s in zip(table[key], table["item"], table["time_s"], strict=True):
         sessions.setdefault(session_id, []).append(Event(item, "view", float(time_s)))
     return sorted(sessions.values(), key=lambda session: session[0].time_s)
+
+
+def _eshop_facts(table: pd.DataFrame) -> dict[str, dict[str, str | int]]:
+    """Return category, colour and price by item: what the replay's catalogue says of it."""
+    last = table.groupby("item").last()
+    columns = last["page1_main_category"].map(ESHOP_WORDS), last["colour"].map(ESHOP_COLOURS), last["price"] * 100
+    return {
+        item: {"category": category, "colour": colour, "price_minor": int(price)}
+        for item, category, colour, price in zip(last.index, *columns, strict=True)
+    }
 
 
 def _eshop_names(table: pd.DataFrame) -> dict[str, str]:

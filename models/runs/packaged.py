@@ -51,6 +51,7 @@ def main() -> None:
         minutes=600,  # all epochs, however busy the machine is
         seed=given.seed,
         names=parts.names,
+        facts_of=parts.facts,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     draw(given.pictures, given.dataset, curve, reports)

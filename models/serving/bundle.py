@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from jobs.errors import ModelError
 from models.serving import signature
 from models.serving.graph import check_graph, has_wide_weights, open_biases
+from models.serving.newcomers import Words
 from models.serving.offered import catalogue
 
 # Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
@@ -36,6 +37,13 @@ OUTPUTS: dict[str, tuple[str, list[str]]] = {
     "scores": ("tensor(float)", ["batch", "K"]),
     "items_out": ("tensor(int64)", ["batch", "K"]),
 }
+# Also of a bundle that lists new items by their facts: the sessions' vectors, and vector and bias of items whose words
+# are given. `words` (int64 [new, F]) has a default, so that nothing else need give it.
+OUTPUTS_OF_FACTS: dict[str, tuple[str, list[str]]] = {
+    "query": ("tensor(float)", ["batch", "H"]),
+    "newcomers": ("tensor(float)", ["new", "H + 1"]),
+}
+WORDS = "words"
 
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
 GOLDEN_TOLERANCE = 1e-3
@@ -58,6 +66,13 @@ LIMITS = {
 REBUILD = "export the bundle again: liveshelf train (see models/README.md)"
 
 
+class FactWords(TypedDict):
+    """Name the words of facts by which new items are listed, in the order of their numbers (see `Words`)."""
+
+    texts: dict[str, list[str]]
+    bounds: dict[str, list[float]]
+
+
 class Vocabulary(TypedDict):
     """Name the model's items: items[i] is model item i + 1; `popular` starts with the most popular."""
 
@@ -66,6 +81,7 @@ class Vocabulary(TypedDict):
     event_types: list[str]
     names: dict[str, str]
     popular: list[str]
+    facts: NotRequired[FactWords]
 
 
 class Tensor(TypedDict):
@@ -118,6 +134,7 @@ class Bundle:
     manifest: Manifest
     session: ort.InferenceSession = field(repr=False)
     biases: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # of all items, as trained
+    words: Words | None = field(default=None, repr=False)  # None: items that training never saw aren't listed
 
     def offered(self) -> NDArray[np.bool_]:
         """Return bool [N + 1]: which items may be shown."""
@@ -139,11 +156,37 @@ class Bundle:
         Rows are left-aligned, padded with 0 at the right, B is at least 1. `bias` (float32 [N], or what `bias` made of
         it) is added to the items' scores before the best are taken.
         """
+        return self._answers(list(OUTPUTS), items, types, gaps, lengths, context, k, bias)
+
+    def score_with_queries(
+        self,
+        items: np.ndarray,
+        types: np.ndarray,
+        gaps: np.ndarray,
+        lengths: np.ndarray,
+        context: np.ndarray,
+        k: int,
+        bias: "NDArray[np.float32] | Bias | None" = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what `score` returns, and the sessions' vectors float32 [B, H]; only of a bundle with `words`.
+
+        The score of a new item is the product of both vectors, and the item's bias (see `newcomers`).
+        """
+        return self._answers([*OUTPUTS, "query"], items, types, gaps, lengths, context, k, bias)
+
+    def newcomers(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return float32 [M, H + 1]: vectors, and last the biases, of items with these words (int64 [M, F])."""
+        one, nothing = np.ones((1, 1), np.int64), np.zeros((1, 1), np.float32)
+        context = np.zeros((1, len(self.context_features)), np.float32)
+        feed = {"items": one, "types": one, "gaps": nothing, "lengths": one[0], "context": context, "k": one[0]}
+        return self.session.run(["newcomers"], feed | {WORDS: words})[0]
+
+    def _answers(self, names, items, types, gaps, lengths, context, k, bias) -> tuple[np.ndarray, ...]:
         feed = {"items": items, "types": types, "gaps": gaps, "lengths": lengths, "context": context}
         feed["k"] = np.array([min(k, len(self.items) - 1)])
         if bias is not None:
             feed |= bias if isinstance(bias, dict) else self.bias(bias)
-        return tuple(self.session.run(list(OUTPUTS), feed))
+        return tuple(self.session.run(names, feed))
 
     def bias(self, added: "NDArray[np.float32]") -> "Bias":
         """Return the inputs by which `score` adds something (float32 [N]) to the items' scores.
@@ -191,7 +234,8 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
     vocabulary = _decode(folder / "vocabulary.json", content["vocabulary.json"], Vocabulary)
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
     session, biases = _open_session(folder / "model.onnx", content["model.onnx"])
-    _check_signature(folder / "model.onnx", session, manifest)
+    words = _words(vocabulary)
+    _check_signature(folder / "model.onnx", session, manifest, words)
     _check_biases(folder / "model.onnx", biases, len(vocabulary["items"]))
     bundle = Bundle(
         version=version_of(manifest),
@@ -204,8 +248,10 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
         manifest=manifest,
         session=session,
         biases=biases,
+        words=words,
     )
     _check_golden(folder / "model.onnx", bundle)
+    _check_newcomers(folder / "model.onnx", bundle)
     return bundle
 
 
@@ -319,12 +365,21 @@ def _open_session(file: Path, data: bytes) -> tuple[ort.InferenceSession, Bias]:
         raise ModelError(f"{file} isn't a graph that onnxruntime {ort.__version__} loads: {error}", REBUILD) from error
 
 
-def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manifest) -> None:
+def _words(vocabulary: Vocabulary) -> Words | None:
+    facts = vocabulary.get("facts")
+    return Words.of(facts["texts"], facts["bounds"]) if facts else None
+
+
+def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manifest, words: Words | None) -> None:
     """Refuse a graph or a manifest that names other tensors than the code that feeds the graph."""
+    outputs = OUTPUTS if words is None else OUTPUTS | OUTPUTS_OF_FACTS
     sizes = {"C": len(manifest["context_features"])}
+    if words is not None:  # the hidden units are the graph's own affair
+        widths = [output.shape[1] for output in session.get_outputs()[len(OUTPUTS) :]]
+        sizes |= dict(zip(("H", "H + 1"), widths, strict=False))
     sides = (
         ("inputs", INPUTS, session.get_inputs(), manifest["inputs"]),
-        ("outputs", OUTPUTS, session.get_outputs(), manifest["outputs"]),
+        ("outputs", outputs, session.get_outputs(), manifest["outputs"]),
     )
     for side, contract, tensors, named_tensors in sides:
         expected = [(name, kind, [sizes.get(d, d) for d in shape]) for name, (kind, shape) in contract.items()]
@@ -361,6 +416,21 @@ def _check_golden(file: Path, bundle: Bundle) -> None:
     moved = (items != expected_items) & ~_near_a_neighbour(expected)
     moved |= (items < 1) | (items > bundle.manifest["n_items"])
     _compare(f"{file} doesn't list its golden items", items, expected_items, moved)
+
+
+def _check_newcomers(file: Path, bundle: Bundle) -> None:
+    """Refuse a graph that doesn't know all words of its vocabulary: a job would meet that when such an item appears."""
+    if bundle.words is None:
+        return
+    last = np.full((1, len(bundle.words.names)), bundle.words.size)
+    try:
+        vector = bundle.newcomers(last)
+    except Exception as error:  # as in _check_golden
+        raise ModelError(
+            f"{file} doesn't know the {bundle.words.size} words of its vocabulary: {error}", REBUILD
+        ) from error
+    if not np.isfinite(vector).all():
+        raise ModelError(f"{file} gives new items vectors that aren't finite", REBUILD)
 
 
 def _compare(reason: str, values: np.ndarray, expected: np.ndarray, differs: np.ndarray) -> None:

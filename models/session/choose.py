@@ -24,6 +24,7 @@ from models.session.watch import Step, nobody
 
 FITTED = 5_000  # questions at most: those next to what the network learned from, as in serving
 JUDGED_BY = ("recall@20", "mrr@20")  # their sum
+GAIN = 1e-3  # less is chance: 5,000 questions tell such a sum to within some .01
 LISTED = 20
 # The network's scores are multiplied by a scale between these while the weights are fitted, and the weights divided by
 # it afterwards, which leaves the order as it is.
@@ -34,7 +35,7 @@ EVALUATIONS = 30
 FLOOR = -1e4  # stands for the log of nothing: a gradient of -inf would be none
 FOLDS = 2
 
-# What each memory may use, simplest first. Of equal ones the first is chosen.
+# What each memory may use, simplest first.
 NOTHING = "nothing"
 OWN_ITEMS = "own items first"
 USES = {
@@ -103,7 +104,7 @@ def choose_memory(
             found = asked.ranks(made)
             ranks = np.where(asked.folds == fold, found, ranks)
         quality_of[uses] = asked.quality(ranks)
-    best = max(quality_of, key=lambda uses: sum(quality_of[uses][name] for name in JUDGED_BY))
+    best = _best(quality_of)
     if best in USES:
         fit(made, asked, USES[best], range(FOLDS))
         chosen = Memory(best, {name: getattr(made, name).tolist() for name in USES[best]})
@@ -111,6 +112,16 @@ def choose_memory(
         chosen = Memory() if best == NOTHING else first
     model.memory = item_memory(numbers, len(index), chosen, model.item.device)
     return chosen, quality_of
+
+
+def _best(quality_of: dict[str, dict[str, float]]) -> str:
+    """Return the best memory; a later one has to gain `GAIN` on one before it, which is simpler."""
+    worth = {uses: sum(quality[name] for name in JUDGED_BY) for uses, quality in quality_of.items()}
+    best = NOTHING
+    for uses in worth:
+        if worth[uses] > worth[best] + GAIN:
+            best = uses
+    return best
 
 
 class Part(NamedTuple):

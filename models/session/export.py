@@ -16,12 +16,13 @@ import torch
 from jobs.errors import DataError, ModelError
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
 from models.quality.evaluate import TYPE_INDEX
-from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, load_bundle
+from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, OUTPUTS_OF_FACTS, load_bundle
 from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
-from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list
+from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list, with_newcomers
 from models.session.memory import KEPT, KEPT_SUCCESSORS
 from models.session.spare import QUESTIONS, Asked, Spare, ask, checked, choose
+from models.session.words import Newcomers
 
 # Version 17 has every operator of the graph (GRU-14, Gemm-13, TopK-11), and runtimes since 2022 read it.
 OPSET = 17
@@ -58,7 +59,7 @@ def write_bundle(
     golden = pad(newest, encoder.index, TYPE_INDEX)
     name_by_item = {item: names[item] for item in encoder.items if item in names}
     with staging(out) as folder:
-        write_vocabulary(folder / "vocabulary.json", encoder.clicks, name_by_item)
+        write_vocabulary(folder / "vocabulary.json", encoder.clicks, name_by_item, model.newcomers)
 
         def manifest(spare: Spare) -> None:
             facts = training | spare.notes()
@@ -184,15 +185,20 @@ def export_onnx(model: SessionGRU, file: Path, product: Product, more: int = MOR
             output_names=[ALL_SCORES],
             dynamic_axes=free | {ALL_SCORES: {0: "batch"}},
         )
-    onnx.save(with_list(onnx.load_from_string(traced.getvalue()), product, more), file)
+    graph = with_list(onnx.load_from_string(traced.getvalue()), product, more)
+    if model.newcomers is not None:
+        graph = with_newcomers(graph, model.newcomers.table, len(model.newcomers.words.names))
+    onnx.save(graph, file)
 
 
-def write_vocabulary(file: Path, clicks: dict[str, int], names: dict[str, str]) -> None:
+def write_vocabulary(
+    file: Path, clicks: dict[str, int], names: dict[str, str], newcomers: Newcomers | None = None
+) -> None:
     """Write the vocabulary; `clicks` by item are in the model's order (see dataset.clicks_by_item)."""
-    file.write_bytes(vocabulary_of(clicks, names))
+    file.write_bytes(vocabulary_of(clicks, names, newcomers))
 
 
-def vocabulary_of(clicks: dict[str, int], names: dict[str, str]) -> bytes:
+def vocabulary_of(clicks: dict[str, int], names: dict[str, str], newcomers: Newcomers | None = None) -> bytes:
     """Return the vocabulary's file."""
     items = list(clicks)
     vocabulary = {
@@ -202,6 +208,9 @@ def vocabulary_of(clicks: dict[str, int], names: dict[str, str]) -> bytes:
         "names": names,
         "popular": items[:POPULAR_ITEMS],
     }
+    if newcomers is not None:
+        texts = {name: list(numbers) for name, numbers in newcomers.words.texts.items()}
+        vocabulary["facts"] = {"texts": texts, "bounds": dict(newcomers.words.bounds)}
     return msgspec.json.encode(vocabulary)
 
 
@@ -219,7 +228,9 @@ def write_manifest(
     golden_inputs = golden_case(batch, model.n_context)
     k = min(GOLDEN_PLACES, model.item.shape[0])
     scores, items = torch_list(model, *golden_inputs.values(), k=k)
-    sizes = {"C": model.n_context}
+    hidden = model.item.shape[1]
+    sizes = {"C": model.n_context, "H": hidden, "H + 1": hidden + 1}
+    outputs = OUTPUTS if model.newcomers is None else OUTPUTS | OUTPUTS_OF_FACTS
 
     def tensors(contract: dict[str, tuple[str, list[str]]]) -> list[dict]:
         return [
@@ -232,7 +243,7 @@ def write_manifest(
         "name": name,
         "files": {file: fingerprint(folder / file) for file in ("model.onnx", "vocabulary.json")},
         "inputs": tensors(INPUTS),
-        "outputs": tensors(OUTPUTS),
+        "outputs": tensors(outputs),
         "n_items": model.item.shape[0],
         "product": product,
         "max_events": MAX_EVENTS,

@@ -21,6 +21,7 @@ from torch.nn import functional
 from models.clicks.dataset import EVENT_TYPES
 from models.session.losses import Loss
 from models.session.memory import Rows
+from models.session.words import Newcomers
 
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
@@ -177,6 +178,7 @@ class SessionGRU(nn.Module):
         self.gru = nn.GRU(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
         self.memory: ItemMemory | None = None
+        self.newcomers: Newcomers | None = None  # no part of the scores: the graph has it as an output
         self.frozen = False
 
     @property

@@ -152,6 +152,7 @@ def _learn_on(
     recipe = recipe._replace(epochs=EPOCHS, learning_rate=LEARNING_RATE)
     encoder = Encoder(sessions, base.clicks, base.manifest["context_features"])
     model = _with_new_items(base, encoder, sessions, recipe, seed)
+    model.newcomers = base.model.newcomers  # the rows of words change little in some hours
     epochs = Training(model, sessions, encoder, recipe, seed)
     for number, loss in enumerate(epochs, start=1):
         tell(f"epoch {number} of {recipe.epochs}: loss {loss:.4f}")

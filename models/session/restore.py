@@ -18,6 +18,7 @@ from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
 from models.session.memory import Rows
+from models.session.words import Newcomers
 
 
 class Restored(NamedTuple):
@@ -42,6 +43,8 @@ def restore(folder: Path) -> Restored:
             f"{folder / 'vocabulary.json'} has no clicks: the bundle is older than `train --from`", REBUILD
         )
     model = _model(folder / "model.onnx", len(bundle.context_features))
+    if bundle.words is not None:
+        model.newcomers = Newcomers(bundle.words, _table(folder / "model.onnx"))
     clicks = dict(zip(vocabulary["items"], vocabulary["clicks"], strict=True))
     return Restored(bundle.version, model, clicks, bundle.names, bundle.manifest)
 
@@ -83,6 +86,14 @@ def _model(file: Path, n_context: int) -> SessionGRU:
     if memory:
         model.memory = ItemMemory.of_arrays(memory)
     return model.eval()
+
+
+def _table(file: Path) -> np.ndarray:
+    """Return the rows of words, float32 [1 + W, H + 1]; the first is the mean item's."""
+    tensors = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
+    table = numpy_helper.to_array(tensors["newcomers.rows"]).copy()
+    table[0] = numpy_helper.to_array(tensors["newcomers.mean"])
+    return table
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from models.session.epochs import Training, load_weights, new_model
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import Product
 from models.session.recipe import Recipe
+from models.session.words import ItemFacts
 
 SUFFIX = ".training"
 PROGRESS = "progress.json"
@@ -81,6 +82,7 @@ class Progress(msgspec.Struct):
     recipe: dict[str, Any] | None = None  # with the epochs that the time allows
     whole: int | None = None  # epochs of the recipe, were there time for all
     memory: dict[str, Any] | None = None
+    newcomers: dict[str, float | int] | None = None
     reports: dict[str, Any] | None = None
     product: Product | None = None
     more: int | None = None
@@ -215,6 +217,11 @@ def fingerprint_of(*parts: Iterable[Session] | None) -> str:
             digest.update(msgspec.msgpack.encode(session))
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def fingerprint_of_facts(facts: ItemFacts) -> str:
+    """Return the sha256 of items' facts, whatever their order."""
+    return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
 
 
 def restore_model(folder: Path) -> tuple[SessionGRU, Encoder, list[Session], Progress, str]:

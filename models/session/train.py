@@ -27,10 +27,13 @@ from models.session.epochs import Training, new_model, score_with
 from models.session.export import check_size, write_bundle
 from models.session.gru import SessionGRU
 from models.session.head import MORE_CANDIDATES, Product
+from models.session.newcomers import choose_newcomers
+from models.session.newcomers import learn as learn_newcomers
 from models.session.recipe import TEACH, Recipe, Split, split_by_time
-from models.session.saved import TRIAL, Progress, Saved, fingerprint_of, opened
+from models.session.saved import TRIAL, Progress, Saved, fingerprint_of, fingerprint_of_facts, opened
 from models.session.search import best_recipe
 from models.session.watch import NOBODY, Watch
+from models.session.words import ItemFacts
 
 ASKED = 5_000  # questions of the choosing part that judge an epoch
 TESTED = 20_000  # questions of the test part at most that the table is made of, for the model and each baseline
@@ -62,6 +65,7 @@ def train_bundle(
     product: Product = "fast",
     recipe: Recipe | None = None,
     names: dict[str, str] | None = None,
+    facts_of: ItemFacts | None = None,
     tell: Tell = print,
     watch: Watch = NOBODY,
     store: Path | None = None,
@@ -80,6 +84,7 @@ def train_bundle(
         trials: so many recipes are tried on the choosing part before, in half of the time at most (see `search`).
         threads: of the processor; 0 for one a core. The same seed gives the same weights with as many threads.
         names: readable names by item, where there are any.
+        facts_of: facts by item. By them the bundle lists items that training never saw, if that answers better.
         store: folder that keeps the trials (see search.best_recipe); None for the folder around the bundle.
         resume: go on from the last epoch of a training that was interrupted (see saved.py). The same arguments and
             sessions then give the same bundle as without the interruption.
@@ -95,6 +100,8 @@ def train_bundle(
     settings["threads"] = threads
     settings["context features"] = list(context_features)
     settings["sessions"] = fingerprint_of(sessions, choose, test)
+    if facts_of:
+        settings["items"] = fingerprint_of_facts(facts_of)
     parts = split_by_time(sessions, choose, test)
     once = parts.teach is sessions
     recipe = recipe or Recipe.for_sessions(sessions)
@@ -102,7 +109,7 @@ def train_bundle(
     parts = parts._replace(test=_some(parts.test, seed, TESTED))
     parts = parts._replace(teach=with_support(parts.teach, recipe.min_session, recipe.min_item_support))
     sessions = parts.teach if once else with_support(sessions, recipe.min_session, recipe.min_item_support)
-    facts = source | _facts(sessions) | {"seed": seed, "threads": threads}
+    facts: dict[str, str | int | float] = {**source, **_facts(sessions), "seed": seed, "threads": threads}
     tell("{sessions:,} sessions, {sessions_with_context:,} of them with context, {events:,} clicks".format_map(facts))
     tell(f"{len(parts.choose):,} questions to choose by")
     encoder = Encoder(parts.teach, context_features=context_features)
@@ -124,6 +131,10 @@ def train_bundle(
         watch.recipe({**source, "seed": seed, **recipe._asdict(), "epochs": saved.progress.whole or recipe.epochs})
         model, recipe = _fit(parts, encoder, recipe, seed, tell, watch, saved, once)
         memory = _choose(model, parts, encoder, seed, tell, watch, saved)
+        shift = _choose_newcomers(model, encoder, facts_of or {}, parts, seed, tell, watch, saved)
+        if shift is not None:
+            model.newcomers = learn_newcomers(model, encoder, facts_of or {}, shift)
+            facts |= saved.progress.newcomers or {}
         reports = _measured(
             None if test else (model, encoder), sessions if test else parts.teach, parts.test, saved, tell
         )
@@ -138,6 +149,8 @@ def train_bundle(
         shipped, all_items = (
             (model, encoder) if once else _ship(sessions, context_features, recipe, memory, seed, tell, watch, saved)
         )
+        if shift is not None:
+            shipped.newcomers = learn_newcomers(shipped, all_items, facts_of or {}, shift)
         if test:
             reports = _reports(shipped, all_items, parts.test) | reports
         facts["train_s"] = round(saved.seconds)
@@ -307,6 +320,29 @@ def _choose(
     saved.memory("teaching", model.memory)
     saved.decide(memory=best._asdict())
     return best
+
+
+def _choose_newcomers(
+    model: SessionGRU,
+    encoder: Encoder,
+    facts: ItemFacts,
+    parts: Split,
+    seed: int,
+    tell: Tell,
+    watch: Watch,
+    saved: Saved,
+) -> float | None:
+    """Return what is added to new items' biases, None where they aren't to be listed by their facts."""
+    if not facts:
+        return None
+    if saved.progress.newcomers is None:
+        chosen = choose_newcomers(model, encoder, facts, _some(parts.choose, seed), seed, watch.step)
+        if chosen is None:
+            tell("new items are not listed: the items' facts hold no words that two items share")
+        else:
+            tell(chosen.told())
+        saved.decide(newcomers=chosen.facts() if chosen and chosen.wins else {})
+    return saved.progress.newcomers["newcomers_shift"] if saved.progress.newcomers else None
 
 
 def _ship(

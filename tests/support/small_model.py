@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 
+from models.serving.newcomers import Words
+
 
 class SmallBundle:
     """Has the attributes and methods of a bundle that lists are made with."""
@@ -20,16 +22,33 @@ class SmallBundle:
         self._vectors = made.normal(size=(items + 1, 8)).astype(np.float32)
         self._bias = made.normal(size=items).astype(np.float32)
 
+        # Every other shop's model lists new items by their category, brand and price.
+        self.words: Words | None = Words.of({"category": list("abc"), "brand": list("xy")}, {"price": [5.0, 12.0]})
+        self._rows = made.normal(size=(9, 9)).astype(np.float32)
+        if rng.random() < 0.5:
+            self.words = None
+
     def bias(self, added: np.ndarray) -> np.ndarray:
         return added
 
+    def newcomers(self, words):
+        return self._rows[0] + np.where((words > 0)[:, :, None], self._rows[words], 0).sum(axis=1)
+
+    def score_with_queries(self, items, types, gaps, lengths, context, k, bias=None):
+        best = self.score(items, types, gaps, lengths, context, k, bias)
+        return *best, self._states(items, types, gaps, lengths)
+
     def score(self, items, types, gaps, lengths, context, k=100, bias=None):
+        state = self._states(items, types, gaps, lengths)
+        totals = state @ self._vectors[1:].T + self._bias + 0.1 * context
+        totals = (totals if bias is None else totals + bias).astype(np.float32)
+        order = np.argsort(-totals, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(totals, order, axis=1), order + 1
+
+    def _states(self, items, types, gaps, lengths):
         state = np.zeros((len(items), 8), np.float32)
         for place in range(items.shape[1]):
             is_there = (place < lengths)[:, None]
             step = 0.6 * state + types[:, place, None] * self._vectors[items[:, place]] - 0.05 * gaps[:, place, None]
             state = np.where(is_there, step, state).astype(np.float32)
-        totals = state @ self._vectors[1:].T + self._bias + 0.1 * context
-        totals = (totals if bias is None else totals + bias).astype(np.float32)
-        order = np.argsort(-totals, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(totals, order, axis=1), order + 1
+        return state

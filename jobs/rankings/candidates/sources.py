@@ -64,8 +64,13 @@ class Sources:
         count = max((shelf.candidates for shelf in plan.shelves), default=FOLLOWERS)
         self._followers = Followers(bundle, model, max(count, FOLLOWERS))
         self._boards: dict[str, TrendBoard] = {}
-        self._biased: tuple[Bias, Inputs | None] | None = None
+        self._biased: tuple[Bias, Inputs | None, Floats | None] | None = None
+        self._newcomers: Floats | None = None
         self._popular = np.array([bundle.item_index[item] - 1 for item in bundle.popular], np.int64)
+
+    def take(self, newcomers: Floats | None) -> None:
+        """List these items, too (float32 [M, H + 1]): those behind the bundle's."""
+        self._newcomers, self._biased = newcomers, None
 
     def mixed(self, shelf: Shelf, wanted: Wanted, items: Items) -> Mixed:
         """Return what all sources of a shelf offer for some lists, best first, without lifts."""
@@ -83,18 +88,27 @@ class Sources:
             bias = rules.bias(float(now_ms[rows[0]]))
             holds = bias.holds(now_ms[rows])
             now, rows = rows[holds], rows[~holds]
-            found = self._model.candidates(batch, contexts, now, count, self._inputs(bias))
+            inputs, newcomers = self._inputs(bias)
+            found = self._model.candidates(batch, contexts, now, count, inputs, newcomers)
             is_broken[now] = ~np.isfinite(found.scores).all(axis=1)
             numbers = np.where((found.scores > DROPPED / 10) & ~is_broken[now, None], found.items - 1, -1)
             lifts = bias.lifts[np.maximum(numbers, 0)] if bias.lifts.any() else np.float32(0)
             offer.numbers[now], offer.scores[now] = numbers, found.scores - lifts
         return Scored(offer, is_broken)
 
-    def _inputs(self, bias: Bias) -> Inputs | None:
-        """Return a bias as the model takes it, None if it changes nothing. It lives as long as a snapshot of facts."""
+    def _inputs(self, bias: Bias) -> tuple[Inputs | None, Floats | None]:
+        """Return a bias as the model takes it, None if it changes nothing, and new items with theirs.
+
+        It lives as long as a snapshot of facts.
+        """
         if self._biased is None or self._biased[0] is not bias:
-            self._biased = bias, self._bundle.bias(bias.added[: self._model.items]) if bias.added.any() else None
-        return self._biased[1]
+            inputs = self._bundle.bias(bias.added[: self._model.items]) if bias.added.any() else None
+            newcomers = self._newcomers
+            if newcomers is not None:
+                newcomers = newcomers.copy()
+                newcomers[:, -1] += bias.added[self._model.items :]
+            self._biased = bias, inputs, newcomers
+        return self._biased[1:]
 
     def followers(self, items: Ints) -> Ints:
         """Return int64 [R, F]: the numbers of what is viewed after each item (index of the model, int64 [R])."""

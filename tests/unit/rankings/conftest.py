@@ -20,6 +20,7 @@ class LadderBundle:
     popular: tuple[str, ...] = ("e", "d", "c", "b", "a")
     type_index: dict[str, int] = field(default_factory=lambda: {"view": 1, "purchase": 2})
     context_features: tuple[str, ...] = ("visitor_session:view_count",)
+    words: None = None  # new items aren't listed by their facts
     broken_after: int = 0  # a session that ends with this item gets a score that isn't a number
     calls: list[tuple] = field(default_factory=list)
 

@@ -44,6 +44,7 @@ class TenItems:
         self.context_features, self.items = list[str](), ["", *ITEMS]
         self.item_index = {item: number for number, item in enumerate(ITEMS, 1)}
         self.type_index = {"view": 1, "purchase": 2}
+        self.words = None
 
     def score(self, items, types, gaps, lengths, context, k=100, bias=None):
         totals = np.tile(np.arange(10, 0, -1, dtype=np.float32), (len(items), 1))
