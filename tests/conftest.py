@@ -20,6 +20,9 @@ CACHES = {".pytest_cache", ".hypothesis"}
 sys.modules.setdefault("triton", None)
 
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as models/session sets it, where a test imports torch before
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Share the tests among processes, where several run, as `tests/support/sharing.py` says."""

@@ -24,7 +24,7 @@ from models.session.watch import Step, nobody
 
 FITTED = 5_000  # questions at most: those next to what the network learned from, as in serving
 JUDGED_BY = ("recall@20", "mrr@20")  # their sum
-GAIN = 1e-3  # less is chance: 5,000 questions tell such a sum to within some .01
+GAIN = 2e-3  # less is chance: 5,000 questions tell such a sum to within some .01
 LISTED = 20
 # The network's scores are multiplied by a scale between these while the weights are fitted, and the weights divided by
 # it afterwards, which leaves the order as it is.

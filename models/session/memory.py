@@ -16,7 +16,7 @@ REACH = 8  # clicks apart at most
 FADE = 0.5  # each click apart counts half as much
 BACKWARD = 0.5  # an item that came before counts half as much as one that came after
 KEPT = 60  # followers of an item
-KEPT_SUCCESSORS = 40
+KEPT_SUCCESSORS = 20
 
 
 class Rows(NamedTuple):

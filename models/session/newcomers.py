@@ -103,12 +103,19 @@ def learn(
 
 
 def choose_newcomers(
-    model: SessionGRU, encoder: Encoder, facts: ItemFacts, questions: Sequence[Question], seed: int, step: Step = nobody
+    model: SessionGRU,
+    encoder: Encoder,
+    facts: ItemFacts,
+    questions: Sequence[Question],
+    seed: int,
+    step: Step = nobody,
+    shifts: Sequence[float] = SHIFTS,
 ) -> Chosen | None:
     """Return how well new items are listed by their facts, None where there is nothing to learn from.
 
-    Items that are first seen after the model's sessions are the new ones. Where too few questions are about them, a
-    tenth of the items is taken for new: no session shows them, and their facts alone say where they stand.
+    One of `shifts` is added to their biases, the one that answers best. Items that are first seen after the model's
+    sessions are the new ones. Where too few questions are about them, a tenth of the items is taken for new: no session
+    shows them, and their facts alone say where they stand.
     """
     new = [item for item in facts if item not in encoder.index]
     known = np.ones(len(encoder.items), bool)
@@ -125,11 +132,13 @@ def choose_newcomers(
         return None
     learned = learn(model, encoder, facts, 0.0, known)
     vectors = learned.of([facts[item] for item in new])
-    ranks, of_new = _ranks(model, encoder, questions, known, new, vectors, step)
-    quality = [metrics(ranks[shift]) for shift in range(len(SHIFTS))]
-    best = max(range(len(SHIFTS)), key=lambda shift: _worth(quality[shift]))
+    ranks, of_new = _ranks(model, encoder, questions, known, new, vectors, shifts, step)
+    quality = [metrics(ranks[number]) for number in range(len(shifts))]
+    # Held-out items are as popular as any. A new item isn't known to be, so nothing is added for it.
+    tried = [number for number, shift in enumerate(shifts) if shift <= 0 or not is_held_out]
+    best = max(tried, key=lambda number: _worth(quality[number]))
     return Chosen(
-        SHIFTS[best],
+        shifts[best],
         int(of_new.sum()),
         is_held_out,
         metrics(ranks[-1]),
@@ -149,6 +158,7 @@ def _ranks(
     known: np.ndarray,
     new: Sequence[str],
     vectors: np.ndarray,
+    shifts: Sequence[float],
     step: Step,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the targets' ranks at each shift, and last without new items; and which targets are new ones, bool."""
@@ -156,7 +166,7 @@ def _ranks(
     column_of = {item: place for place, item in enumerate(new)}
     asked = [question for question in questions if any(event.item in index for event in question.prefix)]
     asked.sort(key=lambda question: len(question.prefix))
-    found = np.full((len(SHIFTS) + 1, len(asked)), np.inf)
+    found = np.full((len(shifts) + 1, len(asked)), np.inf)
     of_new = np.array([question.target in column_of for question in asked], bool)
     hidden = torch.from_numpy(~known)
     table = torch.from_numpy(vectors[:, :-1]), torch.from_numpy(vectors[:, -1])
@@ -175,7 +185,7 @@ def _ranks(
             is_new = question.target in column_of
             if not is_new and question.target not in index:
                 continue
-            for number, shift in enumerate(SHIFTS):
+            for number, shift in enumerate(shifts):
                 extra = of_facts[place] + shift
                 target = extra[column_of[question.target]] if is_new else scores[place, index[question.target] - 1]
                 found[number, start + place] = (scores[place] >= target).sum() + (extra >= target).sum()
