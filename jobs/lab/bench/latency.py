@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from jobs.connect import kafka_admin
+from jobs.connect import kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.errors import ServiceError
 from jobs.lab.bench import clicks, flink_jobs, swaps
@@ -211,6 +211,7 @@ def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: 
         "events_per_s": schedule.events_per_s,
         "resolution_ms": percentiles(seen.polls_ms),
         "generator_behind_ms_max": behind_ms,
+        "generator": "confluent-kafka" if kafka_send.has_confluent() else "kafka-python",  # which takes more of a core
     }
     counts = msgspec.structs.asdict(schedule.swaps) | {"shown": len(first_list_ms)}
     ratio = round(swapped["p99"] / quiet["p99"], 2)
