@@ -18,6 +18,14 @@ class Measured(NamedTuple):
     cpu_s: float = 0.0  # processor time of the TaskManager and the Python workers
 
 
+class Look(NamedTuple):
+    """A run seen on its way: seconds since it began, what it has written, and its processor time by then."""
+
+    seconds: float
+    written: int
+    cpu_s: float
+
+
 class Rates(NamedTuple):
     """A job's speed once it runs."""
 
@@ -49,6 +57,21 @@ def slope(first: Measured, second: Measured) -> Rates:
         (long.lists - short.lists) / seconds,
         short.seconds - short.events / events_per_s,
         1e6 * (long.cpu_s - short.cpu_s) / (long.events - short.events),
+    )
+
+
+def early(looks: Sequence[Look], run: Measured, share: float) -> Measured:
+    """Return a run as it stood at the first look that saw `share` of its writes, as if it had ended there.
+
+    What it had read by then is taken to be in proportion to what it had written. Raises DataError if it ended before a
+    look saw so much.
+    """
+    for look in sorted(looks):
+        if share * run.written <= look.written < run.written and look.seconds < run.seconds:
+            part = look.written / run.written
+            return Measured(round(part * run.events), look.seconds, look.written, round(part * run.lists), look.cpu_s)
+    raise DataError(
+        f"a run over {run.events:,} events ended before it was seen at work", "measure again, without --quick"
     )
 
 

@@ -8,7 +8,7 @@ from jobs.connect.kafka_read import Record
 from jobs.contract import events
 from jobs.errors import DataError
 from jobs.lab.bench import clicks
-from jobs.lab.bench.figures import Measured, percentiles, slope
+from jobs.lab.bench.figures import Look, Measured, early, percentiles, slope
 from jobs.lab.bench.memory import kind
 from jobs.lab.bench.run import side_by_side
 from jobs.lab.bench.swaps import Made, first_list_ms
@@ -27,6 +27,23 @@ def test_a_rate_leaves_out_the_start_that_two_runs_share():
 
 def test_the_order_of_the_two_runs_doesnt_matter():
     assert slope(LONG, SHORT) == slope(SHORT, LONG)
+
+
+def test_a_run_without_its_start_is_what_follows_a_look():
+    """A run of 100,000 events writes 200,000; the second look is the first that saw two fifths of them."""
+    looks = [Look(30.0, 200_000, 40.0), Look(11.0, 79_999, 15.0), Look(13.0, 100_000, 19.0), Look(5.0, 0, 4.0)]
+    # half was written after 13 s: 50,000 of the events and 25,000 of the lists; 50,000 more took 8 s and 14 s of CPU
+    assert early(looks, LONG, 0.4) == Measured(50_000, 13.0, 100_000, 25_000, 19.0)
+    rates = slope(early(looks, LONG, 0.4), LONG)
+    assert rates == (6_250.0, 12_500.0, 3_125.0, 5.0, 280.0)
+
+
+@pytest.mark.parametrize(
+    "looks", [[], [Look(5.0, 79_999, 4.0)], [Look(20.0, 200_000, 30.0)], [Look(21.0, 150_000, 30.0)]]
+)
+def test_a_run_that_wasnt_seen_at_work_makes_no_rate(looks):
+    with pytest.raises(DataError, match="without --quick"):
+        early(looks, LONG, 0.4)
 
 
 @pytest.mark.parametrize("long", [LONG._replace(seconds=11.5), LONG._replace(seconds=12.0), SHORT])
