@@ -1,7 +1,7 @@
 """`liveshelf bench`: the two jobs beside the tutorials' kind of jobs, latency, reads, memory, submit and cancel."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 200_000
 # One run of each job, as a submission takes 7 s of processor time whatever the sizes. Two runs that share a cold JVM's
 # start unevenly made a rate of 1,341 events/s where one run made 3,394.
 QUICK = Sizes(24_000, (24_000,), (3_000,), 5_000, 4, 8, Swaps(2, 1), cycles=0)
+PROFILED = (20_000, 20_000, 120_000)  # prefixes, as in Sizes
 ROUGH = "rough: seconds of load on cold JVMs; don't quote these figures, and compare them only with another quick run"
 
 
@@ -50,18 +51,45 @@ def bench(settings: Settings, quick: bool, progress: Progress) -> dict[str, Any]
         quick: smaller sizes. The figures are rough, and the result says so.
         progress: told a line at each step.
 
-    Raises ServiceError if a service or a job fails, DataError if what was
-    measured makes no rate.
+    Raises ServiceError if a service or a job fails, DataError if what was measured makes no rate.
     """
-    sizes, started_s = QUICK if quick else FULL, time.monotonic()
+    return _at_work(settings, quick, lambda place: measure(place, QUICK if quick else FULL, progress))
+
+
+def profile(settings: Settings, quick: bool, progress: Progress) -> dict[str, Any]:
+    """Return where an event's processor time goes, by process, while each job reads a backlog.
+
+    Arguments and errors are those of `bench`.
+    """
+    prefixes = QUICK.prefixes if quick else PROFILED
+    return _at_work(settings, quick, lambda place: processor_time(place, prefixes, progress))
+
+
+def _at_work(settings: Settings, quick: bool, work: Callable[[Workplace], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `work` measures, where and when it did, and how long that took."""
+    started_s = time.monotonic()
     result: dict[str, Any] = {"machine": machine()} | ({"rough": ROUGH} if quick else {})
     with workplace(settings) as place:
-        result |= measure(place, sizes, progress)
+        result |= work(place)
     return result | {"seconds": round(time.monotonic() - started_s)}
 
 
+def processor_time(place: Workplace, prefixes: tuple[int, ...], progress: Progress) -> dict[str, Any]:
+    """Return each job's rate over a backlog, and the processor time of an event by process."""
+    progress(f"a cluster with one slot runs; producing {max(prefixes):,} events")
+    stream, result = throughput.fill(place, max(prefixes)), dict[str, Any]()
+    for job in JOBS:
+        rates = throughput.rates(place, stream, job, prefixes, progress)
+        result[job] = {
+            "events_per_s": round(rates.events_per_s),
+            "cpu_us_per_event": round(rates.cpu_us_per_event),
+            "cpu_us_by_process": rounded(rates.cpu_us_by_process),
+        }
+    return result
+
+
 def measure(place: Workplace, sizes: Sizes, progress: Progress) -> dict[str, Any]:
-    """Return what `bench` does, but for the machine and the time that it took."""
+    """Return all figures of `bench`."""
     progress(f"a cluster with one slot runs; producing {sizes.events:,} events")
     stream = throughput.fill(place, sizes.events)
     ours = {job: throughput.rates(place, stream, job, sizes.prefixes, progress) for job in JOBS}
@@ -76,7 +104,13 @@ def measure(place: Workplace, sizes: Sizes, progress: Progress) -> dict[str, Any
     return result | live | {"submit_cancel": again}
 
 
-def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
+def rounded(cpu_us_by_process: Mapping[str, float]) -> dict[str, float]:
+    """Return the processor time of an event by process, the most first; of processes that take any."""
+    ordered = sorted(cpu_us_by_process.items(), key=lambda named: -named[1])
+    return {name: round(cpu_us, 1) for name, cpu_us in ordered if round(cpu_us, 1)}
+
+
+def side_by_side(ours: Rates, theirs: Rates) -> dict[str, Any]:
     """Return a job's rates beside the tutorial's."""
     return {
         "events_per_s": round(ours.events_per_s),
@@ -84,6 +118,7 @@ def side_by_side(ours: Rates, theirs: Rates) -> dict[str, float]:
         "writes_per_s": round(ours.written_per_s),
         "startup_s": round(ours.startup_s, 1),
         "cpu_us_per_event": round(ours.cpu_us_per_event),
+        "cpu_us_by_process": rounded(ours.cpu_us_by_process),
         "tutorial_events_per_s": round(theirs.events_per_s),
         "tutorial_writes_per_s": round(theirs.written_per_s),
         "ratio": round(ours.events_per_s / theirs.events_per_s, 1),

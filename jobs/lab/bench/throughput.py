@@ -64,9 +64,12 @@ def _run(place: Workplace, stream: Clicks, job: str, count: int) -> tuple[Measur
     clock.look()
     before_s, looks = clock.seconds(), list[Look]()
 
+    def taken_s() -> dict[str, float]:
+        return {name: seconds - before_s[name] for name, seconds in clock.seconds().items()}
+
     def look() -> None:
         clock.look()
-        looks.append(Look(time.time(), _writes(place), clock.seconds() - before_s))
+        looks.append(Look(time.time(), _writes(place), taken_s()))
 
     with repeating(look, LOOK_S, "processor time"):
         span = flink_jobs.to_end(place.rest_url, submitted, limit_s=120 + count / SLOWEST_EVENTS_PER_S)
@@ -77,7 +80,7 @@ def _run(place: Workplace, stream: Clicks, job: str, count: int) -> tuple[Measur
             f"{job} refused {refused:,} of {count:,} events", "the generator breaks the event contract: report this"
         )
     lists = _records(place, place.settings.rankings_topic) - lists
-    whole = Measured(count, span.ended_s - span.began_s, _writes(place), lists, clock.seconds() - before_s)
+    whole = Measured(count, span.ended_s - span.began_s, _writes(place), lists, taken_s())
     return whole, [look._replace(seconds=look.seconds - span.began_s) for look in looks]
 
 
