@@ -7,10 +7,10 @@ import pytest
 from jobs.connect.kafka_read import Record
 from jobs.contract import events
 from jobs.errors import DataError
-from jobs.lab.bench import clicks
+from jobs.lab.bench import clicks, latency
 from jobs.lab.bench.figures import Look, Measured, early, percentiles, slope
 from jobs.lab.bench.memory import kind
-from jobs.lab.bench.run import side_by_side
+from jobs.lab.bench.run import FULL, QUICK, side_by_side
 from jobs.lab.bench.swaps import Made, first_list_ms
 from models.serving.registry import Active
 
@@ -59,6 +59,13 @@ def test_a_run_that_wasnt_seen_at_work_makes_no_rate(looks):
 def test_a_longer_run_that_took_no_longer_makes_no_rate(long):
     with pytest.raises(DataError, match="quiet machine"):
         slope(SHORT, long)
+
+
+@pytest.mark.parametrize("sizes", [QUICK, FULL], ids=["quick", "full"])
+def test_reads_under_load_end_before_versions_are_swapped(sizes):
+    """They begin after a third of the measured seconds. At 4 ms each they must leave a second at the end."""
+    assert latency.loaded_reads(sizes.seconds) > 200  # or there were no 99th percentile to speak of
+    assert sizes.seconds / 3 + latency.loaded_reads(sizes.seconds) * 0.004 <= sizes.seconds - 1
 
 
 def test_percentiles_are_values_that_occurred():
