@@ -96,6 +96,19 @@ def test_the_quick_bench_needs_no_extra_and_calls_itself_rough(
     assert stored["sizes"]["events"] == run.QUICK.events
 
 
+def test_a_profile_needs_no_extra_and_is_stored(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
+        without(module, monkeypatch)
+    monkeypatch.setattr(run, "workplace", lambda settings: nullcontext(None))
+    monkeypatch.setattr(run, "machine", dict)
+    monkeypatch.setattr(run, "processor_time", lambda place, prefixes, progress: {"prefixes": prefixes})
+    result = call("bench", "--profile", "--json", "profile.json")
+    assert result.exit_code == 0, result.output
+    stored = msgspec.json.decode((empty_folder / "profile.json").read_bytes())
+    assert stored["prefixes"] == list(run.PROFILED)
+    assert "rough" not in stored
+
+
 # Modules whose packages only an extra brings. All others of the lab are imported where only `make demo` was called.
 NEED_TRAINING = {"jobs.lab.bench.catalogue", "jobs.lab.bench.learning"}
 LAB = sorted(

@@ -10,7 +10,7 @@ from jobs.errors import DataError
 from jobs.lab.bench import clicks, latency
 from jobs.lab.bench.figures import Look, Measured, early, percentiles, slope
 from jobs.lab.bench.memory import kind
-from jobs.lab.bench.run import FULL, QUICK, side_by_side
+from jobs.lab.bench.run import FULL, QUICK, rounded, side_by_side
 from jobs.lab.bench.swaps import Made, first_list_ms
 from models.serving.registry import Active
 
@@ -95,6 +95,11 @@ def test_two_jobs_side_by_side_show_rates_and_their_ratio():
         "tutorial_writes_per_s": 800,
         "ratio": 12.5,
     }
+
+
+def test_processes_are_listed_by_their_share_without_idle_ones():
+    by_process = {"broker": 13.46, "keeper": 0.04, "redis": 31.6, "task_manager": 268.44}
+    assert list(rounded(by_process).items()) == [("task_manager", 268.4), ("redis", 31.6), ("broker", 13.5)]
 
 
 def test_a_first_list_comes_between_its_activation_and_the_next():
