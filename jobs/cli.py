@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from jobs.commands import (
     apply,
     audit,
+    bench,
     chaos,
     checks,
     collect,
@@ -78,6 +79,7 @@ app = typer.Typer(
 for module in (up, init, apply, submit, status, events, collect, storefront, train, checks, why, rebuild, chaos):
     module.register(app)
 app.add_typer(audit.app, name="audit")
+app.add_typer(bench.app, name="bench")
 app.add_typer(dead.app, name="dead")
 app.add_typer(items.app, name="items")
 app.add_typer(late.app, name="late")

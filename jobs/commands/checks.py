@@ -1,19 +1,17 @@
-"""demo, verify, bench: the system at work, against the oracle, and against the clock."""
+"""demo, verify: the system at work, and against the oracle."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.commands.files import output_file
-from jobs.commands.shared import AsJson, load_settings, note, print_json, say, seconds
+from jobs.commands.shared import AsJson, load_settings, note, say, seconds
 from jobs.contract.printable import printable_json
 from jobs.errors import MismatchError, was_interrupted
 
 
 def register(app: typer.Typer) -> None:
-    for command in (demo, verify, bench):
+    for command in (demo, verify):
         app.command()(command)
 
 
@@ -106,31 +104,3 @@ def _offsets(since: list[str]) -> dict[int, int] | None:
             raise SettingsError(f"since is {text!r}", "PARTITION:OFFSET, such as 0:1200")
         offsets[int(partition)] = int(offset)
     return offsets or None
-
-
-def bench(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer events: about four minutes on two free cores.")] = False,
-) -> None:
-    """Measure both jobs beside the same jobs written the usual way, latency, reads and memory.
-
-    It needs the extra test (make test-env) and a quiet machine.
-
-    \b
-    Examples:
-      liveshelf bench --json bench.json
-      liveshelf bench --quick
-    """
-    import msgspec
-
-    from jobs.lab.bench.run import bench as measure
-    from jobs.operate import extras
-
-    extras.require("liveshelf bench", "confluent_kafka")  # kafka-python would be measured instead of the jobs
-    output_file(json_file, "--json")
-    settings = load_settings()
-    result = measure(settings, quick, note)
-    print_json(result)
-    if json_file:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2))
-        note(f"written to {json_file}")

@@ -31,19 +31,24 @@ class Sender(Protocol):
     def close(self) -> None: ...
 
 
-def connect(bootstrap: str, topic: str, fast: bool) -> Sender:
+def connect(bootstrap: str, topic: str, fast: bool, linger_ms: int = LINGER_MS) -> Sender:
     """Return a sender to a topic that exists; raise `ServiceError` if the broker or the topic doesn't answer.
 
     `fast` asks for confluent-kafka, which is a development dependency. Without it kafka-python does the same, slower.
+    A record waits up to `linger_ms` for others that leave with it.
     """
-    if fast:
-        try:
-            import confluent_kafka  # noqa: F401
-        except ImportError:
-            pass
-        else:
-            return ConfluentSender(bootstrap, topic)
-    return KafkaPythonSender(bootstrap, topic)
+    if fast and has_confluent():
+        return ConfluentSender(bootstrap, topic, linger_ms)
+    return KafkaPythonSender(bootstrap, topic, linger_ms)
+
+
+def has_confluent() -> bool:
+    """Return True if confluent-kafka is installed."""
+    try:
+        import confluent_kafka  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _lost(bootstrap: str, topic: str, error: object) -> ServiceError:
@@ -56,7 +61,7 @@ class KafkaPythonSender:
 
     _FLUSH_EVERY = 10_000
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, linger_ms: int) -> None:
         self._bootstrap, self._topic = bootstrap, topic
         self._error: Exception | None = None
         self._unconfirmed = 0
@@ -65,7 +70,7 @@ class KafkaPythonSender:
                 **addresses.kafka_python(bootstrap),
                 bootstrap_timeout_ms=CONNECT_LIMIT_MS,
                 acks="all",
-                linger_ms=LINGER_MS,
+                linger_ms=linger_ms,
                 batch_size=65_536,
                 max_request_size=MAX_RECORD_BYTES,
                 max_block_ms=CONNECT_LIMIT_MS,
@@ -113,7 +118,7 @@ class KafkaPythonSender:
 class ConfluentSender:
     """librdkafka's producer."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, linger_ms: int) -> None:
         from confluent_kafka import KafkaException, Producer
 
         self._bootstrap, self._topic = bootstrap, topic
@@ -123,7 +128,7 @@ class ConfluentSender:
             {
                 **addresses.librdkafka(bootstrap),
                 "enable.idempotence": True,
-                "linger.ms": LINGER_MS,
+                "linger.ms": linger_ms,
                 "partitioner": "murmur2_random",
                 "message.max.bytes": MAX_RECORD_BYTES,
                 "message.timeout.ms": DELIVERY_LIMIT_MS,

@@ -1,5 +1,6 @@
 """Hold what a submitted job is told: plain values, shipped as one JSON file that only its owner can read."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ from jobs.contract.items import FactContract
 from jobs.contract.ranker_settings import RankerSettings
 from jobs.flow import id_secret, saved_config
 from jobs.settings import MAX_PARALLELISM, MAX_WINDOW_EVENTS, Settings
+
+FOLDERS = ("model_dir", "shelves_dir")  # of the ranker
 
 
 class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +54,12 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, settings: Settings, kafka_bootstrap: str, redis_url: str, **more: object) -> "JobConfig":
         """Return the configuration that settings and the addresses of the running services give.
 
-        `more` holds the fields that settings don't have, and may replace any other, those of `ranker` included.
+        `more` holds the fields that settings don't have, and may replace any other, those of `ranker` included. A
+        folder among them becomes absolute, as those of the settings are: workers have other working directories.
         """
         values = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
         of_ranker = {name: more.pop(name) for name in RankerSettings.__struct_fields__ if name in more}
+        of_ranker |= {name: os.path.abspath(str(of_ranker[name])) for name in FOLDERS if of_ranker.get(name)}
         values["ranker"] = msgspec.structs.replace(settings.ranker, **of_ranker)
         return cls(**(values | more | {"kafka_bootstrap": kafka_bootstrap, "redis_url": redis_url}))
 

@@ -1,5 +1,8 @@
 """Check for packages that the command line needs beyond the reader, or a few commands need beyond those."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -55,12 +58,32 @@ def require(what: str, *modules: str) -> None:
 
     `what` is the command or option that needs them, as a person writes it. Nothing is imported: torch takes seconds.
     """
-    for name, extra in EXTRAS.items():
+    for name in EXTRAS:
         absent = [module for module in modules if module in missing(name)]
         if absent:
-            raise SettingsError(
-                f"{what} needs {', '.join(absent)}", f"{extra.make_target}, or pip install 'liveshelf[{name}]'"
-            )
+            raise _needs(what, absent, name)
+
+
+@contextmanager
+def of_program(what: str) -> Iterator[None]:
+    """End a program if an import of the block lacks a package of an extra; say which package, and which extra.
+
+    It is for programs such as `python -m jobs.lab.bench.learning`, which no command checks before. Any other module
+    that isn't there stays a ModuleNotFoundError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        for name, extra in EXTRAS.items():
+            if package in extra.modules:
+                sys.exit(f"error: {_needs(what, [package], name)}")
+        raise
+
+
+def _needs(what: str, modules: list[str], name: str) -> SettingsError:
+    fix = f"{EXTRAS[name].make_target}, or pip install 'liveshelf[{name}]'"
+    return SettingsError(f"{what} needs {', '.join(modules)}", fix)
 
 
 def missing(name: str) -> list[str]:

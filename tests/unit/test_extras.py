@@ -1,23 +1,27 @@
 """Commands that need more than `make demo` installs say so before they start anything."""
 
 import ast
+import importlib
 import os
 import re
 import sys
 import tomllib
+from contextlib import nullcontext
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.errors import SettingsError
+from jobs.lab.bench import run
 from jobs.operate import extras
 from jobs.settings import REPOSITORY
 
 NEEDS = {
-    ("bench", "--quick"): ("confluent_kafka", "test"),
+    ("bench",): ("confluent_kafka", "test"),
     ("chaos",): ("hypothesis", "test"),
     ("chaos", "--profile", "random"): ("hypothesis", "test"),
     ("chaos", "--scenario", "F1"): ("hypothesis", "test"),
@@ -74,6 +78,65 @@ def test_lists_are_evaluated_without_the_packages_for_training(
     result = call("evaluate", "--prefixes", "questions.tsv", "--lists", "lists.tsv", "--json")
     assert result.exit_code == 0, result.output
     assert '"recall@5": 0.5' in result.stdout
+
+
+def test_the_quick_bench_needs_no_extra_and_calls_itself_rough(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
+        without(module, monkeypatch)
+    monkeypatch.setattr(run, "workplace", lambda settings: nullcontext(None))
+    monkeypatch.setattr(run, "machine", dict)
+    monkeypatch.setattr(run, "measure", lambda place, sizes, progress: {"sizes": sizes})
+    result = call("bench", "--quick", "--json", "bench.json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count(run.ROUGH) == 2  # before minutes of work, and beside the figures
+    stored = msgspec.json.decode((empty_folder / "bench.json").read_bytes())
+    assert stored["rough"] == run.ROUGH
+    assert stored["sizes"]["events"] == run.QUICK.events
+
+
+def test_a_profile_needs_no_extra_and_is_stored(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
+        without(module, monkeypatch)
+    monkeypatch.setattr(run, "workplace", lambda settings: nullcontext(None))
+    monkeypatch.setattr(run, "machine", dict)
+    monkeypatch.setattr(run, "processor_time", lambda place, prefixes, progress: {"prefixes": prefixes})
+    result = call("bench", "--profile", "--json", "profile.json")
+    assert result.exit_code == 0, result.output
+    stored = msgspec.json.decode((empty_folder / "profile.json").read_bytes())
+    assert stored["prefixes"] == list(run.PROFILED)
+    assert "rough" not in stored
+
+
+# Modules whose packages only an extra brings. All others of the lab are imported where only `make demo` was called.
+NEED_TRAINING = {"jobs.lab.bench.catalogue", "jobs.lab.bench.learning"}
+LAB = sorted(
+    ".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in (REPOSITORY / "jobs/lab").rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("name", [name for name in LAB if not name.endswith("__init__")])
+def test_a_lab_program_needs_no_extra_or_names_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
+        without(module, monkeypatch)
+    for module in [module for module in sys.modules if module.startswith(("jobs.lab", "jobs.learn", "models."))]:
+        monkeypatch.delitem(sys.modules, module)
+    if name not in NEED_TRAINING:
+        importlib.import_module(name)
+        return
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(name)
+    assert re.fullmatch(
+        rf"error: python -m {re.escape(name)} needs (onnx|scipy)\n  fix: make train-env, or .+", str(ended.value.code)
+    )
+
+
+def test_a_module_of_no_extra_stays_a_module_not_found() -> None:
+    with pytest.raises(ModuleNotFoundError), extras.of_program("python -m something"):
+        importlib.import_module("no_such_module")
 
 
 def test_all_missing_packages_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from jobs.commands.submit import savepoint_path
 from jobs.connect.addresses import Address
 from jobs.flow.job_config import JobConfig
+from jobs.lab.bench import workplace
 from jobs.settings import Settings
 
 PATHS = sorted(
@@ -72,6 +73,17 @@ def test_a_job_is_told_absolute_paths(folder: Path) -> None:
     config = JobConfig.of(settings, settings.kafka_bootstrap, "redis://redis", project="shop")
     assert config.ranker.model_dir == str(folder / "models")
     assert Address.of(config.kafka_bootstrap).secrets == f"{folder}/secrets"
+
+
+def test_a_folder_replaced_for_one_job_becomes_absolute(folder: Path) -> None:
+    config = JobConfig.of(Settings(), "broker:9093", "redis://redis", project="shop", model_dir=".liveshelf/versions")
+    assert config.ranker.model_dir == str(folder / ".liveshelf" / "versions")
+
+
+def test_the_bench_works_in_an_absolute_folder(folder: Path) -> None:
+    own = workplace.own(Settings())
+    assert own.state_dir == folder / ".liveshelf" / "bench"
+    assert own.ranker.shelves_dir == str(folder / ".liveshelf" / "bench" / "shelves")
 
 
 def test_a_savepoint_of_this_machine_is_named_absolutely(folder: Path) -> None:

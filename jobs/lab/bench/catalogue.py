@@ -22,15 +22,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnx
 import onnxruntime as ort
-from onnx import helper, numpy_helper
 
+from jobs.operate import extras
 from jobs.settings import REPOSITORY
 from models.clicks.sessions import read_prefixes
 from models.quality.measure import measure_model, table
 from models.serving.bundle import load_bundle
-from models.session.head import ALL_SCORES, ITEM_MATRIX, with_list
+
+with extras.of_program("python -m jobs.lab.bench.catalogue"):
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from models.session.head import ALL_SCORES, ITEM_MATRIX, with_list
 
 BUNDLE = REPOSITORY / "models" / "artifacts" / "serenade"
 COSINE = 0.85  # of a made item and its parent

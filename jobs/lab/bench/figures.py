@@ -1,11 +1,13 @@
 """The arithmetic of the measurements. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jobs.errors import DataError
+
+JOB = ("task_manager", "python_worker")  # the processes that a job's own work is done in
 
 
 class Measured(NamedTuple):
@@ -15,7 +17,15 @@ class Measured(NamedTuple):
     seconds: float
     written: int = 0  # rows or lists that reached Redis
     lists: int = 0  # records in the topic `rankings`
-    cpu_s: float = 0.0  # processor time of the TaskManager and the Python workers
+    cpu_s: Mapping[str, float] = {}  # processor time by kind of process
+
+
+class Look(NamedTuple):
+    """A run seen on its way: seconds since it began, what it has written, and processor time by kind of process."""
+
+    seconds: float
+    written: int
+    cpu_s: Mapping[str, float]
 
 
 class Rates(NamedTuple):
@@ -25,7 +35,12 @@ class Rates(NamedTuple):
     written_per_s: float
     lists_per_s: float
     startup_s: float  # what the runs have in common
-    cpu_us_per_event: float  # of the TaskManager and the Python workers; other work hardly changes it
+    cpu_us_by_process: dict[str, float]  # an event's, by kind of process; other work hardly changes it
+
+    @property
+    def cpu_us_per_event(self) -> float:
+        """Return what the job itself takes: its TaskManager and the Python workers."""
+        return sum(self.cpu_us_by_process.get(name, 0.0) for name in JOB)
 
 
 def slope(first: Measured, second: Measured) -> Rates:
@@ -35,20 +50,35 @@ def slope(first: Measured, second: Measured) -> Rates:
 
     Raises DataError when the longer run didn't take longer: then it measured the start-up's noise and nothing else.
     """
-    short, long = sorted((first, second))
-    seconds = long.seconds - short.seconds
-    if long.events == short.events or seconds <= 0:
+    short, long = sorted((first, second), key=lambda run: run.events)
+    seconds, events = long.seconds - short.seconds, long.events - short.events
+    if not events or seconds <= 0:
         raise DataError(
             f"{long.events:,} events took {long.seconds:.1f} s and {short.events:,} took {short.seconds:.1f} s",
             "measure again on a quiet machine, without --quick",
         )
-    events_per_s = (long.events - short.events) / seconds
+    events_per_s = events / seconds
     return Rates(
         events_per_s,
         (long.written - short.written) / seconds,
         (long.lists - short.lists) / seconds,
         short.seconds - short.events / events_per_s,
-        1e6 * (long.cpu_s - short.cpu_s) / (long.events - short.events),
+        {name: 1e6 * (taken_s - short.cpu_s.get(name, 0.0)) / events for name, taken_s in long.cpu_s.items()},
+    )
+
+
+def early(looks: Sequence[Look], run: Measured, share: float) -> Measured:
+    """Return a run as it stood at the first look that saw `share` of its writes, as if it had ended there.
+
+    What it had read by then is taken to be in proportion to what it had written. Raises DataError if it ended before a
+    look saw so much.
+    """
+    for look in sorted(looks, key=lambda look: look.seconds):
+        if share * run.written <= look.written < run.written and look.seconds < run.seconds:
+            part = look.written / run.written
+            return Measured(round(part * run.events), look.seconds, look.written, round(part * run.lists), look.cpu_s)
+    raise DataError(
+        f"a run over {run.events:,} events ended before it was seen at work", "measure again, without --quick"
     )
 
 

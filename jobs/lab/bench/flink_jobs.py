@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -26,14 +26,21 @@ def submit(argv: list[str], environment: dict[str, str], bounded: bool) -> str:
     return job_id
 
 
-def seconds_to_end(rest_url: str, job: str, limit_s: float) -> float:
-    """Wait for a bounded job; the time from RUNNING to FINISHED. Raises ServiceError if it fails, restarts or hangs."""
+class Span(NamedTuple):
+    """When a job began to run and when it had finished, in seconds since the epoch."""
+
+    began_s: float
+    ended_s: float
+
+
+def to_end(rest_url: str, job: str, limit_s: float) -> Span:
+    """Wait for a bounded job. Raises ServiceError if it fails, restarts or hangs."""
     deadline = time.monotonic() + limit_s
     while True:
         status = _ask(rest_url, f"/jobs/{job}")
         times = status["timestamps"]
         if status["state"] == "FINISHED" and not times["RESTARTING"]:
-            return (times["FINISHED"] - times["RUNNING"]) / 1000
+            return Span(times["RUNNING"] / 1000, times["FINISHED"] / 1000)
         if times["RESTARTING"] or status["state"] in ("FAILED", "CANCELED", "FINISHED"):
             raise _failed(
                 rest_url,

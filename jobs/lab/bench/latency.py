@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from jobs.connect import kafka_admin
+from jobs.connect import kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.errors import ServiceError
 from jobs.lab.bench import clicks, flink_jobs, swaps
@@ -28,6 +28,7 @@ EVENTS_PER_S = 1_000
 SAMPLE_EVERY = 5  # 200 events a second are watched
 CATCH_UP_LIMIT_S = 180.0
 LOADED_READS, LOADED_PAUSE_S = 2_000, 0.002
+LOADED_READS_PER_S = 100  # of the measured seconds: with the pause a read takes 4 ms or more
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +107,7 @@ def measure(
     time.sleep(warm_s + seconds / 3)
     memory = memory_mb(place.settings.state_dir)
     visitors = np.unique(live_clicks(schedule).visitor[: int(warm_s * EVENTS_PER_S)]).tolist()
-    loaded = _reads(place, random.Random(3).choices(visitors, k=LOADED_READS), LOADED_PAUSE_S)
+    loaded = _reads(place, random.Random(3).choices(visitors, k=loaded_reads(seconds)), LOADED_PAUSE_S)
     first_list_ms = _swap(place, folder, schedule, registry)
     behind_ms = float(_output(generator, schedule))
     _output(watcher, schedule)
@@ -118,6 +119,14 @@ def measure(
         "read_ms": idle | {"under_load": loaded},
         "memory_mb": memory,
     }
+
+
+def loaded_reads(seconds: float) -> int:
+    """Return how many lists are read under load. They must end before the swaps begin, or these come late.
+
+    With 2,000 reads in 8 s the load ended before two of three versions had made a list.
+    """
+    return min(LOADED_READS, int(LOADED_READS_PER_S * seconds))
 
 
 def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float, changes: Swaps) -> Schedule:
@@ -211,6 +220,7 @@ def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: 
         "events_per_s": schedule.events_per_s,
         "resolution_ms": percentiles(seen.polls_ms),
         "generator_behind_ms_max": behind_ms,
+        "generator": "confluent-kafka" if kafka_send.has_confluent() else "kafka-python",  # which takes more of a core
     }
     counts = msgspec.structs.asdict(schedule.swaps) | {"shown": len(first_list_ms)}
     ratio = round(swapped["p99"] / quiet["p99"], 2)

@@ -13,13 +13,16 @@ import itertools
 import json
 from pathlib import Path
 
-from jobs.learn.loop import learn_once
+from jobs.operate import extras
 from models.clicks.dataset import Session
 from models.clicks.sessions import Question, questions_of, read_sessions
 from models.quality.measure import measure_bundle
 from models.serving.bundle import Bundle
 from models.serving.registry import Registry
-from models.session.train import train_bundle
+
+with extras.of_program("python -m jobs.lab.bench.learning"):
+    from jobs.learn.loop import learn_once
+    from models.session.train import train_bundle
 
 FIRST_DAYS = 2
 LEAST_SESSIONS = 100  # 29 September has 6 sessions outside the test part

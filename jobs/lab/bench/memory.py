@@ -54,22 +54,25 @@ def memory_mb(state_dir: Path) -> dict[str, int]:
 
 
 class CpuClock:
-    """Adds up the processor time of a job: of its TaskManager and its Python workers, which end with it."""
+    """Adds up processor time by kind of process; that of a Python worker stays when it ends with its job."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
-        self._seconds: dict[int, float] = {}  # of each process that was seen
+        self._seen: dict[int, tuple[str, float]] = {}  # kind and seconds of each process, by its pid
 
     def look(self) -> None:
         """See how far each process is. What one does between the last look and its end isn't counted."""
-        for process in processes.owned(self._state_dir, "flink"):
+        for process in processes.owned(self._state_dir):
             with suppress(psutil.NoSuchProcess):
-                if kind(process.cmdline()) in ("task_manager", "python_worker"):
-                    times = process.cpu_times()
-                    self._seconds[process.pid] = times.user + times.system
+                times = process.cpu_times()
+                self._seen[process.pid] = kind(process.cmdline()), times.user + times.system
 
-    def seconds(self) -> float:
-        return sum(self._seconds.values())
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds that processes of each kind have taken since they began."""
+        seconds: dict[str, float] = dict.fromkeys((*KINDS.values(), "other"), 0.0)
+        for name, taken in self._seen.values():
+            seconds[name] += taken
+        return seconds
 
 
 def kind(command_line: list[str]) -> str:

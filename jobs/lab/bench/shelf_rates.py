@@ -83,7 +83,6 @@ def main() -> None:
     shipped, problems = lint(settings, known_of(settings, features))
     assert not [each for each in problems if not each.is_warning], problems
     with workplace(settings) as place:
-        place.apply()
         load_facts(place.services.kafka_bootstrap, contracts_of(place.settings), facts(place.items))
         stream = throughput.fill(place, given.events)
         chosen = {name: plan for name, plan in plans(shipped).items() if given.only in name}

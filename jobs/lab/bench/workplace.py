@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from jobs.cluster import flink, runtime
 from jobs.connect import kafka_admin
 from jobs.lab.bench import flink_jobs
-from jobs.operate.apply import apply, create_topics
+from jobs.operate.bring_up import bring_up
 from jobs.operate.running_jobs import Job
 from jobs.operate.submit import submission
 from jobs.settings import REPOSITORY, Settings
@@ -48,11 +48,6 @@ class Workplace:
     def new_topic(self, name: str) -> None:
         kafka_admin.create_topics(self.services.kafka_bootstrap, {name: self.settings.topic_partitions})
 
-    def apply(self) -> None:
-        """Register the definitions, and make the topics of facts that they name."""
-        apply(self.settings, self.services.redis_url)
-        create_topics(self.settings, self.services)
-
     def submit(self, job: Job, topic: str, ends: dict[int, int] | None = None, **config: object) -> str:
         """Submit the features or the rankings job to read a topic from its beginning, up to `ends` if given.
 
@@ -82,7 +77,19 @@ class Workplace:
 @contextmanager
 def workplace(settings: Settings) -> Iterator[Workplace]:
     """Start a cluster in `state_dir/bench`, stop it at the end, and keep the folder only if something went wrong."""
-    own = settings.model_copy(
+    place = own(settings)
+    runtime.down(place)
+    shutil.rmtree(place.state_dir, ignore_errors=True)
+    try:
+        yield Workplace(place, bring_up(place))
+    finally:
+        runtime.down(place)
+    shutil.rmtree(place.state_dir, ignore_errors=True)
+
+
+def own(settings: Settings) -> Settings:
+    """Return the settings of a cluster of one slot: no service of the user's own, and free ports."""
+    return settings.model_copy(
         update={
             "state_dir": settings.state_dir / "bench",
             "profile": "plain",  # the tutorials' jobs know no users
@@ -101,12 +108,3 @@ def workplace(settings: Settings) -> Iterator[Workplace]:
             "model_dir": MODEL,
         }
     )
-    runtime.down(own)
-    shutil.rmtree(own.state_dir, ignore_errors=True)
-    try:
-        services = runtime.up(own)
-        create_topics(own, services)
-        yield Workplace(own, services)
-    finally:
-        runtime.down(own)
-    shutil.rmtree(own.state_dir, ignore_errors=True)

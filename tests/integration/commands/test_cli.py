@@ -22,7 +22,8 @@ from tests.support.waiting import eventually
 
 COMMANDS = [
     "up", "down", "status", "doctor", "init", "demo", "replay", "submit", "stop", "apply", "lint", "explain", "show",
-    "verify", "bench", "schema", "dead", "dead list", "dead show", "dead replay", "late", "late list", "late show",
+    "verify", "bench", "bench compare",
+    "schema", "dead", "dead list", "dead show", "dead replay", "late", "late list", "late show",
     "audit show", "audit verify", "keys", "keys new", "keys retire", "collect", "storefront", "rebuild", "resume",
     "keep", "chaos", "train", "evaluate", "learn", "models list", "person show", "person export", "person erase",
     "consent grant", "consent withdraw",

@@ -50,6 +50,7 @@ COMMANDS: list[tuple[str, str, tuple[str, ...], int]] = [
     ("init {}", "", NO_FOLDER, 2),
     ("bench --quick --json {}", ".json", ("folder", "unreadable"), 2),
     ("bench --quick --json {}/bench.json", "", ("missing", "empty", "unreadable", "binary"), 2),
+    ("bench compare {} {}", ".json", FILE, 6),
     ("chaos --json {}", ".json", ("folder", "unreadable"), 2),
     ("chaos --json {}/chaos.json", "", ("missing", "empty", "unreadable", "binary"), 2),
 ]

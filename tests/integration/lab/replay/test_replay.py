@@ -33,7 +33,9 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         pytest.importorskip("confluent_kafka", reason="confluent-kafka is a development dependency")
     else:
         monkeypatch.setattr(
-            kafka_send, "connect", lambda bootstrap, topic, fast: kafka_send.KafkaPythonSender(bootstrap, topic)
+            kafka_send,
+            "connect",
+            lambda bootstrap, topic, fast: kafka_send.KafkaPythonSender(bootstrap, topic, kafka_send.LINGER_MS),
         )
     return request.param
 

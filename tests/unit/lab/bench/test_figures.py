@@ -7,32 +7,65 @@ import pytest
 from jobs.connect.kafka_read import Record
 from jobs.contract import events
 from jobs.errors import DataError
-from jobs.lab.bench import clicks
-from jobs.lab.bench.figures import Measured, percentiles, slope
+from jobs.lab.bench import clicks, latency
+from jobs.lab.bench.figures import Look, Measured, early, percentiles, slope
 from jobs.lab.bench.memory import kind
-from jobs.lab.bench.run import side_by_side
+from jobs.lab.bench.run import FULL, QUICK, rounded, side_by_side
 from jobs.lab.bench.swaps import Made, first_list_ms
 from models.serving.registry import Active
 
-SHORT = Measured(events=10_000, seconds=12.0, written=20_000, lists=5_000, cpu_s=15.0)
-LONG = Measured(events=100_000, seconds=21.0, written=200_000, lists=50_000, cpu_s=33.0)
+SHORT = Measured(
+    events=10_000, seconds=12.0, written=20_000, lists=5_000, cpu_s={"task_manager": 10.0, "python_worker": 5.0}
+)
+LONG = Measured(
+    events=100_000,
+    seconds=21.0,
+    written=200_000,
+    lists=50_000,
+    cpu_s={"task_manager": 19.0, "python_worker": 14.0, "redis": 4.5},
+)
 
 
 def test_a_rate_leaves_out_the_start_that_two_runs_share():
     """A rate is the slope between two runs so that their common start doesn't count."""
     rates = slope(SHORT, LONG)
-    # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start. 18 s of CPU: 200 µs
-    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0, 200.0)
+    # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start. 9 s of CPU: 100 µs
+    by_process = {"task_manager": 100.0, "python_worker": 100.0, "redis": 50.0}
+    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0, by_process)
+    assert rates.cpu_us_per_event == 200.0  # Redis isn't the job
 
 
 def test_the_order_of_the_two_runs_doesnt_matter():
     assert slope(LONG, SHORT) == slope(SHORT, LONG)
 
 
+def test_a_run_without_its_start_is_what_follows_a_look():
+    """A run of 100,000 events writes 200,000; the second look is the first that saw two fifths of them."""
+    looks = [Look(30.0, 200_000, {}), Look(11.0, 79_999, {}), Look(13.0, 100_000, {"redis": 2.5}), Look(5.0, 0, {})]
+    # half was written after 13 s: 50,000 of the events and 25,000 of the lists; 50,000 more took 8 s, 2 s of them Redis
+    assert early(looks, LONG, 0.4) == Measured(50_000, 13.0, 100_000, 25_000, {"redis": 2.5})
+    rates = slope(early(looks, LONG, 0.4), LONG)
+    assert rates[:4] == (6_250.0, 12_500.0, 3_125.0, 5.0)
+    assert rates.cpu_us_by_process["redis"] == 40.0
+
+
+@pytest.mark.parametrize("looks", [[], [Look(5.0, 79_999, {})], [Look(20.0, 200_000, {})], [Look(21.0, 150_000, {})]])
+def test_a_run_that_wasnt_seen_at_work_makes_no_rate(looks):
+    with pytest.raises(DataError, match="without --quick"):
+        early(looks, LONG, 0.4)
+
+
 @pytest.mark.parametrize("long", [LONG._replace(seconds=11.5), LONG._replace(seconds=12.0), SHORT])
 def test_a_longer_run_that_took_no_longer_makes_no_rate(long):
     with pytest.raises(DataError, match="quiet machine"):
         slope(SHORT, long)
+
+
+@pytest.mark.parametrize("sizes", [QUICK, FULL], ids=["quick", "full"])
+def test_reads_under_load_end_before_versions_are_swapped(sizes):
+    """They begin after a third of the measured seconds. At 4 ms each they must leave a second at the end."""
+    assert latency.loaded_reads(sizes.seconds) > 200  # or there were no 99th percentile to speak of
+    assert sizes.seconds / 3 + latency.loaded_reads(sizes.seconds) * 0.004 <= sizes.seconds - 1
 
 
 def test_percentiles_are_values_that_occurred():
@@ -57,10 +90,16 @@ def test_two_jobs_side_by_side_show_rates_and_their_ratio():
         "writes_per_s": 20_000,
         "startup_s": 11.0,
         "cpu_us_per_event": 200,
+        "cpu_us_by_process": {"task_manager": 100.0, "python_worker": 100.0, "redis": 50.0},
         "tutorial_events_per_s": 800,
         "tutorial_writes_per_s": 800,
         "ratio": 12.5,
     }
+
+
+def test_processes_are_listed_by_their_share_without_idle_ones():
+    by_process = {"broker": 13.46, "keeper": 0.04, "redis": 31.6, "task_manager": 268.44}
+    assert list(rounded(by_process).items()) == [("task_manager", 268.4), ("redis", 31.6), ("broker", 13.5)]
 
 
 def test_a_first_list_comes_between_its_activation_and_the_next():
