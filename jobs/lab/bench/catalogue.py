@@ -95,7 +95,7 @@ def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.G
             )
             for name in ("columns", "successors")
         },
-        "memory.succession": weights["memory.succession"][rows],
+        **{f"memory.{name}": weights[f"memory.{name}"][rows] for name in ("weights", "succession")},
     }
     kept = [weight for weight in changed_model.graph.initializer if weight.name not in changed]
     del changed_model.graph.initializer[:]
