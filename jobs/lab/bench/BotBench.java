@@ -49,7 +49,7 @@ public class BotBench {
         return ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime();
     }
 
-    private static Object[] values(List<String> columns, int number, long time, Random chance) {
+    static Object[] values(List<String> columns, int number, long time, Random chance) {
         Object[] values = new Object[columns.size()];
         for (int i = 0; i < values.length; i++) {
             values[i] = switch (columns.get(i)) {
