@@ -26,6 +26,7 @@ from jobs.commands import (
     late,
     models,
     person,
+    plan,
     rebuild,
     shelves,
     status,
@@ -76,7 +77,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, init, apply, submit, status, events, collect, storefront, train, checks, why, rebuild, chaos):
+for module in (up, init, apply, submit, status, events, collect, storefront, train, checks, why, rebuild, chaos, plan):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
