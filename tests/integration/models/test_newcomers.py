@@ -16,7 +16,8 @@ from models.serving.bundle import load_bundle  # noqa: E402
 from models.session.epochs import Training, new_model  # noqa: E402
 from models.session.export import write_bundle  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
-from models.session.newcomers import choose_newcomers, learn  # noqa: E402
+from models.session.learn import train_on  # noqa: E402
+from models.session.newcomers import HELD_OUT, choose_newcomers, learn  # noqa: E402
 from models.session.recipe import Recipe  # noqa: E402
 from models.session.restore import restore  # noqa: E402
 from models.session.words import words_of  # noqa: E402
@@ -146,6 +147,41 @@ def test_held_out_items_judge_where_nothing_is_new(trained):
     assert chosen.is_held_out
     assert chosen.wins
     assert chosen.alone["recall@20"] > 0.5
+
+
+def test_what_the_model_knows_of_held_out_items_has_no_part_in_it(trained):
+    """Neither their scores nor their vectors, in sessions or in what is learned from facts."""
+    model, encoder = trained
+    questions = questions_of(walks(150, 8, 3))
+    expected = choose_newcomers(model, encoder, FACTS, questions, 1)
+    held_out = np.random.default_rng(1).permutation(len(encoder.items))[: len(encoder.items) // HELD_OUT]
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.bias[held_out] = 100.0
+        other.item[held_out] = -other.item[held_out]
+    assert choose_newcomers(other, encoder, FACTS, questions, 1) == expected
+
+
+def test_nothing_is_added_for_held_out_items(trained):
+    """They are as popular as any, and a new item isn't known to be."""
+    model, encoder = trained
+    chosen = choose_newcomers(model, encoder, FACTS, questions_of(walks(150, 8, 3)), 1, shifts=[-9.0, 1.0])
+    assert chosen.shift == -9.0
+
+
+def test_learning_on_keeps_the_rows_of_words(trained, tmp_path):
+    """An item that was new has clicks then: it is one of the model's own."""
+    model, encoder = trained
+    model.newcomers = learn(model, encoder, FACTS, 0.0)
+    content = model, encoder, walks(60, 8, 2), {}, "exact", Recipe(hidden=16)._asdict(), {}
+    write_bundle(tmp_path / "shop", "shop", *content, tell=lambda _: None)
+    train_on(tmp_path / "shop", walks(100, OF_A_KIND, 4), tmp_path / "next", {}, tell=lambda _: None)
+    before, after = load_bundle(tmp_path / "shop"), load_bundle(tmp_path / "next")
+    assert "k3-9" not in before.item_index
+    assert "k3-9" in after.item_index
+    assert after.words == before.words
+    rows = np.array([[1], [8], [0]])
+    assert np.array_equal(after.newcomers(rows), before.newcomers(rows))
 
 
 def test_new_items_lose_where_their_facts_are_chance(trained):

@@ -8,7 +8,8 @@ import pytest
 
 from jobs.catalogue.columns import Table
 from jobs.contract.items import Fact, FactContract, FactField
-from jobs.rankings.candidates.newcomers import Newcomers
+from jobs.rankings.candidates.newcomers import Newcomers, NewItems
+from jobs.rankings.candidates.session_model import ModelInput, SessionModel
 from jobs.shelves.items import Items
 from models.serving.newcomers import Words
 from tests.support.small_model import SmallBundle
@@ -78,3 +79,21 @@ def test_vectors_are_kept_while_their_facts_stay():
     assert made.of(after) is found
     facts.take("all", Fact("n", {"category": "a", "price": 13.0, "stock": 3}))
     assert made.of(Items(before.ids, facts.snapshot(), after)) is not found
+
+
+def test_new_items_do_not_hide_a_score_that_is_not_finite():
+    """The list of such a session is a popular one, whatever the facts of new items say."""
+
+    class Broken(SmallBundle):
+        def score(self, items, types, gaps, lengths, context, k=100, bias=None):
+            scores, best = super().score(items, types, gaps, lengths, context, k, bias)
+            scores[0, -1] = np.nan
+            return scores, best
+
+    sessions = np.ones((2, 1), np.int64)
+    batch = ModelInput(sessions, sessions, np.zeros((2, 1), np.float32), np.ones(2, np.int64))
+    new = NewItems(np.array([90, 91]), np.full((2, 9), 5, np.float32))
+    found = SessionModel(Broken(random.Random(1))).candidates(
+        batch, np.zeros((2, 1), np.float32), np.arange(2), 5, None, new
+    )
+    assert np.isfinite(found.scores).all(axis=1).tolist() == [False, True]
