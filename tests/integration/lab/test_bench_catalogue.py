@@ -22,7 +22,7 @@ ITEMS = 200
 
 @pytest.mark.parametrize("n_items", [50, 1_000])
 @pytest.mark.parametrize("has_all", [False, True])
-def test_graph_with_another_catalogue_scores_all_of_its_items(tmp_path: Path, n_items: int, has_all: bool):
+def test_another_catalogue_is_scored_as_a_whole(tmp_path: Path, n_items: int, has_all: bool):
     """Has it all: successors, and words by which new items are listed."""
     sessions = np.random.default_rng(1).integers(1, ITEMS + 1, (300, 5)).tolist()
     model = SessionGRU(ITEMS, len(EVENT_TYPES), 4, hidden=16, dropout=0.0).eval()

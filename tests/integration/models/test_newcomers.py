@@ -149,7 +149,7 @@ def test_held_out_items_judge_where_nothing_is_new(trained):
     assert chosen.alone["recall@20"] > 0.5
 
 
-def test_what_the_model_knows_of_held_out_items_has_no_part_in_it(trained):
+def test_held_out_items_have_no_part_in_their_choice(trained):
     """Neither their scores nor their vectors, in sessions or in what is learned from facts."""
     model, encoder = trained
     questions = questions_of(walks(150, 8, 3))

@@ -81,7 +81,7 @@ def test_vectors_are_kept_while_their_facts_stay():
     assert made.of(Items(before.ids, facts.snapshot(), after)) is not found
 
 
-def test_new_items_do_not_hide_a_score_that_is_not_finite():
+def test_new_items_do_not_hide_a_broken_score():
     """The list of such a session is a popular one, whatever the facts of new items say."""
 
     class Broken(SmallBundle):

@@ -25,7 +25,7 @@ def test_lists_of_random_shops_are_what_the_oracle_says() -> None:
     assert compared.keys() == {"home", "product", "cart", "plain", "recent"}
 
 
-def test_items_that_a_worker_has_dropped_do_not_count_among_the_new_ones(monkeypatch) -> None:
+def test_items_that_a_worker_has_dropped_do_not_count(monkeypatch) -> None:
     """It drops those that are gone sooner or later, and the oracle never does. One new item may be listed here.
 
     A list that explores is left out: the oracle also explores items that are gone.
