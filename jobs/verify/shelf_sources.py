@@ -23,6 +23,7 @@ from jobs.verify.trending import Trending
 
 if TYPE_CHECKING:  # onnxruntime takes 0.3 s to import
     from models.serving.bundle import Bundle
+    from models.serving.newcomers import Words
 
 BATCH = 64
 HELD = 8  # groups of lists that are filled at once: a group has one vector
@@ -76,6 +77,7 @@ class Sources:
         self._trending: dict[str, Trending] = {}
         self._vectors: dict[tuple[int, ...], list[float]] = {}
         self._beyond = sorted(history.items() - self._in_bundle)
+        self._new_items: _New | None = None
 
     def may_show(self, offsets: Offsets, item: str) -> bool:
         """Return True for an item that a worker may show: the model knows it, or a topic had named it by then."""
@@ -195,16 +197,20 @@ class Sources:
         """Return what the model says of items that training never saw, by their facts, with the shelf's lifts."""
         words, known = self.bundle.words, question.known
         assert words is not None, "only a bundle with words lists such items"
-        new = [item for item in self._beyond if self.history.was_named(item, question.offsets)]
+        new = self._new(words).at(question)
         if len(new) > words.MOST:
             return []
         found, conditions = [], of_item_only(self.shop, shelf)
-        for item in new:
-            rows = tuple(words.rows(partial(known.fact, item)))
-            if any(rows) and all(is_true(each, known, item) for each in conditions):
+        for item, rows in new.items():
+            if all(is_true(each, known, item) for each in conditions):
                 *vector, bias = self._vector(rows)
                 found.append((item, float(np.dot(query, vector)) + bias + lift_of_items(shelf, known, item)))
         return found
+
+    def _new(self, words: "Words") -> "_New":
+        if self._new_items is None:
+            self._new_items = _New(self.history, words, self._beyond)
+        return self._new_items
 
     def _vector(self, rows: tuple[int, ...]) -> list[float]:
         if rows not in self._vectors:
@@ -255,6 +261,29 @@ class Sources:
 
     def popular(self, count: int) -> Offer:
         return {item: -math.log1p(place) for place, item in enumerate(self.bundle.popular[:count])}
+
+
+class _New:
+    """The items that training never saw and of which a word is known, with the numbers of their words."""
+
+    def __init__(self, history: FactHistory, words: "Words", items: Sequence[str]) -> None:
+        self._held: dict[str, tuple[int, ...]] = {}
+
+        def value(known: Known, item: str) -> tuple[int, ...]:
+            return tuple(words.rows(partial(known.fact, item)))
+
+        self._everywhere = Everywhere(history, items, value, [], self._change)
+
+    def at(self, question: Question) -> Mapping[str, tuple[int, ...]]:
+        """Return the items at a question's moment. What is returned changes with the next question."""
+        self._everywhere.move_to(question.offsets, question.known.now_ms)
+        return self._held
+
+    def _change(self, item: str, rows: tuple[int, ...]) -> None:
+        if any(rows):
+            self._held[item] = rows
+        else:
+            self._held.pop(item, None)
 
 
 class _Pool:

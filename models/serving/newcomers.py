@@ -13,7 +13,7 @@ class Words:
 
     A text is a word. A number is the word of the tenth in which it lies; `bounds` are where the next one begins.
 
-    Where more than `MOST` items are new, none is listed by its facts: a list would cost twice as much.
+    Where more than `MOST` new items have a known word, none is listed by its facts: a list would cost twice as much.
     """
 
     MOST: ClassVar[int] = 5_000

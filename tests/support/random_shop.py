@@ -79,12 +79,19 @@ class Shop:
             if not all_of_it and rng.random() < 0.5:
                 continue
             kept = {name: value for name, value in (fields or {}).items() if rng.random() < 0.9}
-            said = None if rng.random() < 0.02 else kept
-            value = None if said is None else contract.encode(said)
-            offset = len(self.facts[topic])
-            self.facts[topic].append(Record(0, offset, START_MS, item.encode(), value))
-            self.table.take(topic.topic, Fact(item, said))
-            self.table.offsets[topic.topic] = offset + 1
+            self._write(topic, item, None if rng.random() < 0.02 else kept)
+
+    def remove(self, item: str) -> None:
+        """Write into each topic that the item is gone."""
+        for topic in (WHAT, TERMS):
+            self._write(topic, item, None)
+
+    def _write(self, topic: FactContract, item: str, said: dict[str, Any] | None) -> None:
+        value = None if said is None else contract.encode(said)
+        offset = len(self.facts[topic])
+        self.facts[topic].append(Record(0, offset, START_MS, item.encode(), value))
+        self.table.take(topic.topic, Fact(item, said))
+        self.table.offsets[topic.topic] = offset + 1
 
     def batch(self) -> None:
         """Let some events come, and make their lists."""

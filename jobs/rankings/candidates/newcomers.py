@@ -1,62 +1,73 @@
 """Vectors of the items that training never saw, from their facts: the session model lists them beside its own.
 
-Shapes: M new items, F facts of which the bundle knows words, H hidden units.
+Shapes: R items behind the bundle's, M of them with a word that is known, F facts of which the bundle knows words, H
+hidden units.
 """
 
 import logging
-import operator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from jobs.rankings.arrays import Floats, Ints
 from jobs.shelves.items import Facts, Items
-from jobs.shelves.rules import DROPPED
 from models.serving.bundle import Bundle
 from models.serving.newcomers import Words
 
 LOG = logging.getLogger(__name__)
 
 
+class NewItems(NamedTuple):
+    """The new items that a list may show."""
+
+    numbers: Ints  # int64 [M], rising
+    vectors: Floats  # float32 [M, H + 1], the last column for biases
+
+
 class Newcomers:
-    """Work out the vectors of new items. They are kept while the facts that they are made of stay as they are."""
+    """Work out the vectors of new items. What is made of facts is kept while they stay as they are."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._seen: list[Any] = []
-        self._vectors: Floats | None = None
+        self._rows: dict[str, tuple[Facts, Ints]] = {}
+        self._new: NewItems | None = None
         self._told = False
 
-    def of(self, items: Items) -> Floats | None:
-        """Return float32 [M, H + 1], vectors and biases of the items behind the bundle's; None where there are none.
-
-        An item of which no word is known is dropped.
-        """
+    def of(self, items: Items) -> NewItems | None:
+        """Return the items behind the bundle's of which a word is known; None where there are none, or too many."""
         words, own = self._bundle.words, len(self._bundle.items) - 1
-        count = len(items) - own
-        if words is None or count <= 0:
+        if words is None or len(items) <= own:
             return None
-        if count > words.MOST:
+        before, self._rows = self._rows, {name: self._rows_of(words, name, items, own) for name in words.names}
+        if any(self._rows[name] is not before.get(name) for name in words.names):
+            rows = np.stack([self._rows[name][1] for name in words.names], axis=1)
+            self._new = self._worked_out(words, rows, own)
+        return self._new
+
+    def _rows_of(self, words: Words, name: str, items: Items, own: int) -> tuple[Facts, Ints]:
+        facts, known = items.facts(name), self._rows.get(name)
+        if known is not None and known[0].values is facts.values:
+            return known
+        return facts, _rows(words, name, facts, own)
+
+    def _worked_out(self, words: Words, rows: Ints, own: int) -> NewItems | None:
+        """Return the items of which the rows (int64 [R, F]) have a word.
+
+        Items that are gone have none. They don't count: how many a worker still holds depends on when it began to read.
+        """
+        places = np.flatnonzero(rows.any(axis=1))
+        if len(places) > words.MOST:
             if not self._told:
-                LOG.warning("%s items aren't the model's, more than %s: none is listed by its facts", count, words.MOST)
+                LOG.warning(
+                    "%s items aren't the model's, more than %s: none is listed by its facts", len(places), words.MOST
+                )
             self._told = True
             return None
-        facts = [items.facts(name) for name in words.names]
-        seen = [each.values for each in facts]
-        is_same = len(seen) == len(self._seen) and all(map(operator.is_, seen, self._seen))
-        if self._vectors is None or len(self._vectors) != count or not is_same:
-            self._seen, self._vectors = seen, self._worked_out(words, facts, own)
-        return self._vectors
-
-    def _worked_out(self, words: Words, facts: list[Facts], own: int) -> Floats:
-        rows = np.stack([_rows(words, name, each, own) for name, each in zip(words.names, facts, strict=True)], axis=1)
-        vectors = self._bundle.newcomers(rows)
-        vectors[~rows.any(axis=1), -1] = DROPPED
-        return vectors
+        return NewItems(own + places, self._bundle.newcomers(rows[places])) if len(places) else None
 
 
 def _rows(words: Words, name: str, facts: Facts, own: int) -> Ints:
-    """Return int64 [M]: the number of each new item's word of one fact, 0 for one that isn't known."""
+    """Return int64 [R]: the number of each new item's word of one fact, 0 for one that isn't known."""
     values = facts.values[own:]
     if name in words.texts:
         known = words.texts[name]

@@ -12,6 +12,7 @@ import numpy as np
 
 from jobs.rankings.arrays import Floats, Ints
 from jobs.rankings.candidates import Candidates
+from jobs.rankings.candidates.newcomers import NewItems
 from jobs.rankings.session import Session
 from models.serving.bundle import Bias, Bundle
 
@@ -52,12 +53,12 @@ class SessionModel:
         rows: Ints,
         k: int,
         bias: Bias | None = None,
-        newcomers: Floats | None = None,
+        newcomers: NewItems | None = None,
     ) -> Candidates:
         """Return the best K = min(k, N) items of the sessions at `rows` (ascending), none of which may be empty.
 
-        contexts: float32 [B, C]. `bias` (`Bundle.bias`) is added to the items' scores. `newcomers` (float32 [M, H + 1],
-        vectors and biases) are items N + 1 and on. Scores are the model's as they are, so they may be not finite.
+        contexts: float32 [B, C]. `bias` (`Bundle.bias`) is added to the items' scores. `newcomers` are listed
+        beside the model's own. Scores are the model's as they are, so they may be not finite.
         """
         groups = length_groups(batch.lengths, rows)[::-1]  # the longest first: the last call to end is then a short one
 
@@ -70,7 +71,7 @@ class SessionModel:
                 scores, best = self._bundle.score(*inputs, k, bias)
                 return Candidates(best, scores)
             scores, best, queries = self._bundle.score_with_queries(*inputs, k, bias)
-            return _with_newcomers(Candidates(best, scores), queries, newcomers, self.items)
+            return _with_newcomers(Candidates(best, scores), queries, newcomers)
 
         spread = self._pool.map if self._pool and len(groups) > 1 else map
         parts = list(spread(score, groups))
@@ -84,11 +85,11 @@ class SessionModel:
             self._pool.shutdown()
 
 
-def _with_newcomers(found: Candidates, queries: Floats, newcomers: Floats, n_items: int) -> Candidates:
+def _with_newcomers(found: Candidates, queries: Floats, newcomers: NewItems) -> Candidates:
     """Return the best K of the candidates [B, K] and of new items, given the sessions' vectors [B, H]."""
-    scores = queries @ newcomers[:, :-1].T + newcomers[:, -1]  # [B, M]
+    scores = queries @ newcomers.vectors[:, :-1].T + newcomers.vectors[:, -1]  # [B, M]
     scores[~np.isfinite(found.scores).all(axis=1)] = -np.inf  # what the model can't say of others isn't said of these
-    new = np.broadcast_to(n_items + 1 + np.arange(len(newcomers)), scores.shape)
+    new = np.broadcast_to(newcomers.numbers + 1, scores.shape)
     items, scores = np.concatenate([found.items, new], axis=1), np.concatenate([found.scores, scores], axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, : found.items.shape[1]]
     return Candidates(np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1))

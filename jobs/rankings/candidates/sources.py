@@ -13,6 +13,7 @@ from jobs.contract.shelf_plan import Shelf, ShelfPlan, Source
 from jobs.rankings.arrays import Floats, Ints, Mask
 from jobs.rankings.candidates import Candidates
 from jobs.rankings.candidates.mixed import Mixed, Offer, mixed
+from jobs.rankings.candidates.newcomers import NewItems
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel
 from jobs.rankings.candidates.together import Followers
 from jobs.rankings.candidates.trending import TrendBoard
@@ -64,12 +65,12 @@ class Sources:
         count = max((shelf.candidates for shelf in plan.shelves), default=FOLLOWERS)
         self._followers = Followers(bundle, model, max(count, FOLLOWERS))
         self._boards: dict[str, TrendBoard] = {}
-        self._biased: tuple[Bias, Inputs | None, Floats | None] | None = None
-        self._newcomers: Floats | None = None
+        self._biased: tuple[Bias, Inputs | None, NewItems | None] | None = None
+        self._newcomers: NewItems | None = None
         self._popular = np.array([bundle.item_index[item] - 1 for item in bundle.popular], np.int64)
 
-    def take(self, newcomers: Floats | None) -> None:
-        """List these items, too (float32 [M, H + 1]): those behind the bundle's."""
+    def take(self, newcomers: NewItems | None) -> None:
+        """List these items beside the bundle's from now on."""
         self._newcomers, self._biased = newcomers, None
 
     def mixed(self, shelf: Shelf, wanted: Wanted, items: Items) -> Mixed:
@@ -96,7 +97,7 @@ class Sources:
             offer.numbers[now], offer.scores[now] = numbers, found.scores - lifts
         return Scored(offer, is_broken)
 
-    def _inputs(self, bias: Bias) -> tuple[Inputs | None, Floats | None]:
+    def _inputs(self, bias: Bias) -> tuple[Inputs | None, NewItems | None]:
         """Return a bias as the model takes it, None if it changes nothing, and new items with theirs.
 
         It lives as long as a snapshot of facts.
@@ -105,8 +106,9 @@ class Sources:
             inputs = self._bundle.bias(bias.added[: self._model.items]) if bias.added.any() else None
             newcomers = self._newcomers
             if newcomers is not None:
-                newcomers = newcomers.copy()
-                newcomers[:, -1] += bias.added[self._model.items :]
+                vectors = newcomers.vectors.copy()
+                vectors[:, -1] += bias.added[newcomers.numbers]
+                newcomers = newcomers._replace(vectors=vectors)
             self._biased = bias, inputs, newcomers
         return self._biased[1:]
 
