@@ -89,14 +89,13 @@ def with_items(model: onnx.ModelProto, n_items: int, kind: str, rng: np.random.G
         if n_items <= len(real) and kind == "families"
         else vectors(real, parents, kind, rng),
         "bias": weights["bias"][parents],
-        **{
-            f"memory.{name}": rng.integers(0, n_items, (n_items + 1, weights[f"memory.{name}"].shape[1])).astype(
-                np.int32
-            )
-            for name in ("columns", "successors")
-        },
-        "memory.succession": weights["memory.succession"][rows],
     }
+    for name in ("columns", "successors"):
+        if (weight := weights.get(f"memory.{name}")) is not None:
+            changed[f"memory.{name}"] = rng.integers(0, n_items, (n_items + 1, weight.shape[1])).astype(np.int32)
+    for name in ("weights", "succession"):
+        if (weight := weights.get(f"memory.{name}")) is not None:
+            changed[f"memory.{name}"] = weight[rows]
     kept = [weight for weight in changed_model.graph.initializer if weight.name not in changed]
     del changed_model.graph.initializer[:]
     changed_model.graph.initializer.extend(
