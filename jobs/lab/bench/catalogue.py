@@ -28,7 +28,7 @@ from jobs.operate import extras
 from jobs.settings import REPOSITORY
 from models.clicks.sessions import read_prefixes
 from models.quality.measure import measure_model, table
-from models.serving.bundle import load_bundle
+from models.serving.bundle import WORDS, load_bundle
 
 with extras.of_program("python -m jobs.lab.bench.catalogue"):
     import onnx
@@ -57,10 +57,10 @@ class Cost(NamedTuple):
 
 
 def all_scores(graph_file: Path) -> onnx.ModelProto:
-    """Return a fast bundle's graph up to the scores of all items: undo what `head.with_list` added."""
+    """Return a fast bundle's graph up to the scores of all items: undo what `head.py` added."""
     model = onnx.load(graph_file)
     graph = model.graph
-    added = ("fast.", "list.", "scores", "items_out")
+    added = ("fast.", "list.", "scores", "items_out", "newcomers", WORDS)
     nodes = [node for node in graph.node if not node.output[0].startswith(added)]
     state = next(
         n.input[0] for n in graph.node if n.output[0].startswith("fast.") and not n.input[0].startswith("fast.")
@@ -72,7 +72,8 @@ def all_scores(graph_file: Path) -> onnx.ModelProto:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(weights)
-    graph.input.pop()  # k
+    for tensor in [each for each in graph.input if each.name in ("k", WORDS)]:
+        graph.input.remove(tensor)
     return model
 
 

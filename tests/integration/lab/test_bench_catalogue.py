@@ -10,20 +10,26 @@ torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 
 
 from jobs.lab.bench.catalogue import all_scores, feed, with_items  # noqa: E402
 from models.clicks.dataset import EVENT_TYPES  # noqa: E402
+from models.serving.newcomers import Words  # noqa: E402
 from models.session.export import export_onnx  # noqa: E402
 from models.session.gru import ItemMemory, SessionGRU  # noqa: E402
 from models.session.head import with_list  # noqa: E402
 from models.session.memory import followers, successors  # noqa: E402
+from models.session.words import Newcomers  # noqa: E402
 
 ITEMS = 200
 
 
 @pytest.mark.parametrize("n_items", [50, 1_000])
-@pytest.mark.parametrize("has_successors", [False, True])
-def test_graph_with_another_catalogue_scores_all_of_its_items(tmp_path: Path, n_items: int, has_successors: bool):
+@pytest.mark.parametrize("has_all", [False, True])
+def test_graph_with_another_catalogue_scores_all_of_its_items(tmp_path: Path, n_items: int, has_all: bool):
+    """Has it all: successors, and words by which new items are listed."""
     sessions = np.random.default_rng(1).integers(1, ITEMS + 1, (300, 5)).tolist()
     model = SessionGRU(ITEMS, len(EVENT_TYPES), 4, hidden=16, dropout=0.0).eval()
-    model.memory = ItemMemory(followers(sessions, ITEMS), successors(sessions, ITEMS) if has_successors else None)
+    model.memory = ItemMemory(followers(sessions, ITEMS), successors(sessions, ITEMS) if has_all else None)
+    if has_all:
+        words = Words.of({"category": ["shoes", "hats"]}, {})
+        model.newcomers = Newcomers(words, np.zeros((words.size + 1, 17), np.float32))
     with torch.no_grad():
         for weights in model.memory.parameters():
             weights.fill_(1.0)
