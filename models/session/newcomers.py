@@ -168,19 +168,20 @@ def _ranks(
     asked.sort(key=lambda question: len(question.prefix))
     found = np.full((len(shifts) + 1, len(asked)), np.inf)
     of_new = np.array([question.target in column_of for question in asked], bool)
-    hidden = torch.from_numpy(~known)
-    table = torch.from_numpy(vectors[:, :-1]), torch.from_numpy(vectors[:, -1])
+    device = model.item.device
+    hidden, table = torch.from_numpy(~known).to(device), torch.from_numpy(vectors).to(device)
     rows = rows_at_once(len(encoder.items) + len(new))
     for start in range(0, len(asked), rows):
         step("new items", start, len(asked))
         some = asked[start : start + rows]
         prefixes = [[event for event in question.prefix if event.item in index] for question in some]
         arrays = [*pad(prefixes, index, TYPE_INDEX), context_at([each[-1] for each in prefixes], model.n_context)]
-        inputs = [torch.from_numpy(array) for array in arrays]
+        inputs = [torch.from_numpy(array).to(device) for array in arrays]
         with torch.no_grad():
             queries = model.asked(model.vectors(), *inputs)  # [B, H]
             scores = model(*inputs).masked_fill(hidden, -torch.inf)  # [B, N]
-            of_facts = queries @ table[0].T + table[1]  # [B, M]
+            of_facts = queries @ table[:, :-1].T + table[:, -1]  # [B, M]
+            scores, of_facts = scores.cpu(), of_facts.cpu()
         for place, question in enumerate(some):
             is_new = question.target in column_of
             if not is_new and question.target not in index:

@@ -3,6 +3,7 @@
 Shapes: M items, F facts, W words of all facts, H hidden units.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,9 +40,10 @@ def words_of(items: Sequence[str], facts: ItemFacts) -> Words:
     counts: dict[str, dict[str, int]] = {}
     for name in sorted({name for each in known for name in each} - {*NOT_ABOUT_THE_ITEM}):
         values = [value for each in known if (value := each.get(name)) is not None]
-        if name in NUMBERS:
-            bounds = np.unique(np.quantile(np.array(values, float), np.arange(1, BINS) / BINS)) if values else []
-            numbers |= {name: [float(bound) for bound in bounds]} if len(bounds) else {}
+        amounts = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+        if name in NUMBERS and amounts:
+            bounds = np.unique(np.quantile(np.array(amounts, float), np.arange(1, BINS) / BINS))
+            numbers[name] = [float(bound) for bound in bounds]
         elif all(isinstance(value, str) for value in values):
             found, times = np.unique(np.array(values, object), return_counts=True)
             counts[name] = {word: int(n) for word, n in zip(found, times, strict=True) if n >= LEAST_ITEMS}

@@ -1,5 +1,7 @@
 """Items that training never saw: what their facts say of them, by hand, in the graph, and in lists."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,21 @@ def test_words_of_one_item_are_left_out():
     words = words_of([*facts, "no facts"], facts)
     assert words.texts == {"brand": {"x": 1, "y": 2}, "category": {"hats": 3, "shoes": 4}}
     assert list(words.bounds) == ["price_minor"]
+
+
+@pytest.mark.parametrize(
+    ("prices", "bounds", "texts"),
+    [
+        ((1.0, float("nan"), float("inf")), {"price_minor": [1.0]}, {}),
+        ((float("nan"), float("nan"), None), {}, {}),
+        (("cheap", "cheap", "dear", "dear"), {}, {"price_minor": {"cheap": 1, "dear": 2}}),
+    ],
+)
+def test_prices_that_are_no_amounts_have_no_bounds(prices, bounds, texts):
+    """A shop may say in its contract that a price is a text, or a fraction."""
+    facts = {str(number): {"price_minor": price} for number, price in enumerate(prices)}
+    words = words_of(list(facts), facts)
+    assert (words.bounds, words.texts) == (bounds, texts)
 
 
 def test_rows_are_the_ridge_regression_of_the_known_items():
@@ -154,6 +171,16 @@ def test_more_new_items_than_a_list_can_afford_arent_tried(trained, monkeypatch)
     monkeypatch.setattr(Words, "MOST", 32)
     facts = {f"never {item}": {"category": "kind 1"} for item in range(500)} | FACTS
     assert choose_newcomers(model, encoder, facts, questions_of(walks(150, OF_A_KIND, 3)), 1).wins
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_model_on_a_gpu_chooses_as_on_the_processor(trained):
+    model, encoder = trained
+    questions = questions_of(walks(150, OF_A_KIND, 3))
+    expected = choose_newcomers(model, encoder, FACTS, questions, 1)
+    found = choose_newcomers(copy.deepcopy(model).cuda(), encoder, FACTS, questions, 1)
+    assert found.shift == expected.shift
+    assert found.within == pytest.approx(expected.within, abs=0.01)
 
 
 def test_bundle_with_words_that_its_graph_lacks_is_refused(trained, tmp_path):
