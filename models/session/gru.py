@@ -59,8 +59,10 @@ class ItemMemory(nn.Module):
         self.register_buffer("columns", torch.from_numpy(followers.columns).int())  # [N + 1, M]
         self.register_buffer("weights", torch.from_numpy(followers.weights))  # [N + 1, M]
         self.succeeded: nn.Parameter | None = None
-        if successors is not None:  # of two tensors with the same zeros the exporter would keep one
-            self.register_buffer("successors", torch.from_numpy(successors.columns).int())  # [N + 1, A]
+        if successors is not None:  # of two tensors with the same values the exporter would keep one
+            columns = torch.from_numpy(successors.columns).int()  # [N + 1, A]
+            columns[0] = len(columns) - 2  # row 0 weighs nothing, and it is another one than the followers'
+            self.register_buffer("successors", columns)
             self.register_buffer("succession", torch.from_numpy(successors.weights))  # [N + 1, A]
             self.succeeded = nn.Parameter(torch.zeros(1))
         self.register_buffer("back", torch.arange(LATEST))  # [L]

@@ -19,10 +19,11 @@ from models.clicks.dataset import EVENT_TYPES, Encoder, Event, pad  # noqa: E402
 from models.runs.tracking import EXPERIMENT  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import Registry  # noqa: E402
-from models.session import learn  # noqa: E402
+from models.session import learn, memory  # noqa: E402
 from models.session.choose import Memory, item_memory  # noqa: E402
-from models.session.epochs import score_with  # noqa: E402
-from models.session.gru import LATEST  # noqa: E402
+from models.session.epochs import new_model, score_with  # noqa: E402
+from models.session.export import write_bundle  # noqa: E402
+from models.session.gru import LATEST, ItemMemory  # noqa: E402
 from models.session.recipe import Recipe  # noqa: E402
 from models.session.restore import restore  # noqa: E402
 from models.session.train import train_bundle  # noqa: E402
@@ -247,3 +248,19 @@ def test_version_that_is_worse_on_the_newest_sessions_doesnt_serve(registry, sto
     assert outcome.problem.startswith("worse on the newest sessions")
     assert registry.active() == before
     assert len(registry.versions()) == 1
+
+
+def test_memory_of_two_items_is_written_with_its_successors(tmp_path):
+    """Each item is then the follower of the other one, and its successor. The exporter writes equal tensors once."""
+    sessions = [[Event("a", "view", 0.0), Event("b", "view", 1.0)]] * 8
+    encoder = Encoder(sessions, context_features=FEATURES)
+    model = new_model(encoder, Recipe(hidden=4), 1).eval()
+    numbers = encoder.numbers(sessions)
+    model.memory = ItemMemory(memory.followers(numbers, 2), memory.successors(numbers, 2))
+    with torch.no_grad():
+        for weights in model.parameters():  # of zeros it writes one tensor, too
+            weights.normal_()
+    write_bundle(tmp_path / "shop", "shop", model, encoder, sessions, {}, "exact", {}, {}, tell=print)
+    known = restore(tmp_path / "shop").model.memory
+    for name, values in model.memory.state_dict().items():
+        assert torch.equal(known.state_dict()[name], values), name
