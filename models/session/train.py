@@ -338,7 +338,7 @@ def _choose_newcomers(
     if saved.progress.newcomers is None:
         chosen = choose_newcomers(model, encoder, facts, _some(parts.choose, seed), seed, watch.step)
         if chosen is None:
-            tell("new items are not listed: the items' facts hold no words that two items share")
+            tell("new items are not listed: no two items share a word of their facts, or none can be held out to judge")
         else:
             tell(chosen.told())
         saved.decide(newcomers=chosen.facts() if chosen and chosen.wins else {})
