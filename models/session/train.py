@@ -22,6 +22,7 @@ from models.clicks.sessions import Question
 from models.quality.evaluate import answers_of_model, metrics
 from models.quality.measure import measure_baselines, measure_model
 from models.serving.bundle import check_name
+from models.serving.newcomers import Words
 from models.session.choose import Memory, choose_memory, item_memory
 from models.session.epochs import Training, new_model, score_with
 from models.session.export import check_size, write_bundle
@@ -341,6 +342,9 @@ def _choose_newcomers(
             tell("new items are not listed: no two items share a word of their facts, or none can be held out to judge")
         else:
             tell(chosen.told())
+            count = sum(item not in encoder.index for item in facts)
+            if chosen.wins and count > Words.MOST:
+                tell(f"{count:,} items have no click; more than {Words.MOST:,} new items aren't listed by their facts")
         saved.decide(newcomers=chosen.facts() if chosen and chosen.wins else {})
     return saved.progress.newcomers["newcomers_shift"] if saved.progress.newcomers else None
 
