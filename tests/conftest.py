@@ -20,7 +20,7 @@ CACHES = {".pytest_cache", ".hypothesis"}
 sys.modules.setdefault("triton", None)
 
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as models/session sets it, where a test imports torch before
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as models/session sets it, where a test imports torch before
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,6 @@
 
 import os
 
-# Before torch loads OpenMP: its threads then sleep while they wait for each other, instead of spinning. On a machine
-# with other work a thread that spins holds up the one that it waits for (models/TRIALS.md, "Threads that wait").
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before torch loads OpenMP: a thread that waits for the other ones then sleeps after some microseconds. On a machine with
+# other work a thread that spins holds up the one that it waits for (models/TRIALS.md, "Threads that wait").
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
