@@ -2,6 +2,6 @@
 
 import os
 
-# Before torch loads OpenMP: a thread that waits for the other ones then sleeps after some microseconds. On a machine with
+# Before torch loads OpenMP: a thread that waits for the others then sleeps after some microseconds. On a machine with
 # other work a thread that spins holds up the one that it waits for (models/TRIALS.md, "Threads that wait").
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
