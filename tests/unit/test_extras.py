@@ -130,7 +130,7 @@ def test_a_lab_program_needs_no_extra_or_names_it(
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(name)
     assert re.fullmatch(
-        rf"error: python -m {re.escape(name)} needs (onnx|scipy)\n  fix: make train-env, or .+", str(ended.value.code)
+        rf"error: python -m {re.escape(name)} needs (onnx|scipy|torch)\n  fix: make train-env, or .+", str(ended.value.code)
     )
 
 
