@@ -129,9 +129,8 @@ def test_a_lab_program_needs_no_extra_or_names_it(
         return
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(name)
-    assert re.fullmatch(
-        rf"error: python -m {re.escape(name)} needs (onnx|scipy|torch)\n  fix: make train-env, or .+", str(ended.value.code)
-    )
+    needed = rf"error: python -m {re.escape(name)} needs (onnx|scipy|torch)\n  fix: make train-env, or .+"
+    assert re.fullmatch(needed, str(ended.value.code))
 
 
 def test_a_module_of_no_extra_stays_a_module_not_found() -> None:
