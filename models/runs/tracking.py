@@ -44,7 +44,7 @@ class Run:
     def recipe(self, values: dict[str, str | int | float]) -> None:
         """Record settings by name."""
         for name, value in values.items():
-            self._try(self._client.log_param, name, value)
+            self._try(self._client.log_param, _key(name), value)
 
     def _try(self, record: Callable[..., object], name: str, value: Any, **more: Any) -> None:
         """Record a value. What can't be recorded doesn't end hours of training; `failed` keeps why."""

@@ -375,8 +375,9 @@ def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manife
     outputs = OUTPUTS if words is None else OUTPUTS | OUTPUTS_OF_FACTS
     sizes = {"C": len(manifest["context_features"])}
     if words is not None:  # the hidden units are the graph's own affair
-        widths = [output.shape[1] for output in session.get_outputs()[len(OUTPUTS) :]]
-        sizes |= dict(zip(("H", "H + 1"), widths, strict=False))
+        hidden = next((output.shape[-1] for output in session.get_outputs()[len(OUTPUTS) :] if output.shape), None)
+        if isinstance(hidden, int):
+            sizes |= {"H": hidden, "H + 1": hidden + 1}
     sides = (
         ("inputs", INPUTS, session.get_inputs(), manifest["inputs"]),
         ("outputs", outputs, session.get_outputs(), manifest["outputs"]),

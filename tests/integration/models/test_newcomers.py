@@ -13,6 +13,7 @@ from models.serving.newcomers import Words
 torch = pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
 from models.serving.bundle import load_bundle  # noqa: E402
+from models.session import export  # noqa: E402
 from models.session.epochs import Training, new_model  # noqa: E402
 from models.session.export import write_bundle  # noqa: E402
 from models.session.gru import SessionGRU  # noqa: E402
@@ -225,4 +226,12 @@ def test_bundle_with_words_that_its_graph_lacks_is_refused(trained, tmp_path):
     short = model.newcomers._replace(table=model.newcomers.table[:-1])
     model.newcomers = short
     with pytest.raises(ModelError, match="doesn't know the 8 words of its vocabulary"):
+        write_bundle(tmp_path / "shop", "shop", model, encoder, walks(60, 8, 2), {}, "exact", {}, {}, tell=print)
+
+
+def test_bundle_with_words_and_no_outputs_is_refused(trained, tmp_path, monkeypatch):
+    model, encoder = trained
+    model.newcomers = learn(model, encoder, FACTS, 0.0)
+    monkeypatch.setattr(export, "with_newcomers", lambda graph, *_: graph)
+    with pytest.raises(ModelError, match="has outputs .* the worker feeds .*newcomers"):
         write_bundle(tmp_path / "shop", "shop", model, encoder, walks(60, 8, 2), {}, "exact", {}, {}, tell=print)

@@ -50,6 +50,7 @@ def test_run_keeps_recipe_epochs_table_the_pictures_and_the_bundle(store, client
         "epochs": "2",
     }
     assert kept.data.params["shipped/memory"] == "sessions"  # as in the packaged bundle's manifest
+    assert kept.data.params["shipped/newcomers_recall_20"]  # MLflow refuses an @
     losses = client.get_metric_history(kept.info.run_id, "teaching part/loss")
     assert [(each.step, each.value) for each in losses] == [(1, 4.5), (2, 4.25)]
     assert kept.data.metrics["test/model/recall_20"] == 0.75
