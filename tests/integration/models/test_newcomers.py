@@ -233,5 +233,5 @@ def test_bundle_with_words_and_no_outputs_is_refused(trained, tmp_path, monkeypa
     model, encoder = trained
     model.newcomers = learn(model, encoder, FACTS, 0.0)
     monkeypatch.setattr(export, "with_newcomers", lambda graph, *_: graph)
-    with pytest.raises(ModelError, match="has outputs .* the worker feeds .*newcomers"):
+    with pytest.raises(ModelError, match=r"has outputs .* the worker feeds .*newcomers"):
         write_bundle(tmp_path / "shop", "shop", model, encoder, walks(60, 8, 2), {}, "exact", {}, {}, tell=print)
