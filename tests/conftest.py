@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+import models.session  # noqa: F401 - says how torch's threads wait, before a test imports torch
 from jobs.cluster import processes
 from jobs.cluster import redis as redis_server
 from jobs.settings import REPOSITORY
@@ -18,9 +19,6 @@ CACHES = {".pytest_cache", ".hypothesis"}
 
 # Torch's compiler, which nothing here uses; as it goes it prints pages about itself below pytest's last line.
 sys.modules.setdefault("triton", None)
-
-
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as models/session sets it, where a test imports torch before
 
 
 @pytest.hookimpl(optionalhook=True)

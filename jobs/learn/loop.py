@@ -14,7 +14,7 @@ from jobs.learn.visits import Tail, Visits
 from models.clicks.dataset import Session
 from models.runs.tracking import learn_recorded
 from models.serving.registry import Registry
-from models.session.learn import JUDGED_BY
+from models.session.choose import JUDGED_BY
 from models.session.restore import restore
 
 HOUR_S = 3600.0

@@ -156,23 +156,17 @@ class Bundle:
         Rows are left-aligned, padded with 0 at the right, B is at least 1. `bias` (float32 [N], or what `bias` made of
         it) is added to the items' scores before the best are taken.
         """
-        return self._answers(list(OUTPUTS), items, types, gaps, lengths, context, k, bias)
+        return self._answers(list(OUTPUTS), (items, types, gaps, lengths, context), k, bias)
 
     def score_with_queries(
-        self,
-        items: np.ndarray,
-        types: np.ndarray,
-        gaps: np.ndarray,
-        lengths: np.ndarray,
-        context: np.ndarray,
-        k: int,
-        bias: "NDArray[np.float32] | Bias | None" = None,
+        self, *inputs: np.ndarray, k: int, bias: "NDArray[np.float32] | Bias | None" = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what `score` returns, and the sessions' vectors float32 [B, H]; only of a bundle with `words`.
+        """Return what `score` returns for its inputs, and the sessions' vectors float32 [B, H].
 
-        The score of a new item is the product of both vectors, and the item's bias (see `newcomers`).
+        Only a bundle with `words` can. The score of a new item is the product of its vector and the session's, plus its
+        bias (see `newcomers`).
         """
-        return self._answers([*OUTPUTS, "query"], items, types, gaps, lengths, context, k, bias)
+        return self._answers([*OUTPUTS, "query"], inputs, k, bias)
 
     def newcomers(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return float32 [M, H + 1]: vectors, and last the biases, of items with these words (int64 [M, F])."""
@@ -181,9 +175,10 @@ class Bundle:
         feed = {"items": one, "types": one, "gaps": nothing, "lengths": one[0], "context": context, "k": one[0]}
         return self.session.run(["newcomers"], feed | {WORDS: words})[0]
 
-    def _answers(self, names, items, types, gaps, lengths, context, k, bias) -> tuple[np.ndarray, ...]:
-        feed = {"items": items, "types": types, "gaps": gaps, "lengths": lengths, "context": context}
-        feed["k"] = np.array([min(k, len(self.items) - 1)])
+    def _answers(
+        self, names: list[str], inputs: tuple[np.ndarray, ...], k: int, bias: "NDArray[np.float32] | Bias | None"
+    ) -> tuple[np.ndarray, ...]:
+        feed = dict(zip(INPUTS, (*inputs, np.array([min(k, len(self.items) - 1)])), strict=True))
         if bias is not None:
             feed |= bias if isinstance(bias, dict) else self.bias(bias)
         return tuple(self.session.run(names, feed))

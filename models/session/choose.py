@@ -8,7 +8,7 @@ Shapes: B sessions, N items, X entries of the memory, U columns that these chang
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,12 +114,16 @@ def choose_memory(
     return chosen, quality_of
 
 
+def worth(quality: Mapping[str, float]) -> float:
+    """Return the one number by which choices are compared."""
+    return sum(quality[name] for name in JUDGED_BY)
+
+
 def _best(quality_of: dict[str, dict[str, float]]) -> str:
     """Return the best memory; a later one has to gain `GAIN` on one before it, which is simpler."""
-    worth = {uses: sum(quality[name] for name in JUDGED_BY) for uses, quality in quality_of.items()}
     best = NOTHING
-    for uses in worth:
-        if worth[uses] > worth[best] + GAIN:
+    for uses in quality_of:
+        if worth(quality_of[uses]) > worth(quality_of[best]) + GAIN:
             best = uses
     return best
 

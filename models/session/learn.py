@@ -18,6 +18,7 @@ from models.quality.measure import measure_bundle, measure_model
 from models.serving.bundle import Bundle, load_bundle
 from models.serving.offered import catalogue
 from models.session import memory
+from models.session.choose import JUDGED_BY
 from models.session.epochs import Training, new_model, score_with
 from models.session.export import write_bundle
 from models.session.gru import ItemMemory, SessionGRU
@@ -26,7 +27,6 @@ from models.session.restore import Restored, restore, scores_of
 from models.session.train import Tell, flat
 
 HELD_OUT = 0.15  # share of the sessions, the newest, that judge
-JUDGED_BY = ("recall@20", "mrr@20")
 # Chosen on eshop: April's model learns on from May and answers June (models/TRIALS.md).
 EPOCHS = 6
 LEARNING_RATE = 1e-3

@@ -7,7 +7,7 @@ share its words, seconds after its record. It wins a place of its own when a tra
 Shapes: N items of the catalogue, M new items, F facts, W words of all facts, H hidden units, B questions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from models.clicks.dataset import Encoder, context_at, pad
 from models.clicks.sessions import Question
 from models.quality.evaluate import TYPE_INDEX, metrics, rows_at_once
 from models.serving.newcomers import Words
+from models.session.choose import LISTED, worth
 from models.session.gru import SessionGRU
 from models.session.watch import Step, nobody
 from models.session.words import ItemFacts, Newcomers, words_of
@@ -28,7 +29,6 @@ SURE = 5.0  # clicks of which an item's vector is half as sure as it can be
 HELD_OUT = 10  # where nothing new is asked about, each tenth item is taken for a new one
 ENOUGH = 100  # questions about new items, to choose by
 SHIFTS = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0)  # added to a new item's bias
-LISTED = 20
 
 
 class Chosen(NamedTuple):
@@ -47,7 +47,7 @@ class Chosen(NamedTuple):
 
     @property
     def wins(self) -> bool:
-        return _worth(self.within) > _worth(self.without)
+        return worth(self.within) > worth(self.without)
 
     def facts(self) -> dict[str, float | int]:
         """Return what a manifest's `training` tells of it."""
@@ -136,7 +136,7 @@ def choose_newcomers(
     quality = [metrics(ranks[number]) for number in range(len(shifts))]
     # Held-out items are as popular as any. A new item isn't known to be, so nothing is added for it.
     tried = [number for number, shift in enumerate(shifts) if shift <= 0 or not is_held_out]
-    best = max(tried, key=lambda number: _worth(quality[number]))
+    best = max(tried, key=lambda number: worth(quality[number]))
     return Chosen(
         shifts[best],
         int(of_new.sum()),
@@ -145,10 +145,6 @@ def choose_newcomers(
         quality[best],
         metrics(ranks[best][of_new]) if of_new.any() else {"recall@20": 0.0, "mrr@20": 0.0},
     )
-
-
-def _worth(quality: Mapping[str, float]) -> float:
-    return quality["recall@20"] + quality["mrr@20"]
 
 
 def _ranks(

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from jobs.errors import ModelError
 from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
+from models.serving.newcomers import Words
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
 from models.session.memory import Rows
@@ -42,9 +43,7 @@ def restore(folder: Path) -> Restored:
         raise ModelError(
             f"{folder / 'vocabulary.json'} has no clicks: the bundle is older than `train --from`", REBUILD
         )
-    model = _model(folder / "model.onnx", len(bundle.context_features))
-    if bundle.words is not None:
-        model.newcomers = Newcomers(bundle.words, _table(folder / "model.onnx"))
+    model = _model(folder / "model.onnx", len(bundle.context_features), bundle.words)
     clicks = dict(zip(vocabulary["items"], vocabulary["clicks"], strict=True))
     return Restored(bundle.version, model, clicks, bundle.names, bundle.manifest)
 
@@ -56,7 +55,7 @@ def scores_of(rows: Rows) -> sparse.csr_array:
     return sparse.csr_array(sparse.coo_array((rows.weights[1:].ravel(), places), shape=(items, items)))
 
 
-def _model(file: Path, n_context: int) -> SessionGRU:
+def _model(file: Path, n_context: int, words: Words | None) -> SessionGRU:
     graph = onnx.load(file).graph
     tensors = {
         tensor.name: numpy_helper.to_array(tensor).copy() for tensor in graph.initializer
@@ -85,15 +84,11 @@ def _model(file: Path, n_context: int) -> SessionGRU:
     memory = {name.removeprefix("memory."): value for name, value in tensors.items() if name.startswith("memory.")}
     if memory:
         model.memory = ItemMemory.of_arrays(memory)
+    if words is not None:
+        table = tensors["newcomers.rows"]
+        table[0] = tensors["newcomers.mean"]
+        model.newcomers = Newcomers(words, table)
     return model.eval()
-
-
-def _table(file: Path) -> np.ndarray:
-    """Return the rows of words, float32 [1 + W, H + 1]; the first is the mean item's."""
-    tensors = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
-    table = numpy_helper.to_array(tensors["newcomers.rows"]).copy()
-    table[0] = numpy_helper.to_array(tensors["newcomers.mean"])
-    return table
 
 
 def _reset_first(gates: np.ndarray) -> np.ndarray:

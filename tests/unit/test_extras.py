@@ -80,13 +80,23 @@ def test_lists_are_evaluated_without_the_packages_for_training(
     assert '"recall@5": 0.5' in result.stdout
 
 
+def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the installation what `make demo` makes it."""
+    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
+        without(module, monkeypatch)
+
+
+def without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the bench start nothing; what it measures is up to the test."""
+    monkeypatch.setattr(run, "workplace", lambda settings: nullcontext(None))
+    monkeypatch.setattr(run, "machine", dict)
+
+
 def test_the_quick_bench_needs_no_extra_and_calls_itself_rough(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
-        without(module, monkeypatch)
-    monkeypatch.setattr(run, "workplace", lambda settings: nullcontext(None))
-    monkeypatch.setattr(run, "machine", dict)
+    without_extras(monkeypatch)
+    without_cluster(monkeypatch)
     monkeypatch.setattr(run, "measure", lambda place, sizes, progress: {"sizes": sizes})
     result = call("bench", "--quick", "--json", "bench.json")
     assert result.exit_code == 0, result.output
@@ -97,10 +107,8 @@ def test_the_quick_bench_needs_no_extra_and_calls_itself_rough(
 
 
 def test_a_profile_needs_no_extra_and_is_stored(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
-        without(module, monkeypatch)
-    monkeypatch.setattr(run, "workplace", lambda settings: nullcontext(None))
-    monkeypatch.setattr(run, "machine", dict)
+    without_extras(monkeypatch)
+    without_cluster(monkeypatch)
     monkeypatch.setattr(run, "processor_time", lambda place, prefixes, progress: {"prefixes": prefixes})
     result = call("bench", "--profile", "--json", "profile.json")
     assert result.exit_code == 0, result.output
@@ -120,8 +128,7 @@ LAB = sorted(
 def test_a_lab_program_needs_no_extra_or_names_it(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in (*extras.TRAINING, *extras.EXTRAS["test"].modules):
-        without(module, monkeypatch)
+    without_extras(monkeypatch)
     for module in [module for module in sys.modules if module.startswith(("jobs.lab", "jobs.learn", "models."))]:
         monkeypatch.delitem(sys.modules, module)
     if name not in NEED_TRAINING:

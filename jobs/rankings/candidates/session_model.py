@@ -70,7 +70,7 @@ class SessionModel:
             if newcomers is None:
                 scores, best = self._bundle.score(*inputs, k, bias)
                 return Candidates(best, scores)
-            scores, best, queries = self._bundle.score_with_queries(*inputs, k, bias)
+            scores, best, queries = self._bundle.score_with_queries(*inputs, k=k, bias=bias)
             return _with_newcomers(Candidates(best, scores), queries, newcomers)
 
         spread = self._pool.map if self._pool and len(groups) > 1 else map

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from jobs.errors import DataError
+from jobs.lab.replay.catalogues import eshop2008
+from jobs.lab.replay.shops import DATASETS
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Encoder, Event, pad, read, with_support
 
 ITEMS = {"a": 1, "b": 2}
@@ -104,3 +106,11 @@ def test_a_filter_that_leaves_nothing_says_so():
         with_support(clicks("a", "b b"), 3, 1)
     with pytest.raises(DataError, match=r"of 2 sessions none has 2 clicks on items that were clicked 2 times"):
         with_support(clicks("a b", "a c"), 1, 2)
+
+
+def test_eshops_facts_are_those_of_the_replays_catalogue():
+    """The packaged model learned their words from one, and meets those of the other."""
+    facts = read("eshop", DATASETS / "eshop2008.csv.gz").facts
+    for item, row in eshop2008():
+        assert facts[item] == {name: row[name] for name in ("category", "colour", "price_minor")}
+    assert len(facts) == 217
