@@ -44,7 +44,7 @@ def differing(folder: Path, prefixes: list[Session]) -> tuple[int, dict[int, int
     names = ("items", "types", "gaps", "lengths", "context")
     with tempfile.TemporaryDirectory() as scratch:
         model = restore(folder).model
-        model.frozen = True
+        model.frozen, model.newcomers = True, None
         export_onnx(model, Path(scratch) / "exact.onnx", "exact")
         exact = ort.InferenceSession(Path(scratch) / "exact.onnx", providers=["CPUExecutionProvider"])
     lists, count = 0, dict.fromkeys(LENGTHS, 0)
