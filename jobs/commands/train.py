@@ -68,6 +68,9 @@ def train(
             "in lists by their category, brand, colour and price, if that answers better."
         ),
     ] = "",
+    segments: Annotated[
+        int, typer.Option(min=0, max=64, help="Groups into which visitors are divided, for shelves' rules; 0 for none.")
+    ] = 8,
     consent: AskedOf = "",
     key: Key = None,
     as_json: AsJson = False,
@@ -144,7 +147,7 @@ def train(
         raise SettingsError(f"--product is {product!r}", f"use one of {', '.join(PRODUCTS)}")
     recipe = Recipe.for_sessions(clicks)._replace(loss=loss, min_session=min_session, min_item_support=min_item_support)
     how = {"seed": seed, "minutes": minutes, "trials": trials, "threads": threads, "product": product, "recipe": recipe}
-    how |= {"context_features": features, "resume": resume, "facts_of": facts_of}
+    how |= {"context_features": features, "resume": resume, "facts_of": facts_of, "segments": segments}
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else say(table(found))
 

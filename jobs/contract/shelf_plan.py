@@ -22,6 +22,7 @@ WIDE = 512  # that the session model offers a list which came out short
 SPARE = 8  # places behind the last, for what the gate takes away at reading
 # The facts that a trend becomes: its value, and the different visitors of the item and of its category.
 TREND, TREND_VISITORS, TREND_CATEGORY_VISITORS = "trend", "trend_visitors", "trend_category_visitors"
+SEGMENT = "segment"  # the visitor's feature that the model gives
 TREND_LEAST = 20  # visitors; a place with fewer shows the trend of a wider one
 TRIES = 4  # items that an explored place may try
 FORMAT = 1
@@ -235,6 +236,11 @@ class ShelfPlan(msgspec.Struct, frozen=True, kw_only=True):
     def shelf(self, name: str) -> Shelf:
         """Return a shelf by its name. Raises KeyError."""
         return {shelf.name: shelf for shelf in self.shelves}[name]
+
+    @property
+    def reads_segments(self) -> bool:
+        """Return True if a rule reads the visitor's segment, which the model gives."""
+        return any(feature.name == SEGMENT and not feature.view for feature in self.visitor)
 
     @property
     def of_visitors(self) -> list[Shelf]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.catalogue.columns import Snapshot
-from jobs.contract.shelf_plan import WIDE, Shelf, ShelfPlan
+from jobs.contract.shelf_plan import SEGMENT, WIDE, Shelf, ShelfPlan
 from jobs.rankings.arrays import Floats, Ints
 from jobs.rankings.candidates.newcomers import Newcomers
 from jobs.rankings.candidates.session_model import ModelInput, SessionModel, encode
@@ -21,7 +21,7 @@ from jobs.rankings.session import Session
 from jobs.shelves import pick
 from jobs.shelves.items import Items
 from jobs.shelves.masks import Batch
-from models.serving.bundle import Bundle
+from models.serving.bundle import NO_SEGMENT, Bundle
 
 
 class Question(NamedTuple):
@@ -136,9 +136,22 @@ class ShelfRanker:
         )
         lead = self._plan.lead
         rows = sorted({row for name, places in wanted.items() if self._asks_model(name) for row in places})
-        if lead is None or not rows:
-            return asked
-        return asked._replace(session=self._scored(asked, lead, rows, self._reach))
+        if lead is not None and rows:
+            asked = asked._replace(session=self._scored(asked, lead, rows, self._reach))
+        if self._sources.reads_segments:
+            self._tell_segments(asked, sorted({row for places in wanted.values() for row in places}))
+        return asked
+
+    def _tell_segments(self, asked: _Asked, rows: Sequence[int]) -> None:
+        """Let the rules know in which segments the visitors are."""
+        lengths, segments = asked.model_input.lengths, np.full(len(asked.questions), NO_SEGMENT)
+        if asked.session is not None:
+            segments = asked.session.segments
+        known = [row for row in rows if lengths[row] > 0]
+        if others := [row for row in known if segments[row] == NO_SEGMENT]:
+            segments[others] = self._model.segments(asked.model_input, asked.contexts, np.array(others))
+        for row in known:
+            asked.visitors[row][SEGMENT] = int(segments[row])
 
     def _asks_model(self, name: str) -> bool:
         return any(shelf.takes("session") for shelf in (self._plan.shelf(name), *self._shelves[name].stand_ins))
@@ -151,6 +164,7 @@ class ShelfRanker:
         """Return the visitor's features that rules read, with their defaults where nothing is known."""
         session = question.session
         known = {} if question.is_anonymous else dict(question.features)
+        known.pop(SEGMENT, None)  # the model gives it, if it has any
         if not question.is_anonymous:
             known["session_items"] = [item for item in session.items if item]
             bought = zip(session.items, session.types, strict=True)

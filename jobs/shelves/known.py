@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from jobs.contract.items import FactContract
-from jobs.contract.shelf_plan import Base, Kind, Value
+from jobs.contract.shelf_plan import SEGMENT, Base, Kind, Value
 
 LIST_MARK = "Array("
 KIND_OF_DTYPE: dict[str, Kind] = {
@@ -48,6 +48,7 @@ OF_SESSION = "the session"
 SESSION_FEATURES = {
     "session_items": KnownFeature("strings", OF_SESSION, []),  # last one newest
     "session_purchases": KnownFeature("strings", OF_SESSION, []),
+    SEGMENT: KnownFeature("int", OF_SESSION, -1),  # by the model, from 0
 }
 BASKET = {
     "items": KnownFeature("strings", OF_SESSION),

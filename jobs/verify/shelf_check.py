@@ -159,10 +159,11 @@ def question_of(
     offsets = logged.facts if facts is None else facts
     about = shelf_session.about(shelf, events)
     viewed = (item for item in about if shelf.about == "viewed" and sources.may_show(offsets, item))
+    of_model = sources.of_model(events, logged.context, logged.visitor) if sources.shop.reads_segments else {}
     known = Known(
         now_ms=logged.now_ms,
         facts=sources.history.facts(offsets),
-        visitor=shelf_session.visitor(sources.shop.visitor, events, logged.visitor),
+        visitor=shelf_session.visitor(sources.shop.visitor, events, logged.visitor, of_model),
         anchor=next(viewed, None),
         basket=about if shelf.about == "cart" else (),
     )
@@ -178,6 +179,9 @@ def compare_items(report: Report, case: Case, answer: Answer) -> None:
     found, shelf = case.found, answer.question.shelf
     verdict = judge(answer.asked, found.items)
     _compare(report, case, "about", answer.question.about, found.about)
+    if case.logged is not None and plan.SEGMENT in answer.question.known.visitor:
+        of_log = case.logged.visitor.get(plan.SEGMENT)
+        _compare(report, case, plan.SEGMENT, answer.question.known.visitor[plan.SEGMENT], of_log)
     _compare(report, case, "spare", max(0, len(found.items) - shelf.size), found.spare)
     _compare(report, case, "items", "", verdict.wrong)
     if verdict.wrong:

@@ -36,10 +36,13 @@ def features(events: Sequence[Event]) -> dict[str, list[str]]:
 
 
 def visitor(
-    wanted: Sequence[plan.VisitorFeature], events: Sequence[Event], logged: Mapping[str, Any]
+    wanted: Sequence[plan.VisitorFeature],
+    events: Sequence[Event],
+    logged: Mapping[str, Any],
+    of_model: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the visitor's features that rules read: the session's, the logged ones, and defaults."""
-    of_session = features(events)
+    """Return the visitor's features that rules read: the session's, the model's, the logged ones, and defaults."""
+    of_session = {**features(events), **of_model}
     given = {each.name: logged.get(each.name, each.default) for each in wanted}
     return given | {each.name: of_session[each.name] for each in wanted if not each.view}
 

@@ -17,7 +17,7 @@ from jobs.contract.events import Event
 from jobs.verify.everywhere import Everywhere
 from jobs.verify.fact_history import FactHistory, Offsets
 from jobs.verify.lists import model_inputs
-from jobs.verify.shelf_lists import lift_of_items, of_item_only, pool_rule
+from jobs.verify.shelf_lists import TOLERANCE, lift_of_items, of_item_only, pool_rule
 from jobs.verify.shelf_rules import Known, is_true
 from jobs.verify.trending import Trending
 
@@ -153,11 +153,28 @@ class Sources:
             self._biases[shelf.name] = vector, Everywhere(self.history, self._in_bundle, value, read, changed)
         return self._biases[shelf.name]
 
+    def of_model(self, events: Sequence[Event], context: Sequence[float], logged: Mapping[str, Any]) -> dict[str, int]:
+        """Return the visitor's segment, by the feature's name. Of nearly equal ones it is the logged one."""
+        known = self._known(events)
+        if not known or not self.bundle.segments:
+            return {plan.SEGMENT: self._no_segment}
+        nearness = self.bundle.segments_of(*model_inputs([known], [context], self.bundle))[1][0].tolist()
+        nearest = [number for number, near in enumerate(nearness) if near >= max(nearness) - TOLERANCE]
+        given = logged.get(plan.SEGMENT)
+        return {plan.SEGMENT: given if given in nearest else nearest[0]}
+
+    @property
+    def _no_segment(self) -> Any:
+        return next(feature.default for feature in self.shop.visitor if feature.name == plan.SEGMENT)
+
     def model_events(self, question: Question) -> list[Event]:
+        return self._known(question.events)
+
+    def _known(self, events: Sequence[Event]) -> list[Event]:
         bundle = self.bundle
         return [
             event
-            for event in question.events
+            for event in events
             if event["event_type"] in bundle.type_index and event.get("item_id") in bundle.item_index
         ]
 
@@ -180,7 +197,7 @@ class Sources:
         if self.bundle.words is None:
             scores, items = self.bundle.score(*inputs, k=count, bias=bias)
         else:
-            scores, items, queries = self.bundle.score_with_queries(*inputs, k=count, bias=bias)
+            scores, items, queries = self.bundle.score_with(["query"], *inputs, k=count, bias=bias)
         for row_number, (number, row, places) in enumerate(zip(group, scores.tolist(), items.tolist(), strict=True)):
             if not all(map(math.isfinite, row)):
                 offers[number] = SessionOffer(is_broken=True)

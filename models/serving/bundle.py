@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
@@ -25,7 +26,8 @@ from models.serving.offered import catalogue
 
 # Name → type and shape, a free dimension by its name. C is the number of context features, K the length of a list,
 # which is asked for by `k`.
-INPUTS: dict[str, tuple[str, list[str]]] = {
+Tensors = dict[str, tuple[str, list[str]]]
+INPUTS: Tensors = {
     "items": ("tensor(int64)", ["batch", "time"]),
     "types": ("tensor(int64)", ["batch", "time"]),
     "gaps": ("tensor(float)", ["batch", "time"]),
@@ -33,17 +35,25 @@ INPUTS: dict[str, tuple[str, list[str]]] = {
     "context": ("tensor(float)", ["batch", "C"]),
     "k": ("tensor(int64)", [1]),
 }
-OUTPUTS: dict[str, tuple[str, list[str]]] = {
+OUTPUTS: Tensors = {
     "scores": ("tensor(float)", ["batch", "K"]),
     "items_out": ("tensor(int64)", ["batch", "K"]),
 }
 # Also of a bundle that lists new items by their facts: the sessions' vectors, and vector and bias of items whose words
 # are given. `words` (int64 [new, F]) has a default, so that nothing else need give it.
-OUTPUTS_OF_FACTS: dict[str, tuple[str, list[str]]] = {
+OUTPUTS_OF_FACTS: Tensors = {
     "query": ("tensor(float)", ["batch", "H"]),
     "newcomers": ("tensor(float)", ["new", "H + 1"]),
 }
 WORDS = "words"
+# Also of a bundle that divides visitors into S segments: each session's, from 0, and how near it is to each; the
+# nearest is its own.
+SEGMENT, NEARNESS = "segment", "nearness"
+OUTPUTS_OF_SEGMENTS: Tensors = {
+    SEGMENT: ("tensor(int64)", ["batch"]),
+    NEARNESS: ("tensor(float)", ["batch", "S"]),
+}
+NO_SEGMENT = -1  # of a visitor of whom the model knows nothing, and of everybody where a bundle has no segments
 
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
 GOLDEN_TOLERANCE = 1e-3
@@ -73,6 +83,13 @@ class FactWords(TypedDict):
     bounds: dict[str, list[float]]
 
 
+class Segment(TypedDict):
+    """Tell a person of a segment: its share of visitors in training, and the items that set it apart."""
+
+    share: float
+    items: list[str]
+
+
 class Vocabulary(TypedDict):
     """Name the model's items: items[i] is model item i + 1; `popular` starts with the most popular."""
 
@@ -82,6 +99,7 @@ class Vocabulary(TypedDict):
     names: dict[str, str]
     popular: list[str]
     facts: NotRequired[FactWords]
+    segments: NotRequired[list[Segment]]
 
 
 class Tensor(TypedDict):
@@ -135,6 +153,7 @@ class Bundle:
     session: ort.InferenceSession = field(repr=False)
     biases: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # of all items, as trained
     words: Words | None = field(default=None, repr=False)  # None: items that training never saw aren't listed
+    segments: list[Segment] = field(default_factory=list, repr=False)  # by number
 
     def offered(self) -> NDArray[np.bool_]:
         """Return bool [N + 1]: which items may be shown."""
@@ -158,22 +177,31 @@ class Bundle:
         """
         return self._answers(list(OUTPUTS), (items, types, gaps, lengths, context), k, bias)
 
-    def score_with_queries(
-        self, *inputs: np.ndarray, k: int, bias: "NDArray[np.float32] | Bias | None" = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return what `score` returns for its inputs, and the sessions' vectors float32 [B, H].
-
-        Only a bundle with `words` can. The score of a new item is the product of its vector and the session's, plus its
-        bias (see `newcomers`).
-        """
-        return self._answers([*OUTPUTS, "query"], inputs, k, bias)
-
     def newcomers(self, words: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return float32 [M, H + 1]: vectors, and last the biases, of items with these words (int64 [M, F])."""
         one, nothing = np.ones((1, 1), np.int64), np.zeros((1, 1), np.float32)
         context = np.zeros((1, len(self.context_features)), np.float32)
         feed = {"items": one, "types": one, "gaps": nothing, "lengths": one[0], "context": context, "k": one[0]}
         return self.session.run(["newcomers"], feed | {WORDS: words})[0]
+
+    def score_with(
+        self, outputs: Sequence[str], *inputs: np.ndarray, k: int, bias: "NDArray[np.float32] | Bias | None" = None
+    ) -> tuple[np.ndarray, ...]:
+        """Return what `score` returns for its inputs, and then these outputs of the graph.
+
+        `query`, float32 [B, H], are the sessions' vectors, where the bundle has `words`. The score of a new item is the
+        product of its vector and the session's, plus its bias (see `newcomers`). `segment`, int64 [B], and `nearness`,
+        float32 [B, S], are there where the bundle has `segments`.
+        """
+        return self._answers([*OUTPUTS, *outputs], inputs, k, bias)
+
+    def segments_of(self, *inputs: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the segment of each session, int64 [B], and how near it is to each, float32 [B, S].
+
+        Inputs are as in `score`. Only a bundle with `segments` can.
+        """
+        segment, nearness = self._answers([SEGMENT, NEARNESS], inputs, 1, None)
+        return segment, nearness
 
     def _answers(
         self, names: list[str], inputs: tuple[np.ndarray, ...], k: int, bias: "NDArray[np.float32] | Bias | None"
@@ -229,8 +257,8 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
     vocabulary = _decode(folder / "vocabulary.json", content["vocabulary.json"], Vocabulary)
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
     session, biases = _open_session(folder / "model.onnx", content["model.onnx"])
-    words = _words(vocabulary)
-    _check_signature(folder / "model.onnx", session, manifest, words)
+    words, segments = _words(vocabulary), vocabulary.get("segments", [])
+    _check_signature(folder / "model.onnx", session, manifest, words, segments)
     _check_biases(folder / "model.onnx", biases, len(vocabulary["items"]))
     bundle = Bundle(
         version=version_of(manifest),
@@ -244,9 +272,11 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
         session=session,
         biases=biases,
         words=words,
+        segments=segments,
     )
     _check_golden(folder / "model.onnx", bundle)
     _check_newcomers(folder / "model.onnx", bundle)
+    _check_segments(folder / "model.onnx", bundle)
     return bundle
 
 
@@ -365,10 +395,17 @@ def _words(vocabulary: Vocabulary) -> Words | None:
     return Words.of(facts["texts"], facts["bounds"]) if facts else None
 
 
-def _check_signature(file: Path, session: ort.InferenceSession, manifest: Manifest, words: Words | None) -> None:
+def outputs_of(has_words: bool, has_segments: bool) -> Tensors:
+    """Return the outputs of a bundle's graph, in their order."""
+    return OUTPUTS | (OUTPUTS_OF_FACTS if has_words else {}) | (OUTPUTS_OF_SEGMENTS if has_segments else {})
+
+
+def _check_signature(
+    file: Path, session: ort.InferenceSession, manifest: Manifest, words: Words | None, segments: list[Segment]
+) -> None:
     """Refuse a graph or a manifest that names other tensors than the code that feeds the graph."""
-    outputs = OUTPUTS if words is None else OUTPUTS | OUTPUTS_OF_FACTS
-    sizes = {"C": len(manifest["context_features"])}
+    outputs = outputs_of(words is not None, bool(segments))
+    sizes = {"C": len(manifest["context_features"]), "S": len(segments)}
     if words is not None:  # the hidden units are the graph's own affair
         hidden = next((output.shape[-1] for output in session.get_outputs()[len(OUTPUTS) :] if output.shape), None)
         if isinstance(hidden, int):
@@ -427,6 +464,16 @@ def _check_newcomers(file: Path, bundle: Bundle) -> None:
         ) from error
     if not np.isfinite(vector).all():
         raise ModelError(f"{file} gives new items vectors that aren't finite", REBUILD)
+
+
+def _check_segments(file: Path, bundle: Bundle) -> None:
+    """Refuse a graph that gives other segments than those that the vocabulary tells of."""
+    if not bundle.segments:
+        return
+    inputs = _golden(file.with_name("manifest.json"), bundle.manifest["golden"])[0]
+    numbers, _ = bundle.segments_of(*(inputs[name] for name in INPUTS if name != "k"))
+    if numbers.min() < 0 or numbers.max() >= len(bundle.segments):
+        raise ModelError(f"{file} gives segments {numbers.tolist()}, and there are {len(bundle.segments)}", REBUILD)
 
 
 def _compare(reason: str, values: np.ndarray, expected: np.ndarray, differs: np.ndarray) -> None:

@@ -20,9 +20,9 @@ from jobs.errors import ModelError
 # The operators that models/session/gru.py and models/session/head.py export. None of them reads files or runs code.
 # When the export needs another one, add it here.
 OPERATORS = """
-Abs Add And Cast Clip Concat Constant ConstantOfShape Div Equal Expand Flatten GRU Gather GatherElements Gemm Greater
-GreaterOrEqual Log MatMul Min Mul QuantizeLinear Range ReduceL2 ReduceMax ReduceSum Reshape ScatterElements Shape Sign
-Slice Squeeze Sub TopK Transpose Unsqueeze
+Abs Add And ArgMax Cast Clip Concat Constant ConstantOfShape Div Equal Expand Flatten GRU Gather GatherElements Gemm
+Greater GreaterOrEqual Log MatMul Min Mul QuantizeLinear Range ReduceL2 ReduceMax ReduceSum Reshape ScatterElements
+Shape Sign Slice Squeeze Sub TopK Transpose Unsqueeze
 """
 ALLOWED = {"": set(OPERATORS.split()), "com.microsoft": {"MatMulIntegerToFloat"}}  # domain → operators
 EXTERNAL = 1  # TensorProto.DataLocation

@@ -16,11 +16,12 @@ import torch
 from jobs.errors import DataError, ModelError
 from models.clicks.dataset import EVENT_TYPES, MAX_EVENTS, Batch, Encoder, Session, fingerprint, pad
 from models.quality.evaluate import TYPE_INDEX
-from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, OUTPUTS_OF_FACTS, load_bundle
+from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, load_bundle, outputs_of
 from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
-from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list, with_newcomers
+from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list, with_newcomers, with_segments
 from models.session.memory import KEPT, KEPT_SUCCESSORS
+from models.session.segments import Segments
 from models.session.spare import QUESTIONS, Asked, Spare, ask, checked, choose
 from models.session.words import Newcomers
 
@@ -59,7 +60,7 @@ def write_bundle(
     golden = pad(newest, encoder.index, TYPE_INDEX)
     name_by_item = {item: names[item] for item in encoder.items if item in names}
     with staging(out) as folder:
-        write_vocabulary(folder / "vocabulary.json", encoder.clicks, name_by_item, model.newcomers)
+        write_vocabulary(folder / "vocabulary.json", encoder.clicks, name_by_item, model.newcomers, model.segments)
 
         def manifest(spare: Spare) -> None:
             facts = training | spare.notes()
@@ -188,17 +189,28 @@ def export_onnx(model: SessionGRU, file: Path, product: Product, more: int = MOR
     graph = with_list(onnx.load_from_string(traced.getvalue()), product, more)
     if model.newcomers is not None:
         graph = with_newcomers(graph, model.newcomers.table, len(model.newcomers.words.names))
+    if model.segments is not None:
+        graph = with_segments(graph, model.segments.centres)
     onnx.save(graph, file)
 
 
 def write_vocabulary(
-    file: Path, clicks: dict[str, int], names: dict[str, str], newcomers: Newcomers | None = None
+    file: Path,
+    clicks: dict[str, int],
+    names: dict[str, str],
+    newcomers: Newcomers | None = None,
+    segments: Segments | None = None,
 ) -> None:
     """Write the vocabulary; `clicks` by item are in the model's order (see dataset.clicks_by_item)."""
-    file.write_bytes(vocabulary_of(clicks, names, newcomers))
+    file.write_bytes(vocabulary_of(clicks, names, newcomers, segments))
 
 
-def vocabulary_of(clicks: dict[str, int], names: dict[str, str], newcomers: Newcomers | None = None) -> bytes:
+def vocabulary_of(
+    clicks: dict[str, int],
+    names: dict[str, str],
+    newcomers: Newcomers | None = None,
+    segments: Segments | None = None,
+) -> bytes:
     """Return the vocabulary's file."""
     items = list(clicks)
     vocabulary = {
@@ -211,6 +223,9 @@ def vocabulary_of(clicks: dict[str, int], names: dict[str, str], newcomers: Newc
     if newcomers is not None:
         texts = {name: list(numbers) for name, numbers in newcomers.words.texts.items()}
         vocabulary["facts"] = {"texts": texts, "bounds": dict(newcomers.words.bounds)}
+    if segments is not None:
+        told = zip(segments.shares, segments.typical, strict=True)
+        vocabulary["segments"] = [{"share": share, "items": items} for share, items in told]
     return msgspec.json.encode(vocabulary)
 
 
@@ -230,7 +245,8 @@ def write_manifest(
     scores, items = torch_list(model, *golden_inputs.values(), k=k)
     hidden = model.item.shape[1]
     sizes = {"C": model.n_context, "H": hidden, "H + 1": hidden + 1}
-    outputs = OUTPUTS if model.newcomers is None else OUTPUTS | OUTPUTS_OF_FACTS
+    sizes["S"] = len(model.segments.centres) if model.segments else 0
+    outputs = outputs_of(model.newcomers is not None, model.segments is not None)
 
     def tensors(contract: dict[str, tuple[str, list[str]]]) -> list[dict]:
         return [

@@ -11,7 +11,7 @@ of an item, P places, Y types of events, F facts of a session.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from models.clicks.dataset import EVENT_TYPES
 from models.session.losses import Loss
 from models.session.memory import Rows
 from models.session.words import Newcomers
+
+if TYPE_CHECKING:
+    from models.session.segments import Segments
 
 SCALE = 12.0  # of the cosines before the softmax
 LATEST = 6  # events of a session whose followers are added
@@ -180,7 +183,9 @@ class SessionGRU(nn.Module):
         self.gru = nn.GRU(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
         self.memory: ItemMemory | None = None
-        self.newcomers: Newcomers | None = None  # no part of the scores: the graph has it as an output
+        # These are no part of the scores: the graph has outputs of their own for them.
+        self.newcomers: Newcomers | None = None
+        self.segments: Segments | None = None
         self.frozen = False
 
     @property

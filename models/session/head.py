@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.serving.bundle import WORDS
+from models.serving.bundle import NEARNESS, SEGMENT, WORDS
 from models.session.gru import SCALE
+from models.session.segments import biases
 
 Product = Literal["exact", "fast"]
 PRODUCTS = get_args(Product)
@@ -73,15 +74,7 @@ def with_newcomers(model: onnx.ModelProto, table: np.ndarray, facts: int) -> onn
     `table` is float32 [1 + W, H + 1], see newcomers.py. The sum of the rows of an item's words makes its vector.
     """
     graph = model.graph
-    names = {
-        node.input[0]
-        for node in graph.node
-        if node.op_type == "QuantizeLinear" or (node.op_type == "Gemm" and node.input[1] == ITEM_MATRIX)
-    }
-    (state,) = names
-    for node in graph.node:
-        node.input[:] = [QUERY if name == state else name for name in node.input]
-        node.output[:] = [QUERY if name == state else name for name in node.output]
+    _name_query(graph)
     rows = table.copy()
     rows[0] = 0  # a word that isn't known
     _constants(
@@ -105,6 +98,36 @@ def with_newcomers(model: onnx.ModelProto, table: np.ndarray, facts: int) -> onn
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows_, width]))
     onnx.checker.check_model(model)
     return model
+
+
+def with_segments(model: onnx.ModelProto, centres: np.ndarray) -> onnx.ModelProto:
+    """Return the graph with outputs `segment` (int64 [B]) and `nearness`; `centres` are float32 [S, H]."""
+    graph = model.graph
+    _name_query(graph)
+    _constants(graph, {"segments.centres": centres, "segments.biases": biases(centres)})
+    graph.node.extend(
+        [
+            helper.make_node("Gemm", [QUERY, "segments.centres", "segments.biases"], [NEARNESS], transB=1),
+            helper.make_node("ArgMax", [NEARNESS], [SEGMENT], axis=1, keepdims=0),
+        ]
+    )
+    graph.output.append(helper.make_tensor_value_info(SEGMENT, TensorProto.INT64, ["batch"]))
+    graph.output.append(helper.make_tensor_value_info(NEARNESS, TensorProto.FLOAT, ["batch", len(centres)]))
+    onnx.checker.check_model(model)
+    return model
+
+
+def _name_query(graph: onnx.GraphProto) -> None:
+    """Name the tensor of the sessions' vectors `query`."""
+    names = {
+        node.input[0]
+        for node in graph.node
+        if node.op_type == "QuantizeLinear" or (node.op_type == "Gemm" and node.input[1] == ITEM_MATRIX)
+    }
+    (state,) = names
+    for node in graph.node:
+        node.input[:] = [QUERY if name == state else name for name in node.input]
+        node.output[:] = [QUERY if name == state else name for name in node.output]
 
 
 def _constants(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> None:

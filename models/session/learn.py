@@ -24,6 +24,7 @@ from models.session.export import write_bundle
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.recipe import Recipe
 from models.session.restore import Restored, restore, scores_of
+from models.session.segments import carry
 from models.session.train import Tell, flat
 
 HELD_OUT = 0.15  # share of the sessions, the newest, that judge
@@ -160,6 +161,10 @@ def _learn_on(
     epochs.tell_of_divergence(tell)
     if base.model.memory is not None:
         model.memory = _joint_memory(base, encoder, sessions).to(model.item.device)
+    index = {item: number for number, item in enumerate(base.clicks, start=1)}
+    model.segments = carry(base.model, index, model, encoder.index, sessions, seed)
+    if model.segments is not None:
+        tell(model.segments.told())
     return model.eval(), encoder
 
 

@@ -14,11 +14,12 @@ from onnx import numpy_helper
 from scipy import sparse
 
 from jobs.errors import ModelError
-from models.serving.bundle import REBUILD, Manifest, Vocabulary, load_bundle
+from models.serving.bundle import REBUILD, Manifest, Segment, Vocabulary, load_bundle
 from models.serving.newcomers import Words
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import ITEM_MATRIX
 from models.session.memory import Rows
+from models.session.segments import Segments
 from models.session.words import Newcomers
 
 
@@ -43,7 +44,7 @@ def restore(folder: Path) -> Restored:
         raise ModelError(
             f"{folder / 'vocabulary.json'} has no clicks: the bundle is older than `train --from`", REBUILD
         )
-    model = _model(folder / "model.onnx", len(bundle.context_features), bundle.words)
+    model = _model(folder / "model.onnx", len(bundle.context_features), bundle.words, bundle.segments)
     clicks = dict(zip(vocabulary["items"], vocabulary["clicks"], strict=True))
     return Restored(bundle.version, model, clicks, bundle.names, bundle.manifest)
 
@@ -55,7 +56,7 @@ def scores_of(rows: Rows) -> sparse.csr_array:
     return sparse.csr_array(sparse.coo_array((rows.weights[1:].ravel(), places), shape=(items, items)))
 
 
-def _model(file: Path, n_context: int, words: Words | None) -> SessionGRU:
+def _model(file: Path, n_context: int, words: Words | None, segments: list[Segment]) -> SessionGRU:
     graph = onnx.load(file).graph
     tensors = {
         tensor.name: numpy_helper.to_array(tensor).copy() for tensor in graph.initializer
@@ -88,6 +89,9 @@ def _model(file: Path, n_context: int, words: Words | None) -> SessionGRU:
         table = tensors["newcomers.rows"]
         table[0] = tensors["newcomers.mean"]
         model.newcomers = Newcomers(words, table)
+    if segments:
+        shares, typical = [each["share"] for each in segments], [each["items"] for each in segments]
+        model.segments = Segments(tensors["segments.centres"], shares, typical)
     return model.eval()
 
 

@@ -33,6 +33,7 @@ from models.session.newcomers import learn as learn_newcomers
 from models.session.recipe import TEACH, Recipe, Split, split_by_time
 from models.session.saved import TRIAL, Progress, Saved, fingerprint_of, fingerprint_of_facts, opened
 from models.session.search import best_recipe
+from models.session.segments import SEGMENTS, divide
 from models.session.watch import NOBODY, Watch
 from models.session.words import ItemFacts
 
@@ -67,6 +68,7 @@ def train_bundle(
     recipe: Recipe | None = None,
     names: dict[str, str] | None = None,
     facts_of: ItemFacts | None = None,
+    segments: int = SEGMENTS,
     tell: Tell = print,
     watch: Watch = NOBODY,
     store: Path | None = None,
@@ -86,6 +88,7 @@ def train_bundle(
         threads: of the processor; 0 for one a core. The same seed gives the same weights with as many threads.
         names: readable names by item, where there are any.
         facts_of: facts by item. By them the bundle lists items that training never saw, if that answers better.
+        segments: into which visitors are divided at most; 0 for a bundle without any.
         store: folder that keeps the trials (see search.best_recipe); None for the folder around the bundle.
         resume: go on from the last epoch of a training that was interrupted (see saved.py). The same arguments and
             sessions then give the same bundle as without the interruption.
@@ -98,7 +101,7 @@ def train_bundle(
     torch.set_num_threads(threads)  # sums are split among them, each always in the same way
     check_name(name, "the training")
     settings = {"name": name, "minutes": minutes, "seed": seed, "trials": trials, "product": product}
-    settings["threads"] = threads
+    settings |= {"threads": threads, "segments": segments}
     settings["context features"] = list(context_features)
     settings["sessions"] = fingerprint_of(sessions, choose, test)
     if facts_of:
@@ -136,6 +139,7 @@ def train_bundle(
         if shift is not None:
             model.newcomers = learn_newcomers(model, encoder, facts_of or {}, shift)
             facts |= saved.progress.newcomers or {}
+        model.segments = divide(model, parts.teach, encoder.index, seed, segments)
         reports = _measured(
             None if test else (model, encoder), sessions if test else parts.teach, parts.test, saved, tell
         )
@@ -152,6 +156,9 @@ def train_bundle(
         )
         if shift is not None:
             shipped.newcomers = learn_newcomers(shipped, all_items, facts_of or {}, shift)
+        shipped.segments = model.segments if once else divide(shipped, sessions, all_items.index, seed, segments)
+        if shipped.segments is not None:
+            tell(shipped.segments.told())
         if test:
             reports = _reports(shipped, all_items, parts.test) | reports
         facts["train_s"] = round(saved.seconds)

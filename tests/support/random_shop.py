@@ -219,6 +219,9 @@ def of_visitors(rng: random.Random, about: str) -> plan.Condition:
     atoms: list[plan.Condition] = [
         plan.Not(plan.IsIn(of_item("id", "string"), Feature("visitor", "session_items", "strings"))),
         plan.Any([compare("==", Feature("visitor", "country", "string"), plan.Literals(["PL"])), of_items(rng)]),
+        plan.Any(
+            [compare("!=", Feature("visitor", "segment", "int"), plan.Literals([rng.randrange(3)])), of_items(rng)]
+        ),
     ]
     if about == "viewed":
         atoms += [
@@ -282,6 +285,7 @@ def random_plan(rng: random.Random) -> ShelfPlan:
         shelves=shelves,
         visitor=[
             plan.VisitorFeature("country", "profile", "string", ""),
+            plan.VisitorFeature("segment", "", "int", -1),
             plan.VisitorFeature("session_items", "", "strings", []),
         ],
     )

@@ -27,6 +27,9 @@ class SmallBundle:
         self._rows = made.normal(size=(9, 9)).astype(np.float32)
         if rng.random() < 0.5:
             self.words = None
+        # And every other one divides visitors into three segments.
+        self._centres = made.normal(size=(3, 8)).astype(np.float32)
+        self.segments = [{"share": 1 / 3, "items": []}] * 3 if rng.random() < 0.5 else []
 
     def bias(self, added: np.ndarray) -> np.ndarray:
         return added
@@ -34,9 +37,17 @@ class SmallBundle:
     def newcomers(self, words):
         return self._rows[0] + np.where((words > 0)[:, :, None], self._rows[words], 0).sum(axis=1)
 
-    def score_with_queries(self, items, types, gaps, lengths, context, k, bias=None):
-        best = self.score(items, types, gaps, lengths, context, k, bias)
-        return *best, self._states(items, types, gaps, lengths)
+    def score_with(self, outputs, *inputs, k, bias=None):
+        states = self._states(*inputs[:4])
+        others = {"query": states, "segment": self._nearness(states).argmax(axis=1)}
+        return *self.score(*inputs, k=k, bias=bias), *(others[name] for name in outputs)
+
+    def segments_of(self, *inputs):
+        nearness = self._nearness(self._states(*inputs[:4]))
+        return nearness.argmax(axis=1), nearness
+
+    def _nearness(self, states):
+        return states @ self._centres.T
 
     def score(self, items, types, gaps, lengths, context, k=100, bias=None):
         state = self._states(items, types, gaps, lengths)

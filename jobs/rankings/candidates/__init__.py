@@ -13,7 +13,9 @@ class Candidates(NamedTuple):
 
     items: Ints  # int64 [B, K], 1..N
     scores: Floats  # float32 [B, K]
+    segments: Ints | None = None  # int64 [B], where they were asked for
 
     def of(self, rows: Ints | Mask) -> "Candidates":
         """Return the candidates of some sessions; `rows` is an index or a mask over B."""
-        return Candidates(self.items[rows], self.scores[rows])
+        segments = None if self.segments is None else self.segments[rows]
+        return Candidates(self.items[rows], self.scores[rows], segments)

@@ -14,7 +14,7 @@ from jobs.rankings.arrays import Floats, Ints
 from jobs.rankings.candidates import Candidates
 from jobs.rankings.candidates.newcomers import NewItems
 from jobs.rankings.session import Session
-from models.serving.bundle import Bias, Bundle
+from models.serving.bundle import SEGMENT, Bias, Bundle
 
 # The GRU walks a whole call through T steps, so one session of 50 events makes 200 short ones expensive. Measured, µs a
 # row at 200 rows, sessions of 7 events on average and 50 at most, one core: 59 in one call, 24 in eight (217 items);
@@ -54,30 +54,38 @@ class SessionModel:
         k: int,
         bias: Bias | None = None,
         newcomers: NewItems | None = None,
+        has_segments: bool = False,
     ) -> Candidates:
         """Return the best K = min(k, N) items of the sessions at `rows` (ascending), none of which may be empty.
 
         contexts: float32 [B, C]. `bias` (`Bundle.bias`) is added to the items' scores. `newcomers` are listed
-        beside the model's own. Scores are the model's as they are, so they may be not finite.
+        beside the model's own. Scores are the model's as they are, so they may be not finite. With `has_segments` the
+        sessions' segments come along, which only a bundle with segments can give.
         """
         groups = length_groups(batch.lengths, rows)[::-1]  # the longest first: the last call to end is then a short one
+        more = [*(["query"] if newcomers else []), *([SEGMENT] if has_segments else [])]
 
         def score(group: Ints) -> Candidates:
             lengths = batch.lengths[group]
             events = slice(lengths.max())
             items, types, gaps = batch.items[group, events], batch.types[group, events], batch.gaps[group, events]
             inputs = items, types, gaps, lengths, contexts[group]
-            if newcomers is None:
-                scores, best = self._bundle.score(*inputs, k, bias)
-                return Candidates(best, scores)
-            scores, best, queries = self._bundle.score_with_queries(*inputs, k=k, bias=bias)
-            return _with_newcomers(Candidates(best, scores), queries, newcomers)
+            scores, best, *others = self._bundle.score_with(more, *inputs, k=k, bias=bias)
+            found = Candidates(best, scores, others[-1] if has_segments else None)
+            return _with_newcomers(found, others[0], newcomers) if newcomers else found
 
         spread = self._pool.map if self._pool and len(groups) > 1 else map
         parts = list(spread(score, groups))
         places = np.argsort(np.concatenate(groups))  # puts the groups' rows back into the order of `rows`
-        items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Candidates._fields)
-        return Candidates(items, scores).of(places)
+        items, scores = np.concatenate([each.items for each in parts]), np.concatenate([each.scores for each in parts])
+        segments = [each.segments for each in parts if each.segments is not None]
+        return Candidates(items, scores, np.concatenate(segments) if segments else None).of(places)
+
+    def segments(self, batch: ModelInput, contexts: Floats, rows: Ints) -> Ints:
+        """Return int64: the segments of the sessions at `rows`, none of which may be empty."""
+        found = self.candidates(batch, contexts, rows, 1, has_segments=True).segments
+        assert found is not None, "they were asked for"
+        return found
 
     def close(self) -> None:
         """End the threads."""
@@ -92,7 +100,8 @@ def _with_newcomers(found: Candidates, queries: Floats, newcomers: NewItems) -> 
     new = np.broadcast_to(newcomers.numbers + 1, scores.shape)
     items, scores = np.concatenate([found.items, new], axis=1), np.concatenate([found.scores, scores], axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, : found.items.shape[1]]
-    return Candidates(np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1))
+    items, scores = (np.take_along_axis(each, order, axis=1) for each in (items, scores))
+    return Candidates(items, scores, found.segments)
 
 
 def length_groups(lengths: Ints, rows: Ints) -> list[Ints]:

@@ -20,8 +20,8 @@ from jobs.rankings.candidates.trending import TrendBoard
 from jobs.shelves.items import Items
 from jobs.shelves.masks import Batch
 from jobs.shelves.rules import DROPPED, Bias, ShelfRules
+from models.serving.bundle import NO_SEGMENT, Bundle
 from models.serving.bundle import Bias as Inputs
-from models.serving.bundle import Bundle
 
 FOLLOWERS = 64  # among which the item of a list must be, for the list to say "because"
 
@@ -31,6 +31,7 @@ class Scored(NamedTuple):
 
     offer: Offer  # -1 in rows of which the model has nothing to say
     is_broken: Mask  # [Q]: a score wasn't finite
+    segments: Ints  # int64 [Q], NO_SEGMENT where the model has nothing to say or no rule reads it
 
 
 class Wanted(NamedTuple):
@@ -62,6 +63,7 @@ class Sources:
 
     def __init__(self, bundle: Bundle, plan: ShelfPlan, model: SessionModel) -> None:
         self._bundle, self._model = bundle, model
+        self.reads_segments = plan.reads_segments and bool(bundle.segments)
         count = max((shelf.candidates for shelf in plan.shelves), default=FOLLOWERS)
         self._followers = Followers(bundle, model, max(count, FOLLOWERS))
         self._boards: dict[str, TrendBoard] = {}
@@ -83,19 +85,21 @@ class Sources:
         """Return what the model offers for the questions at `rows`, under rules of the item alone and class N lifts."""
         total, count = len(batch.lengths), min(count, self._model.items)
         offer = Offer(np.full((total, count), -1, np.int64), np.zeros((total, count), np.float32))
-        is_broken = np.zeros(total, bool)
+        is_broken, segments = np.zeros(total, bool), np.full(total, NO_SEGMENT)
         rows = rows[batch.lengths[rows] > 0]
         while len(rows):
             bias = rules.bias(float(now_ms[rows[0]]))
             holds = bias.holds(now_ms[rows])
             now, rows = rows[holds], rows[~holds]
             inputs, newcomers = self._inputs(bias)
-            found = self._model.candidates(batch, contexts, now, count, inputs, newcomers)
+            found = self._model.candidates(batch, contexts, now, count, inputs, newcomers, self.reads_segments)
+            if found.segments is not None:
+                segments[now] = found.segments
             is_broken[now] = ~np.isfinite(found.scores).all(axis=1)
             numbers = np.where((found.scores > DROPPED / 10) & ~is_broken[now, None], found.items - 1, -1)
             lifts = bias.lifts[np.maximum(numbers, 0)] if bias.lifts.any() else np.float32(0)
             offer.numbers[now], offer.scores[now] = numbers, found.scores - lifts
-        return Scored(offer, is_broken)
+        return Scored(offer, is_broken, segments)
 
     def _inputs(self, bias: Bias) -> tuple[Inputs | None, NewItems | None]:
         """Return a bias as the model takes it, None if it changes nothing, and new items with theirs.

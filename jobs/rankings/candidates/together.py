@@ -44,7 +44,7 @@ class Followers:
         missing = np.unique(asked[~known[asked]])
         if len(missing):
             found = self._ask(missing[:, None], np.ones(len(missing), np.int64), kind)
-            self._items[kind][missing], self._scores[kind][missing] = found
+            self._items[kind][missing], self._scores[kind][missing] = found.items, found.scores
             known[missing] = True
         return Candidates(self._items[kind][asked].astype(np.int64), self._scores[kind][asked])
 
@@ -59,7 +59,8 @@ class Followers:
             given = np.zeros((len(rows), lengths.max()), np.int64)
             for place, row in enumerate(rows):
                 given[place, : lengths[place]] = baskets[row]
-            items[rows], scores[rows] = self._ask(given, lengths, kind)
+            found = self._ask(given, lengths, kind)
+            items[rows], scores[rows] = found.items, found.scores
         return Candidates(items, scores)
 
     def _ask(self, items: Ints, lengths: Ints, kind: int) -> Candidates:

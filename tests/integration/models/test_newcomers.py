@@ -119,7 +119,7 @@ def test_the_graph_scores_new_items_as_the_model_does(trained, tmp_path, product
     assert vectors == pytest.approx(model.newcomers.of(new), abs=1e-6)
     items = np.array([[encoder.index["k3-1"], encoder.index["k3-2"]]])
     inputs = items, np.ones_like(items), np.zeros(items.shape, np.float32), np.array([2]), np.zeros((1, 0), np.float32)
-    scores, listed, queries = bundle.score_with_queries(*inputs, k=10)
+    scores, listed, queries = bundle.score_with(["query"], *inputs, k=10)
     plain = bundle.score(*inputs, k=10)
     assert np.array_equal(plain[0], scores)
     assert np.array_equal(plain[1], listed)

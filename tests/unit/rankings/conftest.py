@@ -20,6 +20,7 @@ class LadderBundle:
     popular: tuple[str, ...] = ("e", "d", "c", "b", "a")
     type_index: dict[str, int] = field(default_factory=lambda: {"view": 1, "purchase": 2})
     context_features: tuple[str, ...] = ("visitor_session:view_count",)
+    segments: tuple[str, ...] = ()
     words: None = None  # new items aren't listed by their facts
     broken_after: int = 0  # a session that ends with this item gets a score that isn't a number
     calls: list[tuple] = field(default_factory=list)
@@ -30,6 +31,10 @@ class LadderBundle:
 
     def bias(self, added):
         return {"bias": added}
+
+    def score_with(self, outputs, *inputs, k, bias=None):
+        assert not outputs, "this bundle has nothing else to say"
+        return self.score(*inputs, k=k, bias=bias)
 
     def score(self, items, types, gaps, lengths, context, k, bias=None):
         self.calls.append((items, types, gaps, lengths, context))
