@@ -1,4 +1,4 @@
-"""models list, publish, activate, rollback, diff, export, key, sign: the versions of the model and their signatures."""
+"""models list, publish, activate, rollback, diff, segments, export, key, sign: versions of the model, their signatures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +142,34 @@ def rollback() -> None:
 def diff(one: str, other: str) -> None:
     """Print as JSON how two versions differ: metrics, training, and the number of items that come and go."""
     print_json(registry_of_settings().diff(one, other))
+
+
+@app.command()
+def segments(
+    version: Annotated[str, typer.Argument(help="As `models list` names it; the one that serves if left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell the segments of a version: each one's number, its share of visitors in training, and what sets it apart.
+
+    A rule of a shelf reads the number as `visitor.segment`. A version that was learned on from this one keeps it.
+
+    Example:
+      liveshelf models segments
+    """
+    from models.serving.bundle import load_bundle
+    from models.serving.registry import serving_folder
+    from models.serving.signature import read_public_key
+
+    settings = load_settings()
+    folder = registry_of_settings().place(version) if version else serving_folder(settings.model_dir)
+    bundle = load_bundle(folder, read_public_key(settings.model_public_key))
+    if as_json:
+        return print_json({"version": bundle.version, "segments": bundle.segments})
+    if not bundle.segments:
+        note(f"{bundle.version} has no segments: liveshelf train makes them where a hundred sessions or more are known")
+    for number, segment in enumerate(bundle.segments):
+        named = "; ".join(bundle.names.get(item, item) for item in segment["items"])
+        say(printable(f"{number:2}  {segment['share']:6.1%}  {named}"))
 
 
 @app.command()

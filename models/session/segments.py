@@ -135,18 +135,16 @@ def carry(
         if len(rows := order[start : start + BATCH]) >= len(begun):
             means.partial_fit(visitors.vectors[rows])
     found = means.cluster_centers_.astype(np.float32)
-    number_of = matched(were, _nearest(visitors.vectors, found), len(found))
-    centres = np.empty_like(found)
-    centres[number_of] = found
-    carried = describe(centres, visitors)
+    carried = describe(in_order_of(were, found, visitors.vectors), visitors)
     return carried._replace(kept=float((carried.of(visitors.vectors) == were).mean()))
 
 
-def matched(before: np.ndarray, after: np.ndarray, count: int) -> np.ndarray:
-    """Return int64 [S]: the number that each segment of `after` gets, so that most visitors keep that of `before`."""
-    shared = np.zeros((count, count), np.int64)
-    np.add.at(shared, (after, before), 1)
-    return linear_sum_assignment(shared, maximize=True)[1]
+def in_order_of(before: np.ndarray, centres: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return the centres [S, H] in the order by which as many visitors as possible have the segment of `before` [Q]."""
+    shared = np.zeros((len(centres), len(centres)), np.int64)
+    np.add.at(shared, (before, _nearest(vectors, centres)), 1)
+    ordered: np.ndarray = centres[linear_sum_assignment(shared, maximize=True)[1]]
+    return ordered
 
 
 def describe(centres: np.ndarray, visitors: Visitors) -> Segments:

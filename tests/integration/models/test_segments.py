@@ -15,7 +15,7 @@ from models.session.gru import SessionGRU  # noqa: E402
 from models.session.learn import train_on  # noqa: E402
 from models.session.recipe import Recipe  # noqa: E402
 from models.session.restore import restore  # noqa: E402
-from models.session.segments import Visitors, describe, divide, matched, vectors_of  # noqa: E402
+from models.session.segments import Visitors, describe, divide, in_order_of, vectors_of  # noqa: E402
 
 KINDS, OF_A_KIND = 4, 8
 RECIPE = Recipe(hidden=16, epochs=8, batch_rows=32)
@@ -111,16 +111,17 @@ def test_few_new_visitors_leave_the_segments_as_they_are(shop, tmp_path):
 
 
 def test_segments_get_the_numbers_that_most_visitors_keep():
-    """New 0 shares three visitors with old 2, new 1 two with old 0; new 2 is left with old 1, whom it shares."""
-    before, after = np.array([2, 2, 2, 0, 0, 1, 0]), np.array([0, 0, 0, 1, 1, 2, 2])
-    assert matched(before, after, 3).tolist() == [2, 0, 1]
+    """Visitors at 10 were segment 2, those at 20 segment 0 or 1, those at 31 segment 1."""
+    before, vectors = [2, 2, 2, 0, 0, 1, 1, 1], np.array([[10, 10, 10, 20, 20, 20, 31, 31]], np.float32).T
+    centres = in_order_of(np.array(before), np.array([[10], [20], [30]], np.float32), vectors)
+    assert centres.ravel().tolist() == [20, 30, 10]
 
 
 def test_matching_is_of_all_segments_together():
-    """Old 0 shares most with new 0 and new 1. New 0 loses less by going without it."""
-    before = np.array([0] * 5 + [1] * 4 + [0] * 4)
-    after = np.array([0] * 5 + [0] * 4 + [1] * 4)
-    assert matched(before, after, 2).tolist() == [1, 0]
+    """Old 0 shares most with the centre at 10, and then that at 20 would share nothing with old 1."""
+    before, vectors = [0] * 5 + [1] * 4 + [0] * 4, np.array([[10] * 9 + [20] * 4], np.float32).T
+    centres = in_order_of(np.array(before), np.array([[10], [20]], np.float32), vectors)
+    assert centres.ravel().tolist() == [20, 10]
 
 
 def test_a_segment_is_told_by_the_items_that_set_it_apart():
