@@ -1,4 +1,4 @@
-"""models list, publish, activate, rollback, diff, segments, export, key, sign: versions of the model, their signatures."""
+"""models list, publish, activate, rollback, diff, segments, export, key, sign: the versions of the model."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -47,7 +47,7 @@ EXTRAS = {
         ),
         "make demo",
     ),
-    "train": Extra(("torch", "scipy", "onnx", "optuna", "mlflow", "matplotlib"), "make train-env"),
+    "train": Extra(("torch", "scipy", "onnx", "optuna", "mlflow", "matplotlib", "sklearn"), "make train-env"),
     "test": Extra(("confluent_kafka", "hypothesis"), "make test-env"),
 }
 TRAINING = EXTRAS["train"].modules

@@ -25,8 +25,8 @@ COMMANDS = [
     "verify", "bench", "bench compare",
     "schema", "dead", "dead list", "dead show", "dead replay", "late", "late list", "late show",
     "audit show", "audit verify", "keys", "keys new", "keys retire", "collect", "storefront", "rebuild", "resume",
-    "keep", "chaos", "train", "evaluate", "learn", "models list", "person show", "person export", "person erase",
-    "consent grant", "consent withdraw",
+    "keep", "chaos", "train", "evaluate", "learn", "models list", "models segments", "person show", "person export",
+    "person erase", "consent grant", "consent withdraw",
 ]  # fmt: skip
 
 
@@ -187,6 +187,15 @@ def test_models_list_shows_a_single_bundle(monkeypatch: pytest.MonkeyPatch) -> N
     digest = json.loads((bundle / "manifest.json").read_text())["files"]["model.onnx"][:12]
     assert (version["version"], version["active"], version["items"]) == (f"eshop-{digest}", True, 217)
     assert call("models", "list").stdout.startswith(f"* eshop-{digest} ")
+
+
+def test_models_segments_tells_what_sets_each_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVESHELF_MODEL_DIR", str(REPOSITORY / "models" / "artifacts" / "eshop"))
+    lines = call("models", "segments").stdout.splitlines()
+    assert len(lines) == 8
+    assert lines[0].startswith(" 0   20.9%  trousers A2, blue")
+    told = json.loads(call("models", "segments", "--json").stdout)["segments"]
+    assert sum(segment["share"] for segment in told) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(

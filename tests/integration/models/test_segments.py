@@ -124,7 +124,7 @@ def test_matching_is_of_all_segments_together():
     assert centres.ravel().tolist() == [20, 10]
 
 
-def test_a_segment_is_told_by_the_items_that_set_it_apart():
+def test_a_segment_is_told_by_its_own_items():
     """`both` is clicked by everybody, so it says nothing of either segment."""
     prefixes = [[Event(item, "view", 0.0) for item in ("both", mine)] for mine in ("a", "a", "b")]
     vectors = np.array([[1, 0], [1, 0], [0, 1]], np.float32)

@@ -16,6 +16,7 @@ from jobs.rankings.candidates.session_model import SessionModel
 from jobs.rankings.lists import ListsOfShelves
 from jobs.rankings.session import Session
 from jobs.rankings.shelf_ranker import Made, Question, ShelfRanker, basket
+from tests.unit.rankings.conftest import LadderBundle
 from tests.unit.rankings.test_ranker import session
 
 CONTRACT = FactContract(
@@ -64,6 +65,38 @@ def test_the_sessions_list_is_the_models_with_its_reasons(ladder) -> None:
     assert (ranked.fallback, ranked.session_items) == (None, ["a", "b"])
     assert ranked.shelf.why == [WHYS.index("session")] * 5
     assert [ranked.shelf.seen[place] for place in ranked.shelf.because] == ["b"] * 5
+
+
+class Divided(LadderBundle):
+    """A ladder whose visitors are in segment 1 after b, and in 0 after any other item."""
+
+    def score_with(self, outputs, *inputs, k, bias=None):
+        items, _, _, lengths, _ = inputs
+        last = items[np.arange(len(items)), lengths - 1]
+        return *self.score(*inputs, k=k, bias=bias), *((last == 2).astype(np.int64) for _ in outputs)
+
+
+@pytest.mark.parametrize("take", [SESSION, Source(kind="popular")], ids=["of the session", "that asks no model"])
+def test_a_rule_may_read_the_visitors_segment(take) -> None:
+    """Item e is for segment 1 alone. A visitor of whom nothing is known, or may be, is in none."""
+    is_e = Compare("==", Feature("item", "id", "string"), Literals(["e"]))
+    in_segment_1 = Compare("==", Feature("visitor", "segment", "int"), Literals([1]))
+    one = shelf(take=[take], where=Rule(plan.Any([plan.Not(is_e), in_segment_1]), "V"), instead=["popular"], least=1)
+    segment = plan.VisitorFeature("segment", "", "int", -1)
+    questions = [question("view a"), question("view b"), question("view ?"), question("view -", is_anonymous=True)]
+    made = ranker(Divided(segments=("other", "after b")), one, POPULAR, visitor=[segment]).make(
+        questions, {"home": [0, 1, 2, 3]}
+    )["home"]
+    assert [each.visitor["segment"] for each in made] == [0, 1, -1, -1]
+    assert ["e" in each.ranked.items for each in made] == [False, True, False, False]
+
+
+def test_a_model_without_segments_puts_nobody_into_one(ladder) -> None:
+    """A logged segment of another model doesn't count either."""
+    segment = plan.VisitorFeature("segment", "", "int", -1)
+    asked = question("view b", features={"segment": 1})
+    (made,) = ranker(ladder, shelf(), visitor=[segment]).make([asked], {"home": [0]})["home"]
+    assert made.visitor == {"segment": -1}
 
 
 def test_two_sources_add_their_weighted_scores(ladder) -> None:
