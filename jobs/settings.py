@@ -83,7 +83,9 @@ class Settings(RankerFields):
     )
     # Addresses with users and secrets: see jobs/connect/addresses.py.
     kafka_bootstrap: str = Field("", description="host:port of a Kafka of your own; empty: an embedded broker")
-    redis_url: SecretStr = Field(SecretStr(""), description="redis://… of your own; empty: an embedded server")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="redis://… of your own, or redis+sentinel://…; empty: embedded"
+    )
     flink_rest_url: str = Field("", description="http://host:port of a Flink cluster of your own; empty: embedded")
     worker_python: str = Field(
         "", description="Python of the TaskManagers' workers, as they find it; empty: the cluster's python.executable"

@@ -4,6 +4,8 @@
     kafkas://cli@127.0.0.1:19092?secrets=/run/secrets   Kafka over TLS, SCRAM-SHA-512 as `cli`
     redis://127.0.0.1:16379/0                           Redis, as redis-py reads it
     rediss://job@127.0.0.1:16379/0?secrets=/run/secrets Redis over TLS as `job` (redis://job@… without TLS)
+    redis+sentinel://10.0.0.1:26379,10.0.0.2:26379/shop/0
+                                                        the Redis that Sentinels call `shop`; rediss+… for TLS
     https://127.0.0.1:18081?secrets=/run/secrets        Flink's REST interface, where both sides show a certificate
 
 So an address may stand in job arguments, in what travels to workers, and in logs. A client reads the password when it
@@ -17,14 +19,16 @@ import re
 import stat
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 
+from jobs.connect import sentinel
 from jobs.errors import SettingsError
 from liveshelf.key_file import FORBIDDEN_MODE
 
 SECURE_KAFKA = "kafkas"
+SENTINEL = "+sentinel"  # behind the scheme of an address that names Sentinels
 MECHANISM = "SCRAM-SHA-512"
 # Flink's connector brings Kafka's client under another name.
 SHADED = "org.apache.flink.kafka.shaded.org.apache.kafka.common"
@@ -181,6 +185,8 @@ def redis_client(address: str, **options: Any) -> redis.Redis:
     address itself says about either wins.
     """
     to = Address.of(address)
+    if to.scheme.endswith(SENTINEL):
+        return _of_sentinels(to, {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S} | options)
     limits: dict[str, Any] = {"socket_timeout": ANSWER_S}
     if to.scheme != "unix":
         limits["socket_connect_timeout"] = CONNECT_S
@@ -189,6 +195,65 @@ def redis_client(address: str, **options: Any) -> redis.Redis:
     if not to.secrets:
         return redis.Redis.from_url(address, **limits | options)
     return redis.Redis.from_url(str(to._replace(user="", secrets="")), **limits | _redis_options(to) | options)
+
+
+def _of_sentinels(to: Address, options: dict[str, Any]) -> redis.Redis:
+    master, db = _master(to)
+    options = {"db": db} | (_redis_options(to) if to.secrets else _login(to)) | options
+    if to.scheme.startswith("rediss"):
+        options |= {"ssl": True, "ssl_check_hostname": True}
+    return sentinel.primary_client(_hosts(to), master, **options)
+
+
+def _master(to: Address) -> tuple[str, int]:
+    """Return the name that Sentinels give the primary, and the number of its database."""
+    name, _, db = to.path.strip("/").partition("/")
+    if not name or not (db or "0").isdigit():
+        raise SettingsError(
+            f"{to.scheme}://{to.servers}{to.path} names no primary",
+            "write redis+sentinel://HOST:26379,HOST:26379/NAME/0, with the NAME that Sentinel monitors",
+        )
+    return name, int(db or 0)
+
+
+def _hosts(to: Address) -> list[tuple[str, int]]:
+    """Return each server's host and port."""
+    found = []
+    for server in to.servers.split(","):
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdigit():
+            raise SettingsError(f"{server!r} names no Sentinel", "write HOST:26379, with commas between several")
+        found.append((host, int(port)))
+    return found
+
+
+def _login(to: Address) -> dict[str, str]:
+    """Return user and password of an address that holds them itself."""
+    name, _, password = to.user.partition(":")
+    named = {"username": unquote(name), "password": unquote(password)}
+    return {option: value for option, value in named.items() if value}
+
+
+def feast_store(address: str) -> dict[str, str]:
+    """Return the options of Feast's Redis store. They hold the password, so their file is a secret too.
+
+    Raise `SettingsError` for what Feast would read as something else.
+    """
+    to = Address.of(address)
+    if not to.scheme.endswith(SENTINEL):
+        return {"connection_string": feast_redis(address)}
+    master, db = _master(to)
+    options = {"db": str(db)} | _login(to)
+    if to.secrets:
+        options |= {"username": to.user, "password": to.password("redis")}
+    if to.scheme.startswith("rediss"):
+        options |= {"ssl": "true"} | ({"ssl_ca_certs": to.file("ca.pem")} if to.secrets else {})
+        options |= {"ssl_check_hostname": "true"}
+    for name, value in options.items():
+        _check_for_feast(name, value)
+    servers = ",".join(f"{host}:{port}" for host, port in _hosts(to))
+    text = ",".join([servers, *(f"{name}={value}" for name, value in options.items())])
+    return {"redis_type": "redis_sentinel", "sentinel_master": master, "connection_string": text}
 
 
 def feast_redis(address: str) -> str:
@@ -242,7 +307,7 @@ def _check_for_feast(name: str, value: str) -> None:
 def _redis_options(to: Address) -> dict[str, Any]:
     # redis-py introduces itself with CLIENT SETINFO. The users here may not send it, and refusals would fill ACL LOG.
     options = {"credential_provider": _Login(to), "lib_name": None, "lib_version": None}
-    return options | ({"ssl_ca_certs": to.file("ca.pem")} if to.scheme == "rediss" else {})
+    return options | ({"ssl_ca_certs": to.file("ca.pem")} if to.scheme.startswith("rediss") else {})
 
 
 def rest(address: str) -> tuple[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.sentinel import SentinelConnectionPool
 
 from jobs.connect import addresses
 from jobs.errors import ServiceError
@@ -121,7 +122,10 @@ class Connection:
 
     @property
     def _place(self) -> str:
-        options = self._client.connection_pool.connection_kwargs
+        pool = self._client.connection_pool
+        if isinstance(pool, SentinelConnectionPool):
+            return f"the Sentinels' {pool.service_name}"
+        options = pool.connection_kwargs
         return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
     def _gave_up(self, error: Exception, failures: int) -> ServiceError:

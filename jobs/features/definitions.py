@@ -40,7 +40,7 @@ def write_store_yaml(settings: Settings, redis_url: str, path: Path) -> None:
 
     configuration = _own_store_yaml(settings.feature_repo)
     if configuration["online_store"]["type"] == "redis":
-        configuration["online_store"]["connection_string"] = addresses.feast_redis(redis_url)
+        configuration["online_store"] |= addresses.feast_store(redis_url)
     configuration["registry"] = str(registry(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)

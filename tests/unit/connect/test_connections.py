@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 from redis import Redis, SSLConnection
 from redis.connection import Connection
+from redis.sentinel import SentinelConnectionPool
 
 from jobs.connect import addresses, users
 from jobs.connect.addresses import as_user
@@ -78,6 +79,45 @@ def test_feasts_connection_string_has_what_the_client_has(secrets: Path) -> None
     assert addresses.feast_redis("redis://h:7/3") == "h:7,db=3"
     own = addresses.feast_redis("rediss://:p@h:7?ssl_ca_certs=/ca.pem")
     assert own == "h:7,password=p,ssl_ca_certs=/ca.pem,ssl=true,ssl_check_hostname=true"
+
+
+def test_an_address_of_sentinels_names_user_primary_and_database(secrets: Path) -> None:
+    pool = addresses.redis_client(f"rediss+sentinel://job@a:1,b:2/shop/3?secrets={secrets}").connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    assert pool.service_name == "shop"
+    told = [each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels]
+    assert [(each["host"], each["port"], each["ssl_ca_certs"]) for each in told] == [
+        ("a", 1, str(secrets / "ca.pem")),
+        ("b", 2, str(secrets / "ca.pem")),
+    ]
+    assert pool.connection_kwargs["db"] == 3
+    assert pool.connection_kwargs["credential_provider"].get_credentials() == ("job", "the redis-job")
+    own = addresses.redis_client("redis+sentinel://me:p%40ss@a:1/shop").connection_pool.connection_kwargs
+    assert (own["username"], own["password"], own["db"]) == ("me", "p@ss", 0)
+
+
+def test_feast_is_told_of_sentinels_too(secrets: Path) -> None:
+    assert addresses.feast_store("redis://h:7/3") == {"connection_string": "h:7,db=3"}
+    assert addresses.feast_store(f"redis+sentinel://job@a:1,b:2/shop/3?secrets={secrets}") == {
+        "redis_type": "redis_sentinel",
+        "sentinel_master": "shop",
+        "connection_string": "a:1,b:2,db=3,username=job,password=the redis-job",
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("redis+sentinel://a:1", "names no primary"),
+        ("redis+sentinel://a:1/0/shop", "names no primary"),
+        ("redis+sentinel://a,b:1/shop/0", "'a' names no Sentinel"),
+        ("redis+sentinel://a:x/shop/0", "'a:x' names no Sentinel"),
+    ],
+)
+def test_an_address_of_sentinels_that_says_too_little(address: str, what: str) -> None:
+    for client in (addresses.redis_client, addresses.feast_store):
+        with pytest.raises(SettingsError, match=what):
+            client(address)
 
 
 # Feast cuts its string at commas, reads JSON, and fills in variables. Each was tried with Feast's own reader.

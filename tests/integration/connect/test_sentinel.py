@@ -1,0 +1,111 @@
+"""A Redis that Sentinels watch: clients follow the primary, and a batch waits out a failover."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from jobs.cluster.redis import answers, eviction_policy
+from jobs.connect import addresses
+from jobs.connect.redis_pipeline import Connection
+from jobs.errors import ServiceError
+from tests.support.waiting import eventually
+from tests.support.watched_redis import WatchedRedis, watched_redis
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[WatchedRedis]:
+    with watched_redis(tmp_path) as running:
+        yield running
+
+
+def test_a_batch_waits_until_another_server_is_the_primary(watched: WatchedRedis) -> None:
+    """The primary dies between two batches; the second one is sent until the replica takes it."""
+    connection = Connection(watched.address, patience_s=60)
+    assert connection.exchange([("SET", "before", 1)]) == [True]
+    after = watched.kill_primary()
+    assert connection.exchange([("SET", "after", 2), ("GET", "after")]) == [True, b"2"]
+    connection.close()
+    assert watched.client(after).get("after") == "2"
+
+
+def test_a_frozen_primary_is_left_and_not_written_to_again(watched: WatchedRedis) -> None:
+    """A machine that hangs and comes back still takes itself for the primary. Sentinel makes it a replica."""
+    connection = Connection(watched.address, patience_s=60)
+    connection.exchange([("SET", "key", "old")])
+    frozen = watched.primary
+    watched.signal(frozen, signal.SIGSTOP)
+    assert connection.exchange([("SET", "key", "new")]) == [True]
+    assert watched.primary != frozen
+    watched.signal(frozen, signal.SIGCONT)
+    eventually(lambda: watched.client(frozen).info("replication")["role"] == "slave", within_s=30)
+    eventually(lambda: watched.client(frozen).get("key") == "new", within_s=30)
+    assert connection.exchange([("GET", "key")]) == [b"new"]
+    connection.close()
+
+
+def test_a_demoted_primary_refuses_and_its_client_moves(watched: WatchedRedis) -> None:
+    """An operator's failover leaves the connection open, to a server that is read-only from now on."""
+    connection = Connection(watched.address, patience_s=60)
+    connection.exchange([("SET", "key", 1)])
+    before = watched.primary
+    watched.client(watched.sentinels[0]).sentinel_failover("shop")
+    eventually(lambda: watched.primary != before, within_s=30)
+    eventually(lambda: watched.client(before).info("replication")["role"] == "slave", within_s=30)
+    assert connection.exchange([("SET", "key", 2)]) == [True]
+    assert watched.client(watched.primary).get("key") == "2"
+    connection.close()
+
+
+def test_one_sentinel_is_enough_to_find_the_primary(watched: WatchedRedis) -> None:
+    for port in watched.sentinels[:2]:
+        watched.signal(port, signal.SIGKILL)
+    assert answers(watched.address)
+    assert eviction_policy(watched.address) == "noeviction"
+
+
+def test_without_a_sentinel_a_batch_gives_up_in_time(watched: WatchedRedis) -> None:
+    for port in watched.sentinels:
+        watched.signal(port, signal.SIGKILL)
+    assert not answers(watched.address)
+    begun = time.monotonic()
+    with pytest.raises(ServiceError, match="the Sentinels' shop didn't answer for 2 s"):
+        Connection(watched.address, patience_s=2).exchange([("PING",)])
+    assert time.monotonic() - begun < 30
+
+
+def test_a_closed_client_leaves_no_connection_open(watched: WatchedRedis) -> None:
+    """Commands make clients all the time, and each has connections to Sentinels too."""
+
+    def clients(port: int) -> int:
+        return len(watched.client(port).client_list(_type="normal"))
+
+    ports = [watched.primary, *watched.sentinels]
+    before = [clients(port) for port in ports]
+    for _ in range(5):
+        addresses.redis_client(watched.address).ping()
+        client = addresses.redis_client(watched.address)
+        client.ping()
+        client.close()
+    kept = addresses.redis_client(watched.address)
+    kept.ping()
+    kept.close()
+    eventually(lambda: [clients(port) for port in ports] == before, within_s=10)
+
+
+def test_feast_reads_from_the_primary(watched: WatchedRedis) -> None:
+    from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+
+    config = RedisOnlineStoreConfig(type="redis", **addresses.feast_store(watched.address))
+    client = RedisOnlineStore()._get_client(config)
+    client.set("key", 1)
+    assert watched.client(watched.primary).get("key") == "1"
+
+
+def test_a_name_that_no_sentinel_knows_is_an_error(watched: WatchedRedis) -> None:
+    client = addresses.redis_client(watched.address.replace("/shop/", "/store/"))
+    with pytest.raises(redis.sentinel.MasterNotFoundError, match="store"):
+        client.ping()
