@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from jobs.catalogue.columns import MAX_ITEMS, Snapshot, Table
 from jobs.connect import addresses
+from jobs.connect.kafka_patience import patiently
 from jobs.contract.items import FactContract, Refusal, parse
 from jobs.errors import ServiceError
 
@@ -160,7 +161,7 @@ class Follower:
 
     def _check(self, consumer: KafkaConsumer) -> None:
         for topic in self._contracts:
-            partitions = consumer.partitions_for_topic(topic)
+            partitions = patiently(consumer.partitions_for_topic, topic)
             if not partitions:
                 raise ServiceError(f"there is no topic {topic!r} on {self._bootstrap}", "liveshelf apply")
             if len(partitions) > 1:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import redis
 
@@ -139,10 +140,27 @@ def answers(redis_url: str) -> bool:
         client.close()
 
 
-def eviction_policy(redis_url: str) -> str:
-    """Return the server's `maxmemory-policy`. It comes from INFO, because managed services forbid CONFIG."""
+class Fitness(NamedTuple):
+    """Whether a server may hold what the jobs write: `fix` is "" if it may."""
+
+    found: str
+    fix: str
+
+
+def fitness(redis_url: str) -> Fitness:
+    """Look whether the server evicts keys, or is a part of a cluster.
+
+    Both come from INFO, because managed services forbid CONFIG.
+    """
     client = addresses.redis_client(redis_url, socket_timeout=2, socket_connect_timeout=2)
     try:
-        return str(client.info("memory")["maxmemory_policy"])  # type: ignore[index]  # redis-py types it as async too
+        info: Any = client.info()
     finally:
         client.close()
+    if info.get("cluster_enabled"):
+        return Fitness(
+            "is a part of a Redis Cluster, which would hold a part of the lists", "use one server, or Sentinel"
+        )
+    policy = info["maxmemory_policy"]
+    evicts = "redis-cli config set maxmemory-policy noeviction"
+    return Fitness(f"has maxmemory-policy {policy}", "" if policy == "noeviction" else evicts)

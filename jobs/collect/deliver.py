@@ -14,6 +14,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from jobs.connect import addresses, users
+from jobs.connect.kafka_patience import patiently
 from jobs.errors import ServiceError
 
 CONNECT_LIMIT_MS = 10_000
@@ -128,7 +129,7 @@ def _connect(bootstrap: str, topics: Sequence[str]) -> KafkaProducer:
         ) from error
     try:
         for topic in topics:
-            producer.partitions_for(topic)
+            patiently(producer.partitions_for, topic)
     except KafkaError as error:
         producer.close(timeout=0)
         raise ServiceError(f"Kafka at {bootstrap} has no topic {topic!r}: {error}", "liveshelf up") from error

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 
-from kafka import KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import (
     ACL,
     ACLOperation,
@@ -15,13 +15,11 @@ from kafka.admin import (
     ResourceType,
 )
 from kafka.errors import KafkaError, TopicAlreadyExistsError
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from jobs.connect import addresses
+from jobs.connect.kafka_patience import patiently
 from jobs.connect.users import Right
 from jobs.errors import ServiceError
-
-NEW_BROKER_S = 20.0
 
 
 def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
@@ -31,10 +29,10 @@ def create_topics(bootstrap: str, partitions: Mapping[str, int], configs: Mappin
     """
     admin = _admin(bootstrap)
     try:
-        missing = set(partitions) - set(admin.list_topics())
+        missing = set(partitions) - set(patiently(admin.list_topics))
         specs = {name: {"num_partitions": partitions[name], "configs": dict(configs or {})} for name in missing}
         if specs:
-            admin.create_topics(specs, wait_for_metadata=True)
+            patiently(admin.create_topics, specs, wait_for_metadata=True)
     except TopicAlreadyExistsError:
         pass  # another process made it between the two requests
     except KafkaError as error:
@@ -59,7 +57,7 @@ def grant(bootstrap: str, rights: Iterable[Right]) -> None:
     ]
     with closing(_admin(bootstrap)) as admin:
         try:
-            failed = admin.create_acls(rules)["failed"]
+            failed = patiently(admin.create_acls, rules)["failed"]
         except KafkaError as error:
             raise ServiceError(
                 f"rights can't be given on {bootstrap}: {error}", "give them by hand: jobs/connect/README.md"
@@ -74,7 +72,7 @@ def topics(bootstrap: str) -> set[str]:
     """Return the topics that there are; raise `ServiceError` if the broker doesn't tell."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            return set(admin.list_topics())
+            return set(patiently(admin.list_topics))
         except KafkaError as error:
             raise ServiceError(f"the topics can't be listed on {bootstrap}: {error}") from error
 
@@ -83,7 +81,7 @@ def partitions(bootstrap: str, topics: Sequence[str]) -> dict[str, int]:
     """Return how many partitions topics have; raise `ServiceError` if the broker doesn't tell, or one isn't there."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            return {each["name"]: len(each["partitions"]) for each in admin.describe_topics(list(topics))}
+            return {each["name"]: len(each["partitions"]) for each in patiently(admin.describe_topics, list(topics))}
         except KafkaError as error:
             raise ServiceError(f"the topics {', '.join(topics)} can't be described on {bootstrap}: {error}") from error
 
@@ -92,7 +90,7 @@ def configs(bootstrap: str, topics: Sequence[str]) -> list[dict[str, str]]:
     """Return each topic's settings, the broker's defaults included; raise `ServiceError` if the broker doesn't tell."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            described = admin.describe_configs(list(map(_config, topics)), config_filter="all")["topic"]
+            described = patiently(admin.describe_configs, list(map(_config, topics)), config_filter="all")["topic"]
         except KafkaError as error:
             raise ServiceError(f"the settings of {', '.join(topics)} can't be read on {bootstrap}: {error}") from error
     for topic in topics:
@@ -107,7 +105,7 @@ def set_configs(bootstrap: str, topic: str, values: Mapping[str, str]) -> None:
     """Set some of a topic's settings and leave the others; raise `ServiceError` if the broker refuses."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            done = admin.alter_configs([_config(topic, values)])["topic"][topic]
+            done = patiently(admin.alter_configs, [_config(topic, values)])["topic"][topic]
         except (KafkaError, ValueError) as error:
             raise ServiceError(f"the settings of {topic!r} can't be changed on {bootstrap}: {error}") from error
     if done != "OK":
@@ -143,9 +141,11 @@ def _offsets(bootstrap: str, topic: str, *specs: OffsetSpec | int) -> list[dict[
     """Return what a topic's partitions have for each specification; raise `ServiceError` if there is no such topic."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            numbers = sorted(each["partition_index"] for each in admin.describe_topics([topic])[0]["partitions"])
+            numbers = sorted(
+                each["partition_index"] for each in patiently(admin.describe_topics, [topic])[0]["partitions"]
+            )
             places = [TopicPartition(topic, number) for number in numbers]
-            found = [admin.list_partition_offsets(dict.fromkeys(places, spec)) for spec in specs if places]
+            found = [patiently(admin.list_partition_offsets, dict.fromkeys(places, spec)) for spec in specs if places]
         except KafkaError as error:
             raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
     if not found:
@@ -157,7 +157,7 @@ def committed(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """Return the offsets that a consumer group has committed with its checkpoints: the next one by partition."""
     with closing(_admin(bootstrap)) as admin:
         try:
-            offsets = _group_offsets(admin, group)
+            offsets = patiently(admin.list_group_offsets, group)[group]
         except KafkaError as error:
             raise ServiceError(f"the offsets of {group!r} can't be read on {bootstrap}: {error}") from error
     return {place.partition: offset.offset for place, offset in offsets.items() if place.topic == topic}
@@ -173,17 +173,6 @@ def reaches(read: Mapping[int, int], ends: Mapping[int, int]) -> bool:
     return all(read.get(partition, 0) >= end for partition, end in ends.items())
 
 
-# A new broker answers with a retriable error until it has made the topic in which it keeps offsets.
-@retry(
-    retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and error.retriable),
-    wait=wait_fixed(0.2),
-    stop=stop_after_delay(NEW_BROKER_S),
-    reraise=True,
-)
-def _group_offsets(admin: KafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
-    return admin.list_group_offsets(group)[group]
-
-
 def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[int, int]]:
     """Return where the topic's retention deleted records that a consumer group hadn't read.
 
@@ -194,7 +183,7 @@ def deleted_unread(bootstrap: str, group: str, topic: str) -> dict[int, tuple[in
     admin = _admin(bootstrap)
     try:
         asked = {TopicPartition(topic, partition): OffsetSpec.EARLIEST for partition in read}
-        begins = admin.list_partition_offsets(asked) if asked else {}
+        begins = patiently(admin.list_partition_offsets, asked) if asked else {}
     except KafkaError as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
     finally:

@@ -10,6 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from jobs.connect import addresses
+from jobs.connect.kafka_patience import patiently
 from jobs.errors import ServiceError
 
 TIMEOUT_S = 30.0  # without a record and without an end: 50,000 records take 1 s here
@@ -126,7 +127,9 @@ def _open_plain(bootstrap: str, topic: str, since: dict[int, int], wanted: Wante
     except (KafkaError, ValueError) as error:
         raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error
     try:
-        partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        partitions = [
+            TopicPartition(topic, number) for number in sorted(patiently(consumer.partitions_for_topic, topic) or ())
+        ]
         yield _begin_plain(consumer, topic, partitions, since, wanted) if partitions else None
     except KafkaError as error:
         raise ServiceError(f"topic {topic!r} can't be read on {bootstrap}: {error}") from error
@@ -138,7 +141,8 @@ def _begin_plain(
     consumer: KafkaConsumer, topic: str, partitions: list, since: dict[int, int], wanted: Wanted
 ) -> _Reading:
     consumer.assign(partitions)
-    beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    beginnings = patiently(consumer.beginning_offsets, partitions)
+    ends = patiently(consumer.end_offsets, partitions)
     start = {
         partition.partition: max(since.get(partition.partition, 0), beginnings[partition]) for partition in partitions
     }

@@ -11,6 +11,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from jobs.connect import addresses
+from jobs.connect.kafka_patience import patiently
 from jobs.errors import ServiceError
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024  # what the embedded broker takes
@@ -81,7 +82,7 @@ class KafkaPythonSender:
         except (KafkaError, ValueError) as error:
             raise _lost(bootstrap, topic, error) from error
         try:
-            self.partitions = len(self._producer.partitions_for(topic))
+            self.partitions = len(patiently(self._producer.partitions_for, topic))
         except KafkaError as error:
             self.close()
             raise _lost(bootstrap, topic, error) from error

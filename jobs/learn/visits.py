@@ -10,6 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
 from jobs.connect import addresses
+from jobs.connect.kafka_patience import patiently
 from jobs.contract.consent import Consents
 from jobs.contract.events import HEARTBEAT, Refusal, parse
 from jobs.errors import ServiceError
@@ -170,11 +171,15 @@ class Tail:
                 enable_auto_commit=False,
                 allow_auto_create_topics=False,
             )
-            partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
+            partitions = [
+                TopicPartition(topic, number) for number in patiently(self._consumer.partitions_for_topic, topic) or ()
+            ]
             if not partitions:
                 raise ServiceError(f"there is no topic {topic!r} on {bootstrap}", "liveshelf up, or name another topic")
             self._consumer.assign(partitions)
-            for partition, first in self._consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)).items():
+            for partition, first in patiently(
+                self._consumer.offsets_for_times, dict.fromkeys(partitions, since_ms)
+            ).items():
                 self._consumer.seek(partition, first.offset) if first else self._consumer.seek_to_end(partition)
         except (KafkaError, ValueError) as error:
             raise ServiceError(f"Kafka at {bootstrap} doesn't answer: {error}", "liveshelf up") from error

@@ -148,10 +148,8 @@ def _redis(running: runtime.Runtime) -> Check:
     address = runtime.without_password(running.redis_url)
     if not redis.answers(running.redis_url):
         return Check(name, False, f"{address} doesn't answer", wanted, f"check the server, or: {UP}")
-    policy = redis.eviction_policy(running.redis_url)
-    ok = policy == "noeviction"
-    fix = "" if ok else "redis-cli config set maxmemory-policy noeviction"
-    return Check(name, ok, f"{address} answers, maxmemory-policy {policy}", wanted, fix)
+    found, fix = redis.fitness(running.redis_url)
+    return Check(name, not fix, f"{address} answers and {found}", wanted, fix)
 
 
 def _flink(running: runtime.Runtime) -> Check:

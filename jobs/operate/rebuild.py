@@ -15,6 +15,7 @@ import requests
 from kafka import KafkaConsumer, TopicPartition
 
 from jobs.connect import addresses, consent_topic, flink_rest, users
+from jobs.connect.kafka_patience import patiently
 from jobs.connect.redis_pipeline import Command, Connection, Script
 from jobs.contract.shelf import Logged, ShelfValue, read_logged, shelf_key
 from jobs.errors import DataError
@@ -134,11 +135,11 @@ def _log(config: Config, since_ms: int) -> Iterator[bytes]:
     reader = addresses.kafka_python(addresses.as_user(config.kafka_bootstrap, users.CLI))
     consumer = KafkaConsumer(**reader, enable_auto_commit=False, group_id=None)
     try:
-        numbers = consumer.partitions_for_topic(config.rankings_topic) or ()
+        numbers = patiently(consumer.partitions_for_topic, config.rankings_topic) or ()
         partitions = [TopicPartition(config.rankings_topic, number) for number in sorted(numbers)]
         consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        starts = consumer.offsets_for_times(dict.fromkeys(partitions, since_ms)) if since_ms else {}
+        ends = patiently(consumer.end_offsets, partitions)
+        starts = patiently(consumer.offsets_for_times, dict.fromkeys(partitions, since_ms)) if since_ms else {}
         for partition in partitions:
             if since_ms:
                 consumer.seek(partition, starts[partition].offset if starts[partition] else ends[partition])

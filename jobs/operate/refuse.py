@@ -27,14 +27,14 @@ def refuse_second(settings: Settings, runtime: Runtime, jobs: Sequence[Job]) -> 
     raise SettingsError(what, "\n       ".join(ways))
 
 
-def refuse_evicting(runtime: Runtime) -> None:
-    """Raise `ServiceError` if Redis throws keys away when it is full: nobody would notice which are gone."""
-    policy = redis.eviction_policy(runtime.redis_url)
-    if policy != "noeviction":
-        address = without_password(runtime.redis_url)
-        raise ServiceError(
-            f"Redis at {address} evicts keys ({policy})", "redis-cli config set maxmemory-policy noeviction"
-        )
+def refuse_unfit(runtime: Runtime) -> None:
+    """Raise `ServiceError` if Redis throws keys away when it is full, or holds a part of them only.
+
+    Nobody would notice which are gone.
+    """
+    found, fix = redis.fitness(runtime.redis_url)
+    if fix:
+        raise ServiceError(f"Redis at {without_password(runtime.redis_url)} {found}", fix)
 
 
 def refuse_wide(settings: Settings, runtime: Runtime) -> None:

@@ -209,7 +209,7 @@ def submit(
     **config: object,
 ) -> str:
     """Submit a job and return its id; raise `DefinitionError` or `ServiceError` with what Flink's client said."""
-    refuse.refuse_evicting(runtime)
+    refuse.refuse_unfit(runtime)
     if from_savepoint and not accept_gap:
         refuse.refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)

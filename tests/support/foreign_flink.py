@@ -3,12 +3,13 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from jobs.cluster import processes
@@ -26,6 +27,7 @@ class ForeignFlink:
 
     home: Path
     rest_url: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def savepoints(self) -> Path:
@@ -36,6 +38,28 @@ class ForeignFlink:
         """Free slots, and all."""
         overview = flink_rest.ask(self.rest_url, "/overview")
         return overview["slots-available"], overview["slots-total"]
+
+    def task_managers(self) -> list[psutil.Process]:
+        """The TaskManagers' processes, the oldest first."""
+        found = [
+            process
+            for process in psutil.process_iter(["cmdline", "create_time"])
+            if str(self.home) in " ".join(process.info["cmdline"] or [])
+            and "TaskManagerRunner" in " ".join(process.info["cmdline"] or [])
+        ]
+        return sorted(found, key=lambda process: process.info["create_time"])
+
+    def script(self, name: str, *arguments: str) -> None:
+        """Run one of Flink's scripts, as an operator would."""
+        with (self.home / "log" / f"{name}.log").open("ab") as log:
+            subprocess.run(
+                [str(self.home / "bin" / name), *arguments],
+                env=dict(self.environment),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.home,
+                check=True,
+            )
 
     def living_jobs(self) -> list[str]:
         """Names of the jobs that haven't ended."""
@@ -50,22 +74,30 @@ def java_home() -> Path:
 
 
 @contextmanager
-def foreign_flink(home: Path, **options: Any) -> Iterator[ForeignFlink]:
+def foreign_flink(
+    home: Path, *, slots: int = SLOTS_EACH, checkout: bool = True, **options: Any
+) -> Iterator[ForeignFlink]:
     """Start a JobManager and two TaskManagers by `bin/start-cluster.sh`; stop them by `bin/stop-cluster.sh`.
 
+    Each TaskManager has so many `slots`. Workers find this `checkout`, or only what their Python has installed.
     `options` are added to the cluster's `config.yaml`, with `__` for the dots of their names.
     """
-    cluster = _install(home, {name.replace("__", "."): value for name, value in options.items()})
+    options = {name.replace("__", "."): value for name, value in options.items()}
+    cluster = _install(home, {"taskmanager.numberOfTaskSlots": slots, **options})
     # Nothing of the test's own environment: a cluster elsewhere knows no liveshelf.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LIVESHELF_", "FLINK_"))}
     # As if this checkout were installed there: workers import `jobs` from it.
-    environment |= {"JAVA_HOME": str(java_home()), "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("PYTHONPATH", None)
+    environment |= {"JAVA_HOME": str(java_home())} | ({"PYTHONPATH": str(REPOSITORY)} if checkout else {})
+    cluster = replace(cluster, environment=environment)
     try:
-        _script(home, "start-cluster.sh", environment)
-        eventually(lambda: flink_rest.answers(cluster.rest_url, TASK_MANAGERS * SLOTS_EACH), within_s=120)
+        cluster.script("start-cluster.sh")
+        eventually(lambda: flink_rest.answers(cluster.rest_url, TASK_MANAGERS * slots), within_s=120)
         yield cluster
     finally:
-        _script(home, "stop-cluster.sh", environment)
+        cluster.script("stop-cluster.sh")
+        for process in cluster.task_managers():  # one that was added isn't in the scripts' list
+            process.kill()
         eventually(lambda: not processes.listens(cluster.rest_url.removeprefix("http://")), within_s=60)
 
 
@@ -86,7 +118,6 @@ def _install(home: Path, options: dict[str, Any]) -> ForeignFlink:
         "jobmanager.rpc.port": rpc_port,
         "rest.port": rest_port,
         "rest.bind-port": rest_port,
-        "taskmanager.numberOfTaskSlots": SLOTS_EACH,
         "execution.checkpointing.dir": (home / "checkpoints").as_uri(),
         "execution.checkpointing.savepoint-dir": cluster.savepoints.as_uri(),
         **options,
@@ -101,10 +132,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
-
-
-def _script(home: Path, name: str, environment: dict[str, str]) -> None:
-    with (home / "log" / f"{name}.log").open("ab") as log:
-        subprocess.run(
-            [str(home / "bin" / name)], env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=home, check=True
-        )

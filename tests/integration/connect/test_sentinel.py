@@ -1,6 +1,7 @@
 """A Redis that Sentinels watch: clients follow the primary, and a batch waits out a failover."""
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from jobs.cluster.redis import answers, eviction_policy
+from jobs.cluster import processes
+from jobs.cluster.redis import answers, fitness, server_binary
+from jobs.cluster.runtime import Runtime
 from jobs.connect import addresses
 from jobs.connect.redis_pipeline import Connection
 from jobs.errors import ServiceError
+from jobs.operate.refuse import refuse_unfit
 from tests.support.waiting import eventually
 from tests.support.watched_redis import WatchedRedis, watched_redis
 
@@ -64,7 +68,7 @@ def test_one_sentinel_is_enough_to_find_the_primary(watched: WatchedRedis) -> No
     for port in watched.sentinels[:2]:
         watched.signal(port, signal.SIGKILL)
     assert answers(watched.address)
-    assert eviction_policy(watched.address) == "noeviction"
+    assert fitness(watched.address) == ("has maxmemory-policy noeviction", "")
 
 
 def test_without_a_sentinel_a_batch_gives_up_in_time(watched: WatchedRedis) -> None:
@@ -103,6 +107,16 @@ def test_feast_reads_from_the_primary(watched: WatchedRedis) -> None:
     client = RedisOnlineStore()._get_client(config)
     client.set("key", 1)
     assert watched.client(watched.primary).get("key") == "1"
+
+
+def test_a_part_of_a_redis_cluster_is_refused(tmp_path: Path) -> None:
+    (port,) = processes.free_ports(1)
+    options = ["--port", str(port), "--dir", str(tmp_path), "--save", "", "--cluster-enabled", "yes"]
+    with subprocess.Popen([server_binary(), *options], stdout=subprocess.DEVNULL) as server:
+        eventually(lambda: processes.listens(f"127.0.0.1:{port}"), within_s=20)
+        with pytest.raises(ServiceError, match="is a part of a Redis Cluster"):
+            refuse_unfit(Runtime(redis_url=f"redis://127.0.0.1:{port}/0"))
+        server.kill()
 
 
 def test_a_name_that_no_sentinel_knows_is_an_error(watched: WatchedRedis) -> None:
