@@ -55,6 +55,9 @@ class ThreeBrokers:
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "-c"]
         formatting = [subprocess.Popen([*_java(), *tool, str(file)], stdout=subprocess.DEVNULL) for file in self._files]
         assert [process.wait() for process in formatting] == [0] * BROKERS
+
+    def start_all(self) -> None:
+        """Start all brokers, and wait until they answer."""
         for node in range(BROKERS):
             self.start(node)
         eventually(lambda: all(processes.listens(f"127.0.0.1:{port}") for port in self.ports), within_s=180)
@@ -97,6 +100,7 @@ def three_brokers(folder: Path, partitions: int) -> Iterator[ThreeBrokers]:
     """Start them; stop them at the end."""
     running = ThreeBrokers(folder, partitions)
     try:
+        running.start_all()
         yield running
     finally:
         running.stop()

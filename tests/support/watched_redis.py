@@ -24,7 +24,11 @@ class WatchedRedis:
         self._folder = folder
         self.ports = processes.free_ports(2 + SENTINELS)
         self._running: dict[int, subprocess.Popen[bytes]] = {}
-        first, second, *self.sentinels = self.ports
+        self.sentinels = self.ports[2:]
+
+    def start(self) -> None:
+        """Start the servers, then the Sentinels, and wait until they know each other."""
+        first, second = self.ports[:2]
         self._serve(first)
         self._serve(second, "--replicaof", "127.0.0.1", str(first))
         eventually(lambda: self.client(second).info("replication")["master_link_status"] == "up", within_s=20)
@@ -93,6 +97,7 @@ def watched_redis(folder: Path) -> Iterator[WatchedRedis]:
     """Start them; stop them at the end."""
     running = WatchedRedis(folder)
     try:
+        running.start()
         yield running
     finally:
         running.stop()
