@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+import requests
 from kafka import KafkaProducer
 
 from jobs.cluster import processes
@@ -24,6 +25,7 @@ from jobs.lab.replay.sources import read
 from jobs.operate import running_jobs
 from jobs.verify.report import Report
 from jobs.verify.run import verify
+from tests.support import prometheus
 from tests.support.waiting import eventually
 
 HARD = {"shuffle_within_s": 60, "duplicate": 0.02, "corrupt": 0.01, "seed": 1}
@@ -75,6 +77,7 @@ def test_features_and_lists_of_hard_events_equal_the_oracle(scenario):
     """Every feature and list of shuffled, repeated and corrupted events, and item facts; the sets are shipped."""
     scenario.definitions.write_text(scenario.definitions.read_text() + VIEW_OF_OWN_TOPIC)
     report = assert_hard_events_equal_the_oracle(scenario, shipped_events(), least_compared=100_000)
+    assert_metrics_of_alerts_are_there(scenario)
     compared = {name: report.by_name[name].compared for name in ("item_offers:stock", "item_facts:title")}
     assert compared == {"item_offers:stock": 2, "item_facts:title": 2}
     assert report.by_name["item_margins:margin"].equal == 1
@@ -86,6 +89,19 @@ def test_features_and_lists_of_hard_events_equal_the_oracle(scenario):
     assert both["views_24h"] is not None
     assert list(item_features(scenario, "only in the catalogue", *facts).values())[3:] == ["naïve", None]
     assert set(item_features(scenario, "removed", *facts).values()) == {"removed", None}
+
+
+# Flink shows a counter of Python once it has counted something.
+RARE = {f"flink_taskmanager_job_task_operator_lists_{kind}" for kind in ("popular", "model_error", "no_consent")}
+
+
+def assert_metrics_of_alerts_are_there(scenario) -> None:
+    """Every metric that the alerts and the board read is on the pages of a real run."""
+    pages = [requests.get(url, timeout=10).text for url in scenario.runtime.metrics_urls]
+    there = {line.partition("{")[0] for page in pages for line in page.splitlines()}
+    named = set(prometheus.METRIC.findall(prometheus.RULES.read_text() + prometheus.BOARD.read_text()))
+    assert "flink_taskmanager_job_task_operator_pendingRecords" in named
+    assert named - there <= RARE
 
 
 VIEW_OF_OWN_TOPIC = """
