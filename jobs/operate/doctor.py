@@ -25,6 +25,7 @@ from jobs.settings import Settings
 GIB = 1024**3
 MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
 DISK_GIB = 5
+METASPACE_MB = 256  # 112 with both jobs, 1 more whenever they are submitted again
 UP = "liveshelf up"
 UNREAD_DAYS = 7  # an older record may have been written again since
 UNREAD_SHOWN = 10
@@ -56,6 +57,7 @@ def checks(settings: Settings) -> list[Check]:
         _broker(running),
         _redis(running),
         _flink(running),
+        *_metaspace(settings, running),
         *_workers(settings, running),
         *_entities(settings, running, said),
         *_keys_of_state(settings),
@@ -166,6 +168,22 @@ def _flink(running: runtime.Runtime) -> Check:
     found = f"{overview['taskmanagers']} TaskManagers, {slots}, {jobs} jobs running"
     ok = free > 0 or jobs > 0
     return Check(name, ok, found, wanted, "" if ok else "add a TaskManager; an embedded one returns within seconds")
+
+
+def _metaspace(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    """Look whether a TaskManager of the user's own outlives a dozen submissions: each may leave its classes there."""
+    if not settings.flink_rest_url or not flink_rest.answers(running.flink_rest_url, slots=0):
+        return
+    order = flink_rest.cluster_config(running.flink_rest_url).get("classloader.resolve-order", "child-first")
+    managers = flink_rest.ask(running.flink_rest_url, "/taskmanagers")["taskmanagers"]
+    least_mb = min((each["memoryConfiguration"]["jvmMetaspace"] >> 20 for each in managers), default=METASPACE_MB)
+    name, wanted = "metaspace", f"classes are loaded parent-first, into {METASPACE_MB} MB or more"
+    ok = order == "parent-first" and least_mb >= METASPACE_MB
+    fix = (
+        "copy Flink's opt/flink-python-*.jar into its lib, set classloader.resolve-order: parent-first and "
+        f"taskmanager.memory.jvm-metaspace.size: {METASPACE_MB}m, and start the TaskManagers again"
+    )
+    yield Check(name, ok, f"{order}, into {least_mb} MB", wanted, "" if ok else fix)
 
 
 def _workers(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,14 @@ class OwnSystem:
             self.python.script("liveshelf"), *arguments, cwd=self.folder, **self.variables(parallelism)
         )
         return done.stdout
+
+    def checks(self) -> list[dict[str, Any]]:
+        """Return what `liveshelf doctor` found."""
+        argv = self.python.script("liveshelf"), "doctor", "--json"
+        found: list[dict[str, Any]] = json.loads(
+            environments.run(*argv, cwd=self.folder, code=None, **self.variables()).stdout
+        )
+        return found
 
     def states(self) -> dict[str, str]:
         jobs = flink_rest.ask(self.flink.rest_url, "/jobs/overview")["jobs"]
@@ -103,7 +112,14 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSystem]:
         redis = stack.enter_context(watched_redis(folder / "redis"))
         kafka = stack.enter_context(three_brokers(folder / "kafka", PARTITIONS))
         flink = stack.enter_context(
-            foreign_flink(folder / "flink", slots=SLOTS, checkout=False, python__executable=python.python)
+            foreign_flink(
+                folder / "flink",
+                slots=SLOTS,
+                checkout=False,
+                python_in_lib=True,
+                python__executable=python.python,
+                **{"classloader.resolve-order": "parent-first"},
+            )
         )
         yield OwnSystem(flink, kafka, redis, python, folder)
 
@@ -115,6 +131,8 @@ def told(what: str, begun_s: float) -> None:
 def test_each_part_is_lost_once_and_nothing_is(system: OwnSystem) -> None:
     """A broker, the primary Redis and a TaskManager die under load; both jobs go to two slots each and back."""
     system.call("up")
+    services = ("Kafka", "Redis", "Flink", "metaspace", "workers' Python")
+    assert [each for each in system.checks() if each["name"] in services and not each["ok"]] == []
     pasted = system.call("submit", "features", "--dry-run").strip()
     plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     subprocess.run(["bash", "-c", pasted], env=plain, cwd="/", check=True, capture_output=True)

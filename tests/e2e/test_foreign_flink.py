@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from jobs.cluster import runtime
 from jobs.connect import flink_rest
-from jobs.operate import submit
+from jobs.operate import doctor, submit
 from jobs.operate.bring_up import bring_up
 from jobs.settings import Settings
 from tests.support.foreign_flink import ForeignFlink, foreign_flink
@@ -63,6 +63,8 @@ def test_jobs_come_up_with_the_right_python_only(
     monkeypatch.delenv("LIVESHELF_WORKER_PYTHON")  # then it is the one that the cluster names
     assert call("submit").exit_code == 0
     assert states(cluster) == dict.fromkeys(BOTH, "RUNNING")
+    found = {check.name: check for check in doctor.checks(Settings())}
+    assert (found["metaspace"].ok, found["metaspace"].found) == (False, "child-first, into 256 MB")
 
     again = call("submit", "rankings")
     assert again.exit_code == 2

@@ -75,11 +75,12 @@ def java_home() -> Path:
 
 @contextmanager
 def foreign_flink(
-    home: Path, *, slots: int = SLOTS_EACH, checkout: bool = True, **options: Any
+    home: Path, *, slots: int = SLOTS_EACH, checkout: bool = True, python_in_lib: bool = False, **options: Any
 ) -> Iterator[ForeignFlink]:
     """Start a JobManager and two TaskManagers by `bin/start-cluster.sh`; stop them by `bin/stop-cluster.sh`.
 
     Each TaskManager has so many `slots`. Workers find this `checkout`, or only what their Python has installed.
+    `python_in_lib` is what the operator's page advises for jobs that come and go.
     `options` are added to the cluster's `config.yaml`, with `__` for the dots of their names.
     """
     options = {name.replace("__", "."): value for name, value in options.items()}
@@ -90,6 +91,9 @@ def foreign_flink(
     environment.pop("PYTHONPATH", None)
     environment |= {"JAVA_HOME": str(java_home())} | ({"PYTHONPATH": str(REPOSITORY)} if checkout else {})
     cluster = replace(cluster, environment=environment)
+    if python_in_lib:
+        (jar,) = (home / "opt").glob("flink-python-*.jar")
+        (home / "lib" / jar.name).symlink_to(jar.resolve())
     try:
         cluster.script("start-cluster.sh")
         eventually(lambda: flink_rest.answers(cluster.rest_url, TASK_MANAGERS * slots), within_s=120)
