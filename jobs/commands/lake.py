@@ -65,12 +65,9 @@ def opened(settings: "Settings", address: str) -> "Store":
 
 def _tell(run: "Run", store: "Store", as_json: bool, is_last: bool) -> None:
     for topic, count in run.deleted_unread.items():
-        if count:
-            note(f"warning: retention took {count:,} offsets of {topic} before they were written; run it more often")
+        note(f"warning: retention took {count:,} offsets of {topic} before they were written; run it more often")
     if as_json:
-        from dataclasses import asdict
-
-        return print_json(asdict(run))
+        return print_json(run)
     if run.did_nothing and not is_last:
         return
     written = ", ".join(f"{count:,} of {topic}" for topic, count in run.written.items()) or "nothing new"

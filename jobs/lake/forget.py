@@ -54,6 +54,8 @@ def forget(store: Store, topics: Collection[Topic], consents: Consents, visitors
 
     Only rows of `visitors` are looked at. The caller holds the lake's lock.
     """
+    if not visitors:
+        return 0
     sought, count = pa.array(sorted(visitors), pa.string()), 0
     for topic, file in _of_persons(store, topics):
         stays = _staying(store, topic, file, consents, sought)

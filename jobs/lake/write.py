@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from jobs.connect import consent_topic, kafka_admin
 from jobs.connect.kafka_read import Record, stream
-from jobs.contract.consent import Consents
 from jobs.errors import DataError
 from jobs.lake import forget, layout, repair, rows
 from jobs.lake.layout import LakeFile
@@ -32,7 +31,7 @@ class Run:
     left_out: int = 0
     forgotten: int = 0
     compacted: int = 0
-    deleted_unread: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # offsets by topic
+    deleted_unread: dict[str, int] = field(default_factory=dict)  # offsets by topic
 
     @property
     def did_nothing(self) -> bool:
@@ -44,7 +43,9 @@ class Writer:
 
     def __init__(self, settings: Settings, bootstrap: str, store: Store) -> None:
         self._settings, self._bootstrap, self._store = settings, bootstrap, store
-        self._consents = consent_topic.Follower(bootstrap, settings.consent_topic, settings.consent)
+        self._follower = consent_topic.Follower(bootstrap, settings.consent_topic, settings.consent)
+        self._consents = self._follower.now()
+        self._heard = set(self._consents.visitors())  # the lake may hold rows of whoever has said something
 
     def run(self) -> Run:
         """Write up to the topics' present ends. Raises ServiceError, and DataError for topics that aren't the lake's.
@@ -54,17 +55,19 @@ class Writer:
         run = Run()
         with self._store.locked():
             repair.clear(self._store, self._settings)
-            visitors = self._consents.news()
-            consents = self._consents.now()
-            run.forgotten = forget.forget(self._store, rows.topics(self._settings), consents, visitors)
+            self._heard |= self._follower.news()
+            run.forgotten = forget.forget(self._store, rows.topics(self._settings), self._consents, self._heard)
+            self._heard.clear()
             for topic in rows.topics(self._settings):
-                self._write(topic, consents, run)
+                self._write(topic, run)
             run.compacted = repair.compact(self._store, self._settings.lake_compact_after_s)
         return run
 
-    def _write(self, topic: Topic, consents: Consents, run: Run) -> None:
+    def _write(self, topic: Topic, run: Run) -> None:
         offsets = self._store.next_offsets(topic.name)
-        run.deleted_unread[topic.name] += self._gap(topic, offsets)
+        if gap := self._gap(topic, offsets):
+            run.deleted_unread[topic.name] = gap
+            self._store.commit(topic.name, offsets)
         held: dict[int, list[Record]] = defaultdict(list)
         size: dict[int, int] = defaultdict(int)
         for record in stream(self._bootstrap, topic.name, offsets, must_exist=False):
@@ -72,18 +75,18 @@ class Writer:
             size[record.partition] += RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
             if size[record.partition] > CHUNK_BYTES:
                 size[record.partition] = 0
-                self._put(topic, held.pop(record.partition), offsets, consents, run)
+                self._put(topic, held.pop(record.partition), offsets, run)
         for records in held.values():
-            self._put(topic, records, offsets, consents, run)
+            self._put(topic, records, offsets, run)
 
-    def _put(self, topic: Topic, records: list[Record], offsets: NextOffsets, consents: Consents, run: Run) -> None:
+    def _put(self, topic: Topic, records: list[Record], offsets: NextOffsets, run: Run) -> None:
         """Write records of one partition, in their order, and commit them. `offsets` goes on to the one after them."""
         skew_ms = self._settings.max_clock_skew_s * 1000
         start, end, number = records[0].offset, records[-1].offset + 1, records[0].partition
         by_hour: dict[str, list[Row]] = defaultdict(list)
         for record in records:
             row = rows.row(topic.kind, record, skew_ms)
-            if rows.counts(topic.kind, row, consents):
+            if rows.counts(topic.kind, row, self._consents):
                 by_hour[layout.hour_of(record.timestamp_ms)].append(row)
             else:
                 run.left_out += 1
@@ -96,7 +99,7 @@ class Writer:
         self._store.commit(topic.name, offsets)
 
     def _gap(self, topic: Topic, offsets: NextOffsets) -> int:
-        """Return how many offsets the topic's retention took before a run read them.
+        """Return how many offsets the topic's retention took before a run read them. `offsets` goes on to what is left.
 
         Raises DataError if the topic ends before what the lake holds of it: it is another topic of that name.
         """
@@ -111,4 +114,7 @@ class Writer:
                     f"topic ends at {end}: it was made anew",
                     "begin another lake: --to FOLDER",
                 )
-        return sum(max(0, bounds[number][0] - offset) for number, offset in offsets.items())
+        begins = {number: max(offset, bounds[number][0]) for number, offset in offsets.items()}
+        gap = sum(begins.values()) - sum(offsets.values())
+        offsets.update(begins)
+        return gap
