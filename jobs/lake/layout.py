@@ -39,8 +39,8 @@ class LakeFile(NamedTuple):
         return self.topic, self.hour, self.partition
 
     def covers(self, other: "LakeFile") -> bool:
-        """Return True if this file was made of the other one, among others."""
-        return self != other and self.group == other.group and self.start <= other.start and other.end <= self.end
+        """Return True if this file was made of the other one, of the same group, among others."""
+        return self != other and self.start <= other.start and other.end <= self.end
 
 
 def hour_of(timestamp_ms: int) -> str:
