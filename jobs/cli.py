@@ -23,6 +23,7 @@ from jobs.commands import (
     init,
     items,
     keys,
+    lake,
     late,
     models,
     person,
@@ -77,7 +78,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (up, init, apply, submit, status, events, collect, storefront, train, checks, why, rebuild, chaos, plan):
+for module in (
+    up,
+    init,
+    apply,
+    submit,
+    status,
+    events,
+    collect,
+    storefront,
+    train,
+    checks,
+    why,
+    lake,
+    rebuild,
+    chaos,
+    plan,
+):
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")

@@ -115,6 +115,14 @@ class Settings(RankerFields):
     )
     topic_partitions: int = Field(2, ge=1, description="partitions of each topic that liveshelf creates")
 
+    lake: str = Field(
+        "", description="where `liveshelf lake` writes the topics as Parquet: a folder, or s3://BUCKET/FOLDER"
+    )
+    lake_interval_s: float = Field(60, ge=1, description="time between two runs of `liveshelf lake`")
+    lake_compact_after_s: float = Field(
+        600, ge=0, description="silence after which the files of an hour of a partition become one"
+    )
+
     pseudonym_keys: Path | None = Field(
         None, description="file with the keys of visitors' pseudonyms (`liveshelf keys new` makes it)"
     )

@@ -92,7 +92,7 @@ def export(
 
 @app.command()
 def erase(visitors: Ids, pseudonym: IsPseudonym = None, as_json: AsJson = False) -> None:
-    """Erase people from Flink's state, Redis and offline files, wait till it is done, and print and keep a receipt.
+    """Erase people from state, Redis, offline files and lakes, wait till it is done, and print and keep a receipt.
 
     A replay brings nothing back. What a person does from now on counts again, unless consent is or was withdrawn. Of
     whom nothing was known gets no receipt.
@@ -103,6 +103,7 @@ def erase(visitors: Ids, pseudonym: IsPseudonym = None, as_json: AsJson = False)
       liveshelf person erase - <ids.txt
       liveshelf consent withdraw s22240 && liveshelf person erase s22240
     """
+    from jobs.lake.forget import copies
     from jobs.person import erase as erasing
     from jobs.person import receipt
     from jobs.person.ids import ids_of
@@ -110,7 +111,8 @@ def erase(visitors: Ids, pseudonym: IsPseudonym = None, as_json: AsJson = False)
     settings = load_settings()
     wanted = ids_of(settings, visitors, pseudonym)
     with _recorded("person erase", *wanted) as outcome:
-        results = erasing.erase(*_place(settings, "kafka", "redis", "flink"), wanted)
+        _, running = _place(settings, "kafka", "redis", "flink")
+        results = erasing.erase(settings, running, wanted, copies=copies(settings, running.kafka_bootstrap))
         outcome["erased"] = sum(each.receipt is not None for each in results)
     for each in results:
         if each.receipt is None:

@@ -122,6 +122,15 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     return ends
 
 
+def bounds(bootstrap: str, topic: str) -> dict[int, tuple[int, int]]:
+    """Return the first offset and the one after the last by partition.
+
+    Raise `ServiceError` if there is no such topic.
+    """
+    begins, ends = _offsets(bootstrap, topic, OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+    return {partition: (begin, ends[partition]) for partition, begin in begins.items()}
+
+
 def offsets_at(bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
     """Return the first offset by partition whose record is at least as young; the end where there is none.
 

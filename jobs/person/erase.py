@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import redis
 
@@ -29,6 +30,18 @@ UNSEEN = (
 STOPPED = "no job runs; one that is submitted later obeys the erasure before its first event"
 
 
+class Copy(Protocol):
+    """A copy of what the topics hold of visitors, such as the lake."""
+
+    name: str
+
+    def holding(self, visitor_ids: Sequence[str]) -> set[str]:
+        """Return the visitors of whom it holds rows."""
+
+    def erase(self, visitor_ids: Sequence[str]) -> str:
+        """Take out what the topic of consents says may not be there any more; return what a receipt says of it."""
+
+
 @dataclass(frozen=True)
 class Erased:
     """What became of one person: a receipt and its file, or None if nothing was known of the person."""
@@ -38,8 +51,14 @@ class Erased:
     path: Path | None = None
 
 
-def erase(settings: Settings, runtime: Runtime, visitors: Sequence[Visitor], limit_s: float = LIMIT_S) -> list[Erased]:
-    """Erase visitors from state, Redis and offline files; return what became of each, in their order.
+def erase(
+    settings: Settings,
+    runtime: Runtime,
+    visitors: Sequence[Visitor],
+    limit_s: float = LIMIT_S,
+    copies: Sequence[Copy] = (),
+) -> list[Erased]:
+    """Erase visitors from state, Redis, offline files and copies; return what became of each, in their order.
 
     Of whom nothing is known gets no receipt and no record. What a visitor does from now on counts again, unless consent
     was withdrawn. Where consent is required, it counts after a new grant.
@@ -48,6 +67,8 @@ def erase(settings: Settings, runtime: Runtime, visitors: Sequence[Visitor], lim
     """
     consents = consent_topic.read(runtime.kafka_bootstrap, settings.consent_topic, settings.consent)
     found = heard_of(settings, runtime, consents, _newest(settings, runtime), visitors)
+    sought = [each for visitor in visitors for each in visitor.sought]
+    found = found.union(*(copy.holding(sought) for copy in copies))
     known = [visitor for visitor in visitors if found.intersection(visitor.sought)]
     if not known:
         return [Erased(visitor) for visitor in visitors]
@@ -56,12 +77,14 @@ def erase(settings: Settings, runtime: Runtime, visitors: Sequence[Visitor], lim
     at_ms = _send(settings, runtime, ids)
     files = traces.offline_files(settings)
     rows = {path: traces.erase_offline(path, ids) for path in files}
+    copied = {copy.name: copy.erase(ids) for copy in copies}
     checkpoints, looked = _wait(settings, runtime, ids, here_ms, started_s + limit_s)
     erased = {
         "redis": NOT_FOUND,
         "redis' files": _rewritten(runtime.redis_url),
         "state": looked,
         **{str(path): f"{count} rows of {len(known)} visitors" for path, count in rows.items()},
+        **copied,
     }
     longest_ms = _longest_ms(settings)
     remains = receipt.remaining(settings, runtime.kafka_bootstrap, at_ms, here_ms, checkpoints, longest_ms)

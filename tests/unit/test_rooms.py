@@ -107,6 +107,8 @@ def forbidden(source: str, target: str) -> str:
         return ""
     if there == "jobs.lab" and here != "jobs.commands":
         return "nothing but a command imports the lab"
+    if there == "jobs.lake" and here != "jobs.commands":
+        return "nothing but a command imports the lake: the jobs do without it"
     if here in ONLY and there not in ONLY[here]:
         return f"{here} imports only {sorted(ONLY[here])}"
     if here in APART and there in APART and (here, target) not in SHARED:
@@ -164,6 +166,7 @@ def test_an_import_is_found_wherever_it_stands(text: str, expected: set[str]) ->
         ("liveshelf.key_file", "jobs.errors"),
         ("liveshelf", "models.serving.bundle"),
         ("jobs.operate.show", "jobs.lab.demo.run"),
+        ("jobs.person.erase", "jobs.lake.forget"),
         ("jobs.flow.source", "models.serving.bundle"),
         ("models.serving.bundle", "jobs.settings"),
         ("models.serving.bundle", "jobs.files.text"),

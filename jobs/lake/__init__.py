@@ -1,0 +1,1 @@
+"""The lake: what the topics held, hour by hour, as Parquet files."""
