@@ -149,7 +149,7 @@ bodies = st.one_of(
 )
 
 
-@hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(
     bodies,
     st.sampled_from(["granted", "denied", "unknown", "?"]),
@@ -167,7 +167,7 @@ def test_no_body_makes_the_collector_fail(collector: RunningCollector, body: byt
 heads = st.lists(st.binary(max_size=40), max_size=6).map(b"\r\n".join)
 
 
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from([b"", b"POST /events HTTP/1.1\r\n", b"POST /events?key=%ff&consent= HTTP/1.1\r\nhost: x\r\n"]),
     heads,

@@ -4,7 +4,7 @@ import itertools
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.contract.consent import Consents, Record, gathered
@@ -163,7 +163,6 @@ SAID = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(SAID, max_size=KEPT), st.booleans(), st.randoms(use_true_random=False))
 def test_no_order_of_arrival_changes_what_the_definition_says(records, required, chance):
     """As many records as are kept, so that nothing is merged: the definition is written out over all of them."""
@@ -191,7 +190,6 @@ def defined(records: list[tuple[Record, int]], required: bool, time_ms: int) -> 
     return "forgotten" if is_forgotten else "counts"
 
 
-@settings(deadline=None)
 @given(st.lists(SAID, max_size=60), st.booleans(), st.randoms(use_true_random=False))
 def test_many_records_in_any_order_allow_no_more_than_all(records, required, chance):
     """What is merged allows nothing that the definition denies, and counts no event that it forgets."""
