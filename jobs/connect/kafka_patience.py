@@ -7,7 +7,7 @@ connection, though two other brokers would answer. A new broker needs some secon
 from collections.abc import Callable
 from typing import Any
 
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 PATIENCE_S = 20.0
@@ -19,9 +19,16 @@ def patiently(ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     Raises the last `KafkaError`, and at once one that no repetition mends.
     """
     again = Retrying(
-        retry=retry_if_exception(lambda error: isinstance(error, KafkaError) and bool(error.retriable)),
+        retry=retry_if_exception(_may_pass),
         wait=wait_fixed(0.2),
         stop=stop_after_delay(PATIENCE_S),
         reraise=True,
     )
     return again(ask, *arguments, **named)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Return True for what Kafka calls retriable, but for a topic that isn't there: its name may be misspelled."""
+    return (
+        isinstance(error, KafkaError) and bool(error.retriable) and not isinstance(error, UnknownTopicOrPartitionError)
+    )
