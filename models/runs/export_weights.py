@@ -8,6 +8,7 @@ from models.serving.bundle import read_manifest, version_of
 from models.session.export import write_bundle
 from models.session.head import MORE_CANDIDATES, Product
 from models.session.saved import SUFFIX, facts_of, restore_model
+from models.session.segments import SEGMENTS, divide
 from models.session.train import flat
 
 
@@ -28,6 +29,8 @@ def export_weights(folder: Path, out: Path, tell: Callable[[str], None]) -> str:
     """
     model, encoder, sessions, progress, epoch = restore_model(folder)
     tell(f"{folder} holds {epoch}, {'with' if model.memory else 'without'} its memory")
+    seed, count = progress.settings["seed"], progress.settings.get("segments", SEGMENTS)
+    model.segments = divide(model, sessions, encoder.index, seed, count)
     facts = facts_of(progress) | {"interrupted": epoch}
     product: Product = progress.product or ("exact" if progress.settings["product"] == "exact" else "fast")
     content = sessions, progress.names, product, facts, flat(progress.reports or {})

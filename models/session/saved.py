@@ -31,6 +31,7 @@ from models.session.epochs import Training, load_weights, new_model
 from models.session.gru import ItemMemory, SessionGRU
 from models.session.head import Product
 from models.session.recipe import Recipe
+from models.session.segments import VISITORS
 from models.session.words import ItemFacts
 
 SUFFIX = ".training"
@@ -39,7 +40,7 @@ TITLES = {"teaching": "teaching part", "all": "all sessions"}
 PARTS = tuple(TITLES)  # the later part is the newer one
 FILES = (PROGRESS, *(f"{part}.{kind}" for part in PARTS for kind in ("weights", "shop", "memory")))
 TRIAL = "trial"  # a bundle of the teaching part's model
-KEPT_SESSIONS = 2_000  # the newest, for the golden case and the questions of an export
+KEPT_SESSIONS = VISITORS  # the newest, for the golden case, the questions and the segments of an export
 
 
 class Array(msgspec.Struct, array_like=True):
