@@ -19,7 +19,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 
@@ -186,7 +186,7 @@ def redis_client(address: str, **options: Any) -> redis.Redis:
     """
     to = Address.of(address)
     if to.scheme.endswith(SENTINEL):
-        return _of_sentinels(to, {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S} | options)
+        return _of_sentinels(address, options)
     limits: dict[str, Any] = {"socket_timeout": ANSWER_S}
     if to.scheme != "unix":
         limits["socket_connect_timeout"] = CONNECT_S
@@ -197,41 +197,33 @@ def redis_client(address: str, **options: Any) -> redis.Redis:
     return redis.Redis.from_url(str(to._replace(user="", secrets="")), **limits | _redis_options(to) | options)
 
 
-def _of_sentinels(to: Address, options: dict[str, Any]) -> redis.Redis:
-    master, db = _master(to)
-    options = {"db": db} | (_redis_options(to) if to.secrets else _login(to)) | options
-    if to.scheme.startswith("rediss"):
-        options |= {"ssl": True, "ssl_check_hostname": True}
-    return sentinel.primary_client(_hosts(to), master, **options)
+def _of_sentinels(address: str, options: dict[str, Any]) -> redis.Redis:
+    master, servers = _servers(address)
+    pools = [redis_client(server, **options).connection_pool for server in servers]  # which connect to nothing yet
+    hosts = [(pool.connection_kwargs["host"], pool.connection_kwargs["port"]) for pool in pools]
+    said = {name: value for name, value in pools[0].connection_kwargs.items() if name not in ("host", "port")}
+    is_tls = issubclass(pools[0].connection_class, redis.SSLConnection)
+    return sentinel.primary_client(hosts, master, **said, **({"ssl": True} if is_tls else {}))
 
 
-def _master(to: Address) -> tuple[str, int]:
-    """Return the name that Sentinels give the primary, and the number of its database."""
-    name, _, db = to.path.strip("/").partition("/")
-    if not name or not (db or "0").isdigit():
+def _servers(address: str) -> tuple[str, list[str]]:
+    """Return the primary's name, and for each Sentinel an address of one server that says all the rest of `address`."""
+    parts = urlsplit(address)
+    user, at, hosts = parts.netloc.rpartition("@")
+    master, _, db = parts.path.strip("/").partition("/")
+    if not master or not (db or "0").isdigit():
         raise SettingsError(
-            f"{to.scheme}://{to.servers}{to.path} names no primary",
+            f"{parts.scheme}://{hosts}{parts.path} names no primary",
             "write redis+sentinel://HOST:26379,HOST:26379/NAME/0, with the NAME that Sentinel monitors",
         )
-    return name, int(db or 0)
-
-
-def _hosts(to: Address) -> list[tuple[str, int]]:
-    """Return each server's host and port."""
     found = []
-    for server in to.servers.split(","):
+    for server in hosts.split(","):
         host, _, port = server.rpartition(":")
         if not host or not port.isdigit():
             raise SettingsError(f"{server!r} names no Sentinel", "write HOST:26379, with commas between several")
-        found.append((host, int(port)))
-    return found
-
-
-def _login(to: Address) -> dict[str, str]:
-    """Return user and password of an address that holds them itself."""
-    name, _, password = to.user.partition(":")
-    named = {"username": unquote(name), "password": unquote(password)}
-    return {option: value for option, value in named.items() if value}
+        one = {"scheme": parts.scheme.removesuffix(SENTINEL), "netloc": f"{user}{at}{server}", "path": f"/{db or 0}"}
+        found.append(parts._replace(**one).geturl())
+    return master, found
 
 
 def feast_store(address: str) -> dict[str, str]:
@@ -239,20 +231,11 @@ def feast_store(address: str) -> dict[str, str]:
 
     Raise `SettingsError` for what Feast would read as something else.
     """
-    to = Address.of(address)
-    if not to.scheme.endswith(SENTINEL):
+    if not Address.of(address).scheme.endswith(SENTINEL):
         return {"connection_string": feast_redis(address)}
-    master, db = _master(to)
-    options = {"db": str(db)} | _login(to)
-    if to.secrets:
-        options |= {"username": to.user, "password": to.password("redis")}
-    if to.scheme.startswith("rediss"):
-        options |= {"ssl": "true"} | ({"ssl_ca_certs": to.file("ca.pem")} if to.secrets else {})
-        options |= {"ssl_check_hostname": "true"}
-    for name, value in options.items():
-        _check_for_feast(name, value)
-    servers = ",".join(f"{host}:{port}" for host, port in _hosts(to))
-    text = ",".join([servers, *(f"{name}={value}" for name, value in options.items())])
+    master, servers = _servers(address)
+    hosts, options = zip(*(feast_redis(server).split(",", 1) for server in servers), strict=True)
+    text = ",".join([*hosts, options[0]])
     return {"redis_type": "redis_sentinel", "sentinel_master": master, "connection_string": text}
 
 
@@ -307,7 +290,7 @@ def _check_for_feast(name: str, value: str) -> None:
 def _redis_options(to: Address) -> dict[str, Any]:
     # redis-py introduces itself with CLIENT SETINFO. The users here may not send it, and refusals would fill ACL LOG.
     options = {"credential_provider": _Login(to), "lib_name": None, "lib_version": None}
-    return options | ({"ssl_ca_certs": to.file("ca.pem")} if to.scheme.startswith("rediss") else {})
+    return options | ({"ssl_ca_certs": to.file("ca.pem")} if to.scheme == "rediss" else {})
 
 
 def rest(address: str) -> tuple[str, dict[str, Any]]:

@@ -96,6 +96,22 @@ def test_an_address_of_sentinels_names_user_primary_and_database(secrets: Path) 
     assert (own["username"], own["password"], own["db"]) == ("me", "p@ss", 0)
 
 
+def test_what_an_address_of_sentinels_says_itself_wins() -> None:
+    address = "rediss+sentinel://me:mine@a:1,[::1]:2/shop/3?ssl_ca_certs=/ca.pem&socket_timeout=4"
+    pool = addresses.redis_client(address, socket_timeout=5, socket_keepalive=True).connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    expected = {"username": "me", "password": "mine", "db": 3, "ssl_ca_certs": "/ca.pem", "ssl_check_hostname": True}
+    expected |= {"socket_timeout": 4, "socket_connect_timeout": addresses.CONNECT_S, "socket_keepalive": True}
+    assert {name: pool.connection_kwargs.get(name) for name in expected} == expected
+    asked = [each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels]
+    assert [(each["host"], each["port"], each["ssl_ca_certs"]) for each in asked] == [
+        ("a", 1, "/ca.pem"),
+        ("::1", 2, "/ca.pem"),
+    ]
+    with pytest.raises(SettingsError, match="it takes a host's name or IPv4 address"):
+        addresses.feast_store(address)
+
+
 def test_feast_is_told_of_sentinels_too(secrets: Path) -> None:
     assert addresses.feast_store("redis://h:7/3") == {"connection_string": "h:7,db=3"}
     assert addresses.feast_store(f"redis+sentinel://job@a:1,b:2/shop/3?secrets={secrets}") == {
