@@ -7,7 +7,7 @@ connection, though two other brokers would answer. A new broker needs some secon
 from collections.abc import Callable
 from typing import Any
 
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 PATIENCE_S = 20.0
@@ -28,7 +28,9 @@ def patiently(ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Return True for what Kafka calls retriable, but for a topic that isn't there: its name may be misspelled."""
-    return (
-        isinstance(error, KafkaError) and bool(error.retriable) and not isinstance(error, UnknownTopicOrPartitionError)
-    )
+    """Return True for what Kafka calls retriable, but for a topic that isn't there: its name may be misspelled.
+
+    Nor for a limit that the client waited for by itself, as a producer does for a topic's partitions.
+    """
+    is_over = isinstance(error, UnknownTopicOrPartitionError | KafkaTimeoutError)
+    return isinstance(error, KafkaError) and bool(error.retriable) and not is_over
