@@ -48,6 +48,13 @@ class WatchedRedis:
     def client(self, port: int) -> redis.Redis:
         return redis.Redis(port=port, socket_timeout=2, decode_responses=True)
 
+    def is_replica(self, port: int) -> bool:
+        """Whether a server says so; False while it can't be asked: one that is demoted closes its connections."""
+        try:
+            return str(self.client(port).info("replication")["role"]) == "slave"
+        except redis.ConnectionError:
+            return False
+
     def signal(self, port: int, number: signal.Signals) -> None:
         self._running[port].send_signal(number)
 
