@@ -142,8 +142,7 @@ def offsets_at(bootstrap: str, topic: str, time_ms: int) -> dict[int, int]:
 
 def held(bootstrap: str, topic: str) -> int:
     """Return how many offsets a topic holds; raise `ServiceError` if there is no such topic."""
-    ends, begins = _offsets(bootstrap, topic, OffsetSpec.LATEST, OffsetSpec.EARLIEST)
-    return sum(ends.values()) - sum(begins.values())
+    return sum(end - begin for begin, end in bounds(bootstrap, topic).values())
 
 
 def _offsets(bootstrap: str, topic: str, *specs: OffsetSpec | int) -> list[dict[int, int]]:

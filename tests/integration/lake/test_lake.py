@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,22 +34,12 @@ START_MS = 1_764_460_800_000  # 2025-11-30 00:00 UTC: a broker refuses records o
 MOMENTS = ("lake.before_put", "lake.after_put", "lake.after_commit", "lake.after_merge")
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = Settings(state_dir=tmp_path_factory.mktemp("kafka"), kafka_port=0)
-    try:
-        runtime.up(settings, ["kafka"])
-        yield settings
-    finally:
-        runtime.down(settings)
-
-
 @pytest.fixture
-def settings(broker: Settings, request: pytest.FixtureRequest) -> Settings:
+def settings(kafka_settings: Settings, request: pytest.FixtureRequest) -> Settings:
     """Return settings with topics of the test's own. Hours are compacted at once."""
     name = request.node.name.translate(str.maketrans("[]", "--"))
     topics = {f"{kind}_topic": f"{kind}.{name}" for kind in ("events", "rankings", "items", "consent")}
-    found = broker.model_copy(update=topics | {"lake_compact_after_s": 0.0})
+    found = kafka_settings.model_copy(update=topics | {"lake_compact_after_s": 0.0})
     bootstrap = bootstrap_of(found)
     kafka_admin.create_topics(
         bootstrap, dict.fromkeys([found.events_topic, found.rankings_topic, found.items_topic], 2)
