@@ -20,7 +20,8 @@ def bench(
         bool, typer.Option("--quick", help="Fewer events, rough figures: under three minutes on two cores.")
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Only the processor time of an event, by process, over a backlog.")
+        bool,
+        typer.Option("--profile", help="Only the processor time of an event over a backlog: by process, thread, step."),
     ] = False,
 ) -> None:
     """Measure both jobs beside the same jobs written the usual way, latency, reads and memory.

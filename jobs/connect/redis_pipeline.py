@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -27,6 +28,8 @@ PASSING = re.compile(r"(^|-)(OOM|READONLY|MISCONF|BUSY|MASTERDOWN|NOREPLICAS|CLU
 PASSING_KINDS = (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError)  # redis-py takes their word off
 LONGEST_PAUSE_S = 1.0
 TOLD_AFTER = 5  # tries; fewer aren't worth a line in the log
+# Calls of a script that travel as one command. Redis answers nobody else meanwhile: 50 lists take it 0.3 ms.
+CALLS_AT_ONCE = 50
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +37,34 @@ Command = tuple[bytes | str | int, ...]
 Reply = bytes | int | list[bytes | None] | None
 
 
+# Runs a script many times in one command. KEYS are those of all calls, one after the other. ARGV: the number of calls,
+# then of each call its numbers of keys and of arguments, and the arguments.
+MANY = """
+local function one(KEYS, ARGV)
+{text}
+end
+local replies, key, place = {{}}, 0, 1
+for call = 1, tonumber(ARGV[1]) do
+  local keys, arguments = {{}}, {{}}
+  for number = 1, tonumber(ARGV[place + 1]) do keys[number] = KEYS[key + number] end
+  for number = 1, tonumber(ARGV[place + 2]) do arguments[number] = ARGV[place + 2 + number] end
+  key, place = key + #keys, place + 2 + #arguments
+  replies[call] = one(keys, arguments) or false
+end
+return replies
+"""
+
+
 class Script:
-    """A Lua script, and the hash by which a server remembers it."""
+    """A Lua script, and the hash by which a server remembers it. `many` is the script that runs it many times."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    @cached_property
+    def many(self) -> "Script":
+        return Script(MANY.format(text=self.text))
 
 
 class Connection:
@@ -94,15 +119,24 @@ class Connection:
         `keys` says how many keys each has, one if it isn't given. A repeated call must do no harm.
         """
         counts = keys or [1] * len(calls)
-        replies = self._exchange(
-            [("EVALSHA", script.sha, count, *call) for count, call in zip(counts, calls, strict=True)]
-        )
+        groups = [slice(start, start + CALLS_AT_ONCE) for start in range(0, len(calls), CALLS_AT_ONCE)]
+        answers = self._run(script.many, [_joined(calls[group], counts[group]) for group in groups])
+        replies: list[Any] = []
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, redis.ResponseError):  # one call's, and the group ended with it
+                answer = self._run(script, list(zip(counts[group], calls[group], strict=True)))
+            replies += answer
+        return replies
+
+    def _run(self, script: Script, calls: Sequence[tuple[int, Command]]) -> list[Any]:
+        """Return the script's answer to each call, which is the number of its keys, then keys and arguments."""
+        replies = self._exchange([("EVALSHA", script.sha, count, *call) for count, call in calls])
         forgotten = [place for place, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
         if forgotten:
             # A new server, a failover or SCRIPT FLUSH may come between two commands of one pipeline. EVAL brings the
             # script's text, and the server remembers it from then on.
-            again = self._exchange([("EVAL", script.text, counts[place], *calls[place]) for place in forgotten])
-            for place, reply in zip(forgotten, again, strict=True):
+            again = [("EVAL", script.text, count, *call) for count, call in (calls[place] for place in forgotten)]
+            for place, reply in zip(forgotten, self._exchange(again), strict=True):
                 replies[place] = reply
         return replies
 
@@ -133,6 +167,15 @@ class Connection:
             f"Redis at {self._place} didn't answer for {self._patience_s:g} s ({failures} tries): {error}",
             "check that it runs and that LIVESHELF_REDIS_URL names it; the job goes on from its last checkpoint",
         )
+
+
+def _joined(calls: Sequence[Command], counts: Sequence[int]) -> tuple[int, Command]:
+    """Return calls of a script, each with so many keys, as one call of its `many`."""
+    keys = [key for call, count in zip(calls, counts, strict=True) for key in call[:count]]
+    arguments: list[bytes | str | int] = [len(calls)]
+    for call, count in zip(calls, counts, strict=True):
+        arguments += (count, len(call) - count, *call[count:])
+    return len(keys), (*keys, *arguments)
 
 
 def _passes(reply: object) -> bool:

@@ -17,7 +17,8 @@ class Measured(NamedTuple):
     seconds: float
     written: int = 0  # rows or lists that reached Redis
     lists: int = 0  # records in the topic `rankings`
-    cpu_s: Mapping[str, float] = {}  # processor time by kind of process
+    cpu_s: Mapping[str, float] = {}  # processor time by kind of process, and by thread
+    steps: Mapping[str, float] = {}  # the share of each step in the Python worker's time
 
 
 class Look(NamedTuple):
@@ -35,7 +36,23 @@ class Rates(NamedTuple):
     written_per_s: float
     lists_per_s: float
     startup_s: float  # what the runs have in common
-    cpu_us_by_process: dict[str, float]  # an event's, by kind of process; other work hardly changes it
+    cpu_us: dict[str, float]  # an event's, by kind of process and by thread; other work hardly changes it
+    steps: Mapping[str, float]  # the share of each step in the Python worker's time
+
+    @property
+    def cpu_us_by_process(self) -> dict[str, float]:
+        """Return an event's processor time by kind of process."""
+        return {name: cpu_us for name, cpu_us in self.cpu_us.items() if ": " not in name}
+
+    @property
+    def cpu_us_by_thread(self) -> dict[str, float]:
+        """Return an event's processor time by thread, "kind: thread"; empty where threads weren't looked at."""
+        return {name: cpu_us for name, cpu_us in self.cpu_us.items() if ": " in name}
+
+    @property
+    def worker_us_by_step(self) -> dict[str, float]:
+        """Return an event's processor time in the Python worker by step; empty where steps weren't sampled."""
+        return {name: share * self.cpu_us.get("python_worker", 0.0) for name, share in self.steps.items()}
 
     @property
     def cpu_us_per_event(self) -> float:
@@ -64,6 +81,7 @@ def slope(first: Measured, second: Measured) -> Rates:
         (long.lists - short.lists) / seconds,
         short.seconds - short.events / events_per_s,
         {name: 1e6 * (taken_s - short.cpu_s.get(name, 0.0)) / events for name, taken_s in long.cpu_s.items()},
+        long.steps,
     )
 
 

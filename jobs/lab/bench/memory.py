@@ -20,6 +20,18 @@ KINDS = {  # a part of the command line → what the process is
     "pyflink.fn_execution": "python_worker",
 }
 JVMS = {"broker", "job_manager", "task_manager"}
+THREADS = {  # how the name of a JVM's thread begins → what it does; other threads keep their names
+    "C1 ": "compiler",
+    "C2 ": "compiler",
+    "GC ": "garbage collector",
+    "G1 ": "garbage collector",
+    "Source: ": "source",
+    "Source Data Fet": "source",
+    "ProcessTableFun": "operators",  # one chain: state, its side of the Python step, what comes behind it
+    "grpc-": "exchange with Python",
+    "kafka-producer-": "log's producer",
+    "data-plane-kafk": "requests",
+}
 
 
 def machine() -> dict[str, str | int | float]:
@@ -56,23 +68,37 @@ def memory_mb(state_dir: Path) -> dict[str, int]:
 class CpuClock:
     """Adds up processor time by kind of process; that of a Python worker stays when it ends with its job."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, threads: bool = False) -> None:
+        """Begin to count; with `threads` also by thread of each JVM, which takes 1 % of a core itself."""
         self._state_dir = state_dir
-        self._seen: dict[int, tuple[str, float]] = {}  # kind and seconds of each process, by its pid
+        self._threads = threads and Path("/proc/self/task").is_dir()
+        self._seen: dict[tuple[int, int], tuple[str, float]] = {}  # name and seconds of each process and thread, by ids
 
     def look(self) -> None:
         """See how far each process is. What one does between the last look and its end isn't counted."""
         for process in processes.owned(self._state_dir):
             with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                self._seen[process.pid] = kind(process.cmdline()), times.user + times.system
+                times, name = process.cpu_times(), kind(process.cmdline())
+                self._seen[process.pid, 0] = name, times.user + times.system
+                if self._threads and name in JVMS:
+                    for thread in process.threads():
+                        does = thread_name(process.pid, thread.id)
+                        self._seen[process.pid, thread.id] = f"{name}: {does}", thread.user_time + thread.system_time
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds that processes of each kind have taken since they began."""
+        """Return the seconds that processes of each kind have taken since they began, and "kind: thread" of threads."""
         seconds: dict[str, float] = dict.fromkeys((*KINDS.values(), "other"), 0.0)
         for name, taken in self._seen.values():
-            seconds[name] += taken
+            seconds[name] = seconds.get(name, 0.0) + taken
         return seconds
+
+
+def thread_name(pid: int, thread: int) -> str:
+    """Return what a JVM's thread does, or the 15 letters of its name that Linux keeps; "" if it has ended."""
+    with suppress(OSError):
+        name = Path(f"/proc/{pid}/task/{thread}/comm").read_text().rstrip("\n")
+        return next((does for begin, does in THREADS.items() if name.startswith(begin)), name)
+    return ""
 
 
 def kind(command_line: list[str]) -> str:

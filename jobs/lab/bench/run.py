@@ -39,6 +39,7 @@ FULL = Sizes(1_000_000, (100_000, 100_000, 1_000_000), (10_000, 60_000), 200_000
 # One run of each job, as a submission takes 7 s of processor time whatever the sizes. Two runs that share a cold JVM's
 # start unevenly made a rate of 1,341 events/s where one run made 3,394.
 QUICK = Sizes(24_000, (24_000,), (3_000,), 5_000, 4, 8, Swaps(2, 1), cycles=0)
+LEAST_US = 1.0  # of a thread or step that is told
 PROFILED = (20_000, 20_000, 120_000)  # prefixes, as in Sizes
 ROUGH = "rough: seconds of load on cold JVMs; don't quote these figures, and compare them only with another quick run"
 
@@ -57,7 +58,7 @@ def bench(settings: Settings, quick: bool, progress: Progress) -> dict[str, Any]
 
 
 def profile(settings: Settings, quick: bool, progress: Progress) -> dict[str, Any]:
-    """Return where an event's processor time goes, by process, while each job reads a backlog.
+    """Return where an event's processor time goes while each job reads a backlog: by process, thread and step.
 
     Arguments and errors are those of `bench`.
     """
@@ -79,12 +80,18 @@ def processor_time(place: Workplace, prefixes: tuple[int, ...], progress: Progre
     progress(f"a cluster with one slot runs; producing {max(prefixes):,} events")
     stream, result = throughput.fill(place, max(prefixes)), dict[str, Any]()
     for job in JOBS:
-        rates = throughput.rates(place, stream, job, prefixes, progress)
+        rates = throughput.rates(place, stream, job, prefixes, progress, profile=True)
         result[job] = {
             "events_per_s": round(rates.events_per_s),
             "cpu_us_per_event": round(rates.cpu_us_per_event),
             "cpu_us_by_process": rounded(rates.cpu_us_by_process),
+            "cpu_us_by_thread": rounded(rates.cpu_us_by_thread, LEAST_US),
+            "python_worker_us_by_step": rounded(rates.worker_us_by_step, LEAST_US),
         }
+    if not result[JOBS[0]]["python_worker_us_by_step"]:
+        progress(
+            "the worker's steps weren't sampled: that takes py-spy (make test-env) and the right to trace processes"
+        )
     return result
 
 
@@ -104,10 +111,10 @@ def measure(place: Workplace, sizes: Sizes, progress: Progress) -> dict[str, Any
     return result | live | {"submit_cancel": again}
 
 
-def rounded(cpu_us_by_process: Mapping[str, float]) -> dict[str, float]:
-    """Return the processor time of an event by process, the most first; of processes that take any."""
-    ordered = sorted(cpu_us_by_process.items(), key=lambda named: -named[1])
-    return {name: round(cpu_us, 1) for name, cpu_us in ordered if round(cpu_us, 1)}
+def rounded(cpu_us: Mapping[str, float], least: float = 0.1) -> dict[str, float]:
+    """Return parts of the processor time of an event, the most first; those that take at least so much."""
+    ordered = sorted(cpu_us.items(), key=lambda named: -named[1])
+    return {name: round(taken, 1) for name, taken in ordered if round(taken, 1) >= least}
 
 
 def side_by_side(ours: Rates, theirs: Rates) -> dict[str, Any]:

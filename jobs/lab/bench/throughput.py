@@ -8,6 +8,7 @@ from jobs.errors import DataError
 from jobs.lab.bench import clicks, flink_jobs, memory
 from jobs.lab.bench.clicks import Clicks
 from jobs.lab.bench.figures import Look, Measured, Rates, early, slope
+from jobs.lab.bench.steps import WorkerSampler
 from jobs.lab.bench.workplace import VISITORS, Workplace
 from jobs.lab.repeating import repeating
 
@@ -29,7 +30,12 @@ def fill(place: Workplace, count: int) -> Clicks:
 
 
 def rates(
-    place: Workplace, stream: Clicks, job: str, prefixes: Iterable[int], progress: Callable[[str], None]
+    place: Workplace,
+    stream: Clicks,
+    job: str,
+    prefixes: Iterable[int],
+    progress: Callable[[str], None],
+    profile: bool = False,
 ) -> Rates:
     """Return a job's rates (`job`: "features" or "rankings", or either with "tutorial " before it).
 
@@ -38,15 +44,16 @@ def rates(
     """
     runs: list[Measured] = []
     for count in prefixes:
-        run, looks = _run(place, stream, job, count)
+        run, looks = _run(place, stream, job, count, profile)
         runs.append(run)
         progress(f"{job}: {count:,} events in {run.seconds:.1f} s, {run.written:,} written")
     before = runs[-2] if len(runs) > 1 else early(looks, run, EARLY)
     return slope(before, run)
 
 
-def _run(place: Workplace, stream: Clicks, job: str, count: int) -> tuple[Measured, list[Look]]:
-    """Run a job over the first `count` events; return the run, and how it looked on its way.
+def _run(place: Workplace, stream: Clicks, job: str, count: int, profile: bool) -> tuple[Measured, list[Look]]:
+    """Run a job over the first `count` events; return the run, and how it looked on its way. `profile`: by thread and
+    step, too.
 
     Redis is empty before, except for the rankings job: it reads the features that were written before it.
     """
@@ -60,16 +67,19 @@ def _run(place: Workplace, stream: Clicks, job: str, count: int) -> tuple[Measur
     tutorial = job.removeprefix("tutorial ")
     submit = place.submit if tutorial == job else place.submit_tutorial
     submitted = submit(tutorial, place.settings.events_topic, ends)
-    clock = memory.CpuClock(place.settings.state_dir)
+    clock = memory.CpuClock(place.settings.state_dir, threads=profile)
     clock.look()
     before_s, looks = clock.seconds(), list[Look]()
+    sampler = WorkerSampler(place.settings.state_dir, place.settings.state_dir / "worker.stacks") if profile else None
 
     def taken_s() -> dict[str, float]:
-        return {name: seconds - before_s[name] for name, seconds in clock.seconds().items()}
+        return {name: seconds - before_s.get(name, 0.0) for name, seconds in clock.seconds().items()}
 
     def look() -> None:
         clock.look()
         looks.append(Look(time.time(), _writes(place), taken_s()))
+        if sampler and looks[-1].written:
+            sampler.look()
 
     with repeating(look, LOOK_S, "processor time"):
         span = flink_jobs.to_end(place.rest_url, submitted, limit_s=120 + count / SLOWEST_EVENTS_PER_S)
@@ -80,7 +90,8 @@ def _run(place: Workplace, stream: Clicks, job: str, count: int) -> tuple[Measur
             f"{job} refused {refused:,} of {count:,} events", "the generator breaks the event contract: report this"
         )
     lists = _records(place, place.settings.rankings_topic) - lists
-    whole = Measured(count, span.ended_s - span.began_s, _writes(place), lists, taken_s())
+    steps = sampler.shares() if sampler else {}
+    whole = Measured(count, span.ended_s - span.began_s, _writes(place), lists, taken_s(), steps)
     return whole, [look._replace(seconds=look.seconds - span.began_s) for look in looks]
 
 

@@ -31,8 +31,21 @@ def test_a_rate_leaves_out_the_start_that_two_runs_share():
     rates = slope(SHORT, LONG)
     # 90,000 events in 9 s; 10,000 events take 1 s of the short run's 12, so 11 s are its start. 9 s of CPU: 100 µs
     by_process = {"task_manager": 100.0, "python_worker": 100.0, "redis": 50.0}
-    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0, by_process)
+    assert rates == (10_000.0, 20_000.0, 5_000.0, 11.0, by_process, {})
     assert rates.cpu_us_per_event == 200.0  # Redis isn't the job
+
+
+def test_threads_and_steps_are_parts_of_their_process():
+    """A thread's time is a slope of its own; a step is its share of the worker's 100 µs."""
+    short = SHORT._replace(cpu_s=SHORT.cpu_s | {"task_manager: source": 1.0}, steps={"model": 1.0})
+    long = LONG._replace(cpu_s=LONG.cpu_s | {"task_manager: source": 2.8}, steps={"model": 0.7, "write lists": 0.3})
+
+    rates = slope(short, long)
+
+    assert rates.cpu_us_by_thread == {"task_manager: source": pytest.approx(20.0)}
+    assert rates.cpu_us_by_process == {"task_manager": 100.0, "python_worker": 100.0, "redis": 50.0}
+    assert rates.worker_us_by_step == {"model": pytest.approx(70.0), "write lists": pytest.approx(30.0)}
+    assert rounded(rates.worker_us_by_step, 31) == {"model": 70.0}
 
 
 def test_the_order_of_the_two_runs_doesnt_matter():
