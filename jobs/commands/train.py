@@ -38,7 +38,15 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
+# What learning on keeps as it was, or takes no part in.
+NOT_WITH_FROM = (
+    "name", "trials", "minutes", "threads", "product", "loss", "min_session", "min_item_support", "resume", "items",
+    "segments",
+)  # fmt: skip
+
+
 def train(
+    ctx: typer.Context,
     sessions: Sessions,
     out: Annotated[Path, typer.Option(help="Folder of the bundle; what it holds is replaced.")],
     name: Annotated[str, typer.Option(help="Name of the bundle; the folder's if empty.")] = "",
@@ -113,11 +121,8 @@ def train(
     settings = load_settings()
     note_feast()
     features = ranker_inputs(settings)
+    _check_options(ctx, bool(base), publish)
     if base:
-        if resume:
-            raise SettingsError("--resume and --from don't go together", "learn on anew: it takes six epochs")
-        if items:
-            raise SettingsError("--items and --from don't go together", "train anew with --items")
         if publish:
             versions.registry_of_settings(key)  # a key that can't sign is refused now
         _check_inputs(settings, features, base)
@@ -150,6 +155,20 @@ def train(
     how |= {"context_features": features, "resume": resume, "facts_of": facts_of, "segments": segments}
     found, _ = train_recorded(settings.tracking_dir, clicks, out, name, source, tell=note, **how)
     print_json(found) if as_json else say(table(found))
+
+
+def _check_options(ctx: typer.Context, learns_on: bool, publish: bool) -> None:
+    """Raise SettingsError for an option that would be passed over."""
+    for name in ctx.params:
+        if getattr(ctx.get_parameter_source(name), "name", "") != "COMMANDLINE":
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if learns_on and name in NOT_WITH_FROM:
+            fix = "leave it out, or train anew without --from: learning on keeps how the version was trained"
+            raise SettingsError(f"{option} and --from don't go together", fix)
+        if (name == "publish" and not learns_on) or (name == "key" and not publish):
+            needs = "--from" if name == "publish" else "--publish"
+            raise SettingsError(f"{option} goes with {needs} only", "publish a bundle with `liveshelf models publish`")
 
 
 def _facts_of(source: str) -> dict[str, dict]:

@@ -3,12 +3,11 @@
 All are counters, because counters add up over tasks and restarts.
 """
 
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from jobs.rankings.arrays import Ints
 from jobs.rankings.publish import PublishCounts
 from jobs.rankings.ranked_list import RankedList
 
@@ -90,9 +89,9 @@ class RankingMetrics:
         self._model_us.inc(model_ns // 1000)
         self._redis_us.inc(redis_ns // 1000)
 
-    def visible(self, appended_at_ms: Ints, now_ms: int) -> None:
-        """Count lists by the time from their Kafka records (`appended_at_ms`, int64 [B]) to `now_ms`."""
-        latency_ms = now_ms - appended_at_ms  # [B]
-        within = (latency_ms[:, None] <= np.array(LATENCY_BOUNDS_MS)).sum(axis=0).tolist()
+    def visible(self, appended_at_ms: Sequence[int], now_ms: int) -> None:
+        """Count lists by the time from their Kafka records (`appended_at_ms`) to `now_ms`."""
+        latency_ms = sorted(now_ms - each for each in appended_at_ms)
+        within = [bisect_right(latency_ms, bound) for bound in LATENCY_BOUNDS_MS]
         for counter, lists in zip(self._latency, (*within, len(latency_ms)), strict=True):
             counter.inc(lists)

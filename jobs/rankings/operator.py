@@ -29,7 +29,7 @@ from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.model_source import ModelSource
 from jobs.rankings.publish import Encoder, Forgotten, Publication, Publisher
 from jobs.rankings.ranker import Ranker
-from jobs.rankings.session import RECORD_SEPARATOR, Session, current_session
+from jobs.rankings.session import RECORD_SEPARATOR, Session, current_sessions
 from jobs.rankings.shared_lists import SharedLists
 from jobs.rankings.shelf_ranker import Question, ShelfRanker
 from jobs.rankings.shelf_source import ShelfSource
@@ -155,7 +155,7 @@ class RankSessions(ScalarFunction):
             records[place] = record
         self._metrics.models_refused(self._models.refusals)
         self._metrics.rows(len(visitor_id), len(visitor_id) - len(rows))
-        return pd.Series(records)
+        return pd.Series(records, dtype=object)  # else pandas looks through them for times
 
     def _look(self) -> None:
         """Take what is new: a model, a version of shelves, facts."""
@@ -197,10 +197,8 @@ class RankSessions(ScalarFunction):
         if not rows:
             return {}
         started = time.perf_counter_ns()
-        sessions = [
-            Session.nothing(row.event_time_ms) if row.consent else current_session(row.history, self._gap_ms)
-            for row in rows
-        ]
+        cut = iter(current_sessions([row.history for row in rows if not row.consent], self._gap_ms))
+        sessions = [Session.nothing(row.event_time_ms) if row.consent else next(cut) for row in rows]
         contexts, features = self._contexts(rows)
         read = time.perf_counter_ns()
         questions = [
@@ -249,8 +247,7 @@ class RankSessions(ScalarFunction):
         failpoints.reached("rankings.after_write")
         self._metrics.spent(model_ns=0, redis_ns=time.perf_counter_ns() - started)
         self._metrics.lists([publication.ranked for publication in publications], counts)
-        event_times_ms = np.fromiter((row.event_time_ms for row in rows), np.int64, len(rows))
-        self._metrics.visible(event_times_ms, time.time_ns() // 1_000_000)
+        self._metrics.visible([row.event_time_ms for row in rows], time.time_ns() // 1_000_000)
         records: dict[int, list[str]] = {}
         for (row, _), publication, value in zip(places, publications, values, strict=True):
             if not row.consent:
@@ -281,10 +278,12 @@ class RankSessions(ScalarFunction):
 
 
 def _rows(columns: Sequence[pd.Series], places: Sequence[int]) -> list[Row]:
-    """Return the rows of a batch at these places, in order."""
-    *given, arrived_ms = (column.take(places).tolist() for column in columns)
+    """Return the rows of a batch at these places, in order. `columns` are those of `Row` after the first."""
+    *given, arrived_ms = (column.tolist() for column in columns)
     times_ms = given[4]
     arrived = [
-        time_ms if pd.isna(arrived) else int(arrived) for time_ms, arrived in zip(times_ms, arrived_ms, strict=True)
+        time_ms if each is None or each != each else int(each)  # nan, where the column has no event's
+        for time_ms, each in zip(times_ms, arrived_ms, strict=True)
     ]
-    return [Row(*row) for row in zip(places, *given, arrived, strict=True)]
+    batch = list(zip(*given, arrived, strict=True))
+    return [Row(place, *batch[place]) for place in places]

@@ -6,7 +6,8 @@ one partition, that is the order of arrival. UNIT_SEPARATOR joins an event's fie
 ("" when absent), event_id, and one that is kept empty.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import le
 from typing import NamedTuple
 
 RECORD_SEPARATOR = "\x1e"
@@ -53,32 +54,49 @@ def current_session(history: str, gap_ms: int) -> Session:
     So a late event takes its place, and may join two sessions or belong to one that is over. A pause of exactly
     `gap_ms` ends nothing.
     """
-    # One split for all events: the cut takes 7 µs for 10 events and 21 for 50.
-    parts = history.replace(RECORD_SEPARATOR, UNIT_SEPARATOR).split(UNIT_SEPARATOR)
-    times = list(map(int, parts[0::FIELDS_PER_EVENT]))
+    return current_sessions([history], gap_ms)[0]
+
+
+def current_sessions(histories: Sequence[str], gap_ms: int) -> list[Session]:
+    """Return the `current_session` of each history."""
+    # One split for all events of a batch: on its own, each history took as long as the model over few items.
+    parts = RECORD_SEPARATOR.join(histories).replace(RECORD_SEPARATOR, UNIT_SEPARATOR).split(UNIT_SEPARATOR)
+    times = list(map(int, parts[0::FIELDS_PER_EVENT])) if histories else []
     types, items, event_ids = (parts[field::FIELDS_PER_EVENT] for field in (1, 2, 3))
-    rows = _first_of_each(event_ids)
-    rows.sort(key=times.__getitem__)  # stable: partition and offset decide between equal times
-    rows = rows[_session_start([times[row] for row in rows], gap_ms) :]
-    session_types = [types[row] for row in rows]
-    session_items = [items[row] for row in rows]
-    return Session([times[row] for row in rows], session_types, session_items, _purchased(session_types, session_items))
+    sessions, end = [], 0
+    for history in histories:
+        start, end = end, end + history.count(RECORD_SEPARATOR) + 1
+        events = slice(start, end)
+        sessions.append(_cut(times[events], types[events], items[events], event_ids[events], gap_ms))
+    return sessions
 
 
-def _first_of_each(event_ids: list[str]) -> list[int]:
-    if len(set(event_ids)) == len(event_ids):
-        return list(range(len(event_ids)))
+def _cut(times: list[int], types: list[str], items: list[str], event_ids: list[str], gap_ms: int) -> Session:
+    rows = _in_order(times, event_ids)
+    if rows is not None:
+        times, types, items = ([each[row] for row in rows] for each in (times, types, items))  # type: ignore[assignment]
+    start = _session_start(times, gap_ms)
+    if start:
+        times, types, items = times[start:], types[start:], items[start:]
+    return Session(times, types, items, _purchased(types, items))
+
+
+def _in_order(times: list[int], event_ids: list[str]) -> list[int] | None:
+    """Return the places of the events that count, in the order of their times; None if all stand in order already."""
+    if len(set(event_ids)) == len(event_ids) and all(map(le, times, times[1:])):
+        return None
     first: dict[str, int] = {}
     for row, event_id in enumerate(event_ids):
         first.setdefault(event_id, row)
-    return list(first.values())
+    return sorted(first.values(), key=times.__getitem__)  # stable: partition and offset decide between equal times
 
 
 def _session_start(times: list[int], gap_ms: int) -> int:
     """Return the index of the first event of the last session; `times` (ms) are in order."""
-    for row in range(len(times) - 1, 0, -1):
-        if times[row] - times[row - 1] > gap_ms:
-            return row
+    if times[-1] - times[0] > gap_ms:
+        for row in range(len(times) - 1, 0, -1):
+            if times[row] - times[row - 1] > gap_ms:
+                return row
     return 0
 
 

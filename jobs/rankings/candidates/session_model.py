@@ -16,12 +16,12 @@ from jobs.rankings.candidates.newcomers import NewItems
 from jobs.rankings.session import Session
 from models.serving.bundle import SEGMENT, Bias, Bundle
 
-# The GRU walks a whole call through T steps, so one session of 50 events makes others expensive: sessions of like
-# length share a call. A call alone takes as long as 10 short rows of a small catalogue, or 2 of 18,009 items. Scores
-# of all items must fit the processor's cache: at 18,009 items and 3 events a row took 34, 37, 41, 45 and 50 µs in calls
-# of 8, 16, 32, 64 and 128 rows; at 217 items 16, 11, 9, 10 and 11 (one core, the fastest of some, 2026-11-30).
-SCORES_OF_CALL = 160_000
-CALL_ROWS = (8, 32)  # at least and at most
+# The GRU walks a whole call through T steps, so one session of 50 events makes 200 short ones expensive: sessions of
+# like length share a call. Larger calls lose too, as their scores leave the processor's cache: at 18,009 items and 3
+# events a row took 34, 37, 41, 45 and 50 µs in calls of 8, 16, 32, 64 and 128 rows, the fastest of some; at 217 items
+# 16, 11, 9, 10 and 11. In a whole batch, calls of 8 rows gain nothing over 16, as each reads the whole item matrix (one
+# core, 2026-11-30). Padding B to a power of two cost what the added rows cost and gained nothing, so it isn't done.
+GROUP_ROWS = 16
 
 
 class ModelInput(NamedTuple):
@@ -40,7 +40,6 @@ class SessionModel:
         """Open the model. `threads` score the groups of a batch; onnxruntime lets go of the interpreter meanwhile."""
         self._bundle = bundle
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._call_rows = int(np.clip(SCORES_OF_CALL // self.items, *CALL_ROWS))
 
     @property
     def items(self) -> int:
@@ -63,9 +62,7 @@ class SessionModel:
         beside the model's own. Scores are the model's as they are, so they may be not finite. With `has_segments` the
         sessions' segments come along, which only a bundle with segments can give.
         """
-        groups = length_groups(batch.lengths, rows, self._call_rows)[
-            ::-1
-        ]  # the longest first: the last call to end is then a short one
+        groups = length_groups(batch.lengths, rows)[::-1]  # the longest first: the last call to end is then a short one
         more = [*(["query"] if newcomers else []), *([SEGMENT] if has_segments else [])]
 
         def score(group: Ints) -> Candidates:
@@ -107,10 +104,13 @@ def _with_newcomers(found: Candidates, queries: Floats, newcomers: NewItems) -> 
     return Candidates(items, scores, found.segments)
 
 
-def length_groups(lengths: Ints, rows: Ints, size: int) -> list[Ints]:
-    """Return `rows` in groups of like `lengths` (int64 [B]), of `size` to twice that: each is one call of the model."""
+def length_groups(lengths: Ints, rows: Ints) -> list[Ints]:
+    """Return `rows` in groups of like `lengths` (int64 [B]): each is one call of the model, padded to its longest.
+
+    See GROUP_ROWS for why a batch isn't one call.
+    """
     by_length = rows[np.argsort(lengths[rows], kind="stable")]
-    return np.array_split(by_length, max(1, len(rows) // size))
+    return np.array_split(by_length, max(1, len(rows) // GROUP_ROWS))
 
 
 def encode(sessions: Sequence[Session], bundle: Bundle) -> ModelInput:

@@ -261,6 +261,26 @@ def test_a_wrong_argument_ends_with_2_and_is_named(arguments: tuple[str, ...], n
     assert named.lower() in result.stderr.lower()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--from", "mine", "--segments", "3"), "--segments and --from don't go together"),
+        (("--from", "mine", "--min-session", "2"), "--min-session and --from don't go together"),
+        (("--from", "mine", "--resume"), "--resume and --from don't go together"),
+        (("--from", "mine", "--key", "key.pem"), "--key goes with --publish only"),
+        (("--publish",), "--publish goes with --from only"),
+    ],
+)
+def test_an_option_of_train_that_would_be_passed_over_is_refused(
+    options: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
+
+    result = call("train", "--sessions", "clicks.tsv", "--out", str(tmp_path / "mine"), *options)
+
+    assert said in result.stderr
+
+
 def test_the_schema_is_json_schema_and_the_table_is_markdown() -> None:
     assert json.loads(call("schema").stdout)["title"] == "liveshelf event"
     assert call("schema", "--table").stdout.startswith("| field | type |")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.rankings.session import Session, current_session, newest_rows
+from jobs.rankings.session import Session, current_session, current_sessions, newest_rows
 
 T0 = 1_700_000_000_000
 MINUTE_MS = 60_000
@@ -74,6 +74,23 @@ def test_a_late_event_of_a_past_session_changes_nothing() -> None:
 def test_a_late_event_between_two_sessions_joins_them() -> None:
     assert items_of("0 view a e1", "50 view c e3") == ["c"]
     assert items_of("0 view a e1", "50 view c e3", "25 view b e2") == ["a", "b", "c"]
+
+
+def test_each_history_of_a_batch_gives_its_own_session() -> None:
+    """Of a long one, one out of order, one with a repeat and one with a pause, none takes another's events."""
+    histories = [
+        packed("0 view a e1", "1 view b e2", "2 search - e3"),
+        packed("5 view d e5", "4 view c e4"),
+        packed("0 purchase e e6", "1 view f e6"),
+        packed("0 view g e7", "40 view h e8"),
+    ]
+
+    found = current_sessions(histories, GAP_MS)
+
+    assert [session.items for session in found] == [["a", "b", ""], ["c", "d"], ["e"], ["h"]]
+    assert [session.event_time_ms - T0 for session in found] == [2 * MINUTE_MS, 5 * MINUTE_MS, 0, 40 * MINUTE_MS]
+    assert found[2].purchased == {"e"}
+    assert current_sessions([], GAP_MS) == []
 
 
 def test_events_without_an_item_keep_a_session_going() -> None:

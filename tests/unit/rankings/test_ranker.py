@@ -107,7 +107,7 @@ def test_batch_of_several_calls_gives_each_session_its_own_list(ladder) -> None:
 
     ranked = Ranker(ladder, list_size=1).rank(sessions, np.arange(64, dtype=np.float32)[:, None])
 
-    assert len(ladder.calls) == 2
+    assert len(ladder.calls) == 4
     assert [one.items for one in ranked] == [[item] for item in last]
     for items, _, _, lengths, context in ladder.calls:
         assert items[np.arange(16), lengths - 1].tolist() == (context[:, 0] % 5 + 1).tolist()
@@ -131,7 +131,7 @@ def test_the_model_reads_kept_events_left_aligned(ladder) -> None:
 def test_sessions_of_like_length_share_a_call() -> None:
     lengths = np.array([1, 50] * 32)
 
-    groups = length_groups(lengths, np.arange(64), 16)
+    groups = length_groups(lengths, np.arange(64))
 
     assert [sorted(set(lengths[group].tolist())) for group in groups] == [[1], [1], [50], [50]]
     assert sorted(np.concatenate(groups).tolist()) == list(range(64))

@@ -1,5 +1,3 @@
-import numpy as np
-
 from jobs.rankings.metrics import RankingMetrics
 from jobs.rankings.publish import PublishCounts
 from jobs.rankings.ranked_list import RankedList
@@ -44,7 +42,7 @@ def test_a_batch_counts_rows_lists_by_fallback_and_stale_writes() -> None:
 def test_latency_buckets_are_cumulative_and_include_their_bound() -> None:
     group = Group()
 
-    RankingMetrics(group).visible(np.array([10_000, 9_990, 9_989, 8_000]), now_ms=10_000)  # 0, 10, 11 and 2000 ms ago
+    RankingMetrics(group).visible([10_000, 9_990, 9_989, 8_000], now_ms=10_000)  # 0, 10, 11 and 2000 ms ago
 
     assert group.values_of("event_to_redis_ms_le_") == {
         "5": 1, "10": 2, "20": 3, "30": 3, "50": 3, "100": 3, "250": 3, "1000": 3, "inf": 4,
