@@ -190,6 +190,14 @@ def test_python_workers_take_no_managed_memory(name: str):
     assert CONFIGURATIONS[name]["python.fn-execution.memory.managed"] == "false"
 
 
+def test_the_task_managers_memory_is_the_sum_of_its_parts():
+    """The image's own configuration names another total, with which no TaskManager with these parts starts."""
+    parts = "task.heap framework.heap framework.off-heap task.off-heap managed jvm-metaspace"
+    names = [*(f"{part}.size" for part in parts.split()), "network.max", "jvm-overhead.max"]
+    told = {name: int(flink_properties()[f"taskmanager.memory.{name}"].removesuffix("m")) for name in names}
+    assert flink_properties()["taskmanager.memory.process.size"] == f"{sum(told.values())}m"
+
+
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_flinks_page_takes_no_job_and_no_other_site(name: str):
     told = CONFIGURATIONS[name]
@@ -226,6 +234,7 @@ def test_no_option_is_told_that_the_code_does_not_know(name: str):
     embedded = {*flink_config.job_options(1, 1), *flink_config.on_this_machine(Path("/data")), *cluster}
     elsewhere = {
         "metrics.reporter.prom.port",
+        "taskmanager.memory.process.size",
         "high-availability.type",
         "high-availability.storageDir",
         "kubernetes.taskmanager.memory.limit-factor",
