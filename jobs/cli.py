@@ -15,6 +15,7 @@ from jobs.commands import (
     apply,
     audit,
     bench,
+    canary,
     chaos,
     checks,
     collect,
@@ -98,6 +99,7 @@ for module in (
     module.register(app)
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
+app.add_typer(canary.app, name="canary")
 app.add_typer(dead.app, name="dead")
 app.add_typer(items.app, name="items")
 app.add_typer(late.app, name="late")

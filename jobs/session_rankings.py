@@ -12,13 +12,12 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import DataTypes, StatementSet, StreamTableEnvironment
 from pyflink.table.udf import udf
 
-from jobs.connect.users import GROUPS
+from jobs.connect.users import CANARY_GROUP, GROUPS
 from jobs.contract import events
 from jobs.flow import id_secret, source
 from jobs.flow.job_config import JobConfig, base_configuration
 from jobs.rankings.operator import RankConfig, RankSessions
-
-GROUP = GROUPS["rankings"]
+from jobs.rankings.shadow import ShadowSessions
 
 # One packed string a row: as ARRAY columns, histories took most of the hop's time on their way to Pandas.
 PACKED = "CONCAT_WS(CHR(31), CAST(event_time_ms AS STRING), event_type, COALESCE(item_id, ''), event_id, '')"
@@ -56,16 +55,18 @@ FROM records WHERE event.refusal IS NULL AND event.event_type <> '{events.HEARTB
 def build(table_env: StreamTableEnvironment, config: JobConfig) -> StatementSet:
     """Return the job's one statement: rank histories, write lists to Redis on the way, and log them at the end."""
     table_env.execute_sql(source.PARSED)
-    table_env.execute_sql(source.source_table(config, GROUP, None, config.source_options))
-    table_env.execute_sql(source.consent_table(config, GROUP))
+    group = CANARY_GROUP if config.shadow else GROUPS["rankings"]
+    table_env.execute_sql(source.source_table(config, group, None, config.source_options))
+    table_env.execute_sql(source.consent_table(config, group))
     table_env.execute_sql(f"CREATE TEMPORARY VIEW accepted AS {ACCEPTED}")
     for function in source.KEYED if config.keyed else ():
         table_env.execute_sql(function)
     table_env.execute_sql(f"CREATE TEMPORARY VIEW visits AS {visits(config.keyed)}")
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION histories AS 'liveshelf.Histories' LANGUAGE JAVA")
     table_env.execute_sql("CREATE TEMPORARY SYSTEM FUNCTION each_of AS 'liveshelf.EachOf' LANGUAGE JAVA")
+    sessions = ShadowSessions if config.shadow else RankSessions
     rank = udf(
-        RankSessions(
+        sessions(
             RankConfig(config.ranker, config.redis_url, config.project, config.kafka_bootstrap, tuple(config.facts))
         ),
         result_type=DataTypes.STRING(),
@@ -102,7 +103,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     config = JobConfig.load(parser.parse_args().config)
-    configuration = base_configuration(config, "liveshelf rankings", config.bundle_ms, config.history_ttl_s)
+    name = "liveshelf canary" if config.shadow else "liveshelf rankings"
+    configuration = base_configuration(config, name, config.bundle_ms, config.history_ttl_s)
     environment = StreamExecutionEnvironment.get_execution_environment(configuration)
     if config.jars:
         environment.add_jars(*config.jars)

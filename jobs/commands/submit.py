@@ -27,6 +27,13 @@ def submit(
     accept_gap: Annotated[
         bool, typer.Option("--accept-gap", help="Go on though the topic has lost events that the job hadn't read.")
     ] = False,
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade",
+            help="Stop the running job with a savepoint and go on from it; if that fails, with the old one.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compile the definitions and submit the jobs with `flink run`; wait until they run.
@@ -36,13 +43,17 @@ def submit(
       liveshelf submit
       liveshelf submit rankings --dry-run
       liveshelf submit features --from-savepoint /data/savepoints/savepoint-1a2b3c
+      liveshelf submit rankings --upgrade
     """
     from jobs.cluster import runtime
     from jobs.operate import audit
     from jobs.operate import submit as submitting
+    from jobs.operate import upgrade as upgrading
 
     if from_savepoint and job == "all":
         raise SettingsError("--from-savepoint belongs to one job", "liveshelf submit features --from-savepoint PATH")
+    if upgrade and (job == "all" or from_savepoint or dry_run or accept_gap):
+        raise SettingsError("--upgrade belongs to one running job, and to no other option", "one job after the other")
     settings = load_settings()
     from_savepoint = savepoint_path(from_savepoint)
     running = runtime.attach(settings)
@@ -54,9 +65,13 @@ def submit(
     note(chosen(settings))
     if "rankings" in jobs:
         warn_of_another_shop(settings)
-    with audit.recorded(settings.state_dir, "submit", jobs=jobs, from_savepoint=from_savepoint) as ids:
+    told = {"from_savepoint": from_savepoint} | ({"upgrade": True} if upgrade else {})
+    with audit.recorded(settings.state_dir, "submit", jobs=jobs, **told) as ids:
         # Filled as it goes, so that the audit log tells what an interrupted submission had started.
-        submitting.start(settings, running, jobs, ids, from_savepoint or None, accept_gap, note)
+        if upgrade:
+            ids[jobs[0]] = upgrading.upgrade(settings, running, jobs[0], note)
+        else:
+            submitting.start(settings, running, jobs, ids, from_savepoint or None, accept_gap, note)
     if as_json:
         return print_json(ids)
     for name, job_id in ids.items():

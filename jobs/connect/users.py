@@ -13,12 +13,13 @@ from jobs.settings import Settings
 ADMIN, CLI, COLLECTOR, JOB, APP = "admin", "cli", "collector", "job", "app"
 KAFKA_USERS = (ADMIN, CLI, COLLECTOR, "features", "rankings")
 
-# The keys are lists, the gate, and Feast's hashes, whose names end with the project's. The commands are those that the
+# The keys are lists (those of a canary are no app's), the gate, and Feast's hashes, whose names end with the project's.
+# The commands are those that the
 # scripts, the ranker and a reader send (SELECT for another database than 0). Redis 6 can't limit a key to reading, so
 # the commands do it.
 READ = "+get +mget +hget +hmget +hgetall +exists +smembers +smismember +type +ttl +pttl +ping +select"
 WRITE = "+evalsha +eval +getrange +set +sadd +srem +scard +hset +hdel +hkeys +pexpire +pexpireat +time"
-REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"{{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}
+REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"~shelf-shadow:* {{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}
 
 
 def redis_acl(hashed: Mapping[str, str], project: str) -> str:
@@ -39,6 +40,7 @@ def redis_acl(hashed: Mapping[str, str], project: str) -> str:
 
 
 GROUPS = {"features": "liveshelf-features", "rankings": "liveshelf-rankings"}  # consumer groups
+CANARY_GROUP = "liveshelf-canary"  # of a rankings job beside the live one
 
 
 class Right(NamedTuple):
@@ -69,7 +71,7 @@ def kafka_rights(settings: Settings, fact_topics: Iterable[str] = ()) -> list[Ri
         Right("features", "group", (GROUPS["features"],), ("READ",)),
         Right("rankings", "topic", (events, consent, *facts), ("READ",)),
         Right("rankings", "topic", (rankings, settings.trends_topic), ("WRITE",)),
-        Right("rankings", "group", (GROUPS["rankings"],), ("READ",)),
+        Right("rankings", "group", (GROUPS["rankings"], CANARY_GROUP), ("READ",)),
         Right(COLLECTOR, "topic", (events,), ("WRITE",)),
         Right(COLLECTOR, "topic", (consent,), ("READ", "WRITE")),  # what another collector wrote
         Right(CLI, "topic", (events, consent, *facts), ("READ", "WRITE")),

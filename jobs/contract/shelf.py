@@ -19,6 +19,9 @@ GATE_VERSION = "shelf:gate:version:{shelf:gate}"
 GATE_STATE = "shelf:gate:state:{shelf:gate}"
 GATE_GONE = "shelf:gate:gone:{shelf:gate}"
 
+# The first word of a list's key: of the lists that apps read, and of those that a canary makes beside them.
+LISTS, SHADOW = "shelf", "shelf-shadow"
+
 OLD_NAME = "channel"  # what release 0.1.0 called the field `shelf`, in the log and in saved configurations
 
 
@@ -77,9 +80,9 @@ def shared_key(kind: str, name: str, shelf: str) -> str:
     return shelf_key(f"{kind}/{name}", shelf)
 
 
-def shelf_key(visitor_id: str, shelf: str) -> str:
+def shelf_key(visitor_id: str, shelf: str, lists: str = LISTS) -> str:
     """Return the Redis key of a visitor's list. The braces keep all keys of a visitor on one server of a cluster."""
-    return f"shelf:{{{visitor_id}}}:{shelf}"
+    return f"{lists}:{{{visitor_id}}}:{shelf}"
 
 
 def with_shelf(fields: dict[str, Any]) -> dict[str, Any]:

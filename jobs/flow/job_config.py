@@ -48,6 +48,7 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
     items_dead_topic: str = "items.dead"
     source_options: dict[str, str] = {}
     feature_store_yaml: str = ""  # given when the online store isn't Redis
+    shadow: bool = False  # a canary: the rankings job beside the live one, with lists under keys of its own
     jars: list[str] = []  # what a cluster of the user's own lacks, beside the one jar that `flink run -j` takes
 
     @classmethod

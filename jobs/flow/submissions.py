@@ -21,6 +21,7 @@ from jobs.errors import ServiceError
 from jobs.flow import began, id_secret, saved_config
 
 BEGUN = "liveshelf:begun:"
+CANARY = "canary"  # the name under which a second rankings job is noted, beside "features" and "rankings"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 
 

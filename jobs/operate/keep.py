@@ -78,7 +78,13 @@ class Keeper:
         return len(lost)
 
     def repair(self, noted: list[Submitted]) -> bool:
-        """Bring back what Redis has lost since it was complete; return True if it had lost anything."""
+        """Bring back what Redis has lost since it was complete; return True if it had lost anything.
+
+        A canary's lists stay lost: they are there to be compared with what comes.
+        """
+        noted = [submitted for submitted in noted if submitted.job != submissions.CANARY]
+        if not noted:
+            return False
         look = self._redis(noted[0], patience_s=0.1)
         try:
             (reply,) = look.exchange([("EVAL", LOOK, 1, MARK, _now())])
@@ -147,7 +153,9 @@ class Keeper:
         """Log events that were lost before the job read them. The job runs all the same: lists matter more."""
         config = submissions.config(self._state_dir, submitted.job)
         kafka = addresses.as_user(config.kafka_bootstrap, users.CLI)
-        gaps = kafka_admin.deleted_unread(kafka, users.GROUPS[submitted.job], config.events_topic)
+        gaps = kafka_admin.deleted_unread(
+            kafka, users.GROUPS.get(submitted.job, users.CANARY_GROUP), config.events_topic
+        )
         if gaps:
             lost = f"EVENTS LOST: {config.events_topic} had deleted them before {submitted.job} read them"
             _say(f"{lost}: {kafka_admin.told(gaps)}")

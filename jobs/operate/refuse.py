@@ -22,8 +22,7 @@ def refuse_second(settings: Settings, runtime: Runtime, jobs: Sequence[Job]) -> 
     if "rankings" in job_ids and served.takes_versions_of(settings):
         ways.append("the rankings job serves each version that is activated, by itself: liveshelf status says which")
     for job in job_ids:
-        again = f'liveshelf submit {job} --from-savepoint "$(liveshelf stop {job})"'
-        ways.append(f"to submit the {job} job again, with other settings: {again}")
+        ways.append(f"to submit the {job} job again, with other settings: liveshelf submit {job} --upgrade")
     raise SettingsError(what, "\n       ".join(ways))
 
 

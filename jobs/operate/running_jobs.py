@@ -16,12 +16,13 @@ Job = Literal["features", "rankings"]
 JOBS: tuple[Job, ...] = ("features", "rankings")
 RUNNING = ("CREATED", "INITIALIZING", "RUNNING", "RESTARTING", "FAILING")
 RUNNING_LIMIT_S = 120.0  # a submitted job that isn't up by then is cancelled; two idle cores take 6 s
+COMPLETED = re.compile(r"Savepoint completed\. Path: (\S+)")
 PYTHON_ERROR = r"((pyflink|jobs|models)\.[\w.]+|[A-Za-z]+(Error|Exception|Exit)): "  # how a Python's last line begins
 SAVEPOINT_FOLDERS = ("execution.checkpointing.savepoint-dir", "state.savepoints.dir")  # the second is Flink 1's name
 
 
-def running_job(runtime: Runtime, job: Job) -> str | None:
-    """Return the id of the job of that kind that runs, or tries to; None if there is none."""
+def running_job(runtime: Runtime, job: str) -> str | None:
+    """Return the id of the job of that kind (or "canary") that runs, or tries to; None if there is none."""
     for listed in flink_rest.ask(runtime.flink_rest_url, "/jobs/overview")["jobs"]:
         if listed["name"] == f"liveshelf {job}" and listed["state"] in RUNNING:
             return str(listed["jid"])
@@ -51,13 +52,13 @@ def runs(job: dict[str, Any]) -> bool:
     return (job["state"] == "RUNNING" and tasks <= {"RUNNING", "FINISHED"}) or job["state"] == "FINISHED"
 
 
-def is_coming_up(runtime: Runtime, job: Job) -> bool:
+def is_coming_up(runtime: Runtime, job: str) -> bool:
     """Return True if a job was taken and doesn't run yet. One that runs already may go on."""
     job_id = running_job(runtime, job)
     return job_id is not None and not runs(flink_rest.ask(runtime.flink_rest_url, f"/jobs/{job_id}"))
 
 
-def cancel(settings: Settings, runtime: Runtime, job: Job) -> None:
+def cancel(settings: Settings, runtime: Runtime, job: str) -> None:
     """End a job without a savepoint, and wait until it is gone."""
     job_id = running_job(runtime, job)
     submissions.forget(settings.state_dir, job)  # or the keeper would start it again
@@ -78,13 +79,25 @@ def stop(settings: Settings, runtime: Runtime, job: Job, savepoint: bool = True)
     note = submissions.noted_job(settings.state_dir, job)
     submissions.forget(settings.state_dir, job)
     done = flink.command(settings, "stop").run("--savepointPath", folder, job_id)
-    savepoint_path = re.search(r"Savepoint completed\. Path: (\S+)", done.stdout)
+    savepoint_path = COMPLETED.search(done.stdout)
     if done.returncode or not savepoint_path:
         if note:
             submissions.note(settings.state_dir, note)  # it runs on, and must be started again if it is lost
         raise ServiceError(f"the {job} job wasn't stopped:\n{cause(done.stdout + done.stderr)}", "liveshelf status")
     flink_rest.wait_gone(runtime.flink_rest_url, job_id)
     return savepoint_path[1]
+
+
+def savepoint(settings: Settings, runtime: Runtime, job: Job) -> str:
+    """Take a savepoint of a job that goes on; return its path. Raise `ServiceError`, `SettingsError`."""
+    job_id = running_job(runtime, job)
+    if job_id is None:
+        raise ServiceError(f"no {job} job is running", f"liveshelf submit {job}")
+    done = flink.command(settings, "savepoint").run(job_id, savepoint_folder(settings, job))
+    path = COMPLETED.search(done.stdout)
+    if done.returncode or not path:
+        raise ServiceError(f"the {job} job gave no savepoint:\n{cause(done.stdout + done.stderr)}", "liveshelf status")
+    return path[1]
 
 
 def savepoint_folder(settings: Settings, job: Job) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
@@ -13,6 +14,7 @@ from jobs.connect.kafka_read import read_slice
 from jobs.contract.events import FIELD, Event, Refusal, parse, visitor_of
 from jobs.contract.printable import printable
 from jobs.errors import DefinitionError, ModelError
+from jobs.flow import submissions
 from jobs.settings import Settings
 from jobs.shelves.versions import ShelfVersions
 from liveshelf.reader import Shelf, ShelfReader, shelf_key
@@ -63,6 +65,15 @@ def shelf_names(settings: Settings) -> list[str]:
     """
     published = ShelfVersions(settings.shelves_folder).names()
     return list(dict.fromkeys([settings.ranker.shelf, *published]))
+
+
+def canary_shelf_names(settings: Settings) -> list[str]:
+    """Return the shelves on which a visitor may have a list of a canary, none while there is no canary."""
+    if not submissions.config_path(settings.state_dir, submissions.CANARY).is_file():
+        return []
+    ranker = submissions.config(settings.state_dir, submissions.CANARY).ranker
+    published = ShelfVersions(Path(ranker.shelves_dir)).names() if ranker.shelves_dir else []
+    return list(dict.fromkeys([ranker.shelf, *published]))
 
 
 def look(settings: Settings, running: Runtime, visitor_ids: Sequence[str], name: str = "") -> Shown:

@@ -42,16 +42,17 @@ class Submission:
 
 
 def submission(
-    settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, **config: object
+    settings: Settings, runtime: Runtime, job: Job, from_savepoint: str | None = None, name: str = "", **config: object
 ) -> Submission:
     """Return what `flink run` needs; write the job's plan and configuration into the state folder.
 
-    `config` replaces fields of `JobConfig`: a benchmark reads to an end, a test takes other topics.
+    `name` is what its configuration is kept under, if not the job's. `config` replaces fields of `JobConfig`: a
+    benchmark reads to an end, a test takes other topics.
     Raise `DefinitionError` with every problem of the definitions before anything is submitted.
     """
     if from_savepoint:
         refuse.refuse_lost(settings, job)
-    config_path = _config_path(settings, job)
+    config_path = _config_path(settings, name or job)
     arguments = ["--config", str(config_path)]
     if job == "features":
         next_plan = wanted_plan(settings, evolving=from_savepoint is not None)
@@ -125,8 +126,8 @@ def wanted_plan(settings: Settings, evolving: bool) -> plan.FeaturePlan:
     return plan.evolve(running, next_plan)
 
 
-def _config_path(settings: Settings, job: Job) -> Path:
-    return settings.state_dir.resolve() / "jobs" / f"{job}.config.json"
+def _config_path(settings: Settings, name: str) -> Path:
+    return settings.state_dir.resolve() / "jobs" / f"{name}.config.json"
 
 
 def served_project(settings: Settings) -> str:
@@ -214,7 +215,7 @@ def submit(
         refuse.refuse_gap(settings, runtime, job)
     create_topics(settings, runtime)
     refuse.refuse_wide(settings, runtime)
-    call = submission(settings, runtime, job, from_savepoint, **config)
+    call = submission(settings, runtime, job, from_savepoint, "", **config)
     at_s = _mark_begun(runtime, job)
     job_id, output = submissions.run_client(call.argv, call.environment)
     if not job_id:
@@ -222,7 +223,7 @@ def submit(
     if job == "features":
         began.save(settings.state_dir, _began(settings, from_savepoint))
         plan.keep_submitted(settings.state_dir)
-    _keep_config(settings, job)
+    keep_config(settings, job)
     argv = again(settings, job, call.argv, from_savepoint)
     note = submissions.Submitted(job, job_id, argv, call.environment, from_savepoint or "", at_s)
     submissions.note(settings.state_dir, note)
@@ -263,21 +264,22 @@ def _mark_begun(runtime: Runtime, job: Job) -> float:
     return at_s
 
 
-def _keep_config(settings: Settings, job: Job) -> None:
-    kept = submissions.config_path(settings.state_dir, job)
+def keep_config(settings: Settings, name: str) -> None:
+    """Keep the configuration of the job that was submitted now: a later dry run writes another one."""
+    kept = submissions.config_path(settings.state_dir, name)
     partial = kept.with_suffix(".partial")
-    shutil.copy(_config_path(settings, job), partial)  # with its mode: it may hold addresses with passwords
+    shutil.copy(_config_path(settings, name), partial)  # with its mode: it may hold addresses with passwords
     partial.replace(kept)
 
 
-def again(settings: Settings, job: Job, argv: list[str], from_savepoint: str | None) -> list[str]:
+def again(settings: Settings, name: str, argv: list[str], from_savepoint: str | None) -> list[str]:
     """Return the arguments that submit a job again, without a starting point.
 
     They name the files of this submission, which a later dry run doesn't replace.
     """
     kept_by_dry = {
         plan.wanted_path(settings.state_dir): plan.submitted_path(settings.state_dir),
-        _config_path(settings, job): submissions.config_path(settings.state_dir, job),
+        _config_path(settings, name): submissions.config_path(settings.state_dir, name),
     }
     files = {str(dry): str(kept) for dry, kept in kept_by_dry.items()}
     return [files.get(argument, argument) for argument in argv if argument not in ("-s", from_savepoint)]

@@ -14,6 +14,7 @@ from jobs.contract import consent
 from jobs.errors import ServiceError
 from jobs.features import plan
 from jobs.flow.checkpoint import UnknownLayoutError
+from jobs.flow.submissions import CANARY
 from jobs.operate import running_jobs, submit
 from jobs.person import receipt, traces
 from jobs.person.heard_of import heard_of
@@ -134,9 +135,12 @@ def _wait(
     Return these checkpoints, each of which was made after `here_ms` by this machine's clock, and how they were looked
     through. Raises ServiceError at `deadline_s` (monotonic clock).
     """
+    shadows = [key for visitor_id in ids for key in traces.shadow_keys(settings, visitor_id)]
     with addresses.redis_client(runtime.redis_url) as client:
         while True:
             jobs = _job_ids(runtime)
+            if shadows and running_jobs.running_job(runtime, CANARY) is None:
+                client.unlink(*shadows)  # no job is left to obey
             checkpoints = traces.newest_checkpoints(settings, jobs)
             in_redis = traces.in_redis(settings, client, ids)
             are_new = are_newer(checkpoints, here_ms)
@@ -194,7 +198,8 @@ def _newest(settings: Settings, runtime: Runtime) -> list[Path]:
 
 
 def _job_ids(runtime: Runtime) -> list[str]:
-    return [job_id for job_id in (running_jobs.running_job(runtime, kind) for kind in submit.JOBS) if job_id]
+    kinds = (*submit.JOBS, CANARY)
+    return [job_id for job_id in (running_jobs.running_job(runtime, kind) for kind in kinds) if job_id]
 
 
 def _longest_ms(settings: Settings) -> int:

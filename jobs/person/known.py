@@ -4,11 +4,12 @@ Who a record is about is told by its field `visitor_id`, never by a key, and nev
 escape an id, and other people's texts may hold it.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -25,6 +26,7 @@ from jobs.person import traces
 from jobs.person.ids import Visitor
 from jobs.settings import Settings
 from liveshelf.reader import Shelf, ShelfReader
+from liveshelf.shelf import shelf
 
 PARTS = ("consent", "events", "features", "lists", "list", "offline", "dead")
 HIDDEN = "hidden"  # the place of an event that was forgotten or never allowed
@@ -158,11 +160,16 @@ def _features(settings: Settings, visitor_ids: Iterable[str]) -> Iterator[dict[s
 
 
 def _shelves(settings: Settings, runtime: Runtime, visitor_ids: Iterable[str]) -> list[Shelf]:
-    """Return the lists that stand on all shelves."""
-    reader = ShelfReader(addresses.redis_client(runtime.redis_url))
+    """Return the lists that stand on all shelves, a canary's behind them."""
+    client = addresses.redis_client(runtime.redis_url)
+    reader, now_ms = ShelfReader(client), time.time() * 1000
     names = show.shelf_names(settings)
     try:
         shelves = [reader.get(visitor_id, name) for name in names for visitor_id in visitor_ids]
+        for visitor_id in visitor_ids:
+            for key in traces.shadow_keys(settings, visitor_id):
+                one = shelf(visitor_id, key.decode(), cast(Any, client.get(key)), settings.list_stale_s, now_ms)
+                shelves.append(replace(one, name=f"{one.name} (canary)"))
     finally:
         reader.close()
     return [shelf for shelf in shelves if shelf.state != "absent"]

@@ -11,23 +11,28 @@ import pyarrow.parquet as pq
 import redis
 import yaml
 
+from jobs.contract.shelf import SHADOW, shelf_key
 from jobs.errors import ServiceError, SettingsError
 from jobs.features import plan, sql
 from jobs.features.online_store import entity_key
 from jobs.flow import checkpoint, id_secret
 from jobs.operate import show
 from jobs.settings import Settings
-from liveshelf.reader import shelf_key
 
 PERSON = "visitor_id"
 RANKINGS_OPERATOR = "histories"  # its uid in `jobs/session_rankings.py`
 
 
 def redis_keys(settings: Settings, visitor_id: str) -> list[bytes]:
-    """Return the Redis keys of a visitor's lists, and of the online features."""
+    """Return the Redis keys of a visitor's lists, those of a canary included, and of the online features."""
     project = yaml.safe_load((settings.feature_repo / "feature_store.yaml").read_text())["project"]
     lists = [shelf_key(visitor_id, name).encode() for name in show.shelf_names(settings)]
-    return [*lists, entity_key(project, {PERSON: visitor_id})]
+    return [*lists, *shadow_keys(settings, visitor_id), entity_key(project, {PERSON: visitor_id})]
+
+
+def shadow_keys(settings: Settings, visitor_id: str) -> list[bytes]:
+    """Return the Redis keys of the lists that a canary has for a visitor."""
+    return [shelf_key(visitor_id, name, SHADOW).encode() for name in show.canary_shelf_names(settings)]
 
 
 def in_redis(settings: Settings, client: redis.Redis, visitor_ids: Sequence[str]) -> set[str]:

@@ -20,6 +20,7 @@ from jobs.catalogue.columns import Table
 from jobs.catalogue.follower import Follower
 from jobs.contract.items import FactContract
 from jobs.contract.ranker_settings import RankerSettings
+from jobs.contract.shelf import LISTS
 from jobs.flow import failpoints
 from jobs.rankings.arrays import Floats
 from jobs.rankings.context import ContextReader
@@ -79,6 +80,8 @@ class Row(NamedTuple):
 class RankSessions(ScalarFunction):
     """Ranks and publishes each visitor's lists of a batch, and answers with the log records."""
 
+    LISTS = LISTS  # the first word of the keys
+
     def __init__(self, config: RankConfig) -> None:
         self._config = config
 
@@ -96,31 +99,32 @@ class RankSessions(ScalarFunction):
             self._facts = self._follower.snapshot
         self._models = ModelSource(Path(ranker.model_dir), public_key=ranker.model_public_key)
         self._shelves = ShelfSource(ranker.shelves_dir)
-        self._publisher = Publisher(self._config.redis_url, ranker.list_ttl_s)
+        self._publisher = Publisher(self._config.redis_url, ranker.list_ttl_s, lists=self.LISTS)
         self._metrics = RankingMetrics(function_context.get_metric_group())
         self._gap_ms = ranker.session_gap_s * 1000
         self._serve()
         if self._config.facts:
-            self._shared = SharedLists(
-                self._config.redis_url,
-                ranker.list_ttl_s,
-                ShelfSource(ranker.shelves_dir),
-                bundle=lambda: self._models.bundle,
-                snapshot=lambda: self._follower.snapshot,
-                trends=Trends(
-                    self._config.redis_url, self._config.feast_project, self._config.kafka_bootstrap, self._config.facts
-                ),
-            )
-            if ranker.shelves_dir:
-                versions = ShelfVersions(Path(ranker.shelves_dir))
-                self._gate = GateWriter(
-                    self._config.redis_url, versions, lambda: self._follower.snapshot, ranker.list_ttl_s
-                )
-                self._gate.offer(self._maker.items)
+            self._open_shared()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         # The vocabulary is most of what lives here; a full collection would walk it and hold a batch up.
         gc.collect()
         gc.freeze()
+
+    def _open_shared(self) -> None:
+        """Begin to write what is no visitor's: items' and places' lists, trends, the gate."""
+        config, ranker = self._config, self._config.ranker
+        self._shared = SharedLists(
+            config.redis_url,
+            ranker.list_ttl_s,
+            ShelfSource(ranker.shelves_dir),
+            bundle=lambda: self._models.bundle,
+            snapshot=lambda: self._follower.snapshot,
+            trends=Trends(config.redis_url, config.feast_project, config.kafka_bootstrap, config.facts),
+        )
+        if ranker.shelves_dir:
+            versions = ShelfVersions(Path(ranker.shelves_dir))
+            self._gate = GateWriter(config.redis_url, versions, lambda: self._follower.snapshot, ranker.list_ttl_s)
+            self._gate.offer(self._maker.items)
 
     def close(self) -> None:
         """Close what was opened."""

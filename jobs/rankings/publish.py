@@ -17,7 +17,7 @@ import msgspec
 import redis
 
 from jobs.connect.redis_pipeline import PATIENCE_S, Command, Connection, Script
-from jobs.contract.shelf import Provenance, ShelfValue, shelf_key
+from jobs.contract.shelf import LISTS, Provenance, ShelfValue, shelf_key
 from jobs.errors import ServiceError
 from jobs.rankings.ranked_list import RankedList
 from jobs.rankings.session import Session
@@ -204,9 +204,10 @@ class Encoder:
 
 
 class Publisher:
-    """Write lists to `shelf:{VISITOR}:SHELF`."""
+    """Write lists to `shelf:{VISITOR}:SHELF`, or with another first word, `lists`."""
 
-    def __init__(self, redis_url: str, ttl_s: int, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, redis_url: str, ttl_s: int, patience_s: float = PATIENCE_S, lists: str = LISTS) -> None:
+        self._lists = lists
         self._connection = Connection(redis_url, patience_s)
         self._ttl_ms = ttl_s * 1000
 
@@ -236,7 +237,7 @@ class Publisher:
         """
         calls: list[Command] = [
             (
-                shelf_key(each.visitor_id, each.shelf),
+                shelf_key(each.visitor_id, each.shelf, self._lists),
                 each.version,
                 each.gone_before_ms,
                 value,
@@ -262,7 +263,7 @@ class Publisher:
         """Return the keys and arguments of `SCRIPT` for the lists of one event."""
         first = publications[0]
         return (
-            *(shelf_key(publication.visitor_id, publication.shelf) for publication in publications),
+            *(shelf_key(publication.visitor_id, publication.shelf, self._lists) for publication in publications),
             version(first.partition, first.offset),
             first.session.event_time_ms + self._ttl_ms,
             first.session.event_time_ms,
@@ -271,7 +272,7 @@ class Publisher:
 
     def _refused(self, error: redis.ResponseError, key: str) -> ServiceError:
         """Return an error that names the key without the visitor: it will stand in Flink's logs."""
-        nameless = shelf_key("…", key.rpartition(":")[2])
+        nameless = shelf_key("…", key.rpartition(":")[2], self._lists)
         return ServiceError(
             f"Redis refused to write {nameless}: {error}",
             "if a key of that form holds something else (SCAN, TYPE), delete it; if Redis is full or read-only, "

@@ -85,6 +85,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
         kafka_port=0,
         redis_port=0,
         flink_port=0,
+        slots_per_task_manager=3,  # a canary takes one
         checkpoint_interval_ms=2000,
         idle_timeout_s=0,
     )

@@ -68,7 +68,7 @@ def test_jobs_come_up_with_the_right_python_only(
 
     again = call("submit", "rankings")
     assert again.exit_code == 2
-    assert 'liveshelf submit rankings --from-savepoint "$(liveshelf stop rankings)"' in again.stderr
+    assert "liveshelf submit rankings --upgrade" in again.stderr
 
     savepoint = call("stop", "features").stdout.strip().removeprefix("file:")
     assert Path(savepoint).parent == cluster.savepoints

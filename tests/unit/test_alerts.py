@@ -67,7 +67,7 @@ def test_the_latency_histogram_has_the_jobs_buckets() -> None:
 
     recorded = [rule for rule in rules() if rule.get("record") == "liveshelf:event_to_redis_ms_bucket:rate5m"]
     assert [rule["labels"]["le"] for rule in recorded] == [*map(str, LATENCY_BOUNDS_MS), "+Inf"]
-    ends = [re.search(r"_le_(\w+)\[", rule["expr"])[1] for rule in recorded]
+    ends = [re.search(r"_le_(\w+)\{", rule["expr"])[1] for rule in recorded]
     assert ends == [*map(str, LATENCY_BOUNDS_MS), "inf"]
 
 

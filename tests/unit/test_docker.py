@@ -20,7 +20,8 @@ DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 DEPLOYMENTS = {
-    job: yaml.safe_load((DOCKER / "kubernetes" / f"{job}.yaml").read_text()) for job in ("features", "rankings")
+    job: yaml.safe_load((DOCKER / "kubernetes" / "base" / f"{job}.yaml").read_text())
+    for job in ("features", "rankings")
 }
 PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 PINS = dict(pin.split("==") for pin in PYPROJECT["optional-dependencies"]["run"] if "==" in pin)
@@ -45,7 +46,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-POLICIES = list(yaml.safe_load_all((DOCKER / "kubernetes" / "network.yaml").read_text()))
+POLICIES = list(yaml.safe_load_all((DOCKER / "kubernetes" / "base" / "network.yaml").read_text()))
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -89,7 +90,7 @@ def test_only_a_jobs_own_pods_reach_its_open_ports():
 
 @pytest.mark.parametrize("job", DEPLOYMENTS)
 def test_pages_of_deployments_show_addresses_with_tls(job: str):
-    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    header = (DOCKER / "kubernetes" / "base" / f"{job}.yaml").read_text()
     assert "kafkas://" in header
     assert "rediss://" in header
     assert f"kafka-{job}" in header
@@ -189,6 +190,14 @@ def test_python_workers_take_no_managed_memory(name: str):
     assert CONFIGURATIONS[name]["python.fn-execution.memory.managed"] == "false"
 
 
+def test_the_task_managers_memory_is_the_sum_of_its_parts():
+    """The image's own configuration names another total, with which no TaskManager with these parts starts."""
+    parts = "task.heap framework.heap framework.off-heap task.off-heap managed jvm-metaspace"
+    names = [*(f"{part}.size" for part in parts.split()), "network.max", "jvm-overhead.max"]
+    told = {name: int(flink_properties()[f"taskmanager.memory.{name}"].removesuffix("m")) for name in names}
+    assert flink_properties()["taskmanager.memory.process.size"] == f"{sum(told.values())}m"
+
+
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_flinks_page_takes_no_job_and_no_other_site(name: str):
     told = CONFIGURATIONS[name]
@@ -225,6 +234,7 @@ def test_no_option_is_told_that_the_code_does_not_know(name: str):
     embedded = {*flink_config.job_options(1, 1), *flink_config.on_this_machine(Path("/data")), *cluster}
     elsewhere = {
         "metrics.reporter.prom.port",
+        "taskmanager.memory.process.size",
         "high-availability.type",
         "high-availability.storageDir",
         "kubernetes.taskmanager.memory.limit-factor",
@@ -238,7 +248,7 @@ def test_every_setting_of_a_container_exists():
     for service in SERVICES.values():
         own = [name for name in service.get("environment", {}) if name.startswith("LIVESHELF_")]
         names |= {name.removeprefix("LIVESHELF_") for name in own}
-    for path in (DOCKER / "kubernetes").iterdir():
+    for path in (DOCKER / "kubernetes").rglob("*.yaml"):
         names |= set(re.findall(r"LIVESHELF_([A-Z_]+)", path.read_text()))
     assert {"KAFKA_BOOTSTRAP", "REDIS_URL", "FLINK_REST_URL", "STATE_DIR"} <= names
     assert {name.lower() for name in names} - set(Settings.model_fields) == set()
@@ -306,7 +316,7 @@ def test_the_collector_starts_once_its_topics_are_there():
 
 @pytest.mark.parametrize("job", DEPLOYMENTS)
 def test_a_deployment_gets_its_jobs_secrets_and_no_other(job: str):
-    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    header = (DOCKER / "kubernetes" / "base" / f"{job}.yaml").read_text()
     files = re.findall(r"--from-file=docker/secrets/(\S+)", header)
     assert files == ["ca.pem", f"kafka-{job}", "redis-job"]
 
@@ -333,7 +343,7 @@ def test_a_deployment_runs_its_job(job: str):
 @pytest.mark.parametrize("job", DEPLOYMENTS)
 def test_the_operators_schema_has_the_flink_version(job: str):
     """The definition of FlinkDeployment in operator 1.15.0 ends with v2_2: Kubernetes refuses v2_3."""
-    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    header = (DOCKER / "kubernetes" / "base" / f"{job}.yaml").read_text()
     assert "Flink Kubernetes operator 1.15." in header.splitlines()[0]
     assert DEPLOYMENTS[job]["spec"]["flinkVersion"] == "v2_2"
     assert PINS["apache-flink"].startswith("2.")  # the operator asks for no more than 2.0 or newer
@@ -347,7 +357,7 @@ def test_deployment_gives_its_job_the_arguments_that_it_asks_for(job: str):
     given = dict(zip(spec["job"]["args"][4::2], spec["job"]["args"][5::2], strict=True))
     assert set(given) == wanted
     mount = spec["podTemplate"]["spec"]["containers"][0]["volumeMounts"][0]["mountPath"]
-    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    header = (DOCKER / "kubernetes" / "base" / f"{job}.yaml").read_text()
     for path in given.values():
         assert path.startswith(f"{mount}/")
         assert f"--from-file={Path(path).name}=" in header
@@ -362,7 +372,7 @@ def test_deployment_leaves_the_places_of_its_state_to_be_named(job: str):
 
 @pytest.mark.parametrize("job", DEPLOYMENTS)
 def test_a_deployments_files_are_those_that_a_dry_run_writes(job: str):
-    header = (DOCKER / "kubernetes" / f"{job}.yaml").read_text()
+    header = (DOCKER / "kubernetes" / "base" / f"{job}.yaml").read_text()
     assert f"liveshelf submit {job} --dry-run" in header
     written = re.findall(r"--from-file=\S+=\.liveshelf/jobs/(\S+)", header)
     assert (

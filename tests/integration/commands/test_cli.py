@@ -26,7 +26,8 @@ COMMANDS = [
     "schema", "dead", "dead list", "dead show", "dead replay", "late", "late list", "late show",
     "audit show", "audit verify", "keys", "keys new", "keys retire", "collect", "storefront", "rebuild", "resume",
     "keep", "chaos", "train", "evaluate", "learn", "models list", "models segments", "person show", "person export",
-    "person erase", "consent grant", "consent withdraw",
+    "person erase", "consent grant", "consent withdraw", "canary start", "canary status", "canary promote",
+    "canary rollback",
 ]  # fmt: skip
 
 

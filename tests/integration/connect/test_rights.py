@@ -37,6 +37,7 @@ from jobs.rankings.gate_set import GateSet, Known, hash_of, version_of
 from jobs.settings import Settings
 from liveshelf.reader import ShelfReader
 
+SHADOW_LIST = b"shelf-shadow:{v1}:home"  # of a canary, which no app reads
 LIST, FEATURES = b"shelf:{v1}:home", entity_key("liveshelf", {"visitor_id": "v1"})
 
 
@@ -63,6 +64,8 @@ def redis_as(running: Runtime, user: str) -> redis.Redis:
 # command → the users who may
 REDIS: dict[tuple, set[str]] = {
     ("GET", LIST): {"app", "job", "admin"},
+    ("GET", SHADOW_LIST): {"job", "admin"},
+    ("SET", SHADOW_LIST, "1"): {"job", "admin"},
     ("HMGET", FEATURES, "a"): {"app", "job", "admin"},
     ("GET", "another:key"): {"admin"},
     ("HGETALL", b"\x01another_project"): {"admin"},
@@ -230,6 +233,7 @@ WRITERS = {
 MEMBERS = {
     "liveshelf-features": {"features", "cli", "admin"},  # cli looks at what was read
     "liveshelf-rankings": {"rankings", "cli", "admin"},
+    "liveshelf-canary": {"rankings", "admin"},
     "anything": {"admin"},
 }
 USERS = ("admin", "cli", "collector", "features", "rankings")

@@ -42,9 +42,10 @@ class Shop:
         self.lists(personal=100, popular=0)
         self.written(100)
         self.late(0)
-        self.exporter.grow(f"{TASK}_batch_rows", 150)
-        self.exporter.grow(f"{TASK}_rows_superseded", 50)
+        self.exporter.grow(f"{TASK}_batch_rows", 150, job_name=RANKINGS)
+        self.exporter.grow(f"{TASK}_rows_superseded", 50, job_name=RANKINGS)
         self.models_refused(0)
+        self.bad_canary()
         self.jvm(metaspace_mib=120, heap_mib=300, descriptors=170)
 
     def checkpoint(self, job: str, age_s: float) -> None:
@@ -64,18 +65,23 @@ class Shop:
         self.exporter.grow(f"{TASK}_numRecordsIn", read_per_second, **SOURCE)
 
     def lists(self, personal: float, popular: float) -> None:
-        self.exporter.grow(f"{TASK}_lists_personal", personal)
-        self.exporter.grow(f"{TASK}_lists_popular", popular)
+        self.exporter.grow(f"{TASK}_lists_personal", personal, job_name=RANKINGS)
+        self.exporter.grow(f"{TASK}_lists_popular", popular, job_name=RANKINGS)
 
     def written(self, per_second: float) -> None:
-        self.exporter.grow(f"{TASK}_lists_written", per_second)
+        self.exporter.grow(f"{TASK}_lists_written", per_second, job_name=RANKINGS)
 
     def late(self, share: float) -> None:
-        self.exporter.grow(f"{TASK}_event_to_redis_ms_le_1000", 100 * (1 - share))
-        self.exporter.grow(f"{TASK}_event_to_redis_ms_le_inf", 100)
+        self.exporter.grow(f"{TASK}_event_to_redis_ms_le_1000", 100 * (1 - share), job_name=RANKINGS)
+        self.exporter.grow(f"{TASK}_event_to_redis_ms_le_inf", 100, job_name=RANKINGS)
 
     def models_refused(self, count: float, attempt: str = "0") -> None:
-        self.exporter.set(f"{TASK}_models_refused", count, task_attempt_num=attempt)
+        self.exporter.set(f"{TASK}_models_refused", count, job_name=RANKINGS, task_attempt_num=attempt)
+
+    def bad_canary(self) -> None:
+        """Let a canary's lists be bad in each way, and written: that is nothing that visitors see."""
+        for name in ("batch_rows", "lists_popular", "lists_written", "event_to_redis_ms_le_inf", "models_refused"):
+            self.exporter.grow(f"{TASK}_{name}", 1000, job_name="liveshelf_canary")
 
     def jvm(self, metaspace_mib: float, heap_mib: float, descriptors: float) -> None:
         for kind, used, limit in (("Metaspace", metaspace_mib, 512), ("Heap", heap_mib, 1536)):
