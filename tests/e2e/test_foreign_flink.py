@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from jobs.cluster import runtime
 from jobs.connect import flink_rest
+from jobs.lab.chaos.own.foreign_flink import ForeignFlink, foreign_flink
 from jobs.operate import doctor, submit
 from jobs.operate.bring_up import bring_up
 from jobs.settings import Settings
-from tests.support.foreign_flink import ForeignFlink, foreign_flink
 from tests.support.waiting import eventually
 
 BOTH = ["liveshelf features", "liveshelf rankings"]

@@ -16,9 +16,9 @@ from jobs.cluster.runtime import Runtime
 from jobs.connect import addresses
 from jobs.connect.redis_pipeline import Connection
 from jobs.errors import ServiceError
+from jobs.lab.chaos.own.watched_redis import WatchedRedis, watched_redis
 from jobs.operate.refuse import refuse_unfit
 from tests.support.waiting import eventually
-from tests.support.watched_redis import WatchedRedis, watched_redis
 
 
 @pytest.fixture

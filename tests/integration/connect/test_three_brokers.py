@@ -9,7 +9,7 @@ import pytest
 from jobs.connect import consent_topic, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.consent_record import Record
-from tests.support.three_brokers import ThreeBrokers, three_brokers
+from jobs.lab.chaos.own.three_brokers import ThreeBrokers, three_brokers
 
 
 @pytest.fixture(scope="module")
