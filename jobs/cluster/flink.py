@@ -130,7 +130,8 @@ def command(settings: Settings, action: str = "run") -> FlinkCommand:
     conf = home / "conf"
     if settings.flink_rest_url:
         conf = home / "client"
-        options = flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
+        options = flink_config.of_cluster(cluster_config(settings))
+        options |= flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
         flink_config.write(conf, options | flink_config.client(settings.flink_rest_url, worker_python(settings)))
         for part in ("lib", "log"):
             (home / part).mkdir(parents=True, exist_ok=True)

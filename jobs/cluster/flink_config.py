@@ -1,6 +1,7 @@
 """Configure the embedded Flink: memory, and a `config.yaml` derived from the one that Flink ships."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,14 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "python.client.executable": sys.executable,
         "env.java.opts.client": QUICK_START,
     }
+
+
+def of_cluster(configuration: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of checkpoints that a cluster of the user's own names.
+
+    Flink takes them from the client, and never from the cluster: unaligned checkpoints would stay off.
+    """
+    return {name: value for name, value in configuration.items() if name.startswith("execution.checkpointing.")}
 
 
 def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[str, Any]:
