@@ -8,7 +8,7 @@ def test_a_job_takes_the_clusters_options_of_checkpoints() -> None:
     cluster = {
         "execution.checkpointing.unaligned.enabled": "true",
         "rest.port": "8081",
-        "state.backend.type": "rocksdb",
+        "execution.target": "remote",
     }
     assert flink_config.of_cluster(cluster) == {"execution.checkpointing.unaligned.enabled": "true"}
 
