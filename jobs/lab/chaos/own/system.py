@@ -17,6 +17,7 @@ import psutil
 import requests
 
 from jobs.cluster import flink, processes
+from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
 from jobs.connect import flink_rest
 from jobs.errors import ServiceError
 from jobs.jvm import jars
@@ -214,6 +215,7 @@ class OwnSystem(RunningSystem):
             "classloader.resolve-order": "parent-first",
             "heartbeat.interval": "1 s",
             "heartbeat.timeout": "10 s",
+            "execution.checkpointing.num-retained": RETAINED_CHECKPOINTS,
             "state.backend.type": "hashmap",
             "python.executable": sys.executable,
         }
