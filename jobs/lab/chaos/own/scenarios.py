@@ -26,7 +26,7 @@ def kill_broker(stage: Stage[OwnSystem], times: float) -> None:
         node = stage.rng.randrange(BROKERS)
         started_s = time.monotonic()
         system.kafka.kill(node)
-        system.wait_checkpoint(2)
+        system.wait_checkpoint(2, LIMIT_S)
         stage.recovery_s.append(round(time.monotonic() - started_s, 1))
         time.sleep(APART_S)
         system.kafka.start(node)
@@ -38,7 +38,7 @@ def kill_primary(stage: Stage[OwnSystem], times: float) -> None:
     """Kill a primary whose replica is some seconds behind, and that after Redis' own rules may be the next primary."""
     servers = stage.system.servers
     for _ in range(int(times)):
-        stage.system.wait_checkpoint(2)
+        stage.system.wait_checkpoint(2, LIMIT_S)
         primary = servers.primary
         with stage.sampler.blind():
             servers.hold_back(primary)
@@ -58,7 +58,7 @@ def kill_job_manager(stage: Stage[OwnSystem], times: float) -> None:
     """Kill the JobManager and start another one. Flink itself must bring the jobs back, from the newest checkpoints."""
     system = stage.system
     for _ in range(int(times)):
-        system.wait_checkpoint()
+        system.wait_checkpoint(1, LIMIT_S)
         newest = {job_id: system.newest_checkpoint(job_id)["id"] for job_id in system.job_ids()}
         started_s = time.monotonic()
         system.kill_job_manager()
@@ -98,7 +98,7 @@ def cut_machine(stage: Stage[OwnSystem], seconds: float) -> None:
 def _without_machine(
     stage: Stage[OwnSystem], lose: Callable[[], None], give_back: Callable[[], None], seconds: float
 ) -> None:
-    stage.system.wait_checkpoint()
+    stage.system.wait_checkpoint(1, LIMIT_S)
     _, jobs = stage.system.busiest()
     started_s = time.monotonic()
     try:
@@ -114,7 +114,7 @@ def _without_machine(
 
 def kill_task_manager(stage: Stage[OwnSystem], times: float) -> None:
     for _ in range(int(times)):
-        stage.system.wait_checkpoint(5)
+        stage.system.wait_checkpoint(3, LIMIT_S)
         name, jobs = stage.system.busiest()
         stage.recovered(stage.system.task_manager(name)[0].kill, jobs, LIMIT_S)
         stage.system.start_task_manager(_machine(name))
