@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import psutil
 
@@ -51,7 +50,7 @@ def kill_primary(stage: Stage[OwnSystem], times: float) -> None:
         stage.system.wait_repaired()
         stage.recovery_s.append(round(time.monotonic() - started_s, 1))
         servers.start_again(primary)
-        wait(partial(servers.in_sync, primary), "a replica in sync", limit_s=LIMIT_S)
+        wait(servers.has_replica, "a replica in sync", limit_s=LIMIT_S)
 
 
 def kill_job_manager(stage: Stage[OwnSystem], times: float) -> None:

@@ -6,10 +6,11 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 
 from jobs.cluster import kafka, processes
 from jobs.connect import addresses
@@ -85,10 +86,11 @@ class ThreeBrokers:
         self._running.pop(node).wait()
 
     def in_sync(self) -> bool:
-        """Whether every partition has all its replicas in sync."""
-        with closing(KafkaAdminClient(**addresses.kafka_python(self.bootstrap))) as admin:
+        """Whether every partition has all its replicas in sync; False while a broker that starts refuses to say."""
+        with suppress(KafkaError), closing(KafkaAdminClient(**addresses.kafka_python(self.bootstrap))) as admin:
             topics = admin.describe_topics()
-        return all(len(each["isr_nodes"]) == BROKERS for topic in topics for each in topic["partitions"])
+            return all(len(each["isr_nodes"]) == BROKERS for topic in topics for each in topic["partitions"])
+        return False
 
     def stop(self) -> None:
         for process in self._running.values():

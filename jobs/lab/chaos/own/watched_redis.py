@@ -79,6 +79,10 @@ class WatchedRedis:
         except redis.RedisError:
             return False
 
+    def has_replica(self) -> bool:
+        """Whether one of the servers follows the other. Sentinel may have made either the primary meanwhile."""
+        return any(self.in_sync(port) for port in self.ports[:2])
+
     def start_again(self, port: int) -> None:
         """Start a server that was killed, as it was configured at first; Sentinel makes it a replica."""
         self._start(port, *self._arguments[port])
