@@ -138,8 +138,8 @@ def overtake(stage: Stage[OwnSystem], times: float) -> None:
     stage.traffic = stage.go_on()
     with repeating(stage.system.slow_redis, 0.1, "slow Redis"):
         kill_task_manager(stage, times)
-        unaligned = [stage.system.unaligned(job_id) for job_id in stage.system.job_ids()]
-    stage.check("checkpoints are unaligned", all(unaligned))
+        overtaken = sum(map(stage.system.overtaken_bytes, stage.system.job_ids()))
+    stage.check("checkpoints overtook events", overtaken > 0)
 
 
 def _machine(name: str) -> int:

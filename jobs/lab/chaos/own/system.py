@@ -156,9 +156,10 @@ class OwnSystem(RunningSystem):
             raise ServiceError(f"job {job_id} began anew", self._logs)
         return int(restored["id"])
 
-    def unaligned(self, job_id: str) -> bool:
-        """Return True if a job's checkpoints may overtake events."""
-        return bool(flink_rest.ask(self.flink.rest_url, f"/jobs/{job_id}/checkpoints/config")["unaligned_checkpoints"])
+    def overtaken_bytes(self, job_id: str) -> int:
+        """Return the bytes of events that waited, in the checkpoint that holds the most of them."""
+        summary = flink_rest.ask(self.flink.rest_url, f"/jobs/{job_id}/checkpoints")["summary"]
+        return int(summary["persisted_data"]["max"])
 
     def slow_redis(self) -> None:
         """Hold the primary for four tenths of a second: Sentinel takes it for dead after a whole one."""
