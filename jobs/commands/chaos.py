@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 def chaos(
     profile: Annotated[
-        Literal["pr", "nightly", "soak", "random", "attacks"], typer.Option(help="How large the doses are.")
+        Literal["pr", "nightly", "soak", "random", "attacks", "cluster"], typer.Option(help="How large the doses are.")
     ] = "pr",
     scenario: Annotated[str, typer.Option(metavar="F1,R2,…", help="Only these; the profile's if empty.")] = "",
     seed: Annotated[int, typer.Option(help="First of the seeds.")] = 1,
@@ -31,7 +31,8 @@ def chaos(
     Services are started in STATE_DIR/chaos, on free ports. jobs/lab/chaos/README.md describes the scenarios. `random`
     draws weighted actions from the seed. `soak` is one long run at 2,000 events/s, with the seed's faults, that also
     watches memory and open files. `attacks` is what a stranger with a page's key may try (A1 to A6). All but these two
-    need the extra test: make test-env.
+    need the extra test: make test-env. `cluster` hurts a cluster of an operator's own (C1 to C7): Flink from its own
+    scripts, three brokers, Redis with Sentinels. C5 needs root, C6 moto_server on PATH.
 
     \b
     Examples:
@@ -40,13 +41,16 @@ def chaos(
       liveshelf chaos --profile nightly
       liveshelf chaos --profile soak --minutes 60 --json soak.json
       liveshelf chaos --profile attacks --minutes 5 --scenario A1,A3
+      liveshelf chaos --profile cluster --seeds 1
     """
     import shutil
 
     import msgspec
 
     from jobs.lab.chaos import attacks, soak
+    from jobs.lab.chaos.own.system import OwnSystem
     from jobs.lab.chaos.run import acts, run
+    from jobs.lab.chaos.system import System
     from jobs.operate import extras
 
     settings = load_settings()
@@ -72,7 +76,7 @@ def chaos(
     if strangers:
         result = attacks.run(folder, strangers, minutes, note, keep)
     elif plan:
-        result = run(folder, plan, note, keep)
+        result = run(folder, plan, note, keep, OwnSystem if profile == "cluster" else System)
     else:
         result = soak.run(folder, minutes, seed, note, keep)
     if not json_file:

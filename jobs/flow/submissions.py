@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -28,7 +28,8 @@ JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 class Submitted(msgspec.Struct, frozen=True):
     """A job as it was submitted: `argv` without a starting point, `restored_from` "" for the topic's beginning.
 
-    `at_s` is when (epoch), before it ran.
+    `at_s` is when (epoch), before it ran. `checkpoints` is the address of the folder where a cluster of the user's own
+    keeps checkpoints, "" for the embedded one.
     """
 
     job: str
@@ -37,6 +38,7 @@ class Submitted(msgspec.Struct, frozen=True):
     environment: dict[str, str]
     restored_from: str = ""
     at_s: float = 0.0
+    checkpoints: str = ""
 
 
 class Config(msgspec.Struct):
@@ -110,8 +112,11 @@ def secret_mark(state_dir: Path, job: str) -> str:
 
 
 def checkpoints(state_dir: Path, job: Submitted) -> list[Path]:
-    """Return the job's retained, completed checkpoints, newest first."""
-    folder = state_dir.resolve() / "flink" / "checkpoints" / job.job_id
+    """Return the job's retained, completed checkpoints, newest first; none where this machine can't read them."""
+    own = urlsplit(job.checkpoints)
+    if own.scheme not in ("", "file"):
+        return []
+    folder = (Path(unquote(own.path)) if own.path else state_dir.resolve() / "flink" / "checkpoints") / job.job_id
     found = sorted(folder.glob("chk-*/_metadata"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     return [file.parent for file in found]
 
@@ -152,7 +157,7 @@ def writes_again(state_dir: Path, job: Submitted, before_s: float, since_s: floa
 
 
 def _path(url: str) -> Path:
-    return Path(urlsplit(url).path)
+    return Path(unquote(urlsplit(url).path))
 
 
 def _complete_s(checkpoint: Path) -> float:

@@ -23,6 +23,7 @@ KAFKA_LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3"
 REDIS_WITH_TLS = "com.github.codemonstur:embedded-redis:1.4.3"
 COMPILER = "org.eclipse.jdt:ecj:3.42.0"  # Eclipse's, one jar: the Java that pip brings has none
 FLINK_KAFKA_CONNECTOR = "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2"
+FLINK_S3 = "org.apache.flink:flink-s3-fs-presto:2.3.0"
 SHIPPED = Path(pyflink.__file__).parent  # Flink, as the wheel brings it
 
 
@@ -34,6 +35,11 @@ def kafka_classpath() -> list[Path]:
 def flink_kafka_connector() -> Path:
     """Return the jar of Flink's SQL connector for Kafka. It bundles what it needs."""
     return _jars(FLINK_KAFKA_CONNECTOR)[0]
+
+
+def flink_s3() -> Path:
+    """Return the jar of Flink's plugin for S3, of the kind that keeps checkpoints."""
+    return _jars(FLINK_S3)[0]
 
 
 def redis_with_tls() -> Path:

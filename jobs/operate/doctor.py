@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -11,7 +11,7 @@ import psutil
 import requests
 
 from jobs.cluster import kafka, processes, redis, runtime
-from jobs.cluster.flink_config import TaskManagerMemory
+from jobs.cluster.flink_config import RETAINED_CHECKPOINTS, TaskManagerMemory
 from jobs.connect import consent_topic, fact_topics, flink_rest, kafka_admin, users
 from jobs.contract.consent import Consents
 from jobs.errors import ServiceError
@@ -26,6 +26,7 @@ GIB = 1024**3
 MEMORY_GIB = 6  # Flink 4 GiB by its limits, Kafka 0.8, and Python workers of 0.2 to 0.5 each
 DISK_GIB = 5
 METASPACE_MB = 256  # 112 with both jobs, 1 more whenever they are submitted again
+RETAINED = ("execution.checkpointing.num-retained", "state.checkpoints.num-retained")  # the second is Flink 1's name
 UP = "liveshelf up"
 UNREAD_DAYS = 7  # an older record may have been written again since
 UNREAD_SHOWN = 10
@@ -58,6 +59,7 @@ def checks(settings: Settings) -> list[Check]:
         _redis(running),
         _flink(running),
         *_metaspace(settings, running),
+        *_old_checkpoints(settings, running),
         *_workers(settings, running),
         *_entities(settings, running, said),
         *_keys_of_state(settings),
@@ -184,6 +186,23 @@ def _metaspace(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
         f"taskmanager.memory.jvm-metaspace.size: {METASPACE_MB}m, and start the TaskManagers again"
     )
     yield Check(name, ok, f"{order}, into {least_mb} MB", wanted, "" if ok else fix)
+
+
+def _old_checkpoints(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:
+    if settings.flink_rest_url and flink_rest.answers(running.flink_rest_url, slots=0):
+        yield old_checkpoints(flink_rest.cluster_config(running.flink_rest_url))
+
+
+def old_checkpoints(configuration: Mapping[str, str]) -> Check:
+    """Look whether a cluster of the user's own keeps checkpoints from before a loss of Redis.
+
+    Flink takes their number from the cluster, and never from a job. With one, the features job reads all events again.
+    """
+    kept = next((int(configuration[name]) for name in RETAINED if name in configuration), 1)
+    ok = kept >= RETAINED_CHECKPOINTS
+    fix = f"set {RETAINED[0]}: {RETAINED_CHECKPOINTS} in the cluster's config.yaml, and start the JobManager again"
+    wanted = f"{RETAINED_CHECKPOINTS} or more are kept"
+    return Check("old checkpoints", ok, f"{kept} of a job are kept", wanted, "" if ok else fix)
 
 
 def _workers(settings: Settings, running: runtime.Runtime) -> Iterator[Check]:

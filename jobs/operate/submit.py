@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ from jobs.settings import REPOSITORY, Settings
 from models.serving.bundle import Bundle, load_bundle
 from models.serving.registry import serving_folder
 from models.serving.signature import read_public_key
+
+CHECKPOINT_FOLDERS = ("execution.checkpointing.dir", "state.checkpoints.dir")  # the second is Flink 1's name
 
 T = TypeVar("T")
 
@@ -225,9 +227,17 @@ def submit(
         plan.keep_submitted(settings.state_dir)
     keep_config(settings, job)
     argv = again(settings, job, call.argv, from_savepoint)
-    note = submissions.Submitted(job, job_id, argv, call.environment, from_savepoint or "", at_s)
+    own = flink.cluster_config(settings) if settings.flink_rest_url else {}
+    note = submissions.Submitted(
+        job, job_id, argv, call.environment, from_savepoint or "", at_s, checkpoints=checkpoint_folder(own)
+    )
     submissions.note(settings.state_dir, note)
     return job_id
+
+
+def checkpoint_folder(configuration: Mapping[str, str]) -> str:
+    """Return the folder of checkpoints that the configuration of a user's own cluster names, "" if it names none."""
+    return next((configuration[name] for name in CHECKPOINT_FOLDERS if configuration.get(name)), "")
 
 
 def _began(settings: Settings, from_savepoint: str | None) -> began.Began:

@@ -15,7 +15,7 @@ from jobs.contract.shelf import SHADOW, shelf_key
 from jobs.errors import ServiceError, SettingsError
 from jobs.features import plan, sql
 from jobs.features.online_store import entity_key
-from jobs.flow import checkpoint, id_secret
+from jobs.flow import checkpoint, id_secret, submissions
 from jobs.operate import show
 from jobs.settings import Settings
 
@@ -52,12 +52,9 @@ def in_redis(settings: Settings, client: redis.Redis, visitor_ids: Sequence[str]
 
 def newest_checkpoints(settings: Settings, job_ids: Iterable[str]) -> list[Path]:
     """Return the newest completed checkpoint of each job, as far as checkpoints are on this machine."""
-    folder = settings.state_dir.resolve() / "flink" / "checkpoints"
-    newest = []
-    for job_id in job_ids:
-        complete = [path.parent for path in (folder / job_id).glob("chk-*/_metadata")]
-        newest += sorted(complete, key=lambda path: int(path.name.removeprefix("chk-")))[-1:]
-    return newest
+    notes = {note.job_id: note for note in submissions.noted(settings.state_dir)}
+    jobs = [notes.get(job_id, submissions.Submitted("", job_id, [], {})) for job_id in job_ids]
+    return [path for job in jobs for path in submissions.checkpoints(settings.state_dir, job)[:1]]
 
 
 def in_checkpoints(settings: Settings, checkpoints: Iterable[Path], visitor_ids: Sequence[str]) -> set[str]:

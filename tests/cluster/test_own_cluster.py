@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from jobs.connect import flink_rest
+from jobs.lab.chaos.own.foreign_flink import ForeignFlink, foreign_flink
+from jobs.lab.chaos.own.three_brokers import ThreeBrokers, three_brokers
+from jobs.lab.chaos.own.watched_redis import WatchedRedis, watched_redis
 from tests.support import environments
 from tests.support.environments import Environment
-from tests.support.foreign_flink import ForeignFlink, foreign_flink
-from tests.support.three_brokers import ThreeBrokers, three_brokers
 from tests.support.waiting import eventually
-from tests.support.watched_redis import WatchedRedis, watched_redis
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3000)]
 PARTITIONS, SLOTS = 4, 2  # of each of the two TaskManagers

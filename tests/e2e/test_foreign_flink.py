@@ -12,10 +12,11 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from jobs.cluster import runtime
 from jobs.connect import flink_rest
+from jobs.flow import submissions
+from jobs.lab.chaos.own.foreign_flink import ForeignFlink, foreign_flink
 from jobs.operate import doctor, submit
 from jobs.operate.bring_up import bring_up
 from jobs.settings import Settings
-from tests.support.foreign_flink import ForeignFlink, foreign_flink
 from tests.support.waiting import eventually
 
 BOTH = ["liveshelf features", "liveshelf rankings"]
@@ -65,6 +66,9 @@ def test_jobs_come_up_with_the_right_python_only(
     assert states(cluster) == dict.fromkeys(BOTH, "RUNNING")
     found = {check.name: check for check in doctor.checks(Settings())}
     assert (found["metaspace"].ok, found["metaspace"].found) == (False, "child-first, into 256 MB")
+    assert (found["old checkpoints"].ok, found["old checkpoints"].found) == (False, "1 of a job are kept")
+    places = {note.checkpoints for note in submissions.noted(Settings().state_dir)}  # the keeper starts jobs from there
+    assert places == {(tmp_path / "flink" / "checkpoints").as_uri()}
 
     again = call("submit", "rankings")
     assert again.exit_code == 2

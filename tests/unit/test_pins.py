@@ -60,7 +60,8 @@ def test_make_installs_nothing_without_a_hash() -> None:
 
 
 def test_each_jar_that_is_used_is_pinned() -> None:
-    asked = {jars.KAFKA, jars.KAFKA_LOGGING, jars.REDIS_WITH_TLS, jars.COMPILER, jars.FLINK_KAFKA_CONNECTOR}
+    cluster = {jars.FLINK_KAFKA_CONNECTOR, jars.FLINK_S3}
+    asked = {jars.KAFKA, jars.KAFKA_LOGGING, jars.REDIS_WITH_TLS, jars.COMPILER, *cluster}
     assert set(jars.pins()) == asked
     for coordinate, digests in jars.pins().items():
         _, artifact, version = coordinate.split(":")

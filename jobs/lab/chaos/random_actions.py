@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from jobs.errors import SettingsError
 from jobs.lab.chaos import processes, services
+from jobs.lab.chaos.running_system import ESHOP
 from jobs.lab.chaos.stage import Scenario, Stage
-from jobs.lab.chaos.system import ESHOP
 from jobs.person import erase, ids
 from models.serving.registry import Registry
 

@@ -14,6 +14,8 @@ import requests
 from jobs.errors import LiveshelfError, SettingsError
 from jobs.features import plan
 from jobs.lab.chaos import data, persons, processes, random_actions, services, shelves, traffic
+from jobs.lab.chaos.own import scenarios
+from jobs.lab.chaos.running_system import RunningSystem
 from jobs.lab.chaos.sampler import Sampler
 from jobs.lab.chaos.stage import Scenario, Stage, failed
 from jobs.lab.chaos.system import System
@@ -31,7 +33,8 @@ CATALOGUE = {
         *shelves.SCENARIOS,  # the last: from then on the system has shelves
     )
 }
-EVENTS = {"pr": 2_000, "nightly": 4_000}  # clicks a scenario; damaged and repeated ones come on top
+OWN_CLUSTER = {scenario.name: scenario for scenario in scenarios.SCENARIOS}
+EVENTS = {"pr": 2_000, "nightly": 4_000, "cluster": 4_000}  # clicks a scenario; damaged and repeated ones come on top
 POISON = 200  # D5's byte strings in each scenario but its own
 BEGINS_DAYS_AGO = 25  # event time starts here and moves on by a day a scenario at most: lists live 30 days
 VERIFY_LIMIT_S = 180.0
@@ -92,13 +95,14 @@ class Act(NamedTuple):
 
 def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
     """Return a profile's scenarios, or those that are named, for each seed; raise SettingsError for an unknown one."""
-    unknown = set(names) - CATALOGUE.keys()
+    catalogue = OWN_CLUSTER if profile == "cluster" else CATALOGUE
+    unknown = set(names) - catalogue.keys()
     if unknown:
-        raise SettingsError(f"no scenario {', '.join(sorted(unknown))}", ", ".join(CATALOGUE))
+        raise SettingsError(f"no scenario {', '.join(sorted(unknown))}", ", ".join(catalogue))
     if profile == "random":
         return [Act(round_, 1, seed, round_.events) for seed in seeds for round_ in random_actions.rounds(seed, names)]
-    chosen = [CATALOGUE[name] for name in names] or [
-        scenario for scenario in CATALOGUE.values() if scenario.dose(profile)
+    chosen = [catalogue[name] for name in names] or [
+        scenario for scenario in catalogue.values() if scenario.dose(profile)
     ]
     doses = {scenario.name: scenario.dose(profile) or scenario.nightly for scenario in chosen}
     counts = {
@@ -108,13 +112,19 @@ def acts(profile: str, names: Sequence[str], seeds: Sequence[int]) -> list[Act]:
     return [Act(scenario, doses[scenario.name], seed, counts[scenario.name]) for seed in seeds for scenario in chosen]
 
 
-def run(folder: Path, chosen: Sequence[Act], tell: Tell, keep: Callable[[dict], None] = lambda _: None) -> dict:
+def run(
+    folder: Path,
+    chosen: Sequence[Act],
+    tell: Tell,
+    keep: Callable[[dict], None] = lambda _: None,
+    kind: Callable[[Path], RunningSystem] = System,
+) -> dict:
     """Start a system in `folder`, play the scenarios one after the other, stop it; the result as a JSON document.
 
     `keep` gets the document after each scenario: an interrupted night has its results too.
     """
     started_s, outcomes = time.monotonic(), []
-    system = System(folder)
+    system = kind(folder)
     try:
         system.start()
         ready_s = time.monotonic() - started_s
@@ -144,7 +154,7 @@ def _document(outcomes: list[Outcome], sampler: Sampler, ready_s: float, seconds
 class Show:
     """The running system with what was sent to it so far: the oracle always looks at all of it."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: RunningSystem) -> None:
         self.system = system
         submitted = plan.submitted(system.state_dir)
         self.sampler = Sampler(system.direct.redis_url, submitted, system.settings.ranker.shelf)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import redis
 
+from jobs.connect import addresses
 from jobs.contract.shelf import shelf_key
 from jobs.features.online_store import entity_key
 from jobs.features.plan import FeaturePlan
@@ -30,7 +31,7 @@ class Sampler:
     """Reads the versions of lists and visitors' features at random, 1,000 keys/s, straight from Redis."""
 
     def __init__(self, redis_url: str, plan: FeaturePlan, shelf: str) -> None:
-        self._client = redis.Redis.from_url(redis_url, socket_timeout=1, socket_connect_timeout=1)
+        self._client = addresses.redis_client(redis_url, socket_timeout=1, socket_connect_timeout=1)
         self._project, self._shelf = plan.project, shelf
         self._fields = [f"_v:{operator.key}" for operator in plan.operators() if operator.entity == "visitor_id"]
         self._visitors: list[str] = []

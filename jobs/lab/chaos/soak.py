@@ -23,8 +23,9 @@ from jobs.lab.bench import clicks, memory
 from jobs.lab.chaos import processes as faults
 from jobs.lab.chaos import random_actions, services
 from jobs.lab.chaos.run import BEGINS_DAYS_AGO, Show, Tell
+from jobs.lab.chaos.running_system import ESHOP
 from jobs.lab.chaos.stage import Stage, failed
-from jobs.lab.chaos.system import ESHOP, System
+from jobs.lab.chaos.system import System
 from jobs.lab.chaos.traffic import DAY_MS, Traffic, beat
 from jobs.lab.replay import produce
 from jobs.verify.run import verify

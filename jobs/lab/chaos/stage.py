@@ -4,18 +4,21 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from jobs.contract.events import Event
+from jobs.lab.chaos.running_system import RunningSystem
 from jobs.lab.chaos.sampler import Sampler
-from jobs.lab.chaos.system import System
 from jobs.lab.chaos.traffic import Traffic, clicks
+
+S = TypeVar("S", bound=RunningSystem)
 
 
 @dataclass
-class Stage:
+class Stage(Generic[S]):
     """One scenario's view. `checks` must hold beside `verify`; `recovery_s` are the times until the jobs ran again."""
 
-    system: System
+    system: S
     sampler: Sampler
     traffic: Traffic
     go_on: Callable[[], Traffic]  # more traffic, once what goes through now is through
@@ -56,6 +59,7 @@ class Scenario:
     nightly: float = 0
     traffic_s: float = 20  # the fault may take longer: then it goes on in silence
     clicks: Callable[[int, int, int, int], list[Event]] = clicks  # seed, block, count, first ms
+    cluster: float = 0  # the dose on a cluster of an operator's own
 
     def dose(self, profile: str) -> float:
         return getattr(self, profile)

@@ -9,7 +9,8 @@ import pytest
 from jobs.connect import consent_topic, kafka_admin, kafka_send
 from jobs.connect.kafka_read import read_slice
 from jobs.contract.consent_record import Record
-from tests.support.three_brokers import ThreeBrokers, three_brokers
+from jobs.lab.chaos.own.three_brokers import ThreeBrokers, three_brokers
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,9 @@ def test_commands_go_on_without_one_of_three_brokers(brokers: ThreeBrokers, monk
     assert len(read_slice(bootstrap, "events").records) == 16
     kafka_admin.create_topics(bootstrap, {"consent": 4}, consent_topic.TOPIC)
     consent_topic.send(bootstrap, "consent", {"v": Record("withdrawn", 1)})
+    assert not brokers.in_sync()
     brokers.start(0)
+    eventually(brokers.in_sync, within_s=120)
 
 
 def send(bootstrap: str, numbers: range) -> None:

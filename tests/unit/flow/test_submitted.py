@@ -75,3 +75,13 @@ def test_a_job_submitted_just_now_writes_everything_anew(tmp_path: Path) -> None
     """A job that was only just submitted writes everything to a new Redis."""
     new = msgspec.structs.replace(FEATURES, restored_from="", at_s=200)
     assert submissions.writes_again(tmp_path, new, before_s=0, since_s=150, kept=False)
+
+
+def test_an_own_clusters_checkpoints_lie_where_it_says(tmp_path: Path) -> None:
+    """A cluster of the user's own names a folder. Its address escapes blanks, and may be one that nobody here reads."""
+    newest = checkpoint(tmp_path / "of operators", 1, 100)
+    own = msgspec.structs.replace(FEATURES, checkpoints=newest.parents[1].as_uri())
+    assert submissions.starts(tmp_path, own) == [newest.as_uri(), "file:///first", ""]
+    assert submissions.start_before(tmp_path, own, 101) == newest.as_uri()
+    elsewhere = msgspec.structs.replace(own, checkpoints=f"s3://bucket{newest.parents[1]}")
+    assert submissions.checkpoints(tmp_path, elsewhere) == []

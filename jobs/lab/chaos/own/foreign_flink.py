@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +15,8 @@ import yaml
 from jobs.cluster import processes
 from jobs.connect import flink_rest
 from jobs.jvm import jars, java
+from jobs.lab.waiting import wait
 from jobs.settings import REPOSITORY
-from tests.support.waiting import eventually
 
 TASK_MANAGERS, SLOTS_EACH = 2, 1
 
@@ -49,11 +49,22 @@ class ForeignFlink:
         ]
         return sorted(found, key=lambda process: process.info["create_time"])
 
-    def script(self, name: str, *arguments: str) -> None:
-        """Run one of Flink's scripts, as an operator would."""
+    def put_python_into_lib(self) -> None:
+        """Let all jobs share the classes of flink-python.jar."""
+        (jar,) = (self.home / "opt").glob("flink-python-*.jar")
+        (self.home / "lib" / jar.name).symlink_to(jar.resolve())
+
+    def configure(self, **options: Any) -> None:
+        """Add options to `config.yaml`, with `__` for the dots of their names. Processes read it when they start."""
+        file = self.home / "conf" / "config.yaml"
+        config = yaml.safe_load(file.read_text()) | {name.replace("__", "."): value for name, value in options.items()}
+        file.write_text(yaml.safe_dump(config, width=10_000))
+
+    def script(self, name: str, *arguments: str, prefix: Sequence[str] = ()) -> None:
+        """Run one of Flink's scripts, as an operator would; behind `prefix`, on another machine."""
         with (self.home / "log" / f"{name}.log").open("ab") as log:
             subprocess.run(
-                [str(self.home / "bin" / name), *arguments],
+                [*prefix, str(self.home / "bin" / name), *arguments],
                 env=dict(self.environment),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -84,7 +95,7 @@ def foreign_flink(
     `options` are added to the cluster's `config.yaml`, with `__` for the dots of their names.
     """
     options = {name.replace("__", "."): value for name, value in options.items()}
-    cluster = _install(home, {"taskmanager.numberOfTaskSlots": slots, **options})
+    cluster = install(home, {"taskmanager.numberOfTaskSlots": slots, **options})
     # Nothing of the test's own environment: a cluster elsewhere knows no liveshelf.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LIVESHELF_", "FLINK_"))}
     # As if this checkout were installed there: workers import `jobs` from it.
@@ -92,20 +103,20 @@ def foreign_flink(
     environment |= {"JAVA_HOME": str(java_home())} | ({"PYTHONPATH": str(REPOSITORY)} if checkout else {})
     cluster = replace(cluster, environment=environment)
     if python_in_lib:
-        (jar,) = (home / "opt").glob("flink-python-*.jar")
-        (home / "lib" / jar.name).symlink_to(jar.resolve())
+        cluster.put_python_into_lib()
     try:
         cluster.script("start-cluster.sh")
-        eventually(lambda: flink_rest.answers(cluster.rest_url, TASK_MANAGERS * slots), within_s=120)
+        wait(lambda: flink_rest.answers(cluster.rest_url, TASK_MANAGERS * slots), "Flink")
         yield cluster
     finally:
         cluster.script("stop-cluster.sh")
         for process in cluster.task_managers():  # one that was added isn't in the scripts' list
             process.kill()
-        eventually(lambda: not processes.listens(cluster.rest_url.removeprefix("http://")), within_s=60)
+        wait(lambda: not processes.listens(cluster.rest_url.removeprefix("http://")), "the end of Flink", limit_s=60)
 
 
-def _install(home: Path, options: dict[str, Any]) -> ForeignFlink:
+def install(home: Path, options: dict[str, Any], host: str = "127.0.0.1") -> ForeignFlink:
+    """Copy Flink's scripts and plugins into `home`, link its jars, and configure it; start nothing."""
     rest_port, rpc_port = processes.free_ports(2)
     for folder in ("bin", "conf", "plugins"):
         shutil.copytree(jars.SHIPPED / folder, home / folder)
@@ -115,7 +126,7 @@ def _install(home: Path, options: dict[str, Any]) -> ForeignFlink:
             (home / folder / jar.name).symlink_to(jar)
     for folder in ("log", "pids", "savepoints", "checkpoints"):
         (home / folder).mkdir()
-    cluster = ForeignFlink(home, f"http://127.0.0.1:{rest_port}")
+    cluster = ForeignFlink(home, f"http://{host}:{rest_port}")
     config = _flat(yaml.safe_load((home / "conf" / "config.yaml").read_text())) | {
         "env.pid.dir": str(home / "pids"),
         "env.log.dir": str(home / "log"),

@@ -6,12 +6,17 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
 from jobs.cluster import kafka, processes
+from jobs.connect import addresses
+from jobs.errors import ServiceError
 from jobs.jvm import jars, java
-from tests.support.waiting import eventually
+from jobs.lab.waiting import wait
 
 BROKERS = 3
 
@@ -19,10 +24,11 @@ BROKERS = 3
 class ThreeBrokers:
     """The processes. `bootstrap` is what liveshelf is told."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, partitions: int, host: str = "127.0.0.1") -> None:
+        self._host = host
         ports = processes.free_ports(2 * BROKERS)
         self.ports, controllers = ports[:BROKERS], ports[BROKERS:]
-        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, start=1))
+        voters = ",".join(f"{node}@{host}:{port}" for node, port in enumerate(controllers, start=1))
         cluster_id = urlsafe_b64encode(uuid.UUID(int=1).bytes).decode().rstrip("=")
         self._files, self._running = list[Path](), dict[int, subprocess.Popen[bytes]]()
         for node, (port, controller) in enumerate(zip(self.ports, controllers, strict=True), start=1):
@@ -33,8 +39,8 @@ class ThreeBrokers:
                 "node.id": node,
                 "controller.quorum.voters": voters,
                 "controller.listener.names": "CONTROLLER",
-                "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+                "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}",
+                "advertised.listeners": f"PLAINTEXT://{host}:{port}",
                 "log.dirs": own / "data",
                 "num.partitions": partitions,
                 "auto.create.topics.enable": "false",
@@ -54,18 +60,19 @@ class ThreeBrokers:
             self._files.append(file)
         tool = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "-c"]
         formatting = [subprocess.Popen([*_java(), *tool, str(file)], stdout=subprocess.DEVNULL) for file in self._files]
-        assert [process.wait() for process in formatting] == [0] * BROKERS
+        if any([process.wait() for process in formatting]):
+            raise ServiceError(f"Kafka's storage in {folder} can't be formatted", "see what it printed")
 
     def start_all(self) -> None:
         """Start all brokers, and wait until they answer."""
         for node in range(BROKERS):
             self.start(node)
-        eventually(lambda: all(processes.listens(f"127.0.0.1:{port}") for port in self.ports), within_s=180)
-        eventually(lambda: kafka.answers(self.bootstrap), within_s=180)
+        wait(lambda: all(map(processes.listens, self.bootstrap.split(","))), "a broker", limit_s=180)
+        wait(lambda: kafka.answers(self.bootstrap), "Kafka", limit_s=180)
 
     @property
     def bootstrap(self) -> str:
-        return ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return ",".join(f"{self._host}:{port}" for port in self.ports)
 
     def start(self, node: int) -> None:
         """Start a broker, 0 to 2, without waiting for it."""
@@ -77,6 +84,13 @@ class ThreeBrokers:
     def kill(self, node: int) -> None:
         self._running[node].send_signal(signal.SIGKILL)
         self._running.pop(node).wait()
+
+    def in_sync(self) -> bool:
+        """Whether every partition has all its replicas in sync; False while a broker that starts refuses to say."""
+        with suppress(KafkaError), closing(KafkaAdminClient(**addresses.kafka_python(self.bootstrap))) as admin:
+            topics = admin.describe_topics()
+            return all(len(each["isr_nodes"]) == BROKERS for topic in topics for each in topic["partitions"])
+        return False
 
     def stop(self) -> None:
         for process in self._running.values():
@@ -96,9 +110,9 @@ def _java() -> list[str]:
 
 
 @contextmanager
-def three_brokers(folder: Path, partitions: int) -> Iterator[ThreeBrokers]:
+def three_brokers(folder: Path, partitions: int, host: str = "127.0.0.1") -> Iterator[ThreeBrokers]:
     """Start them; stop them at the end."""
-    running = ThreeBrokers(folder, partitions)
+    running = ThreeBrokers(folder, partitions, host)
     try:
         running.start_all()
         yield running
