@@ -139,7 +139,7 @@ class Settings(RankerFields):
     )
     list_stale_s: int = Field(1800, gt=0, description="age from which the reader calls a list stale")
     context_service: str = Field("ranker_context", description="feature service whose values the ranker reads")
-    bundle_ms: int = Field(3, ge=1, description="python.fn-execution.bundle.time of the rankings job")
+    bundle_ms: int = Field(5, ge=1, description="python.fn-execution.bundle.time of the rankings job")
     bundle_rows: int = Field(1000, ge=1, description="python.fn-execution.bundle.size")
     checkpoint_interval_ms: int = Field(10_000, ge=100, description="time between checkpoints")
     idle_timeout_s: int = Field(

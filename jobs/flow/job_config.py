@@ -84,8 +84,12 @@ class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
         return config
 
 
-def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0) -> Configuration:
+def base_configuration(
+    config: JobConfig, name: str, bundle_ms: int, state_ttl_s: int = 0, flush_ms: int = 1
+) -> Configuration:
     """Return what both jobs set, beyond the cluster's own defaults.
+
+    Rows wait `flush_ms` at most on their way to the next task, and `bundle_ms` for others before Python gets them.
 
     `reuse-optimize-block-with-digest` makes the planner compute what several statements share once: without it, every
     statement reads and parses the topic again. `uid.generation` names operators by their order in the graph, so that
@@ -96,6 +100,7 @@ def base_configuration(config: JobConfig, name: str, bundle_ms: int, state_ttl_s
         "parallelism.default": str(config.parallelism),
         "pipeline.max-parallelism": str(MAX_PARALLELISM),
         "execution.checkpointing.interval": f"{config.checkpoint_interval_ms} ms",
+        "execution.buffer-timeout.interval": f"{flush_ms} ms",
         "python.fn-execution.bundle.time": str(bundle_ms),
         "python.fn-execution.bundle.size": str(config.bundle_rows),
         "python.fn-execution.arrow.batch.size": str(config.bundle_rows),

@@ -272,9 +272,7 @@ def test_a_wrong_argument_ends_with_2_and_is_named(arguments: tuple[str, ...], n
         (("--publish",), "--publish goes with --from only"),
     ],
 )
-def test_an_option_of_train_that_would_be_passed_over_is_refused(
-    options: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
+def test_an_option_of_train_without_effect_is_refused(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch isn't installed: pip install 'liveshelf[train]'")
 
     result = call("train", "--sessions", "clicks.tsv", "--out", str(tmp_path / "mine"), *options)
