@@ -38,8 +38,8 @@ def source_table(config: JobConfig, group: str, delay_ms: int | None, options: d
     read = {
         "value.format": "raw",
         "properties.group.id": group,
-        # The broker answers after 5 ms, or earlier with so many bytes. If it answered each event by itself, 1,000 events
-        # a second would take 17 % of a core more, and lists would come later where no core is idle.
+        # The broker answers after 5 ms, or earlier with so many bytes. At 1,000 events a second, an answer to each
+        # event took 17 % of a core more, and lists came later where no core was idle.
         "properties.fetch.min.bytes": "1048576",
         "properties.fetch.max.wait.ms": "5",
         "properties.isolation.level": "read_committed",
