@@ -1,4 +1,4 @@
-"""Start what the measurements share: a cluster of one slot, its topics, and jobs that read a part of a topic."""
+"""Start what the measurements share: a cluster, its topics, and jobs that read a part of a topic."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ SESSION_GAP_S = 300
 
 @dataclass(frozen=True)
 class Workplace:
-    """A running cluster of one slot, and the `settings` that name its own folder."""
+    """A running cluster, and the `settings` that name its own folder and the parallelism of its jobs."""
 
     settings: Settings
     services: runtime.Runtime
@@ -75,9 +75,9 @@ class Workplace:
 
 
 @contextmanager
-def workplace(settings: Settings) -> Iterator[Workplace]:
+def workplace(settings: Settings, slots: int = 1) -> Iterator[Workplace]:
     """Start a cluster in `state_dir/bench`, stop it at the end, and keep the folder only if something went wrong."""
-    place = own(settings)
+    place = own(settings, slots)
     runtime.down(place)
     shutil.rmtree(place.state_dir, ignore_errors=True)
     try:
@@ -87,8 +87,8 @@ def workplace(settings: Settings) -> Iterator[Workplace]:
     shutil.rmtree(place.state_dir, ignore_errors=True)
 
 
-def own(settings: Settings) -> Settings:
-    """Return the settings of a cluster of one slot: no service of the user's own, and free ports."""
+def own(settings: Settings, slots: int = 1) -> Settings:
+    """Return the settings of a cluster of so many slots: no service of the user's own, and free ports."""
     return settings.model_copy(
         update={
             "state_dir": settings.state_dir / "bench",
@@ -101,9 +101,9 @@ def own(settings: Settings) -> Settings:
             "flink_port": 0,
             "metrics_port": 0,
             "task_managers": 1,
-            "slots_per_task_manager": 1,
+            "slots_per_task_manager": slots,
             "parallelism": 1,
-            "topic_partitions": 2,
+            "topic_partitions": max(2, slots),
             "session_gap_s": SESSION_GAP_S,
             "model_dir": MODEL,
         }
