@@ -58,10 +58,12 @@ class Machines:
 
     def stop(self) -> None:
         """Take the machines and the bridge away, also those of a start that failed."""
-        for number in range(self._count):
-            subprocess.run(["ip", "netns", "delete", self._name(number)], capture_output=True, check=False)
-        if self._count:
-            subprocess.run(["ip", "link", "delete", self._bridge], capture_output=True, check=False)
+        names = [self._name(number) for number in range(self._count)]
+        links = [*names, self._bridge] if names else []
+        # Cables first: Linux takes away those of a namespace some time after it.
+        commands = [*(("link", "delete", name) for name in links), *(("netns", "delete", name) for name in names)]
+        for command in commands:
+            subprocess.run(["ip", *command], capture_output=True, check=False)
 
     def _name(self, number: int) -> str:
         return f"{self._bridge}m{number}"
