@@ -28,9 +28,10 @@ def call(*arguments: str) -> str:
 
 
 def widths(flink: ForeignFlink) -> set[tuple[str, int]]:
-    """The state and the parallelism of each of the job's parts."""
-    (job,) = [each for each in flink_rest.ask(flink.rest_url, "/jobs/overview")["jobs"] if each["state"] == "RUNNING"]
-    vertices = flink_rest.ask(flink.rest_url, f"/jobs/{job['jid']}")["vertices"]
+    """The state and the parallelism of each of the job's parts; none while it is between two parallelisms."""
+    jobs = flink_rest.ask(flink.rest_url, "/jobs/overview")["jobs"]
+    running = [each["jid"] for each in jobs if each["state"] == "RUNNING"]
+    vertices = [vertex for job in running for vertex in flink_rest.ask(flink.rest_url, f"/jobs/{job}")["vertices"]]
     return {(vertex["status"], vertex["parallelism"]) for vertex in vertices}
 
 
