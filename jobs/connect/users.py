@@ -14,9 +14,8 @@ ADMIN, CLI, COLLECTOR, JOB, APP = "admin", "cli", "collector", "job", "app"
 KAFKA_USERS = (ADMIN, CLI, COLLECTOR, "features", "rankings")
 
 # The keys are lists (those of a canary are no app's), the gate, and Feast's hashes, whose names end with the project's.
-# The commands are those that the
-# scripts, the ranker and a reader send (SELECT for another database than 0). Redis 6 can't limit a key to reading, so
-# the commands do it.
+# The commands are those that the scripts, the ranker and a reader send (SELECT for another database than 0). Redis 6
+# can't limit a key to reading, so the commands do it.
 READ = "+get +mget +hget +hmget +hgetall +exists +smembers +smismember +type +ttl +pttl +ping +select"
 WRITE = "+evalsha +eval +getrange +set +sadd +srem +scard +hset +hdel +hkeys +pexpire +pexpireat +time"
 REDIS_USERS = {ADMIN: "~* &* +@all", JOB: f"~shelf-shadow:* {{keys}} {READ} {WRITE}", APP: f"{{keys}} {READ}"}

@@ -66,10 +66,7 @@ def start(settings: Settings, runtime: Runtime, tell: Tell = lambda line: None) 
     job_id, output = submissions.run_client(call.argv, call.environment)
     if not job_id:
         raise ServiceError(f"Flink didn't take the canary:\n{running_jobs.cause(output)}", f"try by hand: {call.line}")
-    submit.keep_config(settings, CANARY)
-    argv = submit.again(settings, CANARY, call.argv, savepoint)
-    note = Submitted(CANARY, job_id, argv, call.environment, savepoint, at_s)
-    submissions.note(settings.state_dir, note)
+    note = submit.remember(settings, CANARY, job_id, call, savepoint, at_s)
     try:
         wait_running(runtime, job_id, RUNNING_LIMIT_S)
     except BaseException:  # Ctrl-C too
@@ -94,7 +91,7 @@ def promote(settings: Settings, runtime: Runtime, tell: Tell = lambda line: None
         config.save(live)
         tell("submitting the new version")
         argv = [str(live) if word == str(shadow) else word for word in note.argv]
-        new = Submitted("rankings", "", argv, note.environment)
+        new = msgspec.structs.replace(note, job="rankings", argv=argv)
         again = submissions.start_again(settings.state_dir, new, savepoint)
         wait_running(runtime, again.job_id, RUNNING_LIMIT_S)
         return again.job_id

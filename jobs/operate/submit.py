@@ -225,14 +225,20 @@ def submit(
     if job == "features":
         began.save(settings.state_dir, _began(settings, from_savepoint))
         plan.keep_submitted(settings.state_dir)
-    keep_config(settings, job)
-    argv = again(settings, job, call.argv, from_savepoint)
-    own = flink.cluster_config(settings) if settings.flink_rest_url else {}
-    note = submissions.Submitted(
-        job, job_id, argv, call.environment, from_savepoint or "", at_s, checkpoints=checkpoint_folder(own)
-    )
-    submissions.note(settings.state_dir, note)
+    remember(settings, job, job_id, call, from_savepoint or "", at_s)
     return job_id
+
+
+def remember(
+    settings: Settings, name: str, job_id: str, call: Submission, from_savepoint: str, at_s: float
+) -> submissions.Submitted:
+    """Keep what a job was submitted with, so that it can be submitted again; return the note of it."""
+    _keep_config(settings, name)
+    argv = again(settings, name, call.argv, from_savepoint)
+    own = checkpoint_folder(flink.cluster_config(settings)) if settings.flink_rest_url else ""
+    note = submissions.Submitted(name, job_id, argv, call.environment, from_savepoint, at_s, own)
+    submissions.note(settings.state_dir, note)
+    return note
 
 
 def checkpoint_folder(configuration: Mapping[str, str]) -> str:
@@ -274,7 +280,7 @@ def _mark_begun(runtime: Runtime, job: Job) -> float:
     return at_s
 
 
-def keep_config(settings: Settings, name: str) -> None:
+def _keep_config(settings: Settings, name: str) -> None:
     """Keep the configuration of the job that was submitted now: a later dry run writes another one."""
     kept = submissions.config_path(settings.state_dir, name)
     partial = kept.with_suffix(".partial")
