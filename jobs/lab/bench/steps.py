@@ -1,7 +1,7 @@
 """Sample a Python worker, and say which step of its job the processor time went to.
 
-py-spy (extra test) looks at the worker 100 times a second from outside. It may pause the worker for each look, so a
-sampled run is a little slower than others.
+py-spy (extra test) looks at the worker 100 times a second from outside, and pauses it for each look: rankings went a
+third slower. So the run that is sampled isn't one that gives rates.
 """
 
 import shutil
@@ -24,7 +24,7 @@ STEPS = {
     "Encoder.value": "encode lists",
     "Encoder.log_record": "encode lists",
     "RowEncoder.": "encode rows",
-    "current_session (": "cut sessions",
+    "(jobs/rankings/session.py": "cut sessions",
     "encode (jobs/rankings/candidates/": "encode sessions",
     "(jobs/rankings/candidates/": "model",
     "(models/serving/": "model",
@@ -49,6 +49,7 @@ class WorkerSampler:
         self._state_dir, self._file = state_dir, file
         self._sampler: subprocess.Popen[bytes] | None = None
         self._tries = 0
+        file.unlink(missing_ok=True)  # of the run before
 
     def look(self) -> None:
         """Begin to sample if there are a worker and py-spy."""

@@ -40,20 +40,22 @@ def rates(
     """Return a job's rates (`job`: "features" or "rankings", or either with "tutorial " before it).
 
     One run for each of `prefixes`, of which the last two count; runs before them warm the cluster's JVM. Of a single
-    run, what comes after `EARLY` of its writes counts: that spares a submission.
+    run, what comes after `EARLY` of its writes counts: that spares a submission. With `profile` also by thread, and by
+    step of the Python worker, which is sampled in the first run.
     """
     runs: list[Measured] = []
     for count in prefixes:
-        run, looks = _run(place, stream, job, count, profile)
+        run, looks = _run(place, stream, job, count, profile, sample=profile and not runs)
         runs.append(run)
         progress(f"{job}: {count:,} events in {run.seconds:.1f} s, {run.written:,} written")
     before = runs[-2] if len(runs) > 1 else early(looks, run, EARLY)
-    return slope(before, run)
+    return slope(before, run)._replace(steps=runs[0].steps)
 
 
-def _run(place: Workplace, stream: Clicks, job: str, count: int, profile: bool) -> tuple[Measured, list[Look]]:
-    """Run a job over the first `count` events; return the run, and how it looked on its way. `profile`: by thread and
-    step, too.
+def _run(
+    place: Workplace, stream: Clicks, job: str, count: int, threads: bool, sample: bool
+) -> tuple[Measured, list[Look]]:
+    """Run a job over the first `count` events; return the run, and how it looked on its way.
 
     Redis is empty before, except for the rankings job: it reads the features that were written before it.
     """
@@ -67,10 +69,10 @@ def _run(place: Workplace, stream: Clicks, job: str, count: int, profile: bool) 
     tutorial = job.removeprefix("tutorial ")
     submit = place.submit if tutorial == job else place.submit_tutorial
     submitted = submit(tutorial, place.settings.events_topic, ends)
-    clock = memory.CpuClock(place.settings.state_dir, threads=profile)
+    clock = memory.CpuClock(place.settings.state_dir, threads=threads)
     clock.look()
     before_s, looks = clock.seconds(), list[Look]()
-    sampler = WorkerSampler(place.settings.state_dir, place.settings.state_dir / "worker.stacks") if profile else None
+    sampler = WorkerSampler(place.settings.state_dir, place.settings.state_dir / "worker.stacks") if sample else None
 
     def taken_s() -> dict[str, float]:
         return {name: seconds - before_s.get(name, 0.0) for name, seconds in clock.seconds().items()}
