@@ -57,7 +57,11 @@ def train(
     seed: Annotated[int, typer.Option(help="The same seed and threads on the same machine give the same model.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 for one a core, up to 8.")] = 0,
     product: Annotated[
-        str, typer.Option(help="exact, or fast: the item product in int8 first, where its lists are right.")
+        str,
+        typer.Option(
+            help="exact; fast: the item product in int8 first; indexed: from 200,000 items on, the nearest blocks of "
+            "items only. Where lists aren't right, the one before is taken."
+        ),
     ] = "fast",
     base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
     publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,

@@ -32,7 +32,7 @@ def export_weights(folder: Path, out: Path, tell: Callable[[str], None]) -> str:
     seed, count = progress.settings["seed"], progress.settings.get("segments", SEGMENTS)
     model.segments = divide(model, sessions, encoder.index, seed, count)
     facts = facts_of(progress) | {"interrupted": epoch}
-    product: Product = progress.product or ("exact" if progress.settings["product"] == "exact" else "fast")
+    product: Product = progress.product or progress.settings["product"]
     content = sessions, progress.names, product, facts, flat(progress.reports or {})
     write_bundle(out, progress.name, model, encoder, *content, least=progress.more or MORE_CANDIDATES, tell=tell)
     return version_of(read_manifest(out))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import ModelError
 from models.serving import signature
-from models.serving.graph import check_graph, has_wide_weights, open_biases
+from models.serving.graph import BLOCK_BIAS, blocks_of, check_graph, has_wide_weights, open_biases
 from models.serving.newcomers import Words
 from models.serving.offered import catalogue
 
@@ -130,7 +130,7 @@ class Manifest(TypedDict):
     inputs: list[Tensor]
     outputs: list[Tensor]
     n_items: int
-    product: Literal["exact", "fast"]  # see models/session/head.py
+    product: Literal["exact", "fast", "indexed"]  # see models/session/head.py
     max_events: int  # training saw no longer session
     context_features: list[str]
     training: dict[str, str | int | float]
@@ -151,7 +151,8 @@ class Bundle:
     context_features: list[str]
     manifest: Manifest
     session: ort.InferenceSession = field(repr=False)
-    biases: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # of all items, as trained
+    biases: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # as trained
+    blocks: NDArray[np.int32] | None = field(default=None, repr=False)  # the columns of each block of an index
     words: Words | None = field(default=None, repr=False)  # None: items that training never saw aren't listed
     segments: list[Segment] = field(default_factory=list, repr=False)  # by number
 
@@ -217,15 +218,16 @@ class Bundle:
         -1e9 drops an item; its score is then below -1e8. Not -inf, which the graph subtracts.
         """
         assert self.biases, "a bundle without them is refused when it is read"
-        return {name: trained + _padded(added, len(trained)) for name, trained in self.biases.items()}
+        of_items = self.biases["bias"] + added.astype(np.float32, copy=False)
+        return {name: self._of(name, trained, of_items) for name, trained in self.biases.items()}
+
+    def _of(self, name: str, trained: NDArray[np.float32], of_items: NDArray[np.float32]) -> NDArray[np.float32]:
+        if name == BLOCK_BIAS and self.blocks is not None:
+            return of_items[self.blocks].max(1)  # a block is looked at for its best item
+        return np.concatenate([of_items, trained[len(of_items) :]])  # the int8 product has columns behind the last item
 
 
 Bias = dict[str, NDArray[np.float32]]  # by the input's name
-
-
-def _padded(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Return values with zeros behind them: the int8 product has columns behind the last item."""
-    return np.pad(values.astype(np.float32, copy=False), (0, length - len(values)))
 
 
 def load_bundle(path: Path | str, public_key: str = "") -> Bundle:
@@ -256,10 +258,10 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
     _check_features(folder / "manifest.json", manifest["context_features"])
     vocabulary = _decode(folder / "vocabulary.json", content["vocabulary.json"], Vocabulary)
     _check_vocabulary(folder / "vocabulary.json", vocabulary, manifest)
-    session, biases = _open_session(folder / "model.onnx", content["model.onnx"])
+    session, biases, blocks = _open_session(folder / "model.onnx", content["model.onnx"])
     words, segments = _words(vocabulary), vocabulary.get("segments", [])
     _check_signature(folder / "model.onnx", session, manifest, words, segments)
-    _check_biases(folder / "model.onnx", biases, len(vocabulary["items"]))
+    _check_biases(folder / "model.onnx", biases, blocks, len(vocabulary["items"]))
     bundle = Bundle(
         version=version_of(manifest),
         items=["", *vocabulary["items"]],
@@ -271,6 +273,7 @@ def check_content(folder: Path, content: dict[str, bytes], public_key: str = "")
         manifest=manifest,
         session=session,
         biases=biases,
+        blocks=blocks,
         words=words,
         segments=segments,
     )
@@ -372,8 +375,9 @@ def _check_vocabulary(file: Path, vocabulary: Vocabulary, manifest: Manifest) ->
         raise ModelError(f"{file} has `popular` items {unknown[:3]} that aren't in `items`, or none at all", REBUILD)
 
 
-def _open_session(file: Path, data: bytes) -> tuple[ort.InferenceSession, Bias]:
+def _open_session(file: Path, data: bytes) -> tuple[ort.InferenceSession, Bias, NDArray[np.int32] | None]:
     graph = check_graph(file, data)
+    blocks = blocks_of(file, graph)
     data, biases = open_biases(graph)
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors; it warns of each bias that may be changed
@@ -385,7 +389,7 @@ def _open_session(file: Path, data: bytes) -> tuple[ort.InferenceSession, Bias]:
         # An older bundle. onnxruntime then takes a product without sums of 16 bits, 5 to 10 % slower at 18,009 items.
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), biases
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]), biases, blocks
     except Exception as error:  # onnxruntime raises a dozen unrelated classes, all of them "this file doesn't load"
         raise ModelError(f"{file} isn't a graph that onnxruntime {ort.__version__} loads: {error}", REBUILD) from error
 
@@ -423,14 +427,25 @@ def _check_signature(
                 raise ModelError(f"{place} has {side} {named}, the worker feeds {expected}", REBUILD)
 
 
-def _check_biases(file: Path, biases: Bias, n_items: int) -> None:
+def _check_biases(file: Path, biases: Bias, blocks: NDArray[np.int32] | None, n_items: int) -> None:
     """Refuse a graph whose items can't be held back: a job would meet that when shelves with a rule are activated.
 
     All that liveshelf ever exported have a bias of their items.
     """
     sizes = {name: len(values) for name, values in biases.items()}
-    if "bias" not in sizes or min(sizes.values()) < n_items:
+    of_items = [size for name, size in sizes.items() if name != BLOCK_BIAS]
+    if sizes.get("bias") != n_items or min(of_items) < n_items:
         raise ModelError(f"{file} has biases {sizes}, and shelves' rules need `bias` of all {n_items} items", REBUILD)
+    if (blocks is None) != (BLOCK_BIAS not in sizes):
+        raise ModelError(f"{file} has an index without blocks, or blocks without a bias", REBUILD)
+    if blocks is not None and (
+        len(blocks) != sizes[BLOCK_BIAS] or not blocks.size or blocks.min() < 0 or blocks.max() >= n_items
+    ):
+        raise ModelError(
+            f"{file} has {len(blocks):,} blocks and {sizes[BLOCK_BIAS]:,} biases of blocks, or blocks of other items "
+            f"than its {n_items:,}",
+            REBUILD,
+        )
 
 
 def _check_golden(file: Path, bundle: Bundle) -> None:

@@ -17,21 +17,30 @@ from numpy.typing import NDArray
 
 from jobs.errors import ModelError
 
-# The operators that models/session/gru.py and models/session/head.py export. None of them reads files or runs code.
+# The operators that models/session/gru.py, head.py and item_index.py export. None of them reads files or runs code.
 # When the export needs another one, add it here.
 OPERATORS = """
 Abs Add And ArgMax Cast Clip Concat Constant ConstantOfShape Div Equal Expand Flatten GRU Gather GatherElements Gemm
-Greater GreaterOrEqual Log MatMul Min Mul QuantizeLinear Range ReduceL2 ReduceMax ReduceSum Reshape ScatterElements
-Shape Sign Slice Squeeze Sub TopK Transpose Unsqueeze
+Greater GreaterOrEqual Log MatMul MatMulInteger Min Mul QuantizeLinear Range ReduceL2 ReduceMax ReduceSum Reshape
+ScatterElements Shape Sign Slice Squeeze Sub TopK Transpose Unsqueeze
 """
 ALLOWED = {"": set(OPERATORS.split()), "com.microsoft": {"MatMulIntegerToFloat"}}  # domain → operators
 EXTERNAL = 1  # TensorProto.DataLocation
-INT8 = 3  # TensorProto.DataType
+INT8, INT32 = 3, 6  # TensorProto.DataType
 # Two products of a state 0..255 and weights up to this fit into 16 bits with a sign: 2 * 255 * 64 = 32,640.
 LARGEST_WEIGHT = 64
 FLOAT = 1  # TensorProto.DataType
-BIASES = ("bias", "fast.bias")  # what models/session/head.py adds to every item's output; `exact` graphs have the first
+# What models/session/head.py adds to every item's score; `exact` graphs have the first. An index has a bias of each
+# block, too: the highest of its items.
+BLOCK_BIAS = "index.bias"
+BIASES = ("bias", "fast.bias", BLOCK_BIAS)
+COLUMNS = "index.columns"  # the items of each block
 
+TYPES = {
+    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+    "int32": descriptor_pb2.FieldDescriptorProto.TYPE_INT32,
+    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
+}
 # message → field → (number, type); `*` is a list, a capital a message of this table.
 FIELDS = {
     "Model": {
@@ -62,6 +71,7 @@ FIELDS = {
         "sparse_tensors": (23, "*Sparse"),
     },
     "Tensor": {
+        "dims": (1, "*int64"),
         "data_type": (2, "int32"),
         "name": (8, "bytes"),
         "raw_data": (9, "bytes"),
@@ -132,6 +142,20 @@ def open_biases(model: Any) -> tuple[bytes, dict[str, NDArray[np.float32]]]:
     return model.SerializeToString(), given
 
 
+def blocks_of(file: Path, model: Any) -> NDArray[np.int32] | None:
+    """Return int32 [M, S], the columns of the items in each block of an index, or None for a graph without one.
+
+    Raises ModelError if they aren't a table.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.name.decode(errors="replace") == COLUMNS:
+            columns = np.frombuffer(tensor.raw_data, np.int32)
+            if tensor.data_type != INT32 or len(tensor.dims) != 2 or columns.size != np.prod(tensor.dims):
+                raise ModelError(f"{file} has {COLUMNS} that are no table of numbers", _way_out())
+            return columns.reshape(tuple(tensor.dims)).copy()
+    return None
+
+
 def _way_out() -> str:
     return "use a bundle that liveshelf exported; models/serving/graph.py lists the operators that are allowed"
 
@@ -178,7 +202,7 @@ def _model_class() -> type:
             if plain in FIELDS:
                 field.type, field.type_name = kinds.TYPE_MESSAGE, f".liveshelf.onnx.{plain}"
             else:
-                field.type = kinds.TYPE_BYTES if plain == "bytes" else kinds.TYPE_INT32
+                field.type = TYPES[plain]
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("liveshelf.onnx.Model"))

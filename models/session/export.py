@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 
 from jobs.errors import DataError, ModelError
@@ -22,13 +23,14 @@ from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list, with_newcomers, with_segments
 from models.session.memory import KEPT, KEPT_SUCCESSORS
 from models.session.segments import Segments
-from models.session.spare import QUESTIONS, Asked, Spare, ask, checked, choose
+from models.session.spare import INDEXED_FROM, QUESTIONS, Asked, Spare, ask, checked, choose, plainer
 from models.session.words import Newcomers
 
 # Version 17 has every operator of the graph (GRU-14, Gemm-13, TopK-11), and runtimes since 2022 read it.
 OPSET = 17
 POPULAR_ITEMS = 200
 GOLDEN_ROWS, GOLDEN_EVENTS = 4, 8
+NAMES = {"exact": "exact product", "fast": "int8 product", "indexed": "index"}
 
 
 def write_bundle(
@@ -50,7 +52,8 @@ def write_bundle(
 
     The golden case comes from the newest of `sessions`. The int8 product takes as many more candidates as `prefixes`,
     or else the newest of `sessions`, need, and at least `least` (see spare.py). Where a bundle with it would be
-    refused, the bundle is exact. `out` is touched when all is checked.
+    refused, or an index holds too few items of the exact lists, a plainer product is taken. `out` is touched when all
+    is checked.
 
     Raises ModelError for an exact bundle that a worker would refuse.
     """
@@ -82,7 +85,10 @@ def check_size(encoder: Encoder, names: dict[str, str], hidden: int) -> int:
     """
     items = len(encoder.items)
     weights, memory = items * (hidden + 1) * 4, items * (KEPT + KEPT_SUCCESSORS) * 8
-    graph = weights + items * (hidden + 8) + memory  # the int8 product's matrix, scales and biases too
+    int8 = items * (hidden + 8)  # the int8 product's matrix, scales and biases
+    if items >= INDEXED_FROM:  # an index has places for some more items, and a centre for every 25
+        int8 = int(1.3 * items * (hidden + 12)) + items // 25 * hidden * 4
+    graph = weights + int8 + memory
     named = {item: names[item] for item in encoder.items if item in names}
     try:
         words = len(vocabulary_of(encoder.clicks, named))
@@ -115,7 +121,7 @@ def write_graph(
     manifest: Callable[[Spare], None],
     tell: Callable[[str], None],
 ) -> Spare:
-    """Write `model.onnx` and by `manifest` the manifest, and load the bundle; `exact` where `fast` loses or is refused.
+    """Write `model.onnx` and by `manifest` the manifest, and load the bundle; a plainer product where one loses items.
 
     Raises ModelError for an exact bundle that is refused.
     """
@@ -126,12 +132,14 @@ def write_graph(
     except ModelError as error:
         if spare.product == "exact":
             raise
-        tell(f"the int8 product is left out: {error.what}")
-        return write_graph(folder, model, spare._replace(product="exact"), asked, manifest, tell)
+        tell(f"the {NAMES[spare.product]} is left out: {error.what}")
+        return write_graph(folder, model, plainer(spare, asked), asked, manifest, tell)
     if spare.product == "exact":
         return spare
     measured = checked(spare, asked, bundle.score)
-    if measured.product == "exact":
+    if measured.product != spare.product:
+        if measured.product == "fast":
+            tell(f"the index is left out: lists hold {measured.overlap:.2%} of the exact ones' items")
         return write_graph(folder, model, measured, asked, manifest, tell)
     manifest(measured)
     return measured
@@ -239,10 +247,15 @@ def write_manifest(
     training: dict,
     metrics: dict[str, dict[str, float]],
 ) -> None:
-    """Write the manifest of the files in `folder`; `batch` becomes the golden case, with the outputs of torch."""
+    """Write the manifest of the files in `folder`; `batch` becomes the golden case.
+
+    Its outputs are those of torch, but the graph's own where an index may leave an item out.
+    """
     golden_inputs = golden_case(batch, model.n_context)
     k = min(GOLDEN_PLACES, model.item.shape[0])
     scores, items = torch_list(model, *golden_inputs.values(), k=k)
+    if product == "indexed":  # `checked` holds its lists against the exact ones
+        scores, items = graph_list(folder / "model.onnx", golden_inputs, k)
     hidden = model.item.shape[1]
     sizes = {"C": model.n_context, "H": hidden, "H + 1": hidden + 1}
     sizes["S"] = len(model.segments.centres) if model.segments else 0
@@ -279,6 +292,12 @@ def golden_case(batch: Batch, n_context: int) -> dict[str, np.ndarray]:
     context = np.zeros((len(batch.items), n_context), np.float32)
     context[::2] = np.resize([3, 2400, 4350, 5], n_context)  # of the size of counts, seconds and prices
     return {**batch._asdict(), "context": context}
+
+
+def graph_list(file: Path, inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the graph's answer as `Bundle.score` gives it."""
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return tuple(session.run([*OUTPUTS], inputs | {"k": np.array([k])}))
 
 
 def torch_list(model: SessionGRU, *arrays: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

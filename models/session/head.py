@@ -1,4 +1,4 @@
-"""Add the end of the graph: from every item's score to the best k, exactly or with an int8 product first.
+"""Add the end of the graph: from every item's score to the best k, exactly, with an int8 product first, or by an index.
 
 Shapes: B sessions, H hidden units, N items, K listed items, C candidates, S members of each of M blocks.
 """
@@ -10,10 +10,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from models.serving.bundle import NEARNESS, SEGMENT, WORDS
+from models.session import item_index
 from models.session.gru import SCALE
+from models.session.item_index import ItemIndex
 from models.session.segments import biases
 
-Product = Literal["exact", "fast"]
+Product = Literal["exact", "fast", "indexed"]
 PRODUCTS = get_args(Product)
 
 # The int8 product passes on at least this many more candidates than were asked for. On 24,068 prefixes of the two
@@ -40,14 +42,17 @@ QUERY = "query"  # the sessions' vectors, with which items are compared
 RUNTIME = "com.microsoft"
 
 
-def with_list(model: onnx.ModelProto, product: Product, more: int = MORE_CANDIDATES) -> onnx.ModelProto:
+def with_list(
+    model: onnx.ModelProto, product: Product, more: int = MORE_CANDIDATES, index: ItemIndex | None = None
+) -> onnx.ModelProto:
     """Return the graph with input `k` (int64 [1], at most N) and outputs `scores` and `items_out`, not `all_scores`.
 
     `exact` takes the best k of all scores. `fast` multiplies in int8 and takes the best k + `more` of these scores
     as candidates. It computes their product again in float32 and takes the best k of that. So listed scores are exact,
     and an item is missed only if rounding moved it down by more than `more` places. The candidates are the same on
     every processor. All rows have one scale, so that a list doesn't depend on the rows beside it. Of equal scores
-    `exact` puts the lower index first, `fast` any.
+    `exact` puts the lower index first, the others any. `indexed` looks at a part of the items, by an `index`
+    that is built if none is given (see item_index.py).
     """
     graph = model.graph
     graph.input.append(helper.make_tensor_value_info("k", TensorProto.INT64, [1]))
@@ -57,6 +62,8 @@ def with_list(model: onnx.ModelProto, product: Product, more: int = MORE_CANDIDA
     _constants(graph, {"list.one": np.int64(1)})
     if product == "exact":
         graph.node.append(helper.make_node("TopK", [ALL_SCORES, "k"], ["scores", "list.columns"], axis=1))
+    elif product == "indexed":
+        _search(graph, index)
     else:
         model.opset_import.append(helper.make_opsetid(RUNTIME, 1))
         gemm, blocks = _quantise(graph)
@@ -134,14 +141,34 @@ def _constants(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> None:
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in values.items())
 
 
+def _product_of(graph: onnx.GraphProto) -> onnx.NodeProto:
+    """Return the node that multiplies with the item matrix."""
+    (gemm,) = [node for node in graph.node if node.op_type == "Gemm" and node.input[1] == ITEM_MATRIX]
+    return gemm
+
+
+def _search(graph: onnx.GraphProto, index: ItemIndex | None) -> None:
+    """Replace the product with the item matrix, and what the memory adds to it, by a search of the index."""
+    gemm = _product_of(graph)
+    memory = next((node for node in graph.node if node.op_type == "ScatterElements"), None)
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    items, bias = (numpy_helper.to_array(tensors[name]) for name in (ITEM_MATRIX, gemm.input[2]))
+    int8 = _int8_items(items, bias, len(items))
+    step = float(int8["fast.step"])
+    values = item_index.constants(
+        index or item_index.build(items), bias, int8["fast.items"].T, int8["fast.scale"], step
+    )
+    item_index.search(graph, gemm, memory, values)
+
+
 def _quantise(graph: onnx.GraphProto) -> tuple[onnx.NodeProto, int]:
     """Replace the product with the item matrix by an int8 one of M whole blocks of S; return the old node, and M.
 
     Column s * M + m is member s of block m. The columns after the last item have scores of -inf.
     """
-    (place,) = [at for at, node in enumerate(graph.node) if node.op_type == "Gemm" and node.input[1] == ITEM_MATRIX]
     gemm = onnx.NodeProto()
-    gemm.CopyFrom(graph.node[place])
+    gemm.CopyFrom(_product_of(graph))
+    place = [*graph.node].index(gemm)
     state, _, bias = gemm.input
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     items = numpy_helper.to_array(tensors[ITEM_MATRIX])

@@ -64,7 +64,7 @@ def train_bundle(
     minutes: float = 40.0,
     trials: int = 0,
     threads: int = 0,
-    product: Product = "fast",
+    product: Product = "indexed",
     recipe: Recipe | None = None,
     names: dict[str, str] | None = None,
     facts_of: ItemFacts | None = None,

@@ -14,10 +14,10 @@ from models.session.gru import SessionGRU  # noqa: E402
 
 
 def test_packaged_graphs_use_exactly_what_is_allowed(eshop_bundle_folder: Path, tmp_path: Path) -> None:
-    """The packaged bundles and both products use all that is allowed and nothing else."""
+    """The packaged bundles and all products use all that is allowed and nothing else."""
     torch.manual_seed(1)
     files = [eshop_bundle_folder.parent / name / "model.onnx" for name in ("eshop", "serenade")]
-    for product in ("exact", "fast"):
+    for product in ("exact", "fast", "indexed"):
         files.append(tmp_path / f"{product}.onnx")
         export_onnx(SessionGRU(30, 6, 4, 8, 0.0), files[-1], product)
     for file in files:

@@ -16,9 +16,9 @@ from models.session.memory import Rows  # noqa: E402
 
 ITEMS = 1_003  # 251 blocks of 4 and a place that no item has
 FADE = 0.5
-REPEATS = [-24.0, 4.0, 3.0, 2.0, 1.0, 0.5]  # of the last item, the one before, …
-# Row 0: item 3 twice, so that each of its followers counts twice. Row 2: one event.
-SESSIONS = [[3, 9, 3], [1, 2, 3, 4, 5, 6, 7, 1_003], [1_003]]
+REPEATS = [-24.0, 4.0, 3.0, 2.0, 1.0, 0.5, 0.25, 0.25, 0.125]  # of the last item, the one before, …; then the last
+# Row 0: item 3 twice, so that each of its followers counts twice. Row 2: one event. Row 3: one item, all along.
+SESSIONS = [[3, 9, 3], [1, 2, 3, 4, 5, 6, 7, 1_003], [1_003], [5] * 50]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def model() -> "SessionGRU":
     made.memory = ItemMemory(Rows(columns, weights))
     with torch.no_grad():
         made.memory.followed.copy_(torch.tensor([[FADE**back] for back in range(LATEST)]))
-        made.memory.places[: len(REPEATS)] = torch.tensor(REPEATS)
+        made.memory.places.copy_(torch.tensor(REPEATS))
         made.bias.normal_(std=0.5)
     return made
 
@@ -49,24 +49,24 @@ def inputs() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def expected(model, inputs) -> np.ndarray:
-    """Every item's score [B, N]: the network's, and the followers and repeats of the last six events one by one."""
+    """Every item's score [B, N]: the network's, all repeats, and the followers of the last six events one by one."""
     followers, model.memory = model.memory, None
     with torch.no_grad():
         scores = model(*map(torch.from_numpy, inputs)).numpy()
     model.memory = followers
     columns, weights = followers.columns.numpy(), followers.weights.numpy()
     for row, session in enumerate(SESSIONS):
-        for back, item in enumerate(session[::-1][:6]):
-            scores[row, item - 1] += REPEATS[back]
+        for back, item in enumerate(session[::-1]):
+            scores[row, item - 1] += REPEATS[min(back, len(REPEATS) - 1)]
             for column, weight in zip(columns[item], weights[item], strict=True):
-                scores[row, column] += weight * FADE**back
+                scores[row, column] += weight * FADE**back * (back < LATEST)
     return scores
 
 
-@pytest.fixture(scope="module", params=["exact", "fast"])
+@pytest.fixture(scope="module", params=["exact", "fast", "indexed"])
 def graph(request, model, tmp_path_factory) -> ort.InferenceSession:
     file = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export_onnx(model, file, request.param)
+    export_onnx(model, file, request.param)  # the index has fewer blocks than it looks at, so it sees all items
     return ort.InferenceSession(file, providers=["CPUExecutionProvider"])
 
 
