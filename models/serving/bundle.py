@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import ModelError
 from models.serving import signature
-from models.serving.graph import BLOCK_BIAS, blocks_of, check_graph, has_wide_weights, open_biases
+from models.serving.graph import BLOCK_BIAS, LOOKED_AT, blocks_of, check_graph, has_wide_weights, open_biases
 from models.serving.newcomers import Words
 from models.serving.offered import catalogue
 
@@ -53,6 +53,8 @@ OUTPUTS_OF_SEGMENTS: Tensors = {
     SEGMENT: ("tensor(int64)", ["batch"]),
     NEARNESS: ("tensor(float)", ["batch", "S"]),
 }
+DROPPED = -1e8  # an item with a lower bias isn't wanted
+MOST_LOOKED_AT = 1_024  # blocks of an index, where rules drop most items; a list then takes LATER ms
 NO_SEGMENT = -1  # of a visitor of whom the model knows nothing, and of everybody where a bundle has no segments
 
 # torch and onnxruntime differ by 1.4e-6 on the golden cases here; another CPU sums in yet another order.
@@ -151,7 +153,7 @@ class Bundle:
     context_features: list[str]
     manifest: Manifest
     session: ort.InferenceSession = field(repr=False)
-    biases: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)  # as trained
+    biases: "Bias" = field(default_factory=dict, repr=False)  # as trained
     blocks: NDArray[np.int32] | None = field(default=None, repr=False)  # the columns of each block of an index
     words: Words | None = field(default=None, repr=False)  # None: items that training never saw aren't listed
     segments: list[Segment] = field(default_factory=list, repr=False)  # by number
@@ -219,15 +221,19 @@ class Bundle:
         """
         assert self.biases, "a bundle without them is refused when it is read"
         of_items = self.biases["bias"] + added.astype(np.float32, copy=False)
-        return {name: self._of(name, trained, of_items) for name, trained in self.biases.items()}
+        given = {  # the int8 product has columns behind the last item
+            name: np.concatenate([of_items, trained[len(of_items) :]])
+            for name, trained in self.biases.items()
+            if name not in (BLOCK_BIAS, LOOKED_AT)
+        }
+        if self.blocks is not None:  # a block is looked at for its best item, and more of them where many are dropped
+            kept = max(1, int((added > DROPPED).sum())) / len(added)
+            looked_at = min(round(self.biases[LOOKED_AT][0] / kept), MOST_LOOKED_AT, len(self.blocks))
+            given |= {BLOCK_BIAS: of_items[self.blocks].max(1), LOOKED_AT: np.array([looked_at])}
+        return given
 
-    def _of(self, name: str, trained: NDArray[np.float32], of_items: NDArray[np.float32]) -> NDArray[np.float32]:
-        if name == BLOCK_BIAS and self.blocks is not None:
-            return of_items[self.blocks].max(1)  # a block is looked at for its best item
-        return np.concatenate([of_items, trained[len(of_items) :]])  # the int8 product has columns behind the last item
 
-
-Bias = dict[str, NDArray[np.float32]]  # by the input's name
+Bias = dict[str, NDArray[Any]]  # by the input's name
 
 
 def load_bundle(path: Path | str, public_key: str = "") -> Bundle:
@@ -433,11 +439,11 @@ def _check_biases(file: Path, biases: Bias, blocks: NDArray[np.int32] | None, n_
     All that liveshelf ever exported have a bias of their items.
     """
     sizes = {name: len(values) for name, values in biases.items()}
-    of_items = [size for name, size in sizes.items() if name != BLOCK_BIAS]
+    of_items = [size for name, size in sizes.items() if name not in (BLOCK_BIAS, LOOKED_AT)]
     if sizes.get("bias") != n_items or min(of_items) < n_items:
         raise ModelError(f"{file} has biases {sizes}, and shelves' rules need `bias` of all {n_items} items", REBUILD)
-    if (blocks is None) != (BLOCK_BIAS not in sizes):
-        raise ModelError(f"{file} has an index without blocks, or blocks without a bias", REBUILD)
+    if len({blocks is not None, BLOCK_BIAS in sizes, LOOKED_AT in sizes}) != 1:
+        raise ModelError(f"{file} has an index that lacks its blocks, their biases or their number", REBUILD)
     if blocks is not None and (
         len(blocks) != sizes[BLOCK_BIAS] or not blocks.size or blocks.min() < 0 or blocks.max() >= n_items
     ):

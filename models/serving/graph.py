@@ -29,11 +29,12 @@ EXTERNAL = 1  # TensorProto.DataLocation
 INT8, INT32 = 3, 6  # TensorProto.DataType
 # Two products of a state 0..255 and weights up to this fit into 16 bits with a sign: 2 * 255 * 64 = 32,640.
 LARGEST_WEIGHT = 64
-FLOAT = 1  # TensorProto.DataType
-# What models/session/head.py adds to every item's score; `exact` graphs have the first. An index has a bias of each
-# block, too: the highest of its items.
-BLOCK_BIAS = "index.bias"
-BIASES = ("bias", "fast.bias", BLOCK_BIAS)
+FLOAT, INT64 = 1, 7  # TensorProto.DataType
+# Constants that a call may give otherwise. The biases are added to every item's score; `exact` graphs have the first.
+# An index has a bias of each block, too, the highest of its items, and the number of blocks that it looks at.
+BLOCK_BIAS, LOOKED_AT = "index.bias", "index.blocks"
+OPENED = {"bias": FLOAT, "fast.bias": FLOAT, BLOCK_BIAS: FLOAT, LOOKED_AT: INT64}
+ARRAYS = {FLOAT: np.float32, INT64: np.int64}
 COLUMNS = "index.columns"  # the items of each block
 
 TYPES = {
@@ -123,21 +124,21 @@ def has_wide_weights(model: Any) -> bool:
     return any(array.size and max(array.max(), -int(array.min())) > LARGEST_WEIGHT for array in weights)
 
 
-def open_biases(model: Any) -> tuple[bytes, dict[str, NDArray[np.float32]]]:
-    """Make the biases inputs of the graph whose defaults are the trained ones. Return the graph, and these defaults.
+def open_biases(model: Any) -> tuple[bytes, dict[str, NDArray[Any]]]:
+    """Make what is `OPENED` inputs whose defaults are the trained constants. Return the graph, and these defaults.
 
     With a bias of its own a call of the model costs what it costs with the constant.
     """
     given = {
-        tensor.name.decode(): np.frombuffer(tensor.raw_data, np.float32)
+        tensor.name.decode(): np.frombuffer(tensor.raw_data, ARRAYS[tensor.data_type])
         for tensor in model.graph.initializer
-        if tensor.data_type == FLOAT and tensor.name.decode(errors="replace") in BIASES
+        if OPENED.get(tensor.name.decode(errors="replace")) == tensor.data_type
     }
     inputs = {each.name for each in model.graph.input}
     for name, values in given.items():
         if name.encode() not in inputs:
             added = model.graph.input.add(name=name.encode())
-            added.type.tensor_type.elem_type = FLOAT
+            added.type.tensor_type.elem_type = OPENED[name]
             added.type.tensor_type.shape.dim.add(dim_value=len(values))
     return model.SerializeToString(), given
 

@@ -98,11 +98,12 @@ def constants(index: ItemIndex, bias: np.ndarray, int8: np.ndarray, scale: np.nd
         "index.step": np.float32(step),
         "index.zero": np.uint8(128),
         "index.blocks": np.array([min(LOOKED_AT, len(index.columns))]),
-        "index.most": np.array([min(LOOKED_AT, len(index.columns)) * PLACES]),
+        "index.places_of_block": np.array([PLACES]),
         "index.more": np.array([MORE]),
         "index.row": np.array([0, -1]),
         "index.nowhere": NOWHERE,
         "index.no": np.float32(0),
+        "index.first": np.int64(0),
         **{f"index.{number}": np.array([number]) for number in (-1, 0, 1, 2)},
         "index.middle": np.array([1, 2]),
         "index.far": np.array([np.iinfo(np.int64).max]),
@@ -122,7 +123,6 @@ def search(graph: onnx.GraphProto, gemm: onnx.NodeProto, memory: onnx.NodeProto 
     The graph's list ends as every product's does: `scores` [B, k] and `list.columns` [B, k].
     """
     query, items, bias = gemm.input
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in values.items())
     kept = [node for node in graph.node if node not in (gemm, memory)]
     del graph.node[:]
     graph.node.extend(kept)
@@ -140,6 +140,10 @@ def search(graph: onnx.GraphProto, gemm: onnx.NodeProto, memory: onnx.NodeProto 
     scores = helper.make_node("TopK", [total, length], ["scores", "index.places"], axis=1)
     listed = helper.make_node("GatherElements", [columns, "index.places"], ["list.columns"], axis=1)
     graph.node.extend([scores, listed])
+    used = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in values.items() if name in used
+    )
 
 
 class _Nodes:
@@ -147,7 +151,6 @@ class _Nodes:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
-        graph.initializer.append(numpy_helper.from_array(np.int64(0), "index.first"))
         self._count = 0
 
     def __call__(self, kind: str, *inputs: str, output: int = 0, outputs: int = 1, **attributes: object) -> str:
@@ -178,7 +181,8 @@ class _Nodes:
         product = self("Mul", self.float(sums), self("Gather", "index.scale", blocks, axis=0))
         offset = self("Add", self("Gather", bias, columns, axis=0), self("Gather", "index.room", blocks, axis=0))
         scores = self("Reshape", self("Add", product, offset), "index.row")  # [B, P * S]
-        count = self("Min", self("Add", "k", "index.more"), "index.most")
+        most = self("Mul", "index.blocks", "index.places_of_block")
+        count = self("Min", self("Add", "k", "index.more"), most)
         best = self("TopK", scores, count, outputs=2, output=1, sorted=0)
         return self.integer(self("GatherElements", self("Reshape", columns, "index.row"), best, axis=1))
 

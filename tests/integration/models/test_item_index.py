@@ -130,6 +130,26 @@ def test_blocks_whose_items_are_all_dropped_are_passed_over(tmp_path, large):
     assert set(items[0][scores[0] > DROPPED / 10].tolist()) == allowed
 
 
+def test_more_blocks_are_looked_at_where_rules_drop_most_items(tmp_path, large, monkeypatch):
+    """One item in fifty is allowed, wherever it lies. A block or two hold hardly any of these."""
+    monkeypatch.setattr(item_index, "LOOKED_AT", 2)
+    monkeypatch.setattr(spare, "INDEXED_OVERLAP", 0.0)
+    model, encoder = shop(has_memory=False)
+    bundle = written(tmp_path / "shop", model, encoder)
+    asked = questions(encoder, model, 1)
+    with torch.no_grad():
+        exact = model(*map(torch.from_numpy, asked.inputs[0])).numpy()[0]
+    added = np.full(ITEMS, DROPPED)
+    added[::50] = 0
+    by_hand = sorted(range(0, ITEMS, 50), key=lambda column: -exact[column])[:20]
+    _, items = bundle.score(*asked.inputs[0], k=20, bias=added)
+    assert (items[0] - 1).tolist() == by_hand
+    assert bundle.bias(added)["index.blocks"].tolist() == [len(bundle.blocks)]
+    added[::2] = 0
+    assert bundle.bias(added)["index.blocks"].tolist() == [4]
+    assert bundle.bias(np.zeros(ITEMS, np.float32))["index.blocks"].tolist() == [2]
+
+
 def test_an_index_that_misses_too_much_is_left_out(tmp_path, large, monkeypatch):
     monkeypatch.setattr(item_index, "LOOKED_AT", 1)
     model, encoder = shop()
