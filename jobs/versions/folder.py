@@ -13,7 +13,8 @@ import msgspec
 from jobs.errors import LiveshelfError
 
 ACTIVE, REFUSED, MANIFEST = "active.json", "refused.json", "manifest.json"
-# The jobs that serve a version may run as another user, and a version holds no person and no secret.
+# The jobs that serve a version may run as another user, and a version holds no person and no secret. Where nobody else
+# gets into the folder around the versions, as in a state folder, they are their owner's only.
 OF_FOLDERS, OF_FILES = 0o755, 0o644
 
 
@@ -136,12 +137,12 @@ class Folder:
         coming = self.folder / f".{version}.{time.time_ns()}"
         if not self.folder.exists():
             self.folder.mkdir(parents=True)
-            self.folder.chmod(OF_FOLDERS)
+            self.folder.chmod(_allowed(self.folder, OF_FOLDERS))
         coming.mkdir()
         for name, data in content.items():
             (coming / name).write_bytes(data)
-            (coming / name).chmod(OF_FILES)
-        coming.chmod(OF_FOLDERS)
+            (coming / name).chmod(_allowed(self.folder, OF_FILES))
+        coming.chmod(_allowed(self.folder, OF_FOLDERS))
         coming.rename(place)
 
     def _write(self, version: str, before: list[str]) -> Active:
@@ -153,5 +154,11 @@ class Folder:
 def _replace(file: Path, content: msgspec.Struct) -> None:
     coming = file.with_name(f".{file.name}.{time.time_ns()}")
     coming.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
-    coming.chmod(OF_FILES)
+    coming.chmod(_allowed(file.parent, OF_FILES))
     coming.replace(file)
+
+
+def _allowed(folder: Path, mode: int) -> int:
+    """Return the mode of something in a folder of versions: for those who may enter the folder around it."""
+    may_enter = folder.parent.stat().st_mode & 0o111
+    return mode & may_enter * 0o7

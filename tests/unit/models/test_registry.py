@@ -72,7 +72,12 @@ def test_what_was_checked_is_what_is_published(registry, bundles, monkeypatch):
     assert {file.name: file.read_bytes() for file in (registry.folder / version).iterdir()} == checked
 
 
-def test_another_users_job_may_read_a_version(registry, bundles):
+@pytest.mark.parametrize(
+    ("around", "file", "folder"), [(0o755, 0o644, 0o755), (0o710, 0o640, 0o750), (0o700, 0o600, 0o700)]
+)
+def test_who_gets_into_the_folder_around_may_read_versions(registry, bundles, around, file, folder):
+    """A job of another user reads them there; a state folder is its owner's only, and so are the versions in it."""
+    registry.folder.parent.chmod(around)
     before = os.umask(0o077)
     try:
         registry.activate(registry.publish(bundles[0]))
@@ -80,7 +85,7 @@ def test_another_users_job_may_read_a_version(registry, bundles):
         os.umask(before)
     modes = {path.stat().st_mode & 0o777 for path in registry.folder.rglob("*") if path.is_file()}
     folders = {path.stat().st_mode & 0o777 for path in (registry.folder, *registry.folder.iterdir()) if path.is_dir()}
-    assert (modes, folders) == ({0o644}, {0o755})
+    assert (modes, folders) == ({file}, {folder})
 
 
 def test_rollback_walks_back_through_what_served(registry, bundles):
