@@ -17,7 +17,7 @@ ones; .25, .40, .55 and .66 with yoochoose1_64's. With `gaussian` vectors it is 
 import argparse
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -27,7 +27,9 @@ import onnxruntime as ort
 
 from jobs.operate import extras
 from jobs.settings import REPOSITORY
+from models.clicks.dataset import pad
 from models.clicks.sessions import read_prefixes
+from models.quality.evaluate import TYPE_INDEX
 from models.quality.measure import measure_model, table
 from models.serving.bundle import WORDS, load_bundle
 
@@ -180,15 +182,14 @@ def costs(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.
     return costs_by_graph
 
 
-def overlap(graphs: dict[str, ort.InferenceSession], n_items: int, rng: np.random.Generator) -> dict[str, float]:
-    """Return the share of the exact best 20 of 320 sessions that each graph lists."""
+def overlap(graphs: dict[str, ort.InferenceSession], feeds: Iterable[Feed]) -> dict[str, float]:
+    """Return the share of the exact best items that each graph lists."""
     shares: dict[str, list[float]] = {name: [] for name in graphs}
-    for _ in range(20):
-        asked = feed(16, n_items, COMPARED, rng)
+    for asked in feeds:
         lists = {name: graph.run(["items_out"], asked)[0].tolist() for name, graph in graphs.items()}
         for name, found in lists.items():
             pairs = zip(lists["exact"], found, strict=True)
-            shares[name] += [len(set(one) & set(other)) / COMPARED for one, other in pairs]
+            shares[name] += [len(set(one) & set(other)) / len(one) for one, other in pairs]
     return {name: float(np.mean(each)) for name, each in shares.items()}
 
 
@@ -203,7 +204,8 @@ def measured(model: onnx.ModelProto, n_items: int, kind: str) -> dict[str, ort.I
         graphs[product], sizes[product] = opened(data), len(data)
         print(f"{n_items:9,} {product:7} was written in {time.perf_counter() - begun:.0f} s", flush=True)
         del data
-    costs_by_graph, same = costs(graphs, n_items, rng), overlap(graphs, n_items, rng)
+    costs_by_graph = costs(graphs, n_items, rng)
+    same = overlap(graphs, (feed(16, n_items, COMPARED, rng) for _ in range(20)))
     for name, cost in costs_by_graph.items():
         numbers = [f"{cost.lists_per_s[threads]:9,.0f}" for threads in (1, 2)]
         ratios = [
@@ -216,8 +218,12 @@ def measured(model: onnx.ModelProto, n_items: int, kind: str) -> dict[str, ort.I
 
 
 def recall(bundle: Path, graphs: dict[str, ort.InferenceSession], questions: Path) -> None:
-    """Print the report of each graph."""
+    """Print the report of each graph, and the share of the exact best 20 that it lists."""
     loaded, asked = load_bundle(bundle), read_prefixes(questions)[:QUESTIONS]
+    known = [question.prefix for question in asked if any(event.item in loaded.item_index for event in question.prefix)]
+    rest = {"context": np.zeros((1, len(loaded.context_features)), np.float32), "k": np.array([COMPARED])}
+    feeds = [pad([prefix], loaded.item_index, TYPE_INDEX)._asdict() | rest for prefix in known]
+    print(" ".join(f"{name} {share:.4f}" for name, share in overlap(graphs, feeds).items()))
     reports = {}
     for product, opened_graph in graphs.items():
 
