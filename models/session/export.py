@@ -21,6 +21,7 @@ from models.serving.bundle import GOLDEN_PLACES, INPUTS, LIMITS, OUTPUTS, load_b
 from models.serving.registry import OF_FILES, PARTS
 from models.session.gru import SessionGRU
 from models.session.head import ALL_SCORES, MORE_CANDIDATES, Product, with_list, with_newcomers, with_segments
+from models.session.item_index import ItemIndex, build
 from models.session.memory import KEPT, KEPT_SUCCESSORS
 from models.session.segments import Segments
 from models.session.spare import INDEXED_FROM, QUESTIONS, Asked, Spare, ask, checked, choose, plainer
@@ -120,12 +121,15 @@ def write_graph(
     asked: Asked,
     manifest: Callable[[Spare], None],
     tell: Callable[[str], None],
+    index: ItemIndex | None = None,
 ) -> Spare:
     """Write `model.onnx` and by `manifest` the manifest, and load the bundle; a plainer product where one loses items.
 
     Raises ModelError for an exact bundle that is refused.
     """
-    export_onnx(model, folder / "model.onnx", spare.product, spare.more)
+    if spare.product == "indexed":
+        index = (index or build(model.vectors().detach().numpy()))._replace(looked_at=spare.blocks)
+    export_onnx(model, folder / "model.onnx", spare.product, spare.more, index)
     manifest(spare)
     try:
         bundle = load_bundle(folder)
@@ -133,14 +137,14 @@ def write_graph(
         if spare.product == "exact":
             raise
         tell(f"the {NAMES[spare.product]} is left out: {error.what}")
-        return write_graph(folder, model, plainer(spare, asked), asked, manifest, tell)
+        return write_graph(folder, model, plainer(spare, asked), asked, manifest, tell, index)
     if spare.product == "exact":
         return spare
     measured = checked(spare, asked, bundle.score)
-    if measured.product != spare.product:
-        if measured.product == "fast":
-            tell(f"the index is left out: lists hold {measured.overlap:.2%} of the exact ones' items")
-        return write_graph(folder, model, measured, asked, manifest, tell)
+    if (measured.product, measured.blocks) != (spare.product, spare.blocks):
+        if spare.product == "indexed":
+            tell(f"the nearest {spare.blocks} blocks hold {measured.overlap:.2%} of the exact lists' items, too few")
+        return write_graph(folder, model, measured, asked, manifest, tell, index)
     manifest(measured)
     return measured
 
@@ -164,7 +168,9 @@ def staging(out: Path) -> Iterator[Path]:
         folder.rmdir()
 
 
-def export_onnx(model: SessionGRU, file: Path, product: Product, more: int = MORE_CANDIDATES) -> None:
+def export_onnx(
+    model: SessionGRU, file: Path, product: Product, more: int = MORE_CANDIDATES, index: ItemIndex | None = None
+) -> None:
     """Write the graph with free `batch` and `time` dimensions and all weights inside; see head.with_list for the rest.
 
     The TorchScript exporter maps nn.GRU to ONNX's GRU operator and needs no onnxscript. It warns about the batch size
@@ -194,7 +200,7 @@ def export_onnx(model: SessionGRU, file: Path, product: Product, more: int = MOR
             output_names=[ALL_SCORES],
             dynamic_axes=free | {ALL_SCORES: {0: "batch"}},
         )
-    graph = with_list(onnx.load_from_string(traced.getvalue()), product, more)
+    graph = with_list(onnx.load_from_string(traced.getvalue()), product, more, index)
     if model.newcomers is not None:
         graph = with_newcomers(graph, model.newcomers.table, len(model.newcomers.words.names))
     if model.segments is not None:

@@ -23,7 +23,7 @@ from models.session.gru import LATEST
 
 PLACES = 32  # S
 CLUSTER = 64  # items of a cluster, in the mean
-LOOKED_AT = 128  # P
+LOOKED_AT = 128  # P, unless a model's lists want more (see spare.py)
 SAMPLE, ROUNDS = 16, 6  # items a cluster from which k-means learns, and its rounds
 ROWS = 8_192  # items that find their cluster at once
 # A list holds the best of the product and of the memory. Where the memory weighs an item down, the next one of the
@@ -41,6 +41,7 @@ class ItemIndex(NamedTuple):
     columns: np.ndarray  # int32 [M, S]: item - 1; a place without an item has the column of the block's first
     is_room: np.ndarray  # bool [M, S]: a place without an item
     centres: np.ndarray  # float32 [M, H]
+    looked_at: int = LOOKED_AT  # P
 
     def highest(self, bias: np.ndarray) -> np.ndarray:
         """Return float32 [M]: the highest bias of each block's items, given that of all (float32 [N])."""
@@ -97,7 +98,7 @@ def constants(index: ItemIndex, bias: np.ndarray, int8: np.ndarray, scale: np.nd
         "index.bias": index.highest(bias),
         "index.step": np.float32(step),
         "index.zero": np.uint8(128),
-        "index.blocks": np.array([min(LOOKED_AT, len(index.columns))]),
+        "index.blocks": np.array([min(index.looked_at, len(index.columns))]),
         "index.places_of_block": np.array([PLACES]),
         "index.more": np.array([MORE]),
         "index.row": np.array([0, -1]),

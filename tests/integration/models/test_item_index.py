@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="onnx isn't installed: pip install 'li
 
 from models.clicks.dataset import EVENT_TYPES, Encoder, Event  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
-from models.session import item_index, spare  # noqa: E402
+from models.session import spare  # noqa: E402
 from models.session.choose import Memory, item_memory  # noqa: E402
 from models.session.export import write_bundle  # noqa: E402
 from models.session.gru import LATEST, SessionGRU  # noqa: E402
@@ -54,9 +54,10 @@ def written(folder: Path, model: SessionGRU, encoder: Encoder, told: list[str] |
 
 @pytest.fixture
 def large(monkeypatch) -> None:
-    """Let a small catalogue count as a large one, of whose blocks most are looked at."""
+    """Let a small catalogue count as a large one, of whose 94 blocks 80 are looked at, and no more."""
     monkeypatch.setattr(spare, "INDEXED_FROM", 1)
-    monkeypatch.setattr(item_index, "LOOKED_AT", 80)
+    monkeypatch.setattr(spare, "LOOKED_AT", 80)
+    monkeypatch.setattr(spare, "MOST_BLOCKS", 80)
 
 
 def questions(encoder: Encoder, model: SessionGRU, count: int = 60) -> spare.Asked:
@@ -87,7 +88,7 @@ def test_an_index_lists_nearly_what_the_exact_product_lists(tmp_path, large):
     told: list[str] = []
     bundle = written(tmp_path / "shop", model, encoder, told)
     assert bundle.manifest["product"] == "indexed"
-    assert "from the index hold" in told[-1]
+    assert "blocks of the index hold" in told[-1]
     asked = questions(encoder, model)
     lists = [bundle.score(*arrays, k=30) for arrays in asked.inputs]
     assert spare.overlap(asked, lists).mean() > 0.99
@@ -99,7 +100,7 @@ def test_an_index_lists_nearly_what_the_exact_product_lists(tmp_path, large):
 
 def test_what_the_memory_names_is_listed_from_any_block(tmp_path, large, monkeypatch):
     """One block is looked at. What followed the last item most strongly stands first all the same."""
-    monkeypatch.setattr(item_index, "LOOKED_AT", 1)
+    monkeypatch.setattr(spare, "LOOKED_AT", 1)
     monkeypatch.setattr(spare, "INDEXED_OVERLAP", 0.0)
     model, encoder = shop()
     with torch.no_grad():
@@ -132,7 +133,7 @@ def test_blocks_whose_items_are_all_dropped_are_passed_over(tmp_path, large):
 
 def test_more_blocks_are_looked_at_where_rules_drop_most_items(tmp_path, large, monkeypatch):
     """One item in fifty is allowed, wherever it lies. A block or two hold hardly any of these."""
-    monkeypatch.setattr(item_index, "LOOKED_AT", 2)
+    monkeypatch.setattr(spare, "LOOKED_AT", 2)
     monkeypatch.setattr(spare, "INDEXED_OVERLAP", 0.0)
     model, encoder = shop(has_memory=False)
     bundle = written(tmp_path / "shop", model, encoder)
@@ -151,12 +152,22 @@ def test_more_blocks_are_looked_at_where_rules_drop_most_items(tmp_path, large, 
 
 
 def test_an_index_that_misses_too_much_is_left_out(tmp_path, large, monkeypatch):
-    monkeypatch.setattr(item_index, "LOOKED_AT", 1)
+    monkeypatch.setattr(spare, "LOOKED_AT", 1)
+    monkeypatch.setattr(spare, "MOST_BLOCKS", 3)
     model, encoder = shop()
     told: list[str] = []
     bundle = written(tmp_path / "shop", model, encoder, told)
     assert bundle.manifest["product"] == "fast"
-    assert told[0].startswith("the index is left out: lists hold ")
+    assert [line.split(" hold ")[0] for line in told[:2]] == ["the nearest 1 blocks", "the nearest 2 blocks"]
+    assert bundle.manifest["training"]["product_blocks"] == 0
+
+
+def test_twice_as_many_blocks_are_looked_at_where_lists_lack_items(tmp_path, large, monkeypatch):
+    monkeypatch.setattr(spare, "LOOKED_AT", 20)
+    model, encoder = shop()
+    bundle = written(tmp_path / "shop", model, encoder)
+    assert (bundle.manifest["product"], bundle.manifest["training"]["product_blocks"]) == ("indexed", 80)
+    assert bundle.biases["index.blocks"].tolist() == [80]
 
 
 def test_a_small_catalogue_has_no_index(tmp_path):
