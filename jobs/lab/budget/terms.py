@@ -123,14 +123,11 @@ def _option(name: str) -> str:
 def list_us(points: list[tuple[int, float]], items: int) -> float:
     """Return µs of a list in the model with so many items: on straight lines through the measured points.
 
-    Below the smallest it is that one's; above the largest it grows in proportion to the items.
+    Below the smallest it is that one's; above the largest the last line goes on.
     """
-    first, last = points[0], points[-1]
-    if items <= first[0]:
-        return first[1]
-    if items >= last[0]:
-        return last[1] * items / last[0]
-    right = next(place for place, (size, _) in enumerate(points) if size >= items)
+    if items <= points[0][0]:
+        return points[0][1]
+    right = next((place for place, (size, _) in enumerate(points) if size >= items), len(points) - 1)
     (low, low_us), (high, high_us) = points[right - 1], points[right]
     return low_us + (high_us - low_us) * (items - low) / (high - low)
 

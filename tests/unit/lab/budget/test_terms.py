@@ -99,6 +99,11 @@ def test_a_lists_time_follows_the_items(items: int, us: float) -> None:
     assert terms.list_us(COSTS.catalogue.list_us, items) == us
 
 
+def test_above_the_largest_catalogue_the_last_line_goes_on() -> None:
+    """A part of a list's time is that of an index of any size."""
+    assert terms.list_us([(500, 10.0), (1_000, 40.0), (2_000, 50.0)], 4_000) == 70
+
+
 def test_heap_is_the_state_twice() -> None:
     """In MB. Minutes of items are bounded by events, those of 1,000 categories too; a history has 50 events."""
     one = quantity("heap", size())
