@@ -128,15 +128,12 @@ def search(graph: onnx.GraphProto, gemm: onnx.NodeProto, memory: onnx.NodeProto 
     del graph.node[:]
     graph.node.extend(kept)
     make = _Nodes(graph)
-    ids = make.found(query, bias)
-    if memory is not None:
-        ids, added, dropped = make.summed(ids, memory.input[1], memory.input[2])
+    ids, added, dropped = make.summed(make.found(query, bias), memory)
     columns = make("Clip", ids, "index.first", "")
     rows = make("Gather", items, columns, axis=0)  # [B, R, H]
     product = make("Squeeze", make("MatMul", rows, make("Unsqueeze", query, "index.2")), "index.2")
     total = make("Add", product, make("Gather", bias, columns, axis=0))
-    if memory is not None:
-        total = make("Add", make("Add", total, added), dropped)
+    total = make("Add", make("Add", total, added), dropped)
     length = make("Min", "k", make("Slice", make("Shape", total), "index.1", "index.2"))
     scores = helper.make_node("TopK", [total, length], ["scores", "index.places"], axis=1)
     listed = helper.make_node("GatherElements", [columns, "index.places"], ["list.columns"], axis=1)
@@ -187,17 +184,19 @@ class _Nodes:
         best = self("TopK", scores, count, outputs=2, output=1, sorted=0)
         return self.integer(self("GatherElements", self("Reshape", columns, "index.row"), best, axis=1))
 
-    def summed(self, found: str, columns: str, added: str) -> tuple[str, str, str]:
+    def summed(self, found: str, memory: onnx.NodeProto | None) -> tuple[str, str, str]:
         """Return all candidates [B, R], what the memory adds to each, and what drops one that is named again.
 
         Sorted by its column, an item's entries stand side by side. A sum over 1, 2, 4 and more places back, of the same
-        item only, makes the last of them hold all that is added to the item.
+        item only, makes the last of them hold all that is added to the item. A place without an item has named another.
         """
-        is_something = self.integer(self("Greater", self("Abs", added), "index.no"))
-        named = self("Sub", self("Mul", self("Add", columns, "index.1"), is_something), "index.1")  # -1: nothing added
-        nothing = self.float(self("Mul", found, "index.0"))
-        entries = self("Concat", found, named, axis=1)
-        sums = self("Concat", nothing, added, axis=1)
+        entries, sums = found, self.float(self("Mul", found, "index.0"))
+        if memory is not None:
+            _, columns, added = memory.input
+            is_something = self.integer(self("Greater", self("Abs", added), "index.no"))
+            named = self("Sub", self("Mul", self("Add", columns, "index.1"), is_something), "index.1")  # -1: nothing
+            entries = self("Concat", entries, named, axis=1)
+            sums = self("Concat", sums, added, axis=1)
         count = self("Slice", self("Shape", entries), "index.1", "index.2")
         ids, places = f"index.ids{self._count}", f"index.order{self._count}"
         self._graph.node.append(helper.make_node("TopK", [entries, count], [ids, places], axis=1))

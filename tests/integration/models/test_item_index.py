@@ -151,6 +151,20 @@ def test_more_blocks_are_looked_at_where_rules_drop_most_items(tmp_path, large, 
     assert bundle.bias(np.zeros(ITEMS, np.float32))["index.blocks"].tolist() == [2]
 
 
+@pytest.mark.parametrize("has_memory", [False, True])
+def test_no_item_is_listed_twice_where_blocks_hold_too_few(tmp_path, large, monkeypatch, has_memory):
+    """A block or two hold fewer items than the list is long. What is listed instead has the score of nothing."""
+    monkeypatch.setattr(spare, "LOOKED_AT", 2)
+    monkeypatch.setattr(spare, "MOST_BLOCKS", 2)
+    monkeypatch.setattr(spare, "INDEXED_OVERLAP", 0.0)
+    model, encoder = shop(has_memory)
+    bundle = written(tmp_path / "shop", model, encoder)
+    scores, items = bundle.score(*questions(encoder, model, 1).inputs[0], k=64)
+    held = items[0][scores[0] > DROPPED / 10].tolist()
+    assert len(set(held)) == len(held) >= 2
+    assert np.isfinite(scores).all()
+
+
 def test_an_index_that_misses_too_much_is_left_out(tmp_path, large, monkeypatch):
     monkeypatch.setattr(spare, "LOOKED_AT", 1)
     monkeypatch.setattr(spare, "MOST_BLOCKS", 3)
