@@ -9,6 +9,7 @@ running.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from jobs.lab.bench import causes, flink_jobs, latency, throughput
 from jobs.lab.bench.causes import Span
 from jobs.lab.bench.latency import EVENTS_PER_S, Schedule, Seen
 from jobs.lab.bench.memory import KINDS, kind, machine, thread_name
-from jobs.lab.bench.samples import EVERY_S, Samples, threads
+from jobs.lab.bench.samples import ELSE, EVERY_S, Samples, threads
 from jobs.lab.bench.swaps import Swaps
 from jobs.lab.bench.workplace import MODEL, Workplace, workplace
 from jobs.lab.repeating import repeating
@@ -104,7 +105,8 @@ def _result(
     """Return what the run showed, once everything of it has ended."""
     seen = latency.seen_in(folder)
     sent_ns = np.array(latency.sent_times(folder, schedule.count))
-    spans = [*samples.spans(), *checkpoints, *_pauses(place), *_of_the_load(seen, sent_ns, schedule.events_per_s)]
+    spans = [*samples.spans(), *checkpoints, *_of_the_load(seen, sent_ns, schedule.events_per_s)]
+    spans += [span for name in LOGGED for span in _pauses(place, name)]
     figures = latency.percentiles_of(seen, schedule.watched)
     first = schedule.watched[0]
     moments = [
@@ -117,6 +119,7 @@ def _result(
         "latency_ms": figures,
         "generator_behind_ms_max": round(float(behind_ms.max()), 1),
         "slowest": moments,
+        "pauses_ms": {name: _lengths(_pauses(place, name), int(sent_ns[first]), int(sent_ns[-1])) for name in LOGGED},
         "cores": samples.cores(int(sent_ns[first]), int(sent_ns[-1])),
     }
 
@@ -165,7 +168,7 @@ def _samples(place: Workplace, groups: Mapping[str, set[int]], load: dict[str, i
         "redis": [redis],
         "reader": list(threads(load["reader"])),
     }
-    return Samples(others | workers | load, running, waiting)
+    return Samples(others | workers | load | {"this measurement": os.getpid()}, running, waiting)
 
 
 def _checkpoints(rest_url: str, name: str, job: str) -> Iterator[Span]:
@@ -193,8 +196,14 @@ def log_pauses(place: Workplace) -> None:
         )
 
 
-def _pauses(place: Workplace) -> list[Span]:
-    return [span for name in LOGGED for span in causes.pauses(_pause_log(place, name).read_text(), name)]
+def _pauses(place: Workplace, name: str) -> list[Span]:
+    return causes.pauses(_pause_log(place, name).read_text(), name)
+
+
+def _lengths(spans: Sequence[Span], begin_ns: int, end_ns: int) -> dict[str, float]:
+    """Return how many spans began between two times, and how long they were together and at most."""
+    lengths_ms = [span.taken_ns / 1e6 for span in spans if begin_ns <= span.begin_ns <= end_ns]
+    return {"count": len(lengths_ms), "sum": round(sum(lengths_ms), 1), "max": round(max(lengths_ms, default=0.0), 1)}
 
 
 def _forget_slow_commands(place: Workplace) -> None:
@@ -222,6 +231,7 @@ def line(result: dict[str, Any]) -> str:
     head += f" ms; {figures['lists']:,} lists of {figures['events']:,} events watched"
     head += f"; {result['redis_writes_per_s']:,} writes/s"
     head += f"; generator at most {result['generator_behind_ms_max']:.0f} ms late"
+    head += f"; {result['cores'][ELSE]:.2f} cores taken by something else"
     return "\n".join([head, *(_moment(slow) for slow in result["slowest"])])
 
 

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs.lab.bench.causes import Span
 
 EVERY_S = 0.02
 PROCESS_CLOCK = 2  # CPUCLOCK_SCHED of linux/posix-timers.h: what a process has taken, in ns
-STEAL = "the hypervisor took a processor"
+ELSE, STEAL = "something else", "the hypervisor took a processor"
 JIFFY_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -23,6 +24,19 @@ def threads(pid: int) -> dict[int, str]:
     return names
 
 
+class Machine(NamedTuple):
+    """What all cores together have done since the start, in ns; Linux counts it in steps of 10 ms."""
+
+    busy_ns: int
+    stolen_ns: int  # a hypervisor gave it to other machines
+
+    @classmethod
+    def now(cls) -> "Machine":
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, irq, soft_irq, steal = map(int, file.readline().split()[1:9])
+        return cls((user + nice + system + irq + soft_irq) * JIFFY_NS, steal * JIFFY_NS)
+
+
 class Samples:
     """Keeps what processes took and threads waited at each look."""
 
@@ -31,23 +45,31 @@ class Samples:
     ) -> None:
         """Begin with `processes` (pids by name), and threads by name: of `running` their time, of `waiting` the wait.
 
-        Threads that begin later aren't seen.
+        Threads that begin later aren't seen. `ELSE` is what none of the processes took.
         """
         self._clocks = [(~pid << 3) | PROCESS_CLOCK for pid in processes.values()]
         self._files = [(_open(group), field) for kind, field in ((running, 0), (waiting, 1)) for group in kind.values()]
-        self._holds = [False] * (len(processes) + len(running)) + [True] * len(waiting) + [True]
-        self._names = [*processes, *running, *(f"{name} waited for a processor" for name in waiting), STEAL]
+        self._holds = [False] * (len(processes) + len(running)) + [True] * len(waiting) + [False, True]
+        self._names = [*processes, *running, *(f"{name} waited for a processor" for name in waiting), ELSE, STEAL]
         self._looks: list[tuple[int, list[int]]] = []
-        self._ended = [0] * len(processes)
+        self._taken = [0] * len(processes)  # what has ended keeps what it had at the last look
+        self._of_threads: dict[int, int] = {}
 
     def look(self) -> None:
         """Keep how far each is now."""
         now_ns = time.monotonic_ns()
         for place, clock in enumerate(self._clocks):
-            with suppress(OSError):  # it has ended, with what it had at the last look
-                self._ended[place] = time.clock_gettime_ns(clock)
-        taken = [sum(_field(file, field) for file in files) for files, field in self._files]
-        self._looks.append((now_ns, [*self._ended, *taken, _stolen_ns()]))
+            with suppress(OSError):
+                self._taken[place] = time.clock_gettime_ns(clock)
+        groups = []
+        for files, field in self._files:
+            for file in files:
+                with suppress(OSError):
+                    self._of_threads[file] = int(os.pread(file, 100, 0).split()[field])
+            groups.append(sum(self._of_threads.get(file, 0) for file in files))
+        machine = Machine.now()
+        others_ns = machine.busy_ns - sum(self._taken)
+        self._looks.append((now_ns, [*self._taken, *groups, others_ns, machine.stolen_ns]))
 
     def close(self) -> None:
         """Close the files of the threads."""
@@ -61,7 +83,7 @@ class Samples:
         for (begin_ns, before), (end_ns, after) in zip(self._looks, self._looks[1:], strict=False):
             for name, holds, one, other in zip(self._names, self._holds, before, after, strict=True):
                 taken_ns = min(other - one, end_ns - begin_ns) if holds else other - one
-                if taken_ns > 0:
+                if taken_ns:  # that of `ELSE` is less than 0 in turn, as Linux counts it in steps
                     spans.append(Span(name, begin_ns, end_ns, taken_ns, holds))
         return spans
 
@@ -79,17 +101,3 @@ def _open(tids: Iterable[int]) -> list[int]:
         with suppress(OSError):  # it has ended
             files.append(os.open(f"/proc/{tid}/schedstat", os.O_RDONLY))
     return files
-
-
-def _field(file: int, field: int) -> int:
-    """Return a thread's time on a processor (0) or its wait for one (1), in ns; 0 once it has ended."""
-    try:
-        return int(os.pread(file, 100, 0).split()[field])
-    except OSError:
-        return 0
-
-
-def _stolen_ns() -> int:
-    """Return the time that a hypervisor gave to other machines, over all cores; Linux counts it in jiffies."""
-    with open("/proc/stat") as file:
-        return int(file.readline().split()[8]) * JIFFY_NS

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.lab.bench.samples import Samples, threads
+from jobs.lab.bench.samples import ELSE, Samples, threads
 
 SPIN = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
 
@@ -68,6 +68,17 @@ def test_spans_hold_what_the_share_is_of(spin: Callable[[], int]) -> None:
     assert cores["one"] > 0.01
     assert {span.holds for span in spans if span.name == "one"} == {False}
     assert {span.holds for span in spans if span.name == "one waited for a processor"} <= {True}
+
+
+def test_work_of_other_processes_is_told_apart(spin: Callable[[], int]) -> None:
+    """One that isn't sampled takes most of its processor, unless more than three others want it too."""
+    spin()
+    time.sleep(0.5)
+    samples = Samples({"this test": os.getpid()}, {}, {})
+    begin_ns = time.monotonic_ns()
+    watched(samples, seconds=1.0)
+
+    assert samples.cores(begin_ns, time.monotonic_ns())[ELSE] > 0.2
 
 
 def test_a_process_that_ended_takes_no_more(spin: Callable[[], int]) -> None:

@@ -43,6 +43,7 @@ def test_a_line_tells_causes_or_that_there_are_none():
         "latency_ms": {"p50": 20.4, "p90": 28.0, "p99": 51.0, "max": 155.2, "events": 8_000, "lists": 7_999},
         "redis_writes_per_s": 2_100,
         "generator_behind_ms_max": 4.0,
+        "cores": {"redis": 0.1, "something else": 0.03},
         "slowest": [
             {"at_s": 3.1, "latency_ms": 155.2, "causes": ["task_manager paused (GC)"], "beside_ms": {"redis": 9.0}},
             {"at_s": 9.0, "latency_ms": 90.0, "causes": [], "beside_ms": {}},
@@ -50,7 +51,7 @@ def test_a_line_tells_causes_or_that_there_are_none():
     }
     assert line(result).splitlines() == [
         "1,000 events/s, with features: p50 / p90 / p99 / max 20 / 28 / 51 / 155 ms; 7,999 lists of 8,000 events "
-        "watched; 2,100 writes/s; generator at most 4 ms late",
+        "watched; 2,100 writes/s; generator at most 4 ms late; 0.03 cores taken by something else",
         "  155 ms at 3.1 s: task_manager paused (GC); beside it redis 9 ms",
         "  90 ms at 9.0 s: no cause found",
     ]
