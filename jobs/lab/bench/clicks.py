@@ -127,8 +127,15 @@ def prefix_ends(partition: np.ndarray, count: int) -> dict[int, int]:
     return dict(enumerate(np.bincount(partition[:count], minlength=int(partition.max()) + 1).tolist()))
 
 
-def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partition: np.ndarray, count: int) -> None:
-    """Fill a topic with events whose last one happens now, then move time on so that every window is flushed.
+def produce(
+    bootstrap: str,
+    topic: str,
+    stream: Iterable[events.Event],
+    partition: np.ndarray,
+    count: int,
+    ahead_ms: int = 1000 + FLUSH_MS,
+) -> None:
+    """Fill a topic with events whose last one happens now, then move time on by `ahead_ms`, so that windows end.
 
     With confluent-kafka, if it is installed: at kafka-python's 5,400 events/s a million takes three minutes.
     """
@@ -139,7 +146,7 @@ def produce(bootstrap: str, topic: str, stream: Iterable[events.Event], partitio
             event["event_time_ms"] = time_ms
             sender.send(event["visitor_id"].encode(), msgspec.json.encode(event), time_ms, place)
         beat_ms = min(
-            first_ms + count * 1000 // EVENTS_PER_S + 1000 + FLUSH_MS,
+            first_ms + count * 1000 // EVENTS_PER_S + ahead_ms,
             time.time_ns() // 1_000_000 + AHEAD_MS,
         )
         beat(sender, beat_ms)

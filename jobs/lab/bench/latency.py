@@ -4,7 +4,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from models.serving.registry import Registry
 
 TOPIC = "bench.live"
 EVENTS_PER_S = 1_000
-SAMPLE_EVERY = 5  # 200 events a second are watched
+WATCHED_PER_S = 200  # of the events, evenly
 CATCH_UP_LIMIT_S = 180.0
 LOADED_READS, LOADED_PAUSE_S = 2_000, 0.002
 LOADED_READS_PER_S = 100  # of the measured seconds: with the pause a read takes 4 ms or more
@@ -42,6 +42,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     history: int  # events in the topic before the first live one
     count: int  # live events
+    stream: int  # events in all, with those of schedules that follow on the same topic
     events_per_s: int
     warm_s: float  # live events before that aren't watched
     swaps_s: float  # from then on versions are swapped
@@ -60,14 +61,18 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """The reader's result: the latency of each event that got its list, and the times between polls (resolution)."""
+    """The reader's result: the latency of each event that got its list, and the times between polls (resolution).
+
+    `long_polls_ns` holds when an exchange with Redis began and ended (`time.monotonic_ns()`), if it took long.
+    """
 
     latencies_ms: dict[int, float]
     polls_ms: list[float]
+    long_polls_ns: list[tuple[int, int]]
 
 
 def _all_clicks(schedule: Schedule) -> Clicks:
-    return clicks.make(schedule.history + schedule.count, VISITORS, len(schedule.items), seed=2)
+    return clicks.make(schedule.stream, VISITORS, len(schedule.items), seed=2)
 
 
 def live_clicks(schedule: Schedule) -> Clicks:
@@ -81,7 +86,7 @@ def live_offsets(schedule: Schedule) -> np.ndarray:
     Before them a partition holds its part of the history and one heartbeat.
     """
     offsets = clicks.offsets(clicks.partitions(_all_clicks(schedule), schedule.partitions))
-    return offsets[schedule.history :] + 1
+    return offsets[schedule.history : schedule.history + schedule.count] + 1
 
 
 def sent_times(folder: Path, count: int) -> np.ndarray:
@@ -97,23 +102,23 @@ def measure(
     `history` events fill the visitors' histories before, `warm_s` seconds of load come before the measured `seconds`,
     and after them the model is changed as `changes` says.
     """
-    schedule = _schedule(place, history, warm_s, warm_s + seconds, changes)
-    folder = _folder(place, schedule)
+    schedule = plan(place, EVENTS_PER_S, history, warm_s, warm_s + seconds, changes)
+    folder = shared_folder(place, schedule)
     registry = swaps.registry_of(place.settings.state_dir / "versions")
-    job = _start_job(place, schedule, registry.folder)
+    job = start_job(place, schedule, registry.folder)
     lasts_s = schedule.count / EVENTS_PER_S
     progress(f"latency: {history:,} events of history are read; {EVENTS_PER_S:,} events/s for {lasts_s:.0f} s")
-    watcher, generator = (_spawn(name, folder) for name in ("watch", "load"))
+    watcher, generator = (spawn(name, folder) for name in ("watch", "load"))
     time.sleep(warm_s + seconds / 3)
     memory = memory_mb(place.settings.state_dir)
     visitors = np.unique(live_clicks(schedule).visitor[: int(warm_s * EVENTS_PER_S)]).tolist()
     loaded = _reads(place, random.Random(3).choices(visitors, k=loaded_reads(seconds)), LOADED_PAUSE_S)
     first_list_ms = _swap(place, folder, schedule, registry)
-    behind_ms = float(_output(generator, schedule))
-    _output(watcher, schedule)
-    _check_offsets(schedule)
+    behind_ms = float(output(generator, schedule))
+    output(watcher, schedule)
+    check_offsets(schedule)
     flink_jobs.cancel(place.rest_url, job)
-    seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
+    seen = seen_in(folder)
     idle = _reads(place, visitors[:10_000] if len(visitors) >= 10_000 else random.Random(4).choices(visitors, k=10_000))
     return _latencies(seen, schedule, behind_ms, first_list_ms) | {
         "read_ms": idle | {"under_load": loaded},
@@ -129,7 +134,14 @@ def loaded_reads(seconds: float) -> int:
     return min(LOADED_READS, int(LOADED_READS_PER_S * seconds))
 
 
-def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float, changes: Swaps) -> Schedule:
+def plan(
+    place: Workplace, events_per_s: int, history: int, warm_s: float, swaps_s: float, changes: Swaps, stream: int = 0
+) -> Schedule:
+    """Return the schedule of a load of `events_per_s` until `swaps_s`, and then for as long as the `changes` take.
+
+    Schedules of one `stream` (its events in all) follow one another: what one sends is the next one's history too.
+    """
+    count = round((swaps_s + changes.seconds) * events_per_s)
     return Schedule(
         kafka_bootstrap=place.services.kafka_bootstrap,
         redis_url=place.services.redis_url,
@@ -138,17 +150,19 @@ def _schedule(place: Workplace, history: int, warm_s: float, swaps_s: float, cha
         items=place.items,
         partitions=place.settings.topic_partitions,
         history=history,
-        count=round((swaps_s + changes.seconds) * EVENTS_PER_S),
-        events_per_s=EVENTS_PER_S,
+        count=count,
+        stream=stream or history + count,
+        events_per_s=events_per_s,
         warm_s=warm_s,
         swaps_s=swaps_s,
         swaps=changes,
-        sample_every=SAMPLE_EVERY,
+        sample_every=max(1, events_per_s // WATCHED_PER_S),
     )
 
 
-def _folder(place: Workplace, schedule: Schedule) -> Path:
-    folder = place.settings.state_dir / "live"
+def shared_folder(place: Workplace, schedule: Schedule) -> Path:
+    """Make the folder that generator and reader share; return it."""
+    folder = place.settings.state_dir / f"live{schedule.history}"
     folder.mkdir()
     (folder / "schedule.json").touch(mode=0o600)  # a Redis address may hold a password
     (folder / "schedule.json").write_bytes(msgspec.json.encode(schedule))
@@ -156,16 +170,19 @@ def _folder(place: Workplace, schedule: Schedule) -> Path:
     return folder
 
 
-def _start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
-    """Fill the topic with the history, submit the rankings job, and wait until its lists answer the last of it."""
-    place.new_topic(TOPIC)
+def start_job(place: Workplace, schedule: Schedule, model_dir: Path) -> str:
+    """Fill the topic with the history, submit the rankings job, and wait until its lists answer the last of it.
+
+    The history ends now, so that no live event is late for a features job.
+    """
+    place.new_topic(schedule.topic)
     history = _all_clicks(schedule).part(0, schedule.history)
     partition = clicks.partitions(history, schedule.partitions)
     stream = clicks.documents(history, schedule.items, "history")
-    clicks.produce(schedule.kafka_bootstrap, TOPIC, stream, partition, schedule.history)
+    clicks.produce(schedule.kafka_bootstrap, schedule.topic, stream, partition, schedule.history, ahead_ms=0)
     for key in place.store.scan_iter("shelf:*", count=5_000):
         place.store.unlink(key)  # their versions are places in another topic
-    job = place.submit("rankings", TOPIC, model_dir=str(model_dir))
+    job = place.submit("rankings", schedule.topic, model_dir=str(model_dir))
     flink_jobs.wait_running(place.rest_url, job)
     offset = clicks.offsets(partition)
     last = [int(np.flatnonzero(partition == number)[-1]) for number in range(schedule.partitions)]
@@ -190,30 +207,37 @@ def _swap(place: Workplace, folder: Path, schedule: Schedule, registry: Registry
     return swaps.first_list_ms(read_slice(bootstrap, topic, logged).records, history)
 
 
-def _spawn(name: str, folder: Path) -> subprocess.Popen[str]:
+def spawn(name: str, folder: Path) -> subprocess.Popen[str]:
+    """Start the generator ("load") or the reader ("watch")."""
     argv = [sys.executable, "-m", f"jobs.lab.bench.{name}", str(folder)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _output(process: subprocess.Popen[str], schedule: Schedule) -> str:
+def output(process: subprocess.Popen[str], schedule: Schedule) -> str:
+    """Wait until the process has ended; return what it printed. Raises ServiceError if it failed."""
     said, complaint = process.communicate(timeout=60 + schedule.count / schedule.events_per_s)
     if process.returncode:
         raise ServiceError(f"{' '.join(process.args[2:])} ended with {process.returncode}:\n{complaint}", "report this")
     return said
 
 
-def _check_offsets(schedule: Schedule) -> None:
+def check_offsets(schedule: Schedule) -> None:
     """Raise ServiceError unless the topic holds what the reader's offsets, known in advance, rely on."""
-    held = sum(kafka_admin.end_offsets(schedule.kafka_bootstrap, TOPIC).values())
+    held = sum(kafka_admin.end_offsets(schedule.kafka_bootstrap, schedule.topic).values())
     expected = schedule.history + schedule.count + schedule.partitions
     if held != expected:
-        raise ServiceError(f"{TOPIC} holds {held:,} records instead of {expected:,}", "measure again")
+        raise ServiceError(f"{schedule.topic} holds {held:,} records instead of {expected:,}", "measure again")
+
+
+def seen_in(folder: Path) -> Seen:
+    """Return what the reader saw."""
+    return msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
 
 
 def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: list[int]) -> dict[str, dict]:
     """Return `latency_ms`, measured before the swaps, and `swaps` with the latency during them."""
     quiet, swapped = (
-        _latency(seen, [number for number in schedule.watched if (number >= schedule.swaps_from) is during])
+        percentiles_of(seen, [number for number in schedule.watched if (number >= schedule.swaps_from) is during])
         for during in (False, True)
     )
     about = {
@@ -230,7 +254,7 @@ def _latencies(seen: Seen, schedule: Schedule, behind_ms: float, first_list_ms: 
     }
 
 
-def _latency(seen: Seen, numbers: list[int]) -> dict[str, float | int]:
+def percentiles_of(seen: Seen, numbers: Sequence[int]) -> dict[str, float | int]:
     """Return percentiles over these events; `lists` counts those that got their list."""
     latencies_ms = [seen.latencies_ms[number] for number in numbers if number in seen.latencies_ms]
     return percentiles(latencies_ms) | {"events": len(numbers), "lists": len(latencies_ms)}

@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     schedule = msgspec.json.decode((folder / "schedule.json").read_bytes(), type=Schedule)
     stream = live_clicks(schedule)
     partition = clicks.partitions(stream, schedule.partitions).tolist()
-    documents = clicks.documents(stream, schedule.items, "live")
+    documents = clicks.documents(stream, schedule.items, f"live{schedule.history}")
     sent_ns = sent_times(folder, schedule.count)
     with closing(kafka_send.connect(schedule.kafka_bootstrap, schedule.topic, fast=True, linger_ms=0)) as sender:
         latest_s = _send(sender, schedule.events_per_s, zip(documents, partition, strict=True), sent_ns)

@@ -79,7 +79,7 @@ def _run(
 
     def look() -> None:
         clock.look()
-        looks.append(Look(time.time(), _writes(place), taken_s()))
+        looks.append(Look(time.time(), writes(place), taken_s()))
         if sampler and looks[-1].written:
             sampler.look()
 
@@ -93,7 +93,7 @@ def _run(
         )
     lists = _records(place, place.settings.rankings_topic) - lists
     steps = sampler.shares() if sampler else {}
-    whole = Measured(count, span.ended_s - span.began_s, _writes(place), lists, taken_s(), steps)
+    whole = Measured(count, span.ended_s - span.began_s, writes(place), lists, taken_s(), steps)
     return whole, [look._replace(seconds=look.seconds - span.began_s) for look in looks]
 
 
@@ -108,7 +108,7 @@ def _records(place: Workplace, topic: str) -> int:
     return sum(kafka_admin.end_offsets(place.services.kafka_bootstrap, topic).values())
 
 
-def _writes(place: Workplace) -> int:
+def writes(place: Workplace) -> int:
     """Return the rows or lists written since the counters were reset."""
     stats = place.store.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in WRITES)

@@ -21,6 +21,7 @@ from jobs.rankings.publish import version
 from liveshelf.reader import shelf_key
 
 SLEEP_S = 0.001  # with the exchange itself a poll takes 1.3 ms, and a tenth of a core
+LONG_NS = 10_000_000  # an exchange with Redis that took so long is kept
 PATIENCE_S = 10.0  # what isn't there by then counts as lost
 
 
@@ -41,7 +42,7 @@ def main(folder: Path) -> None:
 def _watch(store: redis.Redis, keys: dict[int, str], answers: dict[int, bytes], sent_ns: np.ndarray) -> Seen:
     """Ask for the versions of all lists that are due, again and again; an answer's time is the end of its exchange."""
     coming, pending = deque(keys), {}
-    latencies_ms, polls_ms = {}, []
+    latencies_ms, polls_ms, long_polls_ns = {}, [], []
     last_sent_s = before_ns = time.monotonic_ns()
     while coming or pending:
         while coming and sent_ns[coming[0]]:
@@ -54,7 +55,7 @@ def _watch(store: redis.Redis, keys: dict[int, str], answers: dict[int, bytes], 
             time.sleep(SLEEP_S)
             before_ns = time.monotonic_ns()
             continue
-        numbers = list(pending)
+        numbers, asked_ns = list(pending), time.monotonic_ns()
         with store.pipeline(transaction=False) as pipeline:
             for number in numbers:
                 pipeline.getrange(keys[number], 12, 31)
@@ -62,13 +63,15 @@ def _watch(store: redis.Redis, keys: dict[int, str], answers: dict[int, bytes], 
         now_ns = time.monotonic_ns()
         polls_ms.append((now_ns - before_ns) / 1e6)
         before_ns = now_ns
+        if now_ns - asked_ns > LONG_NS:
+            long_polls_ns.append((asked_ns, now_ns))
         for number, current in zip(numbers, versions, strict=True):
             if current >= answers[number]:
                 latencies_ms[number] = (now_ns - pending.pop(number)) / 1e6
         if not coming and time.monotonic() - last_sent_s > PATIENCE_S:
             break
         time.sleep(SLEEP_S)
-    return Seen(latencies_ms, polls_ms)
+    return Seen(latencies_ms, polls_ms, long_polls_ns)
 
 
 if __name__ == "__main__":
