@@ -176,7 +176,7 @@ def test_an_index_that_misses_too_much_is_left_out(tmp_path, large, monkeypatch)
     assert bundle.manifest["training"]["product_blocks"] == 0
 
 
-def test_twice_as_many_blocks_are_looked_at_where_lists_lack_items(tmp_path, large, monkeypatch):
+def test_blocks_are_doubled_where_lists_lack_items(tmp_path, large, monkeypatch):
     monkeypatch.setattr(spare, "LOOKED_AT", 20)
     model, encoder = shop()
     bundle = written(tmp_path / "shop", model, encoder)
