@@ -25,6 +25,7 @@ MAX_WINDOW_EVENTS = 5000  # a day of a visitor who clicks every 17 s without sle
 # The number of key groups into which a job's state is divided from its first checkpoint on. Flink chooses the same
 # number up to parallelism 85. Above that it would begin with more, and its state could be restored with those only.
 MAX_PARALLELISM = 128
+TASK_HEAP_MB = 1536
 
 
 RENAMED = {"channel": "shelf"}  # settings of release 0.1.0, with the name of today
@@ -97,6 +98,9 @@ class Settings(RankerFields):
     metrics_port: int = Field(0, description="first port of Flink's Prometheus reporter (0: free ones)")
     task_managers: int = Field(1, ge=1, description="embedded TaskManagers")
     slots_per_task_manager: int = Field(2, ge=1, description="task slots of each embedded TaskManager")
+    task_heap_mb: int = Field(
+        TASK_HEAP_MB, ge=256, description="MiB of heap that each embedded TaskManager has for state (`liveshelf plan`)"
+    )
 
     events_topic: str = "events"
     dead_topic: str = "events.dead"

@@ -69,7 +69,7 @@ def start(settings: Settings, rest_port: int, metrics_ports: list[int], secrets:
     for part in ("log", "tmp", "checkpoints", "savepoints"):
         (home / part).mkdir(parents=True, exist_ok=True)
     _link_jars(home / "lib")
-    memory = flink_config.TaskManagerMemory()
+    memory = flink_config.TaskManagerMemory(task_heap_mb=settings.task_heap_mb)
     rpc_port = processes.free_ports(1)[0]
     options = flink_config.job_options(settings.checkpoint_interval_ms, settings.parallelism)
     options |= flink_config.on_this_machine(home, worker_python(settings))

@@ -12,17 +12,18 @@ import yaml
 
 from jobs.connect import addresses
 from jobs.jvm.jars import SHIPPED
+from jobs.settings import TASK_HEAP_MB
 
 
 @dataclass(frozen=True)
 class TaskManagerMemory:
-    """A TaskManager's memory in MiB: about 3 GiB in all, without its Python workers.
+    """A TaskManager's memory in MiB: about 3 GiB in all by default, without its Python workers.
 
     State lies on the heap (`hashmap`), so the heap has the most. Python workers take nothing of `managed_mb`
     (`python.fn-execution.memory.managed: false`), which leaves it to SQL operators that sort or buffer.
     """
 
-    task_heap_mb: int = 1536
+    task_heap_mb: int = TASK_HEAP_MB
     framework_heap_mb: int = 128
     framework_off_heap_mb: int = 128
     task_off_heap_mb: int = 64

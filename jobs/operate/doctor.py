@@ -11,7 +11,7 @@ import psutil
 import requests
 
 from jobs.cluster import kafka, processes, redis, runtime
-from jobs.cluster.flink_config import RETAINED_CHECKPOINTS, TaskManagerMemory
+from jobs.cluster.flink_config import RETAINED_CHECKPOINTS
 from jobs.connect import consent_topic, fact_topics, flink_rest, kafka_admin, users
 from jobs.contract.consent import Consents
 from jobs.errors import ServiceError
@@ -230,7 +230,7 @@ def _said(settings: Settings, running: runtime.Runtime) -> Callable[[], Consents
 def _entities(settings: Settings, running: runtime.Runtime, said: Callable[[], Consents]) -> Iterator[Check]:
     if not running.metrics_urls:
         return
-    heap_mb = TaskManagerMemory().task_heap_mb * settings.task_managers
+    heap_mb = settings.task_heap_mb * settings.task_managers
     name, wanted = "entities", f"at most half of {heap_mb:,} MB of heap"
     try:
         visitors = len(said().visitors()) if running.kafka_bootstrap else 0

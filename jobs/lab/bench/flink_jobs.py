@@ -74,6 +74,28 @@ def cancel(rest_url: str, job: str, limit_s: float = 60.0) -> None:
         time.sleep(POLL_S)
 
 
+class Checkpoint(NamedTuple):
+    """A checkpoint: the bytes of state in it, and the seconds from its trigger to its end."""
+
+    bytes: int
+    seconds: float
+
+
+def checkpoint(rest_url: str, job: str, limit_s: float = 300.0) -> Checkpoint:
+    """Make a checkpoint of a running job, and wait for it; raise ServiceError if it fails."""
+    request = requests.post(f"{rest_url}/jobs/{job}/checkpoints", json={"checkpointType": "FULL"}, timeout=10)
+    request.raise_for_status()
+    trigger, deadline = request.json()["request-id"], time.monotonic() + limit_s
+    while (answer := _ask(rest_url, f"/jobs/{job}/checkpoints/{trigger}"))["status"]["id"] != "COMPLETED":
+        if time.monotonic() > deadline:
+            raise ServiceError(f"job {job} made no checkpoint in {limit_s:.0f} s", "see the TaskManager's log")
+        time.sleep(POLL_S)
+    if "failureCause" in answer["operation"]:
+        raise ServiceError(f"job {job} made no checkpoint: {answer['operation']['failureCause']}", "see its log")
+    done = _ask(rest_url, f"/jobs/{job}/checkpoints/details/{answer['operation']['checkpointId']}")
+    return Checkpoint(done["state_size"], done["end_to_end_duration"] / 1000)
+
+
 def slots(rest_url: str) -> tuple[int, int]:
     """Return the cluster's task slots: (free, all)."""
     overview = _ask(rest_url, "/overview")

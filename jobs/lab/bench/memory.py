@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from jobs.cluster import processes, runtime
+from jobs.jvm.java import JAVA
 
 KINDS = {  # a part of the command line → what the process is
     "kafka.Kafka": "broker",
@@ -63,6 +66,18 @@ def memory_mb(state_dir: Path) -> dict[str, int]:
         for name, sizes in sorted(rss_by_kind.items())
         for number, mb in enumerate(sorted(sizes, reverse=True), 1)
     }
+
+
+def live_heap(state_dir: Path) -> tuple[int, float]:
+    """Return the bytes of all objects that live in the TaskManager, and the seconds that a full collection took.
+
+    The seconds hold the walk over the heap that counts them, too.
+    """
+    (task_manager,) = (each for each in processes.owned(state_dir) if kind(each.cmdline()) == "task_manager")
+    began_s = time.monotonic()
+    told = [str(JAVA.with_name("jcmd")), str(task_manager.pid), "GC.class_histogram"]
+    answer = subprocess.run(told, capture_output=True, text=True, check=True).stdout
+    return int(answer.split()[-1]), time.monotonic() - began_s
 
 
 class CpuClock:

@@ -61,8 +61,9 @@ class StateSizes:
 
 def measured(sizes: StateSizes) -> dict[str, Size]:
     """Return the coefficients of `StateCost` (`jobs/lab/budget/coefficients.py`)."""
-    few, many = sizes.of("trailing", 6_000, 10), sizes.of("trailing", 500, 400)
+    single, few, many = (sizes.of("trailing", *each) for each in ((20_000, 1), (6_000, 10), (500, 400)))
     event = few.line(many, 390)
+    session_event = single.line(few, 9).without(event, 1)
     slow, fast = sizes.of("sliding", 1_000, 100, 100), sizes.of("sliding", 2_000, 100, 10)
     crowd = sizes.of("sliding", 300, 1_000, 100)
     slide, visitor = fast.line(slow, 90), slow.line(crowd, 900)
@@ -71,7 +72,8 @@ def measured(sizes: StateSizes) -> dict[str, Size]:
     small, large = sizes.of("ids", 20_000, 100), sizes.of("ids", 3_000, 1_000)
     an_id = small.line(large, 900)
     return {
-        "visitor": few.without(event, 10),
+        "visitor": single.without(event, 1).without(session_event, 1),
+        "session_event": session_event,
         "visitor_event": event,
         "entity": fast.without(slide, 10).without(visitor, 100),
         "entity_slide": slide,

@@ -49,11 +49,13 @@ class Size(NamedTuple):
 class StateCost(Origin, frozen=True, kw_only=True):
     """State of the shipped definitions: of a visitor and each of its events, of an item or a category (an entity).
 
-    An entity has so much more for each minute in which something happened, and for each of its visitors. `history` is
-    the ranker's, and `bucket` and `id` are the deduplication's.
+    An event of the visitor's last session takes so much more than another of the day. An entity has so much more for
+    each minute in which something happened, and for each of its visitors. `history` is the ranker's, and `bucket` and
+    `id` are the deduplication's.
     """
 
     visitor: Size
+    session_event: Size
     visitor_event: Size
     entity: Size
     entity_slide: Size

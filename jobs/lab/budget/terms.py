@@ -26,6 +26,7 @@ FILLED = 0.6  # of a core by a slot: chosen, not measured. The rest is for peaks
 CATEGORIES = 1_000  # assumed; they are few beside visitors and items
 SLIDES = 1_440  # minutes of a day, which an item's windows slide by
 BUCKETS = 65_536  # of the deduplication (jobs/features/sql.py)
+SESSION_EVENTS = 10  # assumed, as for Redis and disk
 HISTORY_EVENTS = 50
 HISTORY_DAYS = 2  # that a history is kept (jobs/flow/job_config.py)
 
@@ -43,6 +44,28 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     daily_visitors: int
     daily_events: float
     shelves: bool = False
+
+
+class Counts(NamedTuple):
+    """What state is made of, one number for each cost of `StateCost`: the features job's, then the ranker's.
+
+    An item's minutes are those in which something happened to it, and its visitors are different ones. So are a
+    category's.
+    """
+
+    visitors: float = 0
+    session_events: float = 0
+    visitor_events: float = 0
+    items: float = 0
+    item_minutes: float = 0
+    item_visitors: float = 0
+    categories: float = 0
+    category_minutes: float = 0
+    category_visitors: float = 0
+    buckets: float = 0
+    ids: float = 0
+    histories: float = 0
+    history_events: float = 0
 
 
 class Factor(NamedTuple):
@@ -235,31 +258,56 @@ def _rankings_slots(size: Asked, costs: Coefficients) -> Quantity:
     return _slots("slots of the rankings job", terms, origins, size)
 
 
-def _state(size: Asked, costs: Coefficients, kind: str) -> Quantity:
-    state = costs.state
+def most(size: Asked) -> Counts:
+    """Return the most that a shop's state can hold.
 
-    def cost(of: Size, unit: str) -> Factor:
-        return Factor(getattr(of, kind), f"bytes{unit}", 1e-9)
-
+    Each event meets another visitor at its item, no two in the same minute, and each history is full.
+    """
     day, visitors = size.daily_events, size.daily_visitors
     held = min(size.visitors, HISTORY_DAYS * visitors)
-    terms = [
-        _term("visitors of a day", Factor(visitors, "visitors"), cost(state.visitor, "")),
-        _term("their events", Factor(min(day, visitors * MAX_WINDOW_EVENTS), "events"), cost(state.visitor_event, "")),
-        *(
-            _term(what, Factor(count, unit), cost(of, ""))
-            for name, entities in (("items", size.items), ("categories", CATEGORIES))
-            for what, count, unit, of in (
-                (name, min(entities, day), name, state.entity),
-                (f"minutes of {name}", min(day, entities * SLIDES), "minutes", state.entity_slide),
-                (f"visitors of {name}", min(day, entities * visitors), "visitors", state.entity_visitor),
-            )
-        ),
-        _term("histories", Factor(held, "visitors"), cost(state.history, "")),
-        _term("events of histories", Factor(held * HISTORY_EVENTS, "events"), cost(state.history_event, "")),
-        _term("deduplication", Factor(BUCKETS, "buckets"), cost(state.bucket, "")),
-        _term("ids of a day", Factor(day, "ids"), cost(state.id, "")),
+    return Counts(
+        visitors=visitors,
+        session_events=min(day, visitors * SESSION_EVENTS),
+        visitor_events=min(day, visitors * MAX_WINDOW_EVENTS),
+        items=min(size.items, day),
+        item_minutes=min(day, size.items * SLIDES),
+        item_visitors=min(day, size.items * visitors),
+        categories=min(CATEGORIES, day),
+        category_minutes=min(day, CATEGORIES * SLIDES),
+        category_visitors=min(day, CATEGORIES * visitors),
+        buckets=BUCKETS,
+        ids=day,
+        histories=held,
+        history_events=held * HISTORY_EVENTS,
+    )
+
+
+def state_terms(counts: Counts, costs: Coefficients, kind: str) -> list[Term]:
+    """Return the terms in GB of a state of so many parts: on the `heap`, or in a `checkpoint`."""
+    state = costs.state
+
+    def term(what: str, count: float, unit: str, of: Size) -> Term:
+        return _term(what, Factor(count, unit), Factor(getattr(of, kind), "bytes", 1e-9))
+
+    return [
+        term("visitors of a day", counts.visitors, "visitors", state.visitor),
+        term("events of their sessions", counts.session_events, "events", state.session_event),
+        term("their events", counts.visitor_events, "events", state.visitor_event),
+        term("items", counts.items, "items", state.entity),
+        term("minutes of items", counts.item_minutes, "minutes", state.entity_slide),
+        term("visitors of items", counts.item_visitors, "visitors", state.entity_visitor),
+        term("categories", counts.categories, "categories", state.entity),
+        term("minutes of categories", counts.category_minutes, "minutes", state.entity_slide),
+        term("visitors of categories", counts.category_visitors, "visitors", state.entity_visitor),
+        term("histories", counts.histories, "visitors", state.history),
+        term("events of histories", counts.history_events, "events", state.history_event),
+        term("deduplication", counts.buckets, "buckets", state.bucket),
+        term("ids of a day", counts.ids, "ids", state.id),
     ]
+
+
+def _state(size: Asked, costs: Coefficients, kind: str) -> Quantity:
+    state, terms = costs.state, state_terms(most(size), costs, kind)
     if kind == "checkpoint":
         return _quantity(
             "state in a checkpoint, at most",
@@ -302,7 +350,8 @@ def _workers(size: Asked, costs: Coefficients, features: float, rankings: float)
     return _quantity("memory of Python workers", "GB", terms, [cost], size, notes=["each slot has a worker of its own"])
 
 
-def _redis_memory(size: Asked, costs: Coefficients) -> Quantity:
+def redis_terms(size: Asked, costs: Coefficients) -> list[Term]:
+    """Return the terms in GB of Redis' memory."""
     cost, shelves = costs.redis, costs.shelves
     lists = [Factor(shelves.lists_a_visitor, "lists")] if size.shelves else []
     per_list = cost.shelf_list if size.shelves else cost.list
@@ -310,17 +359,20 @@ def _redis_memory(size: Asked, costs: Coefficients) -> Quantity:
     def of(value: float) -> Factor:
         return Factor(value, "bytes", 1e-9)
 
-    terms = [
+    return [
         _term("lists", Factor(size.visitors, "visitors"), *lists, of(per_list)),
         _term("features of visitors", Factor(size.visitors, "visitors"), of(cost.visitor)),
         _term("features and facts of items", Factor(size.items, "items"), of(cost.item)),
         _term("features of categories", Factor(CATEGORIES, "categories"), of(cost.category)),
     ]
-    origins: list[Origin] = [cost, *([shelves] if size.shelves else [])]
+
+
+def _redis_memory(size: Asked, costs: Coefficients) -> Quantity:
+    origins: list[Origin] = [costs.redis, *([costs.shelves] if size.shelves else [])]
     notes = ["rewriting the append-only file, and a replica's start, may take up to as much again"]
     if size.shelves:
         notes.append("lists that no visitor has of their own (similar, trending) aren't in it")
-    return _quantity("memory of Redis", "GB", terms, origins, size, notes=notes)
+    return _quantity("memory of Redis", "GB", redis_terms(size, costs), origins, size, notes=notes)
 
 
 def _both(size: Asked, costs: Coefficients, process: str, times: list[Factor]) -> list[Term]:

@@ -1,6 +1,5 @@
 package liveshelf;
 
-import java.util.Arrays;
 import java.util.TreeMap;
 import java.util.function.IntFunction;
 
@@ -16,15 +15,6 @@ final class Blocks {
     private static final int SIZE = 64;     // of 5,000 events: at most 2 × 63 values and 78 blocks
 
     private final TreeMap<Long, Part> full = new TreeMap<>();
-
-    static Blocks[][] of(Part[][] frames) {
-        Blocks[][] all = new Blocks[frames.length][];
-        for (int i = 0; i < all.length; i++) {
-            all[i] = new Blocks[frames[i].length];
-            Arrays.setAll(all[i], k -> new Blocks());
-        }
-        return all;
-    }
 
     /** Return a part like the given one, of the values at places {@code from} to {@code end}. Place 0 is event {@code number}. */
     Part total(Part like, int from, int end, long number, IntFunction<Object> values) {

@@ -47,11 +47,14 @@ def test_memory_of_redis_is_as_predicted(redis_url: str, shipped_plan: FeaturePl
         assert taken / 1e9 == pytest.approx(predicted("memory of Redis", visitors, visitors // 4), rel=REDIS_TOLERANCE)
 
 
-@pytest.mark.parametrize(("entities", "events"), [(2_000, 30), (500, 200)])
+@pytest.mark.parametrize(("entities", "events"), [(4_000, 1), (2_000, 30), (500, 200)])
 def test_a_visitors_state_is_as_predicted(states: StateSizes, entities: int, events: int) -> None:
     known, size = coefficients.shipped().state, states.of("trailing", entities, events)
-    assert size.heap == pytest.approx(known.visitor.heap + events * known.visitor_event.heap, rel=STATE_TOLERANCE)
-    checkpoint = known.visitor.checkpoint + events * known.visitor_event.checkpoint
+    in_session = min(events, terms.SESSION_EVENTS)
+    heap = known.visitor.heap + in_session * known.session_event.heap + events * known.visitor_event.heap
+    assert size.heap == pytest.approx(heap, rel=STATE_TOLERANCE)
+    checkpoint = known.visitor.checkpoint + in_session * known.session_event.checkpoint
+    checkpoint += events * known.visitor_event.checkpoint
     assert size.checkpoint == pytest.approx(checkpoint, rel=STATE_TOLERANCE)
 
 

@@ -30,7 +30,8 @@ COSTS = Coefficients(
     state=StateCost(
         **HERE,
         at={"visitors": 100},
-        visitor=Size(1_000, 100),
+        visitor=Size(900, 90),
+        session_event=Size(10, 1),
         visitor_event=Size(100, 10),
         entity=Size(2_000, 200),
         entity_slide=Size(300, 30),
@@ -105,11 +106,15 @@ def test_above_the_largest_catalogue_the_last_line_goes_on() -> None:
 
 
 def test_heap_is_the_state_twice() -> None:
-    """In MB. Minutes of items are bounded by events, those of 1,000 categories too; a history has 50 events."""
+    """In MB. Minutes of items are bounded by events, those of 1,000 categories too.
+
+    A history has 50 events, a session 10.
+    """
     one = quantity("heap", size())
     assert amounts(one) == pytest.approx(
         {
-            "visitors of a day": 1e-3,
+            "visitors of a day": 0.9e-3,
+            "events of their sessions": 0.1e-3,
             "their events": 2e-3,
             "items": 4e-3,
             "minutes of items": 6e-3,
