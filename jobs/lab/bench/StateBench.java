@@ -26,13 +26,15 @@ import org.apache.flink.table.runtime.typeutils.RawValueDataSerializer;
  * does, and print "bytes of heap an entity, bytes of it in a checkpoint".
  *
  * <p>An entity has its key, its place in Flink's map, a timer, and the state with EVENTS events of the last day. Flink keeps
- * what a checkpoint has written of a state beside the state until it changes, so each is serialized once, too.
+ * what a checkpoint has written of a state beside the state until it changes, so each is serialized once, too. A
+ * checkpoint holds the key twice: with the state, and with the timer.
  */
 public class StateBench {
 
     private static final long DAY_MS = 86_400_000;
     private static final int VISIT = 10;            // events, as in clicks.py
     private static final long PAUSE_MS = 20_000;
+    private static final int FRAME = 5;             // bytes that a checkpoint has beside a key: its length, and the namespace
     private static final Random CHANCE = new Random(7);
 
     /** What stands for a timer in Flink's queue and its set: key, namespace, time and place. */
@@ -74,9 +76,10 @@ public class StateBench {
                 default -> ids(events);
             };
             BinaryRawValueData<Object> raw = new BinaryRawValueData<>(state);
-            written += written(raw, kind) + key.getSizeInBytes();
+            written += written(raw, kind) + key.getSizeInBytes() + FRAME;
             map.put(key, VoidNamespace.INSTANCE, GenericRowData.of((long) events + 1_000, raw));
             if (trailing != null || sliding != null) {
+                written += key.getSizeInBytes() + FRAME + Long.BYTES;
                 Timer timer = new Timer(key, VoidNamespace.INSTANCE, entity, entity);
                 TIMERS.put(timer, timer);
                 QUEUE.add(timer);

@@ -350,11 +350,14 @@ def _workers(size: Asked, costs: Coefficients, features: float, rankings: float)
     return _quantity("memory of Python workers", "GB", terms, [cost], size, notes=["each slot has a worker of its own"])
 
 
-def redis_terms(size: Asked, costs: Coefficients) -> list[Term]:
-    """Return the terms in GB of Redis' memory."""
+def redis_terms(
+    size: Asked, costs: Coefficients, session_events: int = SESSION_EVENTS, categories: int = CATEGORIES
+) -> list[Term]:
+    """Return the terms in GB of Redis' memory. A list without shelves is shorter if it is of a shorter session."""
     cost, shelves = costs.redis, costs.shelves
     lists = [Factor(shelves.lists_a_visitor, "lists")] if size.shelves else []
-    per_list = cost.shelf_list if size.shelves else cost.list
+    shorter = cost.list - (SESSION_EVENTS - session_events) * cost.list_event
+    per_list = cost.shelf_list if size.shelves else shorter
 
     def of(value: float) -> Factor:
         return Factor(value, "bytes", 1e-9)
@@ -363,7 +366,7 @@ def redis_terms(size: Asked, costs: Coefficients) -> list[Term]:
         _term("lists", Factor(size.visitors, "visitors"), *lists, of(per_list)),
         _term("features of visitors", Factor(size.visitors, "visitors"), of(cost.visitor)),
         _term("features and facts of items", Factor(size.items, "items"), of(cost.item)),
-        _term("features of categories", Factor(CATEGORIES, "categories"), of(cost.category)),
+        _term("features of categories", Factor(categories, "categories"), of(cost.category)),
     ]
 
 
