@@ -6,6 +6,7 @@ import pytest
 from jobs.lab.bench import known_visitors
 from jobs.lab.bench.clicks import TYPES, Clicks
 from jobs.lab.bench.known_visitors import Part
+from jobs.lab.bench.workplace import SESSION_GAP_S
 from jobs.lab.budget.terms import Counts
 
 NOW_MS = 1_800_000_000_000
@@ -26,7 +27,7 @@ def test_measured_parts_differ_in_their_visitors_only() -> None:
 
 def test_known_visitors_come_back_for_another_session() -> None:
     fill, warm, measured = known_visitors.parts(50, 50, 400, 100, NOW_MS)
-    assert measured.times_ms[0] - fill.times_ms[-1] > known_visitors.PAUSE_MS
+    assert measured.times_ms[0] - fill.times_ms[-1] > SESSION_GAP_S * 1000
     assert measured.times_ms[-1] - fill.times_ms[0] < 60 * known_visitors.MINUTE_MS  # still in the window of an hour
     assert measured.times_ms[-1] < NOW_MS
     assert not set(warm.stream.visitor.tolist()) & set(range(50))
