@@ -5,7 +5,7 @@ import time
 import pytest
 
 from jobs.lab.bench import flink_jobs, known_visitors, redis_bytes
-from jobs.lab.bench.known_visitors import Part
+from jobs.lab.bench.known_visitors import FILL_MS, PAUSE_MS, Part
 from jobs.lab.bench.workplace import MODEL, Workplace
 from jobs.operate.running_jobs import JOBS, running_job
 from tests.support.waiting import eventually
@@ -16,12 +16,12 @@ CHECKPOINT_TOLERANCE = 0.15
 REDIS_TOLERANCE = 0.15
 
 
-def first(part: Part, count: int) -> Part:
-    return Part(part.name, part.stream.part(0, count), part.times_ms[:count])
-
-
-def rest(part: Part, start: int) -> Part:
-    return Part(f"{part.name}-{start}", part.stream.part(start, len(part.stream)), part.times_ms[start:])
+def slices(whole: Part) -> list[Part]:
+    """Cut a filling at `SIZES`, with a pause between: all events before have passed when a slice comes."""
+    return [
+        Part(f"slice-{number}", whole.stream.part(start, stop), whole.times_ms[start:stop] + number * PAUSE_MS)
+        for number, (start, stop) in enumerate(zip((0, *SIZES), SIZES, strict=False))
+    ]
 
 
 def test_checkpoints_and_redis_are_as_planned(scenario):
@@ -30,16 +30,16 @@ def test_checkpoints_and_redis_are_as_planned(scenario):
     scenario.start()
     place = Workplace(scenario.settings, scenario.runtime)
     empty = redis_bytes.held(place.store)
-    whole = known_visitors.filling(max(SIZES), ITEMS, time.time_ns() // 1_000_000 - 2 * known_visitors.FILL_MS)
-    sent = 0
-    for visitors in SIZES:
-        known_visitors.send(place, scenario.settings.events_topic, first(rest(whole, sent), visitors - sent))
-        sent, now = visitors, first(whole, visitors)
-        entities = known_visitors.counts(now, "features")
-        keys = entities.items + entities.categories + 2 * visitors
-        eventually(lambda keys=keys: place.store.dbsize() >= keys, within_s=60)
-        expected = [known_visitors.predicted(now, job) for job in JOBS]
+    sent: list[Part] = []
+    for part in slices(known_visitors.filling(max(SIZES), ITEMS, time.time_ns() // 1_000_000 - 2 * FILL_MS)):
+        known_visitors.send(place, scenario.settings.events_topic, part)
+        sent.append(part)
+        of_features = known_visitors.counts(sent, "features")
+        keys = of_features.items + of_features.categories + 2 * of_features.visitors
+        eventually(lambda keys=keys: place.store.dbsize() >= keys, within_s=40)
+        expected = [known_visitors.predicted(sent, job) for job in JOBS]
         taken = [flink_jobs.checkpoint(place.rest_url, running_job(scenario.runtime, job)).bytes for job in JOBS]
-        assert taken == pytest.approx([each["checkpoint"] for each in expected], rel=CHECKPOINT_TOLERANCE)
         in_redis = redis_bytes.held(place.store) - empty
+        print(taken, in_redis, expected)
+        assert taken == pytest.approx([each["checkpoint"] for each in expected], rel=CHECKPOINT_TOLERANCE)
         assert in_redis == pytest.approx(sum(each["redis"] for each in expected), rel=REDIS_TOLERANCE)

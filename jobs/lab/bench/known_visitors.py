@@ -8,10 +8,11 @@ times in it are the same for each N. As many visitors as the smallest N are in i
 has the same session, and only the number of the other visitors differs. 60,000 events of 1,000 further visitors come in
 between, because a job's own code is compiled anew for each job.
 
-Sizes come in turn on one cluster, whose heap is what the plan says for the largest N. Sizes of state are taken after
-the filling: that of a checkpoint, all that lives after a full collection of the heap, and Redis. No other checkpoint is
-made, and Redis doesn't rewrite its file, because both cost by the time that passes and not by events. What the one
-checkpoint cost is told. The rankings job reads the features that the features job wrote just before.
+Sizes come in turn on one cluster, whose heap is what the plan says for the largest N. Sizes of state are taken at the
+end: that of a checkpoint, all that lives after a full collection of the heap, and Redis. No checkpoint is made before,
+and Redis doesn't rewrite its file, because both cost by the time that passes and not by events. What two checkpoints at
+the end cost is told. The rankings job reads the features that the features job wrote just before. Items have no facts,
+which the plan counts.
 """
 
 import argparse
@@ -44,7 +45,8 @@ PAUSE_MS = 10 * MINUTE_MS  # longer than the session gap: known visitors begin a
 WARM, WARM_VISITORS = 60_000, 1_000
 NO_CHECKPOINTS_MS = 86_400_000
 LOOK_S = 0.3
-STILL_S = 3.0  # without a write: all is read
+STILL_S = 3.0  # without a write, and with less than `BUSY` of a core in the job: all is read
+BUSY = 0.4  # a collection of garbage that stops the job for seconds takes all cores
 SLOWEST_EVENTS_PER_S = 500
 SPARE_MB = 6_000  # of the machine's memory: Redis, broker, JobManager, Python
 
@@ -73,13 +75,13 @@ class Cost(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What a filled state takes, in bytes."""
+    """What the state takes at the end, in bytes."""
 
     checkpoint: float
     heap: float
     redis: float
-    checkpoint_s: float
-    checkpoint_cpu_s: float
+    checkpoint_s: tuple[float, float]  # of the first one, and of one in which nothing has changed since
+    checkpoint_cpu_s: tuple[float, float]
     collection_s: float
 
 
@@ -108,30 +110,44 @@ def parts(known: int, touched: int, count: int, items: int, now_ms: int) -> Iter
     yield visits("measured", count, drawn, items, first_ms)
 
 
-def counts(part: Part, job: Job) -> Counts:
-    """Return what a job's state holds of events within a day, where each visitor has one."""
-    events = len(part.stream)
+def last_session_events(parts: Sequence[Part]) -> int:
+    """Return the events of all visitors' last sessions; a visitor has one session in each part."""
+    later, events = np.array([], np.int64), 0
+    for part in reversed(parts):
+        events += int((~np.isin(part.stream.visitor, later)).sum())
+        later = np.union1d(later, part.stream.visitor)
+    return events
+
+
+def counts(parts: Sequence[Part], job: Job) -> Counts:
+    """Return what a job's state holds of events within a day."""
+    visitor, item, kind = (
+        np.concatenate([getattr(part.stream, column) for part in parts]) for column in ("visitor", "item", "kind")
+    )
+    minute = np.concatenate([part.times_ms for part in parts]) // MINUTE_MS
+    _, events_of = np.unique(visitor, return_counts=True)
     if job == "rankings":
-        return Counts(histories=events, history_events=events)
-    named = np.array([kind != "search" for kind in clicks.TYPES])[part.stream.kind]
-    item, minute, visitor = part.stream.item[named], part.times_ms[named] // MINUTE_MS, part.stream.visitor[named]
+        held = np.minimum(events_of, terms.HISTORY_EVENTS)
+        return Counts(histories=len(events_of), history_events=int(held.sum()))
+    named = np.array([name != "search" for name in clicks.TYPES])[kind]
+    item, minute, of_items = item[named], minute[named], visitor[named]
     category = item % clicks.CATEGORIES
 
     def different(*columns: np.ndarray) -> int:
         return len(np.unique(np.stack(columns), axis=1).T)
 
     return Counts(
-        visitors=len(np.unique(part.stream.visitor)),
-        session_events=events,
-        visitor_events=events,
+        visitors=len(events_of),
+        session_events=last_session_events(parts),
+        visitor_events=len(visitor),
         items=different(item),
         item_minutes=different(item, minute),
-        item_visitors=different(item, visitor),
+        item_visitors=different(item, of_items),
         categories=different(category),
         category_minutes=different(category, minute),
-        category_visitors=different(category, visitor),
-        buckets=terms.BUCKETS * (1 - (1 - 1 / terms.BUCKETS) ** events),  # digests fall into them at random
-        ids=events,
+        category_visitors=different(category, of_items),
+        buckets=terms.BUCKETS * (1 - (1 - 1 / terms.BUCKETS) ** len(visitor)),  # digests fall into them at random
+        ids=len(visitor),
     )
 
 
@@ -161,29 +177,46 @@ class Watched:
         flink_jobs.wait_running(place.rest_url, self.id)
 
     def read(self, part: Part) -> Cost:
-        """Send a part and return what it cost until the last write."""
+        """Send a part and return what it cost until the job was idle."""
         self._place.store.config_resetstat()
         before, began_s = self._seconds(), time.monotonic()
         send(self._place, self._topic, part)
-        written, ended_s, deadline_s = 0, began_s, began_s + 60 + len(part.stream) / SLOWEST_EVENTS_PER_S
-        while not written or time.monotonic() - ended_s < STILL_S:
-            if (now := writes(self._place)) > written:
-                written, ended_s = now, time.monotonic()
+        deadline_s = began_s + 60 + len(part.stream) / SLOWEST_EVENTS_PER_S
+        written, written_s, busy_s, taken_s = 0, began_s, time.monotonic(), self._taken_s()
+        while not written or time.monotonic() - busy_s < STILL_S:
+            time.sleep(LOOK_S)
+            now, now_s = writes(self._place), self._taken_s()
+            if now > written:
+                written, written_s = now, time.monotonic()
+            if written_s > busy_s or now_s - taken_s > BUSY * LOOK_S:
+                busy_s = time.monotonic()
+            taken_s = now_s
             if time.monotonic() > deadline_s:
                 raise ServiceError(f"{self._topic} is still being read after {deadline_s - began_s:.0f} s", "see Flink")
-            time.sleep(LOOK_S)
         events, after = len(part.stream), self._seconds()
         taken_us = {name: 1e6 * (seconds - before.get(name, 0.0)) / events for name, seconds in after.items()}
-        return Cost(events / (ended_s - began_s), taken_us)
+        return Cost(events / (written_s - began_s), taken_us)
 
     def sizes(self, empty_heap: int) -> Sizes:
-        """Return what the job holds now. `empty_heap` is what lived in the TaskManager before any event."""
-        before = self._seconds()
-        done = flink_jobs.checkpoint(self._place.rest_url, self.id)
-        cpu_s = self._seconds()["task_manager"] - before["task_manager"]
-        heap, collection_s = memory.live_heap(self._folder)
+        """Return what the job holds now. `empty_heap` is what lived in the TaskManager before any event.
+
+        The job may fail after that: a full collection of gigabytes takes longer than Flink waits for a TaskManager.
+        """
         redis = redis_bytes.held(self._place.store) - self._empty_redis
-        return Sizes(done.bytes, heap - empty_heap, redis, done.seconds, cpu_s, collection_s)
+        first, first_cpu_s = self._checkpoint()
+        second, second_cpu_s = self._checkpoint()
+        heap, collection_s = memory.live_heap(self._folder)
+        took = (first.seconds, second.seconds)
+        return Sizes(first.bytes, heap - empty_heap, redis, took, (first_cpu_s, second_cpu_s), collection_s)
+
+    def _checkpoint(self) -> tuple[flink_jobs.Checkpoint, float]:
+        before_s = self._seconds()["task_manager"]
+        done = flink_jobs.checkpoint(self._place.rest_url, self.id)
+        return done, self._seconds()["task_manager"] - before_s
+
+    def _taken_s(self) -> float:
+        seconds = self._seconds()
+        return sum(seconds[name] for name in JOB)
 
     def cancel(self) -> None:
         flink_jobs.cancel(self._place.rest_url, self.id)
@@ -193,16 +226,17 @@ class Watched:
         return self._clock.seconds()
 
 
-def predicted(part: Part, job: Job) -> dict[str, float]:
-    """Return what the plan's costs make of the events of a filling, in bytes."""
-    costs, visitors = coefficients.shipped(), len(part.stream)
-    of_counts = counts(part, job)
-    size = terms.asked(visitors, visitors, len(np.unique(part.stream.item)))
-    lists, *features = (1e9 * term.amount for term in terms.redis_terms(size, costs, 1, clicks.CATEGORIES))
+def predicted(parts: Sequence[Part], job: Job) -> dict[str, float]:
+    """Return what the plan's costs make of these events, in bytes."""
+    costs, of_features = coefficients.shipped(), counts(parts, "features")
+    visitors = round(of_features.visitors)
+    size, session = terms.asked(visitors, visitors, round(of_features.items)), of_features.session_events / visitors
+    lists, *features = (term.amount for term in terms.redis_terms(size, costs, session, clicks.CATEGORIES))
+    of_job = of_features if job == "features" else counts(parts, job)
     return {
-        kind: 1e9 * sum(term.amount for term in terms.state_terms(of_counts, costs, kind))
+        kind: 1e9 * sum(term.amount for term in terms.state_terms(of_job, costs, kind))
         for kind in ("checkpoint", "heap")
-    } | {"redis": lists if job == "rankings" else sum(features)}
+    } | {"redis": 1e9 * (lists if job == "rankings" else sum(features))}
 
 
 def planned_heap_mb(visitors: int, items: int) -> int:
@@ -225,10 +259,9 @@ def measure(place: Workplace, visitors: Sequence[int], count: int, number: int) 
         for job in JOBS:
             watched = Watched(place, job, f"known.{job}.{known}.{number}")
             empty_heap = empty_heap or memory.live_heap(place.settings.state_dir)[0]
-            fill, warm, measured = parts(known, min(visitors), count, len(place.items), time.time_ns() // 1_000_000)
-            filled, sizes = watched.read(fill), watched.sizes(empty_heap)
-            watched.read(warm)
-            yield row(job, known, sizes, predicted(fill, job), filled, watched.read(measured))
+            sent = list(parts(known, min(visitors), count, len(place.items), time.time_ns() // 1_000_000))
+            filled, _, cost = (watched.read(part) for part in sent)
+            yield row(job, known, watched.sizes(empty_heap), predicted(sent, job), filled, cost)
             watched.cancel()
 
 
@@ -247,7 +280,8 @@ def row(job: Job, known: int, sizes: Sizes, expected: dict[str, float], filled: 
         "collector_us": round(cost.collector_us, 1),
         "filling": f"{filled.events_per_s:,.0f} events/s, collector {filled.collector_us:.1f} µs an event",
         **compared,
-        "checkpoint_cpu": f"{sizes.checkpoint_cpu_s:.1f} s of processor time, ended after {sizes.checkpoint_s:.1f} s",
+        "checkpoint_s": sizes.checkpoint_s,
+        "checkpoint_cpu_s": [round(each, 1) for each in sizes.checkpoint_cpu_s],
         "full_collection_s": round(sizes.collection_s, 1),
     }
 

@@ -351,7 +351,7 @@ def _workers(size: Asked, costs: Coefficients, features: float, rankings: float)
 
 
 def redis_terms(
-    size: Asked, costs: Coefficients, session_events: int = SESSION_EVENTS, categories: int = CATEGORIES
+    size: Asked, costs: Coefficients, session_events: float = SESSION_EVENTS, categories: int = CATEGORIES
 ) -> list[Term]:
     """Return the terms in GB of Redis' memory. A list without shelves is shorter if it is of a shorter session."""
     cost, shelves = costs.redis, costs.shelves

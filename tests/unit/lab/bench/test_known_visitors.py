@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_events() -> None:
     visitor, zeros = np.arange(4), np.zeros(4, np.int64)
     stream = Clicks(visitor, visitor, np.array([0, 0, 1, 31]), np.array([view, view, search, view]), zeros, zeros)
     part = Part("by hand", stream, np.array([0, 59_999, 60_000, 60_001]))
-    found = known_visitors.counts(part, "features")
+    found = known_visitors.counts([part], "features")
     assert found.buckets == pytest.approx(4, rel=1e-4)  # four digests rarely fall into one of 65,536 buckets
     assert found._replace(buckets=4) == Counts(
         visitors=4,
@@ -54,4 +54,4 @@ def test_counts_are_those_of_the_events() -> None:
         buckets=4,
         ids=4,
     )
-    assert known_visitors.counts(part, "rankings") == Counts(histories=4, history_events=4)
+    assert known_visitors.counts([part], "rankings") == Counts(histories=4, history_events=4)
