@@ -5,7 +5,7 @@
 For each job and number N, one event of each of N visitors fills the state, within 30 minutes of event time. Ten minutes
 later comes what is measured: `--events` events, all of them sent before the job has read a tenth. Visits, items and
 times in it are the same for each N. As many visitors as the smallest N are in it, drawn out of the N. So each of them
-has the same session, and only the number of the other visitors differs. 60,000 events of 1,000 further visitors come in
+has the same session, and only the number of the other visitors differs. 30,000 events of 1,000 further visitors come in
 between, because a job's own code is compiled anew for each job.
 
 Sizes come in turn on one cluster, whose heap is what the plan says for the largest N. Sizes of state are taken at the
@@ -42,7 +42,7 @@ from jobs.settings import Settings
 MINUTE_MS = 60_000
 FILL_MS = 30 * MINUTE_MS  # all of it stays in the window of an hour until the end, so nothing leaves meanwhile
 PAUSE_MS = 10 * MINUTE_MS  # longer than the session gap: known visitors begin a session, and 5 minutes have passed
-WARM, WARM_VISITORS = 60_000, 1_000
+WARM, WARM_VISITORS = 30_000, 1_000
 NO_CHECKPOINTS_MS = 86_400_000
 LOOK_S = 0.3
 STILL_S = 3.0  # without a write, and with less than `BUSY` of a core in the job: all is read
@@ -173,6 +173,7 @@ class Watched:
         self._clock = memory.CpuClock(self._folder, threads=True)
         place.new_topic(topic)
         self._empty_redis = redis_bytes.held(place.store)
+        flink_jobs.wait_slots(place.rest_url, 1)  # a TaskManager that was lost is back
         self.id = place.submit(job, topic, checkpoint_interval_ms=NO_CHECKPOINTS_MS)
         flink_jobs.wait_running(place.rest_url, self.id)
 
@@ -230,8 +231,8 @@ def predicted(parts: Sequence[Part], job: Job) -> dict[str, float]:
     """Return what the plan's costs make of these events, in bytes."""
     costs, of_features = coefficients.shipped(), counts(parts, "features")
     visitors = round(of_features.visitors)
-    size, session = terms.asked(visitors, visitors, round(of_features.items)), of_features.session_events / visitors
-    lists, *features = (term.amount for term in terms.redis_terms(size, costs, session, clicks.CATEGORIES))
+    size = terms.asked(visitors, visitors, round(of_features.items))
+    lists, *features = (term.amount for term in terms.redis_terms(size, costs, clicks.CATEGORIES))
     of_job = of_features if job == "features" else counts(parts, job)
     return {
         kind: 1e9 * sum(term.amount for term in terms.state_terms(of_job, costs, kind))

@@ -4,7 +4,7 @@
 
 The jobs' own writers write to a Redis that ends with the measurement. Bytes are the slope of `used_memory` between two
 numbers of keys, so what a server takes by itself doesn't count. Visitors' ids have 36 characters, items' those of the
-bench's model, sessions 10 events, those of a `short_list` one. It ends in half a minute.
+bench's model, sessions 10 events. It ends in half a minute.
 """
 
 import sys
@@ -43,7 +43,7 @@ EXAMPLES: dict[str, Any] = {"Int64": 417, "Float64": 1234.5, "Bool": True}
 
 
 class Rows:
-    """Keys as the jobs write them, by what they are of: see `KINDS`."""
+    """Keys as the jobs write them, by what they are of: visitor, item, category, list, shelf_list."""
 
     def __init__(self, redis_url: str, plan: FeaturePlan, items: Sequence[str]) -> None:
         self._plan, self._items, self._url = plan, items, redis_url
@@ -55,8 +55,7 @@ class Rows:
         names = range(first, stop)
         if kind.endswith("list"):
             publisher = Publisher(self._url, 30 * 86_400)
-            events = 1 if kind == "short_list" else SESSION
-            lists = [self.publication(number, kind == "shelf_list", events) for number in names]
+            lists = [self.publication(number, kind == "shelf_list") for number in names]
             publisher.publish(lists, [self._encoder.value(one) for one in lists])
             publisher.close()
             return
@@ -65,14 +64,16 @@ class Rows:
         writer.write([(each.key, self.row(each, kind, number)) for number in names for each in of])
         writer.close()
 
-    def publication(self, number: int, of_a_shelf: bool, events: int = SESSION) -> Publication:
+    def publication(self, number: int, of_a_shelf: bool) -> Publication:
         size = LIST + RESERVE * of_a_shelf
         items = [self._items[(number * 7 + place * 31) % len(self._items)] for place in range(size)]
-        seen = items[:events]
-        scores = [1 / (number % 97 + place + 3.7) for place in range(size)]
-        part = ShelfPart([], [0] * size, seen, [place % events for place in range(size)], RESERVE, False)
+        seen = items[:SESSION]
+        scores = [
+            round(12.9 - place / 3 - number % 97 / 97, 6) for place in range(size)
+        ]  # as many digits as the model's
+        part = ShelfPart([], [0] * size, seen, [place % SESSION for place in range(size)], RESERVE, False)
         ranked = RankedList(items, scores, None, seen, part if of_a_shelf else None)
-        session = Session([self._now_ms] * events, ["view"] * events, seen, frozenset())
+        session = Session([self._now_ms] * SESSION, ["view"] * SESSION, seen, frozenset())
         return Publication(visitor(number), "home", 1, 10**8 + number, ranked, session, [1.5] * 4, self._now_ms)
 
     def log_bytes(self) -> dict[str, int]:
@@ -103,7 +104,7 @@ class Rows:
 
 
 ENTITY = {"visitor": "visitor_id", "item": "item_id", "category": "category"}
-KINDS = (*ENTITY, "list", "short_list", "shelf_list")
+KINDS = (*ENTITY, "list", "shelf_list")
 
 
 def visitor(number: int) -> str:
@@ -153,7 +154,6 @@ def main() -> None:
                 result[kind] = round((many - few) / (MANY - FEW))
         finally:
             processes.stop(processes.owned(Path(folder)))
-    result["list_event"] = round((result["list"] - result["short_list"]) / (SESSION - 1), 1)
     result["log"] = rows.log_bytes()
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n")
 

@@ -64,7 +64,7 @@ def measured(sizes: StateSizes) -> dict[str, Size]:
     single, few, many = (sizes.of("trailing", *each) for each in ((20_000, 1), (6_000, 10), (500, 400)))
     event = few.line(many, 390)
     session_event = single.line(few, 9).without(event, 1)
-    slow, fast = sizes.of("sliding", 1_000, 100, 100), sizes.of("sliding", 2_000, 100, 10)
+    slow, fast = sizes.of("sliding", 3_000, 100, 100), sizes.of("sliding", 6_000, 100, 10)
     crowd = sizes.of("sliding", 300, 1_000, 100)
     slide, visitor = fast.line(slow, 90), slow.line(crowd, 900)
     short, long = sizes.of("history", 20_000, 10), sizes.of("history", 6_000, 50)

@@ -67,13 +67,12 @@ class StateCost(Origin, frozen=True, kw_only=True):
 
 
 class RedisCost(Origin, frozen=True, kw_only=True):
-    """Bytes of a key with all that belongs to it, and of one event among the ten of a list's session."""
+    """Bytes of a key with all that belongs to it."""
 
     visitor: float
     item: float
     category: float
     list: float
-    list_event: float
     shelf_list: float
 
 

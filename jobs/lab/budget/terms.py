@@ -350,14 +350,11 @@ def _workers(size: Asked, costs: Coefficients, features: float, rankings: float)
     return _quantity("memory of Python workers", "GB", terms, [cost], size, notes=["each slot has a worker of its own"])
 
 
-def redis_terms(
-    size: Asked, costs: Coefficients, session_events: float = SESSION_EVENTS, categories: int = CATEGORIES
-) -> list[Term]:
-    """Return the terms in GB of Redis' memory. A list without shelves is shorter if it is of a shorter session."""
+def redis_terms(size: Asked, costs: Coefficients, categories: int = CATEGORIES) -> list[Term]:
+    """Return the terms in GB of Redis' memory."""
     cost, shelves = costs.redis, costs.shelves
     lists = [Factor(shelves.lists_a_visitor, "lists")] if size.shelves else []
-    shorter = cost.list - (SESSION_EVENTS - session_events) * cost.list_event
-    per_list = cost.shelf_list if size.shelves else shorter
+    per_list = cost.shelf_list if size.shelves else cost.list
 
     def of(value: float) -> Factor:
         return Factor(value, "bytes", 1e-9)

@@ -47,7 +47,7 @@ def test_memory_of_redis_is_as_predicted(redis_url: str, shipped_plan: FeaturePl
         assert taken / 1e9 == pytest.approx(predicted("memory of Redis", visitors, visitors // 4), rel=REDIS_TOLERANCE)
 
 
-@pytest.mark.parametrize(("entities", "events"), [(4_000, 1), (2_000, 30), (500, 200)])
+@pytest.mark.parametrize(("entities", "events"), [(20_000, 1), (2_000, 30), (500, 200)])
 def test_a_visitors_state_is_as_predicted(states: StateSizes, entities: int, events: int) -> None:
     known, size = coefficients.shipped().state, states.of("trailing", entities, events)
     in_session = min(events, terms.SESSION_EVENTS)

@@ -41,7 +41,7 @@ COSTS = Coefficients(
         bucket=Size(0, 0),
         id=Size(10, 1),
     ),
-    redis=RedisCost(**HERE, visitor=800, item=900, category=400, list=1_000, list_event=30, shelf_list=1_500),
+    redis=RedisCost(**HERE, visitor=800, item=900, category=400, list=1_000, shelf_list=1_500),
     log=LogCost(**HERE, event=400, list=1_000, shelf_list=1_500),
     workers=WorkerCost(**HERE, worker=300e6, item_facts=200, item_model=1_000),
     shelves=ShelvesCost(**HERE, times=3, lists_an_event=2, lists_a_visitor=5),
@@ -142,12 +142,6 @@ def test_memory_of_redis_is_that_of_its_keys() -> None:
     assert quantity("memory of Redis", size()).total == pytest.approx((10_000 * 1_800 + 2_000 * 900 + 400_000) / 1e9)
     with_shelves = quantity("memory of Redis", size(shelves=True))
     assert amounts(with_shelves)["lists"] == pytest.approx(10_000 * 5 * 1_500 / 1e9)
-
-
-def test_a_list_of_a_short_session_is_smaller() -> None:
-    """Six events fewer than the ten that `list` holds, of 30 bytes each."""
-    lists, *_ = terms.redis_terms(size(), COSTS, session_events=4)
-    assert lists.amount == pytest.approx(10_000 * (1_000 - 6 * 30) / 1e9)
 
 
 def test_each_slot_of_rankings_holds_the_model_and_facts() -> None:
