@@ -40,6 +40,5 @@ def test_checkpoints_and_redis_are_as_planned(scenario):
         expected = [known_visitors.predicted(sent, job) for job in JOBS]
         taken = [flink_jobs.checkpoint(place.rest_url, running_job(scenario.runtime, job)).bytes for job in JOBS]
         in_redis = redis_bytes.held(place.store) - empty
-        print(taken, in_redis, expected)
         assert taken == pytest.approx([each["checkpoint"] for each in expected], rel=CHECKPOINT_TOLERANCE)
         assert in_redis == pytest.approx(sum(each["redis"] for each in expected), rel=REDIS_TOLERANCE)

@@ -86,14 +86,17 @@ def checkpoint(rest_url: str, job: str, limit_s: float = 300.0) -> Checkpoint:
     request = requests.post(f"{rest_url}/jobs/{job}/checkpoints", json={"checkpointType": "FULL"}, timeout=10)
     request.raise_for_status()
     trigger, deadline = request.json()["request-id"], time.monotonic() + limit_s
-    while (answer := _ask(rest_url, f"/jobs/{job}/checkpoints/{trigger}"))["status"]["id"] != "COMPLETED":
-        if time.monotonic() > deadline:
-            raise ServiceError(f"job {job} made no checkpoint in {limit_s:.0f} s", "see the TaskManager's log")
+    while time.monotonic() < deadline:
+        answer = _ask(rest_url, f"/jobs/{job}/checkpoints/{trigger}")
+        if "failureCause" in (answer.get("operation") or {}):
+            raise ServiceError(f"job {job} made no checkpoint: {answer['operation']['failureCause']}", "see its log")
+        if answer["status"]["id"] == "COMPLETED":
+            number = answer["operation"]["checkpointId"]
+            for each in _ask(rest_url, f"/jobs/{job}/checkpoints")["history"]:  # which is some seconds old
+                if each["id"] == number:
+                    return Checkpoint(each["state_size"], each["end_to_end_duration"] / 1000)
         time.sleep(POLL_S)
-    if "failureCause" in answer["operation"]:
-        raise ServiceError(f"job {job} made no checkpoint: {answer['operation']['failureCause']}", "see its log")
-    done = _ask(rest_url, f"/jobs/{job}/checkpoints/details/{answer['operation']['checkpointId']}")
-    return Checkpoint(done["state_size"], done["end_to_end_duration"] / 1000)
+    raise ServiceError(f"job {job} made no checkpoint in {limit_s:.0f} s", "see the TaskManager's log")
 
 
 def slots(rest_url: str) -> tuple[int, int]:
