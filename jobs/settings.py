@@ -168,10 +168,10 @@ class Settings(RankerFields):
     collector_address_requests_per_s: float = Field(50, gt=0, description="requests that an address may send")
     collector_address_events_per_s: float = Field(200, gt=0, description="events that an address may send")
     collector_key_new_per_s: float = Field(
-        5,
+        3,
         gt=0,
-        description="what a page's key may bring, and 20,000 times as many at once: four tenths are new visitors, four"
-        " new items and categories (each some 1,400 bytes of the features job's heap for a day), two denials",
+        description="what a page's key may bring, and 20,000 times as many at once: a third each are new visitors, new"
+        " items and categories (some 3,500 bytes of the features job's heap for a day), denials",
     )
     collector_address_new_per_s: float = Field(
         1, gt=0, description="of each of the three kinds that an address may bring, and 1,000 times as many at once"

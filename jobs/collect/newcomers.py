@@ -14,7 +14,7 @@ from jobs.collect.source import Source
 from jobs.contract.events import Event
 
 Kind = Literal["visitors", "things"]
-# What features are about. Every new one is kept for a day: in the features job some 1,400 bytes for an item. Visitors
+# What features are about. Every new one is kept for a day: in the features job some 3,500 bytes. Visitors
 # have a bound of their own, so that who makes up items keeps no visitor out.
 KINDS: dict[str, Kind] = {"visitor_id": "visitors", "item_id": "things", "category": "things"}
 MAX_NEW_OF_EVENT = 2  # of one kind: an item and its category

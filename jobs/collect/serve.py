@@ -43,11 +43,11 @@ MAX_CONNECTIONS = 900
 # A carrier's address has many phones, a page has two connections. Six addresses together may take all there are, or two
 # networks of 48 bits (`networks.SHARES`).
 MAX_CONNECTIONS_OF_ADDRESS = 150
-# Seconds of flow that may come at once. An address may bring 1,000 new visitors, a key 40,000: a collector that was
+# Seconds of flow that may come at once. An address may bring 1,000 new visitors, a key 20,000: a collector that was
 # started knows nobody, and then all are new.
 NEW_BURST_S = {"address": 1_000.0, "key": 20_000.0}
-# What a key may bring is divided, so that no kind takes another one's room. Denials are the fewest: they stay for good.
-PARTS_OF_KEY = {"visitors": 0.4, "things": 0.4, "denials": 0.2}
+# What a key may bring is divided, so that no kind takes another one's room.
+PARTS_OF_KEY = {"visitors": 1 / 3, "things": 1 / 3, "denials": 1 / 3}
 ALONE = 0.25  # of that, for a network while it is the only one
 STOP_LIMIT_S = round(deliver.DELIVERY_LIMIT_S) + 2
 ADMIN_HOST = "127.0.0.1"
