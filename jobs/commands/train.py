@@ -62,7 +62,7 @@ def train(
             help="exact; fast: the item product in int8 first; indexed: from 200,000 items on, the nearest blocks of "
             "items only. Where lists aren't right, the one before is taken."
         ),
-    ] = "fast",
+    ] = "indexed",
     base: Annotated[str, typer.Option("--from", help="Learn on from this version, or bundle, with new sessions.")] = "",
     publish: Annotated[bool, typer.Option(help="With --from: publish and activate it, unless it is worse.")] = False,
     loss: Annotated[str, typer.Option(help="cross_entropy or bpr_max.")] = "cross_entropy",

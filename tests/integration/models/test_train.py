@@ -20,7 +20,7 @@ from models.quality.baselines import Markov  # noqa: E402
 from models.quality.evaluate import answers_of_baseline, answers_of_model, metrics  # noqa: E402
 from models.serving.bundle import load_bundle  # noqa: E402
 from models.serving.registry import PARTS  # noqa: E402
-from models.session import export  # noqa: E402
+from models.session import export, spare  # noqa: E402
 from models.session.choose import NOTHING, choose_memory  # noqa: E402
 from models.session.epochs import Training, batches, negatives, new_model, score_with  # noqa: E402
 from models.session.export import check_size  # noqa: E402
@@ -354,3 +354,13 @@ def test_a_search_tries_the_defaults_first_and_goes_on(tmp_path):
     assert [line.split(":")[0] for line in told] == ["trial 0", "trial 1", "trial 2"]
     search(parts, Encoder(parts.teach), recipe, 1, 1, 1.0, tmp_path, told.append, "of other sessions")
     assert told[-1].startswith("trial 0")
+
+
+def test_a_large_catalogue_gets_an_index_by_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(spare, "INDEXED_FROM", 40)
+    walks = np.random.default_rng(2).integers(0, 40, (300, 6)).tolist()
+    (tmp_path / "clicks.txt").write_text("".join(" ".join(map(str, walk)) + "\n" for walk in walks))
+    out = tmp_path / "shop"
+    ran = run("train", "--sessions", tmp_path / "clicks.txt", "--out", out, "--minutes", 0.2, "--threads", 1)
+    assert ran.exit_code == 0, ran.output
+    assert load_bundle(out).manifest["product"] == "indexed"
