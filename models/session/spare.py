@@ -36,7 +36,9 @@ INDEXED_FROM = 200_000
 # Share of the exact lists' items that an index must hold. On real questions an index with .992 of the best 20 had the
 # exact product's recall@20 (.7077, 36,971 items), and one with .973 had .7025 where that had .7014 (18,009 items).
 INDEXED_OVERLAP = 0.985
-MOST_BLOCKS = 512  # that an index looks at; with more it costs what the int8 product does
+# Blocks that an index looks at. With 512 a list of 200,000 items takes 0.42 ms alone and 0.66 in a batch of 19, where
+# the int8 product takes 1.4 and 0.34; of a million that takes 7.7 and 1.6.
+MOST_BLOCKS = 512
 
 
 class Asked(NamedTuple):

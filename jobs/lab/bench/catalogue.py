@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -37,9 +37,8 @@ with extras.of_program("python -m jobs.lab.bench.catalogue"):
     import onnx
     from onnx import helper, numpy_helper
 
-    from models.session.head import ALL_SCORES, ITEM_MATRIX, Product, with_list
+    from models.session.head import ALL_SCORES, ITEM_MATRIX, PRODUCTS, with_list
 
-PRODUCTS = get_args(Product)
 BUNDLE = REPOSITORY / "models" / "artifacts" / "serenade"
 COSINE = 0.85  # of a made item and its parent
 BATCHES = (1, 19, 64)  # a quiet job, a group of a busy one, a group of a job that catches up

@@ -37,7 +37,7 @@ from jobs.lab.budget import coefficients, terms
 from jobs.lab.budget.terms import Counts
 from jobs.lab.replay.produce import FLUSH_MS, beat
 from jobs.operate.running_jobs import JOBS, Job
-from jobs.settings import Settings
+from jobs.settings import TASK_HEAP_MB, Settings
 
 MINUTE_MS = 60_000
 FILL_MS = 30 * MINUTE_MS  # all of it stays in the window of an hour until the end, so nothing leaves meanwhile
@@ -296,7 +296,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
     planned_mb = planned_heap_mb(max(given.visitors), len(redis_bytes.shipped_items()))
-    heap_mb = max(1_536, min(planned_mb, psutil.virtual_memory().available // 2**20 - SPARE_MB))
+    heap_mb = max(TASK_HEAP_MB, min(planned_mb, psutil.virtual_memory().available // 2**20 - SPARE_MB))
     print_line(memory.machine() | {"planned_heap_mb": planned_mb, "heap_mb": heap_mb})
     with workplace(Settings(task_heap_mb=heap_mb)) as place:
         for number in range(given.rounds):

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from jobs.cluster import processes
 from jobs.connect import flink_rest
-from jobs.jvm import java
+from jobs.jvm.java import JCMD
 from jobs.lab.bench import causes, flink_jobs, latency, throughput
 from jobs.lab.bench.causes import Span
 from jobs.lab.bench.latency import EVENTS_PER_S, Schedule, Seen
@@ -106,7 +107,8 @@ def _result(
     seen = latency.seen_in(folder)
     sent_ns = np.array(latency.sent_times(folder, schedule.count))
     spans = [*samples.spans(), *checkpoints, *_of_the_load(seen, sent_ns, schedule.events_per_s)]
-    spans += [span for name in LOGGED for span in _pauses(place, name)]
+    pauses = {name: _pauses(place, name) for name in LOGGED}
+    spans += chain.from_iterable(pauses.values())
     figures = latency.percentiles_of(seen, schedule.watched)
     first = schedule.watched[0]
     moments = [
@@ -119,7 +121,7 @@ def _result(
         "latency_ms": figures,
         "generator_behind_ms_max": round(float(behind_ms.max()), 1),
         "slowest": moments,
-        "pauses_ms": {name: _lengths(_pauses(place, name), int(sent_ns[first]), int(sent_ns[-1])) for name in LOGGED},
+        "pauses_ms": {name: _lengths(each, int(sent_ns[first]), int(sent_ns[-1])) for name, each in pauses.items()},
         "cores": samples.cores(int(sent_ns[first]), int(sent_ns[-1])),
     }
 
@@ -159,7 +161,7 @@ def _samples(place: Workplace, groups: Mapping[str, set[int]], load: dict[str, i
     others = {name: pid for pid, name in pids.items() if name != "python_worker"}
     does = {tid: thread_name(taskmanager, tid) for tid in threads(taskmanager)}
     requests = [tid for tid in threads(broker) if thread_name(broker, tid) == "requests"]
-    running = {f"{name} of the TaskManager": [tid for tid in does if does[tid] == name] for name in ("compiler",)}
+    running = {"compiler of the TaskManager": [tid for tid in does if does[tid] == "compiler"]}
     waiting = {
         "generator": list(threads(load["generator"])),
         "broker": requests,
@@ -191,9 +193,7 @@ def log_pauses(place: Workplace) -> None:
     """Ask the JVMs to write down their pauses from now on, without a restart."""
     for name in LOGGED:
         log = ["VM.log", f"output={_pause_log(place, name)}", "what=safepoint=info", "decorators=timenanos"]
-        subprocess.run(
-            [str(java.JAVA_HOME / "bin" / "jcmd"), str(_pid(place, name)), *log], check=True, capture_output=True
-        )
+        subprocess.run([str(JCMD), str(_pid(place, name)), *log], check=True, capture_output=True)
 
 
 def _pauses(place: Workplace, name: str) -> list[Span]:
@@ -256,7 +256,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="How long each run is watched.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write the results as JSON.")
     given = parser.parse_args()
-    extras.require("python -m jobs.lab.bench.latencies", "confluent_kafka")
+    with extras.of_program("python -m jobs.lab.bench.latencies"):
+        import confluent_kafka  # noqa: F401 - the load is sent with it
     about, results = machine(), []
     sys.stdout.write(f"{about}\n")
     with cluster() as place:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from jobs.cluster import processes, runtime
-from jobs.jvm.java import JAVA
+from jobs.jvm.java import JCMD
 
 KINDS = {  # a part of the command line → what the process is
     "kafka.Kafka": "broker",
@@ -75,7 +75,7 @@ def live_heap(state_dir: Path) -> tuple[int, float]:
     """
     (task_manager,) = (each for each in processes.owned(state_dir) if kind(each.cmdline()) == "task_manager")
     began_s = time.monotonic()
-    told = [str(JAVA.with_name("jcmd")), str(task_manager.pid), "GC.class_histogram"]
+    told = [str(JCMD), str(task_manager.pid), "GC.class_histogram"]
     answer = subprocess.run(told, capture_output=True, text=True, check=True).stdout
     return int(answer.split()[-1]), time.monotonic() - began_s
 
